@@ -1,0 +1,1 @@
+"""The batch path: Spark jobs over the event log."""

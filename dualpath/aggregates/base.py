@@ -1,0 +1,129 @@
+"""What an aggregate is: the reductions it needs over a window, and how their results become a value.
+
+A *reduction* is one of the few folds the kernel knows. All are exact and order-free over int64 words, so
+an aggregate built from them is too. To add an aggregate, add a file to this package with a subclass of
+`Aggregate`: it is discovered, and every law is tested against it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dualpath.errors import DeclarationError
+from dualpath.expression import Type
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """`op` over an event expression: what the kernel computes for one window.
+
+    count: how many events pass `where` (and, with `of`, are not null there).
+    sum, min, max: over the non-null values of `of`.
+    first, last: the value of `of` at the least or greatest (event_time, event_id), its time and id.
+    groups: for every distinct non-null `by`, the result of `weight` (a count or sum) over its events.
+    """
+
+    op: str
+    of: str | None = None
+    where: str | None = None
+    by: str | None = None
+    weight: str = "count"
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """One encoded value a row: int64[m], with `valid` bool[m] (None: all valid)."""
+
+    data: np.ndarray
+    valid: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Rows of (code, weight) pairs: row i owns `[offsets[i], offsets[i + 1])`, in ascending order of code."""
+
+    offsets: np.ndarray
+    codes: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a feature holds: a `Type`, whether it is a list of such, and the value of an empty window."""
+
+    type: Type
+    many: bool = False
+    empty: Any = None
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One way to turn the events of a window into a value.
+
+    `of` is a column or SQL expression, `where` a SQL condition; a null condition counts as false.
+    """
+
+    of: str | None = None
+    where: str | None = None
+
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """Kinds of `of` it takes; empty: it takes no column."""
+    registry: ClassVar[dict[str, type["Aggregate"]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Aggregate.registry[cls.__name__] = cls
+
+    def reductions(self) -> tuple[Reduction, ...]:
+        """The folds it needs."""
+        raise NotImplementedError
+
+    def output(self, of: Type | None) -> Output:
+        """Type and empty value, given the type of `of`."""
+        raise NotImplementedError
+
+    def finalize(self, parts: list[Any], of: Type | None) -> Any:
+        """From the reductions' results (`Scalars`, `Groups`, in order) to `Scalars` or `Groups`, vectorised."""
+        return parts[0]
+
+    def check(self, type_of: Callable[[str], Type]) -> Type | None:
+        """The type of `of`; raises `DeclarationError` if the aggregate cannot work on it."""
+        name = type(self).__name__
+        if self.where is not None and type_of(self.where).kind != "boolean":
+            raise DeclarationError(f'{name}: the condition "{self.where}" is not true or false; compare something.')
+        if not self.kinds:
+            if self.of is not None:
+                raise DeclarationError(f"{name} takes no column; leave out '{self.of}' or put it into where.")
+            return None
+        if self.of is None:
+            raise DeclarationError(f"{name} needs a column; name one of kind {' or '.join(self.kinds)}.")
+        found = type_of(self.of)
+        if found.kind not in self.kinds:
+            raise DeclarationError(
+                f"{name} does not work on {found.kind} '{self.of}'; it takes {', '.join(self.kinds)}."
+            )
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form with only what differs from the defaults."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return {"aggregate": type(self).__name__, **given}
+
+    @staticmethod
+    def from_dict(plain: dict[str, Any]) -> "Aggregate":
+        """The inverse of `to_dict`."""
+        name = plain["aggregate"]
+        if name not in Aggregate.registry:
+            raise DeclarationError(f"unknown aggregate '{name}'; this version has {', '.join(Aggregate.registry)}.")
+        return Aggregate.registry[name](**{k: v for k, v in plain.items() if k != "aggregate"})
+
+    def __str__(self) -> str:
+        words = type(self).__name__.lower() + (f" of {self.of}" if self.of else "")
+        return words + (f" where {self.where}" if self.where else "")
+
+
+NUMBERS = ("integer", "decimal")
+ORDERED = ("integer", "decimal", "double", "boolean", "timestamp")
+ANY = ("text", *ORDERED)

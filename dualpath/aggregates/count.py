@@ -1,0 +1,21 @@
+from dataclasses import dataclass
+
+from dualpath.aggregates.base import Aggregate, Output, Reduction
+from dualpath.expression import Type
+
+
+@dataclass(frozen=True)
+class Count(Aggregate):
+    """How many events: `COUNT(*) FILTER (WHERE ...)`. An empty window counts 0.
+
+    >>> import numpy as np
+    >>> from dualpath.aggregates.base import Scalars
+    >>> Count(where="action = 'click'").finalize([Scalars(np.array([3, 0]))], None).data.tolist()
+    [3, 0]
+    """
+
+    def reductions(self) -> tuple[Reduction, ...]:
+        return (Reduction("count", where=self.where),)
+
+    def output(self, of: Type | None) -> Output:
+        return Output(Type("integer"), empty=0)

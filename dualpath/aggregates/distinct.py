@@ -1,0 +1,31 @@
+from dataclasses import dataclass
+from typing import Any
+
+from dualpath.aggregates.base import Aggregate, Groups, Output, Reduction
+from dualpath.expression import Type
+from dualpath.numbers import decode
+
+
+@dataclass(frozen=True)
+class Distinct(Aggregate):
+    """The different values of a column, ascending: `ARRAY_AGG(DISTINCT x ORDER BY x)`. Of nothing: `[]`.
+
+    Texts are ordered by their UTF-8 bytes. Nulls are skipped.
+
+    >>> import numpy as np
+    >>> found = Groups(np.array([0, 2]), np.array([3, 5]), np.array([1, 4]))
+    >>> Distinct("quantity").finalize([found], Type("integer")).codes.tolist()
+    [3, 5]
+    """
+
+    kinds = ("text", "integer", "decimal", "timestamp")
+
+    def reductions(self) -> tuple[Reduction, ...]:
+        return (Reduction("groups", where=self.where, by=self.of),)
+
+    def output(self, of: Type | None) -> Output:
+        return Output(Type("double") if of.kind == "decimal" else of, many=True, empty=())
+
+    def finalize(self, parts: list[Any], of: Type | None) -> Groups:
+        found = parts[0]
+        return Groups(found.offsets, decode(found.codes, of), found.weights)

@@ -1,0 +1,29 @@
+from dataclasses import dataclass
+from typing import Any
+
+from dualpath.aggregates.base import NUMBERS, Aggregate, Output, Reduction, Scalars
+from dualpath.expression import Type
+from dualpath.numbers import decode
+
+
+@dataclass(frozen=True)
+class Sum(Aggregate):
+    """The exact sum of a column: `COALESCE(SUM(x) FILTER (WHERE ...), 0)`. Nulls are skipped.
+
+    A decimal is summed as a scaled integer and divided once, so the order of events cannot matter.
+
+    >>> import numpy as np
+    >>> Sum("amount").finalize([Scalars(np.array([1999, 0]))], Type("decimal", 2)).data.tolist()
+    [19.99, 0.0]
+    """
+
+    kinds = NUMBERS
+
+    def reductions(self) -> tuple[Reduction, ...]:
+        return (Reduction("sum", self.of, self.where),)
+
+    def output(self, of: Type | None) -> Output:
+        return Output(of, empty=0) if of == Type("integer") else Output(Type("double"), empty=0.0)
+
+    def finalize(self, parts: list[Any], of: Type | None) -> Scalars:
+        return Scalars(decode(parts[0].data, of))

@@ -1,0 +1,110 @@
+"""What a feature engineer writes. A declaration becomes a plain Feast `FeatureView`.
+
+The whole declaration travels in the Feast registry, as JSON in the view's `dualpath` tag, so that a job, a
+server and `feast ui` need nothing but the registry.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from feast import Entity, FeatureView, FileSource
+from feast import Field as FeastField
+from feast.types import Array, Bool, FeastType, Float64, Int64, String
+
+from dualpath.aggregates.base import Aggregate, Output
+from dualpath.errors import DeclarationError
+from dualpath.schema import EventSource, Field
+from dualpath.view import Feature, View
+from dualpath.windows import Window
+
+T = TypeVar("T")
+TAG = "dualpath"
+EXACT = timedelta(microseconds=1)
+_TYPES: dict[str, FeastType] = {
+    "text": String,
+    "integer": Int64,
+    "timestamp": Int64,
+    "decimal": Float64,
+    "double": Float64,
+    "boolean": Bool,
+}
+
+
+def event_source(name: str, *, fields: Iterable[Field], **options: Any) -> EventSource:
+    """Declare a source of events; the options are those of `dualpath.schema.EventSource`."""
+    return _located(lambda: EventSource(name, tuple(fields), **options))
+
+
+def feature(name: str, aggregate: Aggregate, *, over: Window, description: str = "") -> Feature:
+    """Declare one feature: a name, what to compute, and over which window.
+
+    >>> from dualpath.aggregates import Count
+    >>> from dualpath.windows import minutes
+    >>> str(feature("actions_30min", Count(), over=minutes(30)))
+    'count over the last 30 minutes'
+    """
+    return Feature(name, aggregate, over, description)
+
+
+def feature_view(
+    name: str,
+    *,
+    entity: Entity | list[Entity],
+    source: EventSource,
+    features: Iterable[Feature],
+    resolution: timedelta = EXACT,
+    description: str = "",
+) -> FeatureView:
+    """Declare the features of an entity; raises `DeclarationError` naming file, view and remedy.
+
+    The join keys of `entity` must be fields of `source`. A `resolution` coarser than a microsecond must
+    divide a day; it makes heavy entities cheap and moves windows' left edges down to a bucket's edge.
+    """
+    entities = entity if isinstance(entity, list) else [entity]
+    keys = tuple(e.join_key for e in entities)
+    view = _located(lambda: View(name, keys, source, tuple(features), resolution // EXACT, description))
+    keys_schema = [FeastField(name=k, dtype=_TYPES[source.by_name[k].kind]) for k in keys]
+    return FeatureView(
+        name=name,
+        entities=entities,
+        ttl=timedelta(0),
+        schema=keys_schema
+        + [
+            FeastField(name=f.name, dtype=feast_type(view.output(f)), description=f.description or f"{f}.")
+            for f in view.features
+        ],
+        source=FileSource(
+            name=source.name,
+            path=f"{source.name}/log",
+            timestamp_field="event_time",
+            created_timestamp_column="arrival_time",
+            description=source.description,
+        ),
+        tags={TAG: json.dumps(view.to_dict())},
+        description=description,
+    )
+
+
+def feast_type(output: Output) -> FeastType:
+    """Feast's type of a feature. Instants are Int64 microseconds: Feast's own carries whole seconds online."""
+    scalar = _TYPES[output.type.kind]
+    return Array(scalar) if output.many else scalar
+
+
+def view_of(feature_view: FeatureView) -> View | None:
+    """The declaration behind a Feast view, or None if it is an ordinary one."""
+    declared = feature_view.tags.get(TAG)
+    return View.from_dict(json.loads(declared)) if declared else None
+
+
+def _located(build: Callable[[], T]) -> T:
+    """Run `build`; name the declaring file in the sentence of a `DeclarationError`."""
+    try:
+        return build()
+    except DeclarationError as error:
+        frame = sys._getframe(2)
+        raise DeclarationError(f"{Path(frame.f_code.co_filename).name}: {error.message}") from None

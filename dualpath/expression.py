@@ -1,0 +1,171 @@
+"""SQL expressions over one event: parsed once, checked against the schema, spelled for each engine.
+
+The grammar is the part of SQL on which engines agree bit for bit: columns, literals, comparison, AND, OR,
+NOT, IN, BETWEEN, IS NULL, LIKE, exact `+ - *`, CASE, COALESCE, LOWER and UPPER. Division and functions
+of floating point are left out because engines round them differently.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import sqlglot
+from sqlglot import exp
+
+from dualpath.errors import DeclarationError
+from dualpath.schema import Field
+
+EVENT_COLUMNS = {
+    "event_time": Field("event_time", "timestamp"),
+    "arrival_time": Field("arrival_time", "timestamp"),
+}
+_COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
+_NUMBERS = ("integer", "decimal", "double")
+
+
+@dataclass(frozen=True)
+class Type:
+    """The kind of an expression's value, and its scale if that is a decimal."""
+
+    kind: str
+    scale: int = 0
+
+
+@lru_cache(maxsize=1024)
+def _parse(sql: str) -> exp.Expression:
+    try:
+        return sqlglot.parse_one(sql, dialect="spark")
+    except sqlglot.errors.SqlglotError as error:
+        reason = str(error).splitlines()[0]
+        raise DeclarationError(f'cannot read the expression "{sql}" ({reason}); write plain SQL.') from None
+
+
+def spell(sql: str, dialect: str) -> str:
+    """The expression in an engine's dialect (`spark` or `duckdb`).
+
+    >>> spell("action = 'purchase' AND amount > 1.5", "duckdb")
+    "action = 'purchase' AND amount > 1.5"
+    """
+    return _parse(sql).sql(dialect=dialect)
+
+
+def columns(sql: str) -> set[str]:
+    """Names of the event columns the expression reads.
+
+    >>> sorted(columns("coalesce(category, action)"))
+    ['action', 'category']
+    """
+    return {c.name for c in _parse(sql).find_all(exp.Column)}
+
+
+def check(sql: str, fields: Mapping[str, Field]) -> Type:
+    """The type of the expression over events with these fields.
+
+    Raises `DeclarationError`, one sentence, if a column is unknown, the types do not fit, or the
+    expression uses something that engines do not agree on.
+
+    >>> from dualpath.schema import decimal, integer
+    >>> check("price * quantity", {"price": decimal("price", scale=2), "quantity": integer("quantity")})
+    Type(kind='decimal', scale=2)
+    """
+    return _Checker(sql, {**EVENT_COLUMNS, **fields}).type(_parse(sql))
+
+
+class _Checker:
+    """Type inference by recursion over the syntax tree."""
+
+    def __init__(self, sql: str, fields: Mapping[str, Field]) -> None:
+        self.sql, self.fields = sql, fields
+
+    def type(self, node: exp.Expression) -> Type:
+        """The type of one node; raises on anything outside the grammar."""
+        match node:
+            case exp.Paren():
+                return self.type(node.this)
+            case exp.Column():
+                return self.column(node)
+            case exp.Boolean():
+                return Type("boolean")
+            case exp.Null():
+                return Type("null")
+            case exp.Literal():
+                return self.literal(node)
+            case exp.Neg():
+                return self.number(node.this)
+            case exp.Add() | exp.Sub() | exp.Mul():
+                return self.arithmetic(node)
+            case exp.Lower() | exp.Upper():
+                return self.same("text", node.this)
+            case exp.Not() | exp.And() | exp.Or():
+                for part in (node.this, node.args.get("expression")):
+                    if part is not None:
+                        self.same("boolean", part)
+                return Type("boolean")
+            case exp.Is():
+                if not isinstance(node.expression, exp.Null):
+                    self.refuse("IS goes with NULL only")
+                self.type(node.this)
+                return Type("boolean")
+            case exp.Like():
+                self.same("text", node.this)
+                self.same("text", node.expression)
+                return Type("boolean")
+            case exp.In() if node.expressions:
+                self.unify([node.this, *node.expressions])
+                return Type("boolean")
+            case exp.Between():
+                self.unify([node.this, node.args["low"], node.args["high"]])
+                return Type("boolean")
+            case exp.Case() if node.this is None:
+                for branch in node.args["ifs"]:
+                    self.same("boolean", branch.this)
+                values = [b.args["true"] for b in node.args["ifs"]]
+                return self.unify([*values, node.args["default"]] if node.args.get("default") else values)
+            case exp.Coalesce():
+                return self.unify([node.this, *node.expressions])
+            case _ if isinstance(node, _COMPARISONS):
+                self.unify([node.this, node.expression])
+                return Type("boolean")
+        return self.refuse(f"'{node.sql()}' is not something all engines compute alike")
+
+    def column(self, node: exp.Column) -> Type:
+        field = self.fields.get(node.name)
+        if field is None:
+            return self.refuse(f"there is no column '{node.name}'; there are {', '.join(sorted(self.fields))}")
+        return Type(field.kind, field.scale)
+
+    def literal(self, node: exp.Literal) -> Type:
+        if node.is_string:
+            return Type("text")
+        whole, _, fraction = node.name.partition(".")
+        if not (whole + fraction).isdigit():
+            return self.refuse(f"the number {node.name} is not a plain decimal")
+        return Type("decimal", len(fraction)) if fraction else Type("integer")
+
+    def number(self, node: exp.Expression) -> Type:
+        found = self.type(node)
+        return found if found.kind in _NUMBERS else self.refuse(f"'{node.sql()}' is not a number")
+
+    def arithmetic(self, node: exp.Expression) -> Type:
+        left, right = self.number(node.this), self.number(node.expression)
+        if "double" in (left.kind, right.kind):
+            return self.refuse("arithmetic on doubles rounds differently between engines; declare decimals")
+        scale = left.scale + right.scale if isinstance(node, exp.Mul) else max(left.scale, right.scale)
+        return Type("decimal" if "decimal" in (left.kind, right.kind) else "integer", scale)
+
+    def same(self, kind: str, node: exp.Expression) -> Type:
+        found = self.type(node)
+        return found if found.kind in (kind, "null") else self.refuse(f"'{node.sql()}' is {found.kind}, not {kind}")
+
+    def unify(self, nodes: list[exp.Expression]) -> Type:
+        """The one type of values that are compared or alternatives; exact numbers mix, nothing else does."""
+        types = [t for t in map(self.type, nodes) if t.kind != "null"]
+        kinds = {t.kind for t in types}
+        if kinds <= {"integer", "decimal"} and kinds:
+            return Type("decimal" if "decimal" in kinds else "integer", max(t.scale for t in types))
+        if len(kinds) != 1:
+            return self.refuse(f"{' and '.join(sorted(kinds)) or 'nulls'} do not compare")
+        return types[0]
+
+    def refuse(self, why: str) -> Type:
+        raise DeclarationError(f'the expression "{self.sql}" cannot be used: {why}.')

@@ -1,0 +1,155 @@
+"""The kernel: what a window holds, computed from records. The only code that folds for a value.
+
+Plain loops, compiled by numba; one call serves one row or a million. Every fold is exact and order-free
+over int64 words, so the bits of an answer depend on the set of records alone.
+"""
+
+import numpy as np
+from numba import njit
+
+from dualpath.schema import NULL
+
+SUM, MIN, MAX, FIRST, LAST, GROUPS = range(6)
+OPS = {"count": SUM, "sum": SUM, "min": MIN, "max": MAX, "first": FIRST, "last": LAST, "groups": GROUPS}
+
+OK, OVERFLOW, STRADDLES = range(3)
+"""How a fold ended: well; a sum left int64; a folded record lies on both sides of `as_of`."""
+
+
+@njit(cache=True, nogil=True)
+def arrange(words, starts):  # type: ignore[no-untyped-def]
+    """Sort the records of every entity by time, in place; entity i owns `[starts[i], starts[i + 1])`."""
+    for i in range(len(starts) - 1):
+        a, b = starts[i], starts[i + 1]
+        for k in range(a + 1, b):
+            if words[k, 0] < words[k - 1, 0]:
+                words[a:b] = words[a:b][np.argsort(words[a:b, 0], kind="mergesort")]
+                break
+
+
+@njit(cache=True, nogil=True)
+def after(words, a, b, edge):  # type: ignore[no-untyped-def]
+    """Index of the first record in `[a, b)`, sorted by time, whose time is greater than `edge`; else b."""
+    while a < b:
+        middle = (a + b) // 2
+        if words[middle, 0] > edge:
+            b = middle
+        else:
+            a = middle + 1
+    return a
+
+
+@njit(cache=True, nogil=True)
+def outside(words, k, right, coarse):  # type: ignore[no-untyped-def]
+    """OK if record k, in the window by its bucket, is wholly at or before `right`; MAX if wholly after it."""
+    if not coarse or words[k, 1] <= right:
+        return OK
+    return STRADDLES if words[k, 2] <= right else MAX
+
+
+@njit(cache=True, nogil=True)
+def reduce(words, a, b, right, coarse, op, slot):  # type: ignore[no-untyped-def]
+    """Fold one cell over records `[a, b)`: (status, word); the word is NULL where there is nothing to pick."""
+    total = np.int64(0)
+    best, time, name = np.int64(NULL), np.int64(NULL), np.int64(NULL)
+    for k in range(a, b):
+        if coarse:
+            side = outside(words, k, right, coarse)
+            if side == STRADDLES:
+                return STRADDLES, total
+            if side != OK:
+                continue
+        word = words[k, slot]
+        if op == SUM:
+            grown = total + word
+            if ((total ^ grown) & (word ^ grown)) < 0:
+                return OVERFLOW, total
+            total = grown
+        elif op == MIN:
+            if word != NULL and (best == NULL or word < best):
+                best = word
+        elif op == MAX:
+            if word > best:
+                best = word
+        elif words[k, slot + 1] != NULL:
+            t, i = words[k, slot + 1], words[k, slot + 2]
+            later = t > time or (t == time and i > name)
+            if time == NULL or later == (op == LAST):
+                best, time, name = word, t, i
+    return OK, total if op == SUM else best
+
+
+@njit(cache=True, nogil=True)
+def gather(words, a, b, right, coarse, slot, member, weight, codes, weights):  # type: ignore[no-untyped-def]
+    """Fill `codes`, `weights` with the distinct dimension values of `[a, b)`, ascending: (status, how many)."""
+    n = 0
+    for k in range(a, b):
+        side = outside(words, k, right, coarse)
+        if side == STRADDLES:
+            return STRADDLES, 0
+        if side == OK and words[k, member] != 0:
+            codes[n], weights[n] = words[k, slot], words[k, weight]
+            n += 1
+    if n < 2:
+        return OK, n
+    order = np.argsort(codes[:n])
+    sorted_codes, sorted_weights = codes[:n][order], weights[:n][order]
+    m = 0
+    codes[0], weights[0] = sorted_codes[0], sorted_weights[0]
+    for k in range(1, n):
+        if sorted_codes[k] == codes[m]:
+            grown = weights[m] + sorted_weights[k]
+            if ((weights[m] ^ grown) & (sorted_weights[k] ^ grown)) < 0:
+                return OVERFLOW, 0
+            weights[m] = grown
+        else:
+            m += 1
+            codes[m], weights[m] = sorted_codes[k], sorted_weights[k]
+    return OK, m + 1
+
+
+@njit(cache=True, nogil=True)
+def fold(words, spans, left, right, plan, groups, coarse):  # type: ignore[no-untyped-def]
+    """Every reduction of a view at every instant.
+
+    words: int64[n, width], records sorted by time within an entity. spans: int64[m, 2], each row's records.
+    left, right: int64[m, w], window edges, open and closed. plan: int64[r, 3] of (op, window, slot), one a
+    scalar reduction. groups: int64[g, 4] of (window, dimension slot, member slot, weight slot).
+
+    Answers (status, row, reduction, scalars int64[m, r], offsets int64[g, m + 1], codes, weights): the first
+    three say where a fold failed; row i of group j owns `codes[offsets[j, i]:offsets[j, i + 1]]`.
+    """
+    m, r, g = len(spans), len(plan), len(groups)
+    scalars = np.empty((m, r), dtype=np.int64)
+    offsets = np.zeros((g, m + 1), dtype=np.int64)
+    codes, weights = np.empty(64 if g else 0, dtype=np.int64), np.empty(64 if g else 0, dtype=np.int64)
+    for i in range(m):
+        for j in range(r):
+            op, window, slot = plan[j]
+            a = after(words, spans[i, 0], spans[i, 1], left[i, window])
+            b = after(words, a, spans[i, 1], right[i, window])
+            status, scalars[i, j] = reduce(words, a, b, right[i, window], coarse, op, slot)
+            if status != OK:
+                return status, i, j, scalars, offsets, codes, weights
+    filled = 0
+    for j in range(g):
+        window, slot, member, weight = groups[j]
+        offsets[j, 0] = filled
+        for i in range(m):
+            a = after(words, spans[i, 0], spans[i, 1], left[i, window])
+            b = after(words, a, spans[i, 1], right[i, window])
+            if filled + b - a > len(codes):
+                room = np.empty(2 * (filled + b - a), dtype=np.int64)
+                room[:filled] = codes[:filled]
+                codes = room
+                room = np.empty(2 * (filled + b - a), dtype=np.int64)
+                room[:filled] = weights[:filled]
+                weights = room
+            status, n = gather(
+                words, a, b, right[i, window], coarse, slot, member, weight, codes[filled:], weights[filled:]
+            )
+            if status != OK:
+                return status, i, r + j, scalars, offsets, codes, weights
+            filled += n
+            offsets[j, i + 1] = filled
+    return OK, 0, 0, scalars, offsets, codes[:filled], weights[:filled]

@@ -1,0 +1,96 @@
+"""Event payloads as files in a landing folder, the way a stream that watches a directory wants them."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from dualpath.errors import InputError
+
+PLAIN_TYPES = (pa.string(), pa.large_string(), pa.int32(), pa.int64(), pa.bool_(), pa.float64())
+
+
+def land(table: pa.Table, folder: Path, *, rows_per_file: int) -> list[Path]:
+    """Write `table` as newline-delimited JSON (UTF-8), `rows_per_file` rows a file, and return the files.
+
+    File names sort in the table's row order: a number from 0 and a hash of the content. A file appears whole
+    or not at all, and one that is there already is left alone, so landing the same table again after a crash
+    completes the folder and changes nothing else. Every table numbers from 0: give each its own folder.
+
+    Columns are text, int32, int64, bool, double, decimals, or `timestamp[us]` with a time zone; any other
+    raises `InputError`, and so does `rows_per_file` below 1. Timestamps become ISO-8601 UTC with six digits
+    after the second, decimals become strings, so that they stay exact, and a null leaves its field out.
+
+    >>> import tempfile
+    >>> from decimal import Decimal
+    >>> events = pa.table({"user_id": ["ann", "bob"], "amount": [Decimal("12.50"), None]})
+    >>> [file] = land(events, Path(tempfile.mkdtemp()), rows_per_file=100)
+    >>> print(file.read_text(), end="")
+    {"user_id":"ann","amount":"12.50"}
+    {"user_id":"bob"}
+    """
+    if rows_per_file < 1:
+        raise InputError(f"land: rows_per_file is {rows_per_file}; pass at least 1.")
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = _json_lines(table)
+    files = []
+    for number, first in enumerate(range(0, len(lines), rows_per_file)):
+        content = "".join(lines.slice(first, rows_per_file).to_pylist()).encode()
+        file = folder / f"{number:08d}-{hashlib.sha256(content).hexdigest()[:12]}.jsonl"
+        if not file.exists():
+            _write_whole(file, content)
+        files.append(file)
+    _sync_names(folder)
+    return files
+
+
+def _json_lines(table: pa.Table) -> pa.ChunkedArray:
+    """One JSON object and its newline per row. `concat_ws` skips the fields that are null."""
+    fields = ", ".join(_json_field(field) for field in table.schema)
+    # DuckDB must not convert time zones: the columns are handed over as the UTC wall clock, which has none.
+    columns = [
+        column.cast(pa.timestamp("us")) if pa.types.is_timestamp(column.type) else column for column in table.columns
+    ]
+    with duckdb.connect() as connection:
+        connection.register("events", pa.table(columns, names=table.column_names))
+        query = f"SELECT '{{' || concat_ws(',', {fields}) || '}}' || chr(10) AS line FROM events"
+        return connection.sql(query).to_arrow_table()["line"]
+
+
+def _json_field(field: pa.Field) -> str:
+    """The SQL for `"name":value`; null where the column is."""
+    column = '"' + field.name.replace('"', '""') + '"'
+    kind = field.type
+    if pa.types.is_timestamp(kind) and kind.unit == "us" and kind.tz:
+        column = f"strftime({column}, '%Y-%m-%dT%H:%M:%S.%fZ')"
+    elif pa.types.is_decimal(kind):
+        column = f"CAST({column} AS VARCHAR)"
+    elif kind not in PLAIN_TYPES:
+        raise InputError(
+            f"land: column '{field.name}' is {kind}, which has no exact JSON form here; "
+            "cast it to text, int64, bool, double, a decimal or timestamp[us, UTC]."
+        )
+    key = json.dumps(field.name, ensure_ascii=False).replace("'", "''")
+    return f"'{key}:' || to_json({column})"
+
+
+def _write_whole(file: Path, content: bytes) -> None:
+    """Readers of the folder skip hidden names, so none of them sees a file that is not whole and on disk."""
+    hidden = file.with_name(f".{file.name}.tmp")
+    with hidden.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    hidden.replace(file)
+
+
+def _sync_names(folder: Path) -> None:
+    """A rename survives a power cut only once the directory itself is on disk."""
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,57 @@
+"""Exact arithmetic on the way from integer words to the numbers a model sees."""
+
+import numpy as np
+
+from dualpath.expression import Type
+
+EXACT = 2**53
+"""Every integer up to here is a double, so one division of two of them is correctly rounded (IEEE 754)."""
+
+
+def divide(total: np.ndarray, count: np.ndarray | int, scale: int = 0) -> np.ndarray:
+    """`total / (count * 10**scale)`, correctly rounded; int64[m] by int64[m] (count > 0) to float64[m].
+
+    >>> divide(np.array([1, 10]), np.array([3, 4]), scale=0).tolist()
+    [0.3333333333333333, 2.5]
+    >>> divide(np.array([2**62 + 1]), 3).item() == (2**62 + 1) / 3
+    True
+    """
+    by = np.broadcast_to(np.asarray(count, dtype=np.int64), total.shape)
+    result = total.astype(np.float64) / (by.astype(np.float64) * 10.0**scale)
+    inexact = (np.abs(total) > EXACT) | (total == -(2**63)) | (by > EXACT // 10**scale)
+    for i in np.flatnonzero(inexact):
+        result[i] = int(total[i]) / (int(by[i]) * 10**scale)
+    return result
+
+
+def decode(words: np.ndarray, kind: Type) -> np.ndarray:
+    """The values behind encoded words, int64[m]: decimals and doubles as float64, booleans as bool.
+
+    Integers, timestamps (microseconds UTC) and the 64-bit codes of texts stay as they are.
+
+    >>> decode(np.array([1999]), Type("decimal", 2)).tolist()
+    [19.99]
+    """
+    if kind.kind == "decimal":
+        return divide(words, 1, kind.scale)
+    if kind.kind == "double":
+        return unorder(words)
+    return words.astype(bool) if kind.kind == "boolean" else words
+
+
+def order(values: np.ndarray) -> np.ndarray:
+    """Doubles as int64 words that sort as the numbers do; -0.0 becomes 0.0. `unorder` is the inverse.
+
+    A positive double's bits already sort as integers; a negative one's sort backwards, so all but its sign
+    are flipped (the total order of IEEE 754, section 5.10).
+
+    >>> order(np.array([-1.5, 0.0, 2.25])).argsort().tolist(), unorder(order(np.array([-1.5]))).item()
+    ([0, 1, 2], -1.5)
+    """
+    bits = (np.asarray(values, dtype=np.float64) + 0.0).view(np.int64)
+    return np.where(bits < 0, bits ^ np.int64(2**63 - 1), bits)
+
+
+def unorder(words: np.ndarray) -> np.ndarray:
+    """The doubles behind `order`'s words; float64[m]."""
+    return np.where(words < 0, words ^ np.int64(2**63 - 1), words).view(np.float64)

@@ -1,0 +1,115 @@
+"""A view compiled: from records and instants to values. The one road every path takes."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from dualpath import kernel
+from dualpath.aggregates.base import Groups, Output, Scalars
+from dualpath.errors import InputError
+from dualpath.expression import Type
+from dualpath.record import Layout, cells_of, layout
+from dualpath.schema import NULL
+from dualpath.view import Feature, View
+from dualpath.windows import Window, edges
+
+
+class FoldError(InputError):
+    """A value that cannot be computed; `row` says for which of the rows asked."""
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One feature: its reductions as (is a group, index) into the kernel's answer, and its types."""
+
+    feature: Feature
+    input: Type | None
+    output: Output
+    parts: tuple[tuple[bool, int], ...]
+    picks: tuple[bool, ...]
+
+
+class Plan:
+    """Evaluates features of a view.
+
+    `features` limits the work to those named, in that order. `outputs` tells what each holds.
+    """
+
+    def __init__(self, view: View, features: tuple[str, ...] | None = None) -> None:
+        self.view = view
+        self.layout: Layout = layout(view)
+        by_name = {f.name: f for f in view.features}
+        chosen = [by_name[n] for n in features] if features is not None else list(view.features)
+        self.windows: tuple[Window, ...] = tuple(dict.fromkeys(f.over for f in chosen))
+        scalars: dict[tuple[int, int, int], int] = {}
+        groups: dict[tuple[int, int, int, int], int] = {}
+        self.compiled: list[Compiled] = []
+        for feature in chosen:
+            parts, picks = [], []
+            window = self.windows.index(feature.over)
+            for reduction in feature.aggregate.reductions():
+                slots = tuple(self.layout.slot(c) for c in cells_of(reduction))
+                op = kernel.OPS[reduction.op]
+                if op == kernel.GROUPS:
+                    group = (window, slots[0], slots[1], slots[2])
+                    parts.append((True, groups.setdefault(group, len(groups))))
+                else:
+                    parts.append((False, scalars.setdefault((op, window, slots[0]), len(scalars))))
+                picks.append(op not in (kernel.SUM, kernel.GROUPS))
+            kinds = view.input_type(feature), view.output(feature)
+            self.compiled.append(Compiled(feature, *kinds, tuple(parts), tuple(picks)))
+        self.scalars = np.array(list(scalars), dtype=np.int64).reshape(-1, 3)
+        self.groups = np.array(list(groups), dtype=np.int64).reshape(-1, 4)
+        self.outputs: dict[str, Output] = {c.feature.name: c.output for c in self.compiled}
+
+    def evaluate(self, words: np.ndarray, spans: np.ndarray, as_of: np.ndarray) -> dict[str, Scalars | Groups]:
+        """Values of every feature for every row, as arrays.
+
+        words: int64[n, width], an entity's records together and sorted by time. spans: int64[m, 2], the
+        records of each row's entity. as_of: int64[m], microseconds UTC. Texts stay 64-bit codes. Raises
+        `FoldError` where a sum leaves 64 bits or a folded bucket would have to be cut at `as_of`.
+        """
+        left, right = edges(self.windows, as_of, self.view.resolution)
+        status, row, at, scalars, offsets, codes, weights = kernel.fold(
+            words, spans, left, right, self.scalars, self.groups, self.view.resolution > 1
+        )
+        if status != kernel.OK:
+            self._fail(status, row, at)
+        values: dict[str, Scalars | Groups] = {}
+        for each in self.compiled:
+            parts: list[Any] = []
+            for (grouped, index), pick in zip(each.parts, each.picks, strict=True):
+                if grouped:
+                    own = offsets[index]
+                    span = slice(own[0], own[-1])
+                    parts.append(Groups(own - own[0], codes[span], weights[span]))
+                else:
+                    column = scalars[:, index]
+                    parts.append(Scalars(column, column != NULL if pick else None))
+            values[each.feature.name] = each.feature.aggregate.finalize(parts, each.input)
+        return values
+
+    def _fail(self, status: int, row: int, at: int) -> None:
+        reductions = {(g, i): c.feature.name for c in self.compiled for g, i in c.parts}
+        grouped = at >= len(self.scalars)
+        name = reductions[(grouped, at - len(self.scalars) if grouped else at)]
+        where = f"view '{self.view.name}', feature '{name}'"
+        if status == kernel.OVERFLOW:
+            raise FoldError(f"{where}: the sum leaves 64 bits; bound the field's values or narrow the window.", row)
+        raise FoldError(
+            f"{where}: as_of lies inside a bucket that is already folded; ask at a bucket's edge, "
+            "or use get_historical_features.",
+            row,
+        )
+
+
+@lru_cache(maxsize=512)
+def plan(view: View, features: tuple[str, ...] | None = None) -> Plan:
+    """The compiled view, cached: views are values, so equal declarations share a plan."""
+    return Plan(view, features)

@@ -1,0 +1,187 @@
+"""The record: the one currency in which state is stored, moved and folded.
+
+A record is a fixed number of int64 words. At exact resolution it is one projected event,
+`[event_time, event_id code, cells...]`; at a coarser one it is a fold of events of one bucket,
+`[bucket start, latest event_time, earliest event_time, cells...]`. Both have the same cells with the same
+meaning, so a fold of records is a record. State is a bag of records: merging is concatenation.
+"""
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+import xxhash
+
+from dualpath.aggregates.base import Reduction
+from dualpath.errors import StateError
+from dualpath.schema import NULL
+from dualpath.view import View
+
+VERSION = 1
+HEADER = struct.Struct("<IIqq")
+"""Of a packed value: format version, layout fingerprint, then the fence: query epoch and batch id."""
+
+
+class Fence(NamedTuple):
+    """The last write a value holds: a write with an equal or smaller fence is a replay and is skipped."""
+
+    epoch: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One foldable quantity of a record; `op` is count, sum, min, max, first, last or dimension."""
+
+    op: str
+    of: str | None = None
+    where: str | None = None
+
+    @property
+    def words(self) -> int:
+        """A pick carries its value, the time and the id it was picked at."""
+        return 3 if self.op in ("first", "last") else 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which word of a view's record holds what."""
+
+    view: str
+    resolution: int
+    cells: tuple[Cell, ...]
+    fingerprint: int
+
+    @property
+    def header(self) -> int:
+        """Words before the first cell."""
+        return 2 if self.resolution == 1 else 3
+
+    @property
+    def width(self) -> int:
+        """Words in a record."""
+        return self.header + sum(c.words for c in self.cells)
+
+    def slot(self, cell: Cell) -> int:
+        """Index of the cell's first word."""
+        at = self.cells.index(cell)
+        return self.header + sum(c.words for c in self.cells[:at])
+
+    def pack(self, words: np.ndarray, fence: Fence = Fence(0, 0)) -> bytes:
+        """Records int64[n, width] as a value: header, then the words, little-endian."""
+        return HEADER.pack(VERSION, self.fingerprint, *fence) + words.astype("<i8", copy=False).tobytes()
+
+    def unpack(self, value: bytes) -> np.ndarray:
+        """Records int64[n, width] of a packed value (read-only). Raises `StateError` on a foreign one."""
+        if len(value) < HEADER.size or (len(value) - HEADER.size) % (8 * self.width):
+            version, fingerprint = struct.unpack_from("<II", value) if len(value) >= 8 else (0, 0)
+            if version == VERSION and fingerprint == self.fingerprint:
+                raise StateError(f"view '{self.view}': a stored value of {len(value)} bytes is cut short; rebuild it.")
+        else:
+            version, fingerprint = struct.unpack_from("<II", value)
+        if version != VERSION:
+            raise StateError(
+                f"view '{self.view}': the state has format version {version}, this dualpath reads {VERSION}; "
+                "use the dualpath that wrote it, or publish the state anew."
+            )
+        if fingerprint != self.fingerprint:
+            raise StateError(
+                f"view '{self.view}': the state was written for another declaration of the view; "
+                "publish it anew (`dualpath nightly`) after changing features."
+            )
+        return np.frombuffer(value, dtype="<i8", offset=HEADER.size).reshape(-1, self.width)
+
+
+def cells_of(reduction: Reduction) -> tuple[Cell, ...]:
+    """The cells a reduction folds; of groups: the dimension, the member count and the weight."""
+    if reduction.op != "groups":
+        return (Cell(reduction.op, reduction.of, reduction.where),)
+    member = Cell("count", reduction.by, reduction.where)
+    weight = member if reduction.weight == "count" else Cell(reduction.weight, reduction.of, reduction.where)
+    return (Cell("dimension", reduction.by), member, weight)
+
+
+def layout(view: View) -> Layout:
+    """Compile a view's record: every distinct cell of its features, in the order of declaration."""
+    found: dict[Cell, None] = {}
+    for feature in view.features:
+        for reduction in feature.aggregate.reductions():
+            found.update(dict.fromkeys(cells_of(reduction)))
+    cells = tuple(found)
+    identity = json.dumps([VERSION, view.name, view.keys, view.resolution, [asdict(c) for c in cells]])
+    return Layout(view.name, view.resolution, cells, xxhash.xxh32_intdigest(identity.encode()))
+
+
+def code(text: str) -> int:
+    """The 64-bit code of a string, signed: Spark's `xxhash64` (seed 42).
+
+    >>> code("Spark")
+    -4294468057691064905
+    """
+    unsigned = xxhash.xxh64_intdigest(text.encode(), seed=42)
+    return unsigned - 2**64 if unsigned >= 2**63 else unsigned
+
+
+def compact(words: np.ndarray, kind: Layout, view: View, floor: int) -> np.ndarray:
+    """The fewest records that give the same values at every `as_of >= floor` (microseconds UTC).
+
+    Records that only a lifetime window still reaches fold into one per combination of dimensions, or go
+    if there is no such window; buckets closed before `floor` fold into one record each.
+    """
+    if not len(words):
+        return words
+    edge = floor - view.reach if view.reach is not None else floor
+    last = words[:, 0] if kind.resolution == 1 else words[:, 1]
+    old = last <= edge
+    parts = [fold(words[old], kind, keep_bucket=False)] if view.remembers and old.any() else []
+    young = words[~old]
+    if kind.resolution > 1:
+        closed = young[:, 0] + kind.resolution <= floor
+        parts += [fold(young[closed], kind, keep_bucket=True), young[~closed]]
+    else:
+        parts.append(young)
+    merged = np.concatenate(parts)
+    return merged[np.argsort(merged[:, 0], kind="stable")]
+
+
+def fold(words: np.ndarray, kind: Layout, *, keep_bucket: bool) -> np.ndarray:
+    """One record for every combination of dimensions (and bucket, if kept); int64[n, width] to [k, width]."""
+    if not len(words):
+        return words
+    keys = [words[:, kind.slot(c)] for c in kind.cells if c.op == "dimension"] + ([words[:, 0]] if keep_bucket else [])
+    group = (
+        np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)[1].ravel() if keys else np.zeros(len(words), int)
+    )
+    order = np.lexsort((words[:, 1], words[:, 0], group))
+    words, group = words[order], group[order]
+    heads = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
+    tails = np.r_[heads[1:], len(words)] - 1
+    folded = words[tails].copy()
+    if kind.resolution > 1:
+        folded[:, 1] = np.maximum.reduceat(words[:, 1], heads)
+        folded[:, 2] = np.minimum.reduceat(words[:, 2], heads)
+    for cell in kind.cells:
+        slot = kind.slot(cell)
+        column = words[:, slot]
+        match cell.op:
+            case "count" | "sum":
+                folded[:, slot] = np.add.reduceat(column, heads)
+            case "max":
+                folded[:, slot] = np.maximum.reduceat(column, heads)
+            case "min":
+                least = np.minimum.reduceat(np.where(column == NULL, np.iinfo(np.int64).max, column), heads)
+                nothing = np.maximum.reduceat(column, heads) == NULL
+                folded[:, slot] = np.where(nothing, NULL, least)
+            case "first" | "last":
+                folded[:, slot : slot + 3] = _pick(words[:, slot : slot + 3], group, heads, cell.op)
+    return folded
+
+
+def _pick(cells: np.ndarray, group: np.ndarray, heads: np.ndarray, op: str) -> np.ndarray:
+    """The (value, time, id) with the least or greatest (time, id) of each group; all null if it has none."""
+    time = cells[:, 1]
+    rank = np.where(time == NULL, np.iinfo(np.int64).max, time) if op == "first" else time
+    order = np.lexsort((cells[:, 2], rank, group))
+    return cells[order][heads if op == "first" else np.r_[heads[1:], len(cells)] - 1]

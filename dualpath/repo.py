@@ -1,0 +1,98 @@
+"""An opened feature repo: Feast's store, the declarations in its registry, and where its data lives."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+from feast import FeatureStore
+
+from dualpath.declare import view_of
+from dualpath.errors import DeclarationError, InputError
+from dualpath.schema import EventSource
+from dualpath.storage import Storage
+from dualpath.stores.append import Part
+from dualpath.stores.connection import address
+from dualpath.stores.pointer import Pointer
+from dualpath.view import View
+
+MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A feature repo in `folder`, as its registry describes it."""
+
+    folder: Path
+
+    @cached_property
+    def store(self) -> FeatureStore:
+        """Feast's own handle; raises `InputError` if the folder holds no feature repo."""
+        if not (self.folder / "feature_store.yaml").exists():
+            raise InputError(f"{self.folder} has no feature_store.yaml; name a feature repo with --repo.")
+        return FeatureStore(repo_path=str(self.folder))
+
+    @cached_property
+    def views(self) -> dict[str, View]:
+        """Every windowed view, by name."""
+        found = {fv.name: view_of(fv) for fv in self.store.list_feature_views()}
+        views = {name: view for name, view in sorted(found.items()) if view is not None}
+        if not views:
+            raise InputError(f"{self.folder}: the registry has no windowed views; run `feast apply` in the repo.")
+        return views
+
+    @cached_property
+    def sources(self) -> dict[str, EventSource]:
+        """Every event source some view reads, by name."""
+        return {view.source.name: view.source for view in self.views.values()}
+
+    @property
+    def project(self) -> str:
+        """Feast's project name."""
+        return self.store.project
+
+    @property
+    def root(self) -> Path:
+        """The folder of events and records."""
+        return self.folder / self.store.config.offline_store.path
+
+    def storage(self, source: str) -> Storage:
+        """The folders of a source."""
+        return Storage(self.root, source)
+
+    def views_of(self, source: str) -> list[View]:
+        """The views that read a source."""
+        return [view for view in self.views.values() if view.source.name == source]
+
+    @cached_property
+    def redis_address(self) -> str:
+        """Feast connection string of the online store; an embedded Redis is started if none is configured."""
+        return address(self.store.config)
+
+    @property
+    def slack(self) -> int | None:
+        """How far back online reads may ask, microseconds; None: for ever."""
+        seconds = self.store.config.online_store.slack_seconds
+        return None if seconds is None else seconds * 1_000_000
+
+    def part(self, view: View, pointer: Pointer) -> Part:
+        """How a view's records are written to Redis."""
+        forgets = self.slack is not None and not view.remembers and view.reach is not None
+        keep = view.reach + self.slack if forgets else 0  # type: ignore[operator]
+        return Part(pointer.namespace, view, keep, pointer.floor)
+
+    def apply(self) -> None:
+        """`feast apply`, in a process of its own: a repo's modules have common names, and two repos would mix.
+
+        Raises `DeclarationError` with Feast's last line if it refuses.
+        """
+        command = [sys.executable, "-m", "feast.cli.cli", "--chdir", str(self.folder), "apply"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines() or ["feast apply failed"]
+            raise DeclarationError(said[-1].removeprefix("Error: "))
+        self.__dict__.pop("store", None)
+        self.__dict__.pop("views", None)
+        self.__dict__.pop("sources", None)

@@ -1,0 +1,1 @@
+"""What dualpath needs from the machine: a Java, a Redis, and a look at both."""

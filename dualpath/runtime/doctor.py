@@ -1,0 +1,148 @@
+"""What dualpath needs from the machine, looked at without changing anything."""
+
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from dualpath.errors import UnavailableError
+from dualpath.runtime import java
+from dualpath.runtime.redis import SERVER
+
+REINSTALL = "Run `make` again: it installs the versions of requirements.lock."
+DISK_NEEDED = 2 * 10**9  # bytes: the demo's log, its state and Spark's shuffle files
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; `remedy` is empty where `ok`."""
+
+    name: str
+    ok: bool
+    found: str
+    where: str = ""
+    remedy: str = ""
+
+
+def examine(environ: Mapping[str, str], redis_address: str | None = None, folder: Path = Path()) -> list[Finding]:
+    """Look at everything. `redis_address` is the configured "host:port", None for the embedded server;
+    `folder` is where data will be written."""
+    return [
+        examine_python(sys.version.split()[0], metadata.metadata("dualpath")["Requires-Python"]),
+        *examine_packages(metadata.requires("dualpath") or [], _installed()),
+        examine_java(environ),
+        *examine_jars(_package("pyspark") / "jars", metadata.version("pyspark")),
+        examine_redis(redis_address),
+        examine_zones("America/New_York"),
+        examine_disk(folder),
+    ]
+
+
+def examine_python(version: str, wanted: str) -> Finding:
+    """
+    >>> examine_python("3.11.7", ">=3.11,<3.13").ok
+    True
+    """
+    ok = version in SpecifierSet(wanted)
+    return Finding("Python", ok, version, sys.executable, "" if ok else f"Use a Python {wanted}.")
+
+
+def examine_packages(requirements: Iterable[str], installed: Mapping[str, str]) -> list[Finding]:
+    """One finding per requirement that names a range of versions.
+
+    >>> [finding] = examine_packages(["pandas<3", "rich"], {"pandas": "3.0.1"})
+    >>> finding.ok, finding.found, finding.where
+    (False, '3.0.1', 'wanted: <3')
+    """
+    findings = []
+    for needed in map(Requirement, requirements):
+        if needed.specifier and (needed.marker is None or needed.marker.evaluate({"extra": ""})):
+            version = installed.get(canonicalize_name(needed.name))
+            ok = version is not None and version in needed.specifier
+            wanted = f"wanted: {needed.specifier}"
+            findings.append(Finding(needed.name, ok, version or "not installed", wanted, "" if ok else REINSTALL))
+    return findings
+
+
+def examine_java(environ: Mapping[str, str]) -> Finding:
+    try:
+        found = java.find(environ)
+    except UnavailableError as error:
+        return Finding("Java", False, "none", remedy=error.message)
+    return Finding("Java", True, f"{found.version} ({found.origin})", str(found.home))
+
+
+def examine_jars(jars: Path, version: str) -> list[Finding]:
+    """Spark's own jars, and the Kafka connector, whose version must be Spark's."""
+    core = next(jars.glob("spark-core_*.jar"), None)
+    whole = core is not None and _jar_version(core) == version
+    spark = Finding("Spark jars", whole, _jar_version(core) if core else "none", str(jars), "" if whole else REINSTALL)
+    connector = next(jars.glob("spark-sql-kafka-*.jar"), None)
+    if connector is None:
+        return [spark, Finding("Kafka connector", True, "not needed until the stream reads Kafka")]
+    fits = _jar_version(connector) == version
+    remedy = "" if fits else f"Replace it by the connector of version {version}."
+    return [spark, Finding("Kafka connector", fits, _jar_version(connector), str(connector), remedy)]
+
+
+def examine_redis(address: str | None) -> Finding:
+    """The configured server if it answers, or the binary of the embedded one."""
+    if address is None:
+        there = shutil.which(SERVER) is not None
+        found = "embedded server" if there else "no embedded server"
+        return Finding("Redis", there, found, str(SERVER), "" if there else REINSTALL)
+    host, _, port = address.rpartition(":")
+    try:
+        once = Retry(NoBackoff(), 0)
+        with Redis(host, int(port), socket_timeout=5, socket_connect_timeout=5, retry=once) as client:
+            return Finding("Redis", True, client.info("server")["redis_version"], address)
+    except (RedisError, ValueError) as error:
+        remedy = "Start it, correct the address, or leave the address out to use the embedded server."
+        return Finding("Redis", False, f"no answer: {error}", address, remedy)
+
+
+def examine_zones(zone: str) -> Finding:
+    """Calendar windows start at a named zone's midnight, so the names must be known."""
+    try:
+        ZoneInfo(zone)
+    except ZoneInfoNotFoundError:
+        return Finding("Time zones", False, f"{zone} is unknown", remedy="Install the package tzdata.")
+    return Finding("Time zones", True, f"{zone} is known")
+
+
+def examine_disk(folder: Path, needed: int = DISK_NEEDED) -> Finding:
+    """Free space on the disk of `folder`, which need not exist yet; `needed` is in bytes."""
+    there = next(place for place in [folder.resolve(), *folder.resolve().parents] if place.exists())
+    free = shutil.disk_usage(there).free
+    remedy = "" if free >= needed else f"Free {(needed - free) / 1e9:.1f} GB, or write to another disk."
+    return Finding("Disk", free >= needed, f"{free / 1e9:.1f} GB free", str(there), remedy)
+
+
+def _installed() -> dict[str, str]:
+    return {canonicalize_name(package.name): package.version for package in metadata.distributions()}
+
+
+def _package(name: str) -> Path:
+    """A package's folder, found without importing it."""
+    spec = find_spec(name)
+    return Path(spec.origin).parent if spec and spec.origin else Path(name)
+
+
+def _jar_version(jar: Path) -> str:
+    """
+    >>> _jar_version(Path("spark-core_2.13-4.2.0.jar"))
+    '4.2.0'
+    """
+    return re.sub(r".*-(\d[^-]*(?:-SNAPSHOT)?)\.jar$", r"\1", jar.name)

@@ -1,0 +1,142 @@
+"""What an event looks like: typed fields and the source that delivers them.
+
+Pure data, no engine. All instants are microseconds since 1970-01-01 UTC.
+"""
+
+import keyword
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from dualpath.errors import DeclarationError
+
+KINDS = ("text", "integer", "decimal", "double", "boolean", "timestamp")
+RESERVED = ("event_id", "event_time", "arrival_time", "epoch", "late", "batch", "query")
+NULL = -(2**63)
+"""The word that stands for SQL null in a record. No encoded value may take it."""
+
+DECIMAL_BOUND = 10**15
+"""Largest magnitude of a decimal's unscaled integer and of an integer field: 9,000 of them still sum in int64."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One typed column of an event.
+
+    `scale` is the number of digits after the point of a decimal; `choices` are the only texts allowed;
+    a row whose `required` field is null goes to the dead-letter table.
+    """
+
+    name: str
+    kind: str
+    scale: int = 0
+    required: bool = False
+    choices: tuple[str, ...] = ()
+
+
+def text(name: str, *, required: bool = False, choices: tuple[str, ...] = ()) -> Field:
+    """A string; with `choices`, one of a closed set."""
+    return Field(name, "text", required=required, choices=tuple(choices))
+
+
+def integer(name: str, *, required: bool = False) -> Field:
+    """A whole number of at most fifteen digits."""
+    return Field(name, "integer", required=required)
+
+
+def decimal(name: str, *, scale: int, required: bool = False) -> Field:
+    """An exact number with `scale` digits after the point, as money is.
+
+    >>> decimal("amount", scale=2)
+    Field(name='amount', kind='decimal', scale=2, required=False, choices=())
+    """
+    return Field(name, "decimal", scale=scale, required=required)
+
+
+def double(name: str, *, required: bool = False) -> Field:
+    """A finite IEEE 754 double."""
+    return Field(name, "double", required=required)
+
+
+def boolean(name: str, *, required: bool = False) -> Field:
+    """True or false."""
+    return Field(name, "boolean", required=required)
+
+
+def timestamp(name: str, *, required: bool = False) -> Field:
+    """An instant, microseconds UTC."""
+    return Field(name, "timestamp", required=required)
+
+
+@dataclass(frozen=True)
+class EventSource:
+    """A stream of immutable facts.
+
+    `event_id`, `event_time` and `arrival_time` name the payload's columns for them. Without `event_id`, the
+    id is the SHA-256 of the row's content (every declared field and the event time, not the arrival), so an
+    exact repetition is a duplicate; a source that can tell two real identical rows apart names the column
+    that does so in `occurrence`, and its value joins the hash. Without `arrival_time` an event is taken to
+    arrive when it happens, so none is ever late. An event is *late* if it arrives more than `late_after`
+    after it happened; lateness is counted and changes no value.
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+    event_id: str | None = "event_id"
+    event_time: str = "event_time"
+    arrival_time: str | None = "arrival_time"
+    occurrence: str | None = None
+    late_after: timedelta = timedelta(hours=1)
+    duplicates_within: timedelta = timedelta(days=1)
+    description: str = ""
+    by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name(self.name, f"event source '{self.name}'")
+        seen: dict[str, Field] = {}
+        for each in self.fields:
+            where = f"event source '{self.name}', field '{each.name}'"
+            check_name(each.name, where)
+            if each.name in RESERVED:
+                raise DeclarationError(f"{where}: the name is reserved for dualpath; choose another.")
+            if each.name in seen:
+                raise DeclarationError(f"{where}: declared twice; remove or rename one.")
+            if each.kind not in KINDS:
+                raise DeclarationError(f"{where}: unknown kind '{each.kind}'; use one of {', '.join(KINDS)}.")
+            if not 0 <= each.scale <= 9:
+                raise DeclarationError(f"{where}: scale {each.scale} is outside 0 to 9; choose a smaller one.")
+            seen[each.name] = each
+        if self.late_after < timedelta(0) or self.duplicates_within <= timedelta(0):
+            raise DeclarationError(
+                f"event source '{self.name}': late_after must not be negative and duplicates_within must be positive."
+            )
+        object.__setattr__(self, "by_name", seen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form; `from_dict` restores an equal source."""
+        plain = asdict(self)
+        plain.pop("by_name")
+        plain["late_after"] = self.late_after.total_seconds()
+        plain["duplicates_within"] = self.duplicates_within.total_seconds()
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "EventSource":
+        """The inverse of `to_dict`."""
+        kept = dict(plain)
+        kept["fields"] = tuple(Field(**{**f, "choices": tuple(f["choices"])}) for f in plain["fields"])
+        kept["late_after"] = timedelta(seconds=plain["late_after"])
+        kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])
+        return cls(**kept)
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise `DeclarationError` unless `name` is a plain identifier (it becomes a column and a key).
+
+    >>> check_name("2fast", "view '2fast'")
+    Traceback (most recent call last):
+    dualpath.errors.DeclarationError: view '2fast': '2fast' is not a plain name; use letters, digits and underscores.
+    """
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("__"):
+        raise DeclarationError(f"{where}: '{name}' is not a plain name; use letters, digits and underscores.")

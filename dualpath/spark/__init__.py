@@ -1,0 +1,1 @@
+"""Spark: the session, and events turned into records as column expressions."""

@@ -1,0 +1,159 @@
+"""Payloads to typed events, or a reason for refusal: the rules every row passes before anything counts it.
+
+A row is refused, never repaired: what is wrong is said in `reason`, for the dead-letter table.
+"""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from dualpath.schema import DECIMAL_BOUND, EventSource, Field
+
+INSTANT = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?$"
+WHOLE = r"^[+-]?\d{1,18}$"
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?$"
+NOT_FINITE = r"(?i)^[+-]?(nan|inf|infinity)$"
+EARLIEST = "2000-01-01 00:00:00"
+AHEAD = "INTERVAL 1 DAY"
+
+SPARK_TYPES = {
+    "text": "string",
+    "integer": "bigint",
+    "double": "double",
+    "boolean": "boolean",
+    "timestamp": "timestamp",
+}
+
+
+def spark_type(field: Field) -> str:
+    """A field's type in the event log."""
+    return f"decimal(18,{field.scale})" if field.kind == "decimal" else SPARK_TYPES[field.kind]
+
+
+def admit(raw: DataFrame, source: EventSource) -> DataFrame:
+    """Type and judge payloads.
+
+    `raw` has `value`, a JSON object as a string. Answers `event_id`, `event_time`, `arrival_time`, the
+    declared fields, `late`, `payload` (the value as it came) and `reason`: null for a good row, else what is
+    wrong with it; the other columns of a refused row mean nothing. Unknown members of the object are ignored.
+    """
+    names = [source.event_id, source.event_time, source.arrival_time, source.occurrence]
+    members = dict.fromkeys([*(f.name for f in source.fields), *(n for n in names if n)])
+    schema = ", ".join(f"`{m}` string" for m in [*members, "_corrupt"])
+    parsed = F.from_json("value", schema, {"columnNameOfCorruptRecord": "_corrupt", "mode": "PERMISSIVE"})
+    rows = raw.select(F.col("value").alias("payload"), parsed.alias("r"))
+
+    event_time = _typed(_raw(source.event_time), "timestamp")
+    arrival_time = _typed(_raw(source.arrival_time), "timestamp") if source.arrival_time else event_time
+    typed = rows.select(
+        "payload",
+        "r",
+        event_time.alias("event_time"),
+        arrival_time.alias("arrival_time"),
+        *(_typed(_raw(f.name), f.kind, f.scale).alias(f.name) for f in source.fields),
+    )
+    late = F.col("arrival_time") - F.col("event_time") > F.lit(source.late_after)
+    return typed.select(
+        _event_id(source).alias("event_id"),
+        "event_time",
+        "arrival_time",
+        *(f.name for f in source.fields),
+        F.coalesce(late, F.lit(False)).alias("late"),
+        "payload",
+        F.coalesce(*_faults(source)).alias("reason"),
+    )
+
+
+def _raw(name: str) -> Column:
+    return F.col(f"r.`{name}`")
+
+
+def _typed(raw: Column, kind: str, scale: int = 0) -> Column:
+    """A payload's text as a value of the kind; null where it is not one."""
+    match kind:
+        case "text":
+            return raw
+        case "timestamp":
+            return F.when(raw.rlike(INSTANT), raw.try_cast("timestamp"))
+        case "integer":
+            return F.when(raw.rlike(WHOLE), raw.try_cast("bigint"))
+        case "decimal":
+            return F.when(raw.rlike(NUMBER), raw.try_cast(f"decimal(18,{scale})"))
+        case "boolean":
+            return F.when(raw.isin("true", "false"), raw == "true")
+    return F.when(raw.rlike(NUMBER), raw.try_cast("double"))
+
+
+def _event_id(source: EventSource) -> Column:
+    """The payload's id, or the hash of its content: every declared field, the time, the occurrence."""
+    if source.event_id:
+        return _raw(source.event_id)
+    content = [F.unix_micros("event_time").alias("event_time"), *(F.col(f.name) for f in source.fields)]
+    if source.occurrence:
+        content.append(_raw(source.occurrence).alias("occurrence"))
+    return F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32)
+
+
+def _faults(source: EventSource) -> list[Column]:
+    """Everything that can be wrong, most basic first; each null or a reason."""
+    faults = [
+        F.when(F.col("payload").isNull(), F.lit("no payload")),
+        F.when(F.col("r._corrupt").isNotNull() | F.col("r").isNull(), F.lit("not a JSON object")),
+    ]
+    for name in filter(None, (source.event_id, source.occurrence)):
+        faults.append(F.when(F.coalesce(F.trim(_raw(name)), F.lit("")) == "", F.lit(f"{name} is missing")))
+    faults += _time_faults(source.event_time, "event_time")
+    if source.arrival_time:
+        faults += _time_faults(source.arrival_time, "arrival_time")
+    too_far = F.col("event_time") > F.col("arrival_time") + F.expr(AHEAD)
+    faults.append(F.when(too_far, F.lit(f"{source.event_time} is more than a day after the arrival")))
+    for field in source.fields:
+        faults += _field_faults(field)
+    return faults
+
+
+def _time_faults(member: str, column: str) -> list[Column]:
+    raw, time = _raw(member), F.col(column)
+    return [
+        F.when(raw.isNull(), F.lit(f"{member} is missing")),
+        F.when(time.isNull(), _says(raw, f"{member} is not an ISO-8601 instant of at most microseconds")),
+        F.when(time < F.lit(EARLIEST).cast("timestamp"), _says(raw, f"{member} is before {EARLIEST[:4]}")),
+    ]
+
+
+def _field_faults(field: Field) -> list[Column]:
+    raw, typed = _raw(field.name), F.col(field.name)
+    faults = []
+    if field.required:
+        faults.append(F.when(F.coalesce(raw, F.lit("")) == "", F.lit(f"{field.name} is missing")))
+    if field.kind in ("decimal", "double"):
+        faults.append(F.when(raw.rlike(NOT_FINITE), _says(raw, f"{field.name} is not finite")))
+    if field.kind == "decimal":
+        exact = F.when(raw.rlike(NUMBER), raw.try_cast("decimal(38,18)"))
+        bound = F.lit(DECIMAL_BOUND).cast("decimal(38,0)") / F.lit(10**field.scale).cast("decimal(38,0)")
+        digits = F.length(F.rtrim(F.regexp_extract(raw, r"\.(\d*)", 1), F.lit("0")))
+        faults += [
+            F.when(
+                raw.rlike(NUMBER) & (exact.isNull() | (F.abs(exact) > bound)),
+                _says(raw, f"{field.name} is too large"),
+            ),
+            F.when(
+                (exact != F.round(exact, field.scale)) | (digits > 18),
+                _says(raw, f"{field.name} has more than {field.scale} decimals"),
+            ),
+        ]
+    if field.kind == "integer":
+        faults.append(F.when(F.abs(typed) > DECIMAL_BOUND, _says(raw, f"{field.name} is too large")))
+    if field.kind == "double":
+        finite = ~typed.isin(float("inf"), float("-inf"))
+        faults.append(F.when(~finite, _says(raw, f"{field.name} is too large")))
+    if field.kind != "text":
+        faults.append(F.when(raw.isNotNull() & typed.isNull(), _says(raw, f"{field.name} is not of kind {field.kind}")))
+    if field.choices:
+        known = typed.isin(*field.choices)
+        faults.append(F.when(~known, _says(raw, f"{field.name} is not one of the declared choices")))
+    return faults
+
+
+def _says(raw: Column, what: str) -> Column:
+    """A reason with the offending text, cut to a readable length."""
+    return F.concat(F.lit(f"{what}: "), F.substring(raw, 1, 80))

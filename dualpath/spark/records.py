@@ -1,0 +1,130 @@
+"""Events to records, as Spark columns: the one translation both Spark paths use."""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from dualpath import expression
+from dualpath.record import Cell, layout
+from dualpath.schema import NULL
+from dualpath.view import View
+
+
+def entity(view: View) -> Column:
+    """The entity's key as one string: `dualpath.stores.keys.entity` in Spark."""
+    if len(view.keys) == 1:
+        return F.col(view.keys[0]).cast("string")
+    parts = [F.col(k).cast("string") for k in view.keys]
+    return F.concat(*(F.concat(F.length(p).cast("string"), F.lit(":"), p) for p in parts))
+
+
+def records(events: DataFrame, view: View, *, fold: bool) -> DataFrame:
+    """Records of a view: `entity` string, `epoch` string and `words` array<bigint> of the layout's width.
+
+    `events` has the columns of the event log. Events without the entity's keys, or that no feature of the
+    view looks at, give no record. With `fold`, a coarse view's events are folded by bucket (the online
+    store); without, every event is its own record (the offline store, whose right edges stay exact).
+    """
+    kind = layout(view)
+    time = F.unix_micros("event_time")
+    named = [_cell(cell, view).alias(f"c{i}") for i, cell in enumerate(kind.cells)]
+    needed = F.lit(False)
+    for i, cell in enumerate(kind.cells):
+        column = F.col(f"c{i}")
+        needed = needed | ((column != 0) if cell.op in ("count", "sum") else column.isNotNull())
+    base = (
+        events.dropna(subset=list(view.keys))
+        .select(
+            entity(view).alias("entity"),
+            "epoch",
+            time.alias("time"),
+            F.xxhash64("event_id").alias("id"),
+            (F.col("event_time") > F.col("arrival_time")).alias("early"),
+            *named,
+        )
+        .where(needed)
+    )
+    if view.resolution == 1:
+        return base.select("entity", "epoch", _words([F.col("time"), F.col("id")], kind.cells))
+    bucket = F.col("time") - F.pmod(F.col("time"), F.lit(view.resolution))
+    base = base.withColumn("bucket", bucket)
+    header = [F.col("bucket"), F.col("latest"), F.col("earliest")]
+    if not fold:
+        whole = base.withColumns({"latest": F.col("time"), "earliest": F.col("time")})
+        return whole.select("entity", "epoch", _words(header, kind.cells))
+    # An event stamped ahead of its arrival stays apart, so that no reader at the present must cut a record.
+    apart = F.when(F.col("early"), F.col("time"))
+    dimensions = [f"c{i}" for i, c in enumerate(kind.cells) if c.op == "dimension"]
+    folds = [_fold(c, f"c{i}").alias(f"c{i}") for i, c in enumerate(kind.cells) if c.op != "dimension"]
+    folded = base.groupBy("entity", "epoch", "bucket", apart.alias("apart"), *dimensions).agg(
+        F.max("time").alias("latest"), F.min("time").alias("earliest"), *folds
+    )
+    return folded.select("entity", "epoch", _words(header, kind.cells))
+
+
+def texts(events: DataFrame, views: list[View]) -> DataFrame:
+    """Every distinct text the views' records hold as a code: columns `code` bigint, `text` string, `epoch`."""
+    sqls = {
+        sql
+        for view in views
+        for cell in layout(view).cells
+        if cell.op in ("dimension", "first", "last") and (sql := cell.of) and view.type_of(sql).kind == "text"
+    }
+    found = [F.expr(expression.spell(sql, "spark")) for sql in sorted(sqls)]
+    empty = F.array().cast("array<string>")
+    every = events.select("epoch", F.explode(F.array(*found) if found else empty).alias("text"))
+    distinct = every.where(F.col("text").isNotNull()).distinct()
+    return distinct.select(F.xxhash64("text").alias("code"), "text", "epoch")
+
+
+def _encoded(sql: str, view: View) -> Column:
+    """An expression as an int64 word; null stays null."""
+    column, kind = F.expr(expression.spell(sql, "spark")), view.type_of(sql)
+    match kind.kind:
+        case "text":
+            return F.when(column.isNotNull(), F.xxhash64(column))
+        case "timestamp":
+            return F.unix_micros(column)
+        case "decimal":
+            return (column.cast(f"decimal(27,{kind.scale})") * F.lit(10**kind.scale)).cast("bigint")
+    return column.cast("bigint")
+
+
+def _cell(cell: Cell, view: View) -> Column:
+    """What one event contributes to a cell."""
+    passes = F.coalesce(F.expr(expression.spell(cell.where, "spark")), F.lit(False)) if cell.where else F.lit(True)
+    if cell.op == "count":
+        if cell.of is not None:
+            passes = passes & F.expr(expression.spell(cell.of, "spark")).isNotNull()
+        return F.when(passes, F.lit(1)).otherwise(F.lit(0)).cast("bigint")
+    assert cell.of is not None, "every cell but a count is of an expression"
+    word = F.when(passes, _encoded(cell.of, view))
+    if cell.op == "sum":
+        return F.coalesce(word, F.lit(0).cast("bigint"))
+    if cell.op in ("first", "last"):
+        pick = F.struct(
+            F.unix_micros("event_time").alias("time"), F.xxhash64("event_id").alias("id"), word.alias("value")
+        )
+        return F.when(word.isNotNull(), pick)
+    return word
+
+
+def _fold(cell: Cell, name: str) -> Column:
+    """Two records' cells into one."""
+    match cell.op:
+        case "count" | "sum":
+            return F.sum(name)
+        case "min" | "first":
+            return F.min(name)
+        case _:
+            return F.max(name)
+
+
+def _words(header: list[Column], cells: tuple[Cell, ...]) -> Column:
+    """The record's words in the layout's order."""
+    words, nothing = list(header), F.lit(NULL).cast("bigint")
+    for i, cell in enumerate(cells):
+        if cell.op in ("first", "last"):
+            words += [F.coalesce(F.col(f"c{i}.{part}"), nothing) for part in ("value", "time", "id")]
+        else:
+            words.append(F.coalesce(F.col(f"c{i}"), nothing))
+    return F.array(*words).alias("words")

@@ -1,0 +1,103 @@
+"""The Spark session every job, test and command shares, with the settings that equal answers depend on."""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import pyspark
+from pyspark import SparkContext
+from pyspark.sql import SparkSession
+
+from dualpath.errors import UnavailableError
+from dualpath.runtime import cache, java
+
+TIME_ZONE = "spark.sql.session.timeZone"
+JAVA_OPTIONS = "spark.driver.extraJavaOptions"
+
+ALWAYS = {
+    TIME_ZONE: "UTC",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+LOCAL = {
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.ui.enabled": "false",
+    # The default starts a shell for every checkpoint file; on a local disk that is a quarter of a batch.
+    "spark.sql.streaming.checkpointFileManagerClass": (
+        "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+    ),
+}
+
+
+def session(app: str, *, cores: int | None = None, conf: Mapping[str, str] | None = None) -> SparkSession:
+    """The Spark session of this process, started if there is none.
+
+    The master is `spark.master` in `conf`, else the environment's SPARK_MASTER, else this machine with
+    `cores` threads (all of them by default). Under `spark-submit` it is the one that was submitted to.
+    DUALPATH_DRIVER_MEMORY sets the driver's heap ("2g"). `conf` wins over every setting but is not
+    applied to a session that is already active.
+
+    Raises:
+        UnavailableError: no Java runs Spark, or a session is active in another time zone than UTC.
+    """
+    if SparkContext._active_spark_context is not None:
+        return _reuse()
+    chosen = dict(conf or {})
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    settings = ALWAYS | ({} if submitted else _launch(cores or os.cpu_count() or 1, chosen)) | chosen
+    # It prints every exception that is raised anyway, with the JVM's whole stack in one line of JSON.
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
+    builder = SparkSession.builder.appName(app)
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def class_archive(runtime: java.Java) -> Path:
+    """Where the loaded classes of this Java and this Spark are kept, if `dualpath.spark.archive` was run.
+
+    The name changes with everything that would make the JVM refuse the file.
+    """
+    jars = Path(pyspark.__file__).parent / "jars"
+    key = f"{runtime.home} {runtime.version} {pyspark.__version__} {jars} {jars.stat().st_mtime_ns}"
+    return cache.folder(os.environ) / f"spark-{sha256(key.encode()).hexdigest()[:12]}.jsa"
+
+
+def _reuse() -> SparkSession:
+    active = SparkSession.builder.getOrCreate()
+    zone = active.conf.get(TIME_ZONE)
+    if zone not in ("UTC", "Etc/UTC"):
+        raise UnavailableError(
+            f"A Spark session is already active in the time zone {zone}, which would shift every instant. "
+            f"Stop it, or set {TIME_ZONE} to UTC before calling dualpath."
+        )
+    return active
+
+
+def _launch(cores: int, chosen: dict[str, str]) -> dict[str, str]:
+    """Settings that only count before the JVM starts; joins the caller's Java options with ours."""
+    runtime = java.find(os.environ)
+    os.environ["JAVA_HOME"] = str(runtime.home)
+    log = Path(__file__).with_name("log4j2.properties")
+    options = [f'"-Dlog4j2.configurationFile={log.as_uri()}"']
+    if (archive := class_archive(runtime)).exists():
+        options.append(f'"-XX:SharedArchiveFile={archive}"')
+    if extra := chosen.pop(JAVA_OPTIONS, None):
+        options.append(extra)
+
+    master = chosen.get("spark.master") or os.environ.get("SPARK_MASTER") or f"local[{cores},4]"
+    launch = {
+        "spark.master": master,
+        "spark.driver.memory": os.environ.get("DUALPATH_DRIVER_MEMORY", "2g"),
+        JAVA_OPTIONS: " ".join(options),
+    }
+    if not master.startswith("local"):
+        return launch
+    # Workers must be the interpreter that has the packages; on a cluster the image decides.
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    return launch | LOCAL | {"spark.sql.shuffle.partitions": str(2 * cores)}

@@ -1,0 +1,132 @@
+"""Where a source's events live on disk, and the ledger that accounts for every row.
+
+Under the root, each source has `landing/` (payload files for the stream), `log/` (accepted events, the truth
+that batch and training read), `dead/` (refused rows with a reason), `ledger/` (one entry per micro-batch) and
+`checkpoint/` (Spark's). Log and dead letters are Parquet under `query=G/batch=N/`, so that a repeated batch
+overwrites its own files; the log is further split by `epoch`, the arrival day a row is counted in.
+
+A day is *sealed* by the nightly job. Rows of a sealed arrival day that come later belong to the first open
+one. A batch notes the seal it started under, so a replay gives its rows the same epochs.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+
+from dualpath.errors import StateError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One micro-batch: the seal it started under, whether it is done, and the fate of every row it read."""
+
+    query: int
+    batch: int
+    sealed: str = ""
+    done: bool = False
+    rows_read: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    dead_letter: int = 0
+    late: int = 0
+    latest_by: int = 0
+    epochs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its folder below the log, and (with `.json`) its file in the ledger."""
+        return f"query={self.query}/batch={self.batch}"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The folders of one source under `root`."""
+
+    root: Path
+    source: str
+
+    def folder(self, kind: str) -> Path:
+        """`landing`, `log`, `dead`, `ledger` or `checkpoint`."""
+        return self.root / self.source / kind
+
+    @property
+    def sealed(self) -> str:
+        """The last sealed arrival day, ISO; empty if none is."""
+        file = self.folder("ledger") / "sealed"
+        return file.read_text() if file.exists() else ""
+
+    def seal(self, day: date) -> None:
+        """Close every arrival day up to `day`; never reopens one."""
+        if day.isoformat() > self.sealed:
+            write_atomically(self.folder("ledger") / "sealed", day.isoformat())
+
+    def begin(self, query: int, batch: int) -> Entry:
+        """The entry of a batch that starts, or starts again: the first start decides the seal."""
+        entry = Entry(query, batch, self.sealed)
+        file = self._file(entry)
+        if file.exists():
+            return _read(file)
+        write_atomically(file, json.dumps(asdict(entry)))
+        return entry
+
+    def finish(self, entry: Entry, **counts: object) -> Entry:
+        """Note that everything of a batch is written, with its counts."""
+        finished = replace(entry, done=True, **counts)  # type: ignore[arg-type]
+        write_atomically(self._file(entry), json.dumps(asdict(finished)))
+        return finished
+
+    def withdraw(self, entry: Entry) -> None:
+        """Forget a batch that never finished, so that its replay starts under the present seal."""
+        if _read(self._file(entry)).done:
+            raise StateError(f"source '{self.source}': {entry.name} is finished and cannot be withdrawn.")
+        self._file(entry).unlink()
+
+    def entries(self) -> list[Entry]:
+        """All batches, oldest first."""
+        files = self.folder("ledger").glob("query=*/batch=*.json")
+        return sorted(map(_read, files), key=lambda e: (e.query, e.batch))
+
+    def log_folders(self, epochs: Iterable[str] | None = None) -> list[Path]:
+        """Folders of finished batches that hold rows of the given epochs (default: all), oldest first."""
+        wanted = None if epochs is None else set(epochs)
+        folder = self.folder("log")
+        return [
+            folder / e.name
+            for e in self.entries()
+            if e.done and e.epochs and (wanted is None or wanted.intersection(e.epochs))
+        ]
+
+    def epochs(self) -> list[str]:
+        """Every epoch with finished rows, ascending."""
+        return sorted({epoch for e in self.entries() if e.done for epoch in e.epochs})
+
+    def _file(self, entry: Entry) -> Path:
+        return self.folder("ledger") / f"{entry.name}.json"
+
+
+def first_open(sealed: str) -> str:
+    """The first day after the sealed one; the beginning of time if none is sealed.
+
+    >>> first_open("2022-02-28"), first_open("")
+    ('2022-03-01', '0001-01-01')
+    """
+    return (date.fromisoformat(sealed) + timedelta(days=1)).isoformat() if sealed else "0001-01-01"
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Write a small file so that a reader, or a crash, sees the old or the new one whole."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    with temporary.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)
+
+
+def _read(file: Path) -> Entry:
+    plain = json.loads(file.read_text())
+    return Entry(**{**plain, "epochs": tuple(plain["epochs"])})

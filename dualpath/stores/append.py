@@ -1,0 +1,185 @@
+"""The writer of state: sorted records, a few hundred entities a round trip, each write exactly once.
+
+Runs inside Spark's Python workers. The fence in each value's header makes a task retry, a stage retry and a
+replayed batch harmless; see `append.lua`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dualpath.errors import CollisionError, StateError
+from dualpath.record import HEADER, VERSION, Fence, Layout, compact, layout
+from dualpath.stores import keys
+from dualpath.stores.connection import connect
+from dualpath.view import View
+
+ENTITIES_PER_CALL = 500
+TEXTS = ""
+"""The `view` of rows that carry dictionary entries: `entity` is the text, `words` its code."""
+
+INPUT = "view string, epoch string, entity string, words array<bigint>"
+OUTPUT = "view string, records bigint, parts bigint"
+SCRIPT = files("dualpath.stores").joinpath("append.lua").read_text()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a view's records go, and how long they matter.
+
+    `keep` is microseconds from a record's time until no window can reach it; 0: never forgotten. A snapshot
+    is compacted to what an `as_of` from `floor` on can see; 0: not at all.
+    """
+
+    namespace: str
+    view: View
+    keep: int
+    floor: int = 0
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The layout of the view's records."""
+        return layout(self.view)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A write: to which Redis, which parts of which views, under which fence.
+
+    `kind` is `e` to append to epochs or `s` to replace snapshots.
+    """
+
+    connection_string: str
+    project: str
+    parts: dict[str, Part]
+    fence: Fence
+    kind: str = "e"
+
+    def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Write `INPUT` rows, sorted by view, epoch, entity; answers `OUTPUT`, one row per view.
+
+        Raises `CollisionError` if two texts share a code and `StateError` if a part holds another layout.
+        """
+        writer = _Writer(self)
+        for batch in batches:
+            writer.take(batch)
+        writer.flush()
+        views = sorted(writer.records)
+        yield pa.RecordBatch.from_arrays(
+            [
+                pa.array(views, pa.string()),
+                pa.array([writer.records[v] for v in views], pa.int64()),
+                pa.array([writer.written.get(v, 0) for v in views], pa.int64()),
+            ],
+            names=["view", "records", "parts"],
+        )
+
+
+class _Writer:
+    """Cuts sorted rows into entities and sends them off in calls of `ENTITIES_PER_CALL`."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.redis = connect(target.connection_string)
+        self.script = self.redis.register_script(SCRIPT)
+        self.run: tuple[str, str, str] | None = None
+        self.pieces: list[bytes] = []
+        self.latest = 0
+        self.view = ""
+        self.calls: list[tuple[bytes, bytes, int]] = []
+        self.records: dict[str, int] = {}
+        self.written: dict[str, int] = {}
+
+    def take(self, batch: pa.RecordBatch) -> None:
+        if not batch.num_rows:
+            return
+        view, epoch, entity, words = (batch.column(name) for name in ("view", "epoch", "entity", "words"))
+        offsets = words.offsets.to_numpy()
+        flat = words.values.to_numpy(zero_copy_only=False)
+        change = np.zeros(batch.num_rows, dtype=bool)
+        for column in (view, epoch, entity):
+            change[1:] |= pc.not_equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
+        change[0] = True
+        heads = np.flatnonzero(change)
+        tails = np.r_[heads[1:], batch.num_rows]
+        names = zip(
+            view.take(heads).to_pylist(),
+            epoch.take(heads).to_pylist(),
+            entity.take(heads).to_pylist(),
+            strict=True,
+        )
+        for run, head, tail in zip(names, heads, tails, strict=True):
+            if run != self.run:
+                self.close()
+                self.run = run
+            piece = flat[offsets[head] : offsets[tail]]
+            self.pieces.append(piece.astype("<i8", copy=False).tobytes())
+            self.records[run[0]] = self.records.get(run[0], 0) + int(tail - head)
+            if run[0] != TEXTS:
+                self.latest = max(self.latest, int(piece[:: self.target.parts[run[0]].layout.width].max()))
+
+    def close(self) -> None:
+        """End the current entity: its bytes are complete."""
+        if self.run is None:
+            return
+        view, epoch, entity = self.run
+        if view != self.view or len(self.calls) == ENTITIES_PER_CALL:
+            self.send()
+            self.view = view
+        value = b"".join(self.pieces)
+        if view == TEXTS:
+            self.calls.append((str(int.from_bytes(value[:8], "little", signed=True)).encode(), entity.encode(), 0))
+        else:
+            part = self.target.parts[view]
+            if self.target.kind == "s" and part.floor:
+                words = np.frombuffer(value, dtype="<i8").reshape(-1, part.layout.width)
+                value = compact(words, part.layout, part.view, part.floor).tobytes()
+            key = keys.prefix(self.target.project, part.namespace, view, self.target.kind + epoch) + entity.encode()
+            expiry = (self.latest + part.keep) // 1000 + 1 if part.keep else 0
+            if value:
+                self.calls.append((key, value, expiry))
+        self.run, self.pieces, self.latest = None, [], 0
+
+    def flush(self) -> None:
+        self.close()
+        self.send()
+
+    def send(self) -> None:
+        if not self.calls:
+            return
+        if self.view == TEXTS:
+            self.send_texts()
+        else:
+            header = HEADER.pack(VERSION, self.target.parts[self.view].layout.fingerprint, *self.target.fence)
+            arguments: list[bytes | int] = [header, 1 if self.target.kind == "s" else 0]
+            for _, value, expiry in self.calls:
+                arguments += [value, expiry]
+            written = self.script(keys=[key for key, _, _ in self.calls], args=arguments)
+            self.written[self.view] = self.written.get(self.view, 0) + int(written)
+        self.calls = []
+
+    def send_texts(self) -> None:
+        name = keys.dictionary(self.target.project)
+        known = self.redis.hmget(name, [code for code, _, _ in self.calls])
+        for (code, text, _), old in zip(self.calls, known, strict=True):
+            if old is not None and old != text:
+                raise CollisionError(
+                    f"the texts '{old.decode()}' and '{text.decode()}' have the same 64-bit code {code.decode()}; "
+                    "change one of them at the source."
+                )
+        self.redis.hset(name, mapping={code: text for code, text, _ in self.calls})
+
+
+def foreign(error: Exception) -> StateError | None:
+    """The sentence for a writer's complaint that a part holds another layout; None for another error."""
+    if "FOREIGN" not in str(error):
+        return None
+    return StateError(
+        "the online store holds state of another declaration of a view; publish it anew (`dualpath nightly`) "
+        "after changing features."
+    )

@@ -1,0 +1,75 @@
+"""The pointer: which parts of a view are its state. Moving it publishes; everything else only writes.
+
+Served state is snapshot + the epochs after it. A reader asks for the pointer with every read, so a moved
+one is seen at once; a writer changes it by compare-and-set, so two writers cannot undo each other.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dualpath.stores import keys
+
+COMPARE_AND_SET = """
+local old = redis.call('GET', KEYS[1])
+if (old or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """`namespace` holds the parts; `snapshot` is a day or empty; `epochs` are days after it, ascending.
+
+    `floor` is the earliest `as_of` the state can answer, microseconds UTC; 0: any.
+    """
+
+    namespace: str = "n1"
+    snapshot: str = ""
+    epochs: tuple[str, ...] = ()
+    floor: int = 0
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts to read."""
+        return (["s" + self.snapshot] if self.snapshot else []) + ["e" + e for e in self.epochs]
+
+    def encode(self) -> bytes:
+        """As stored.
+
+        >>> Pointer(snapshot="2022-01-01", epochs=("2022-01-02",)).encode()
+        b'n1 2022-01-01 0 2022-01-02'
+        """
+        return " ".join([self.namespace, self.snapshot or "-", str(self.floor), *self.epochs]).encode()
+
+    @classmethod
+    def decode(cls, stored: bytes | None) -> "Pointer":
+        """The inverse of `encode`; a missing pointer is an empty state."""
+        if not stored:
+            return cls()
+        namespace, snapshot, floor, *epochs = stored.decode().split(" ")
+        return cls(namespace, "" if snapshot == "-" else snapshot, tuple(epochs), int(floor))
+
+    def with_epochs(self, days: Iterable[str]) -> "Pointer":
+        """With more epochs known; those the snapshot covers already are left out."""
+        return replace(self, epochs=tuple(sorted({e for e in (*self.epochs, *days) if e > self.snapshot})))
+
+    def at(self, day: str, floor: int) -> "Pointer":
+        """With the snapshot of `day` in place of all epochs up to it."""
+        return replace(self, snapshot=day, floor=floor, epochs=tuple(e for e in self.epochs if e > day))
+
+
+def read(redis: Any, project: str, view: str) -> Pointer:
+    """The pointer of a view."""
+    return Pointer.decode(redis.get(keys.pointer(project, view)))
+
+
+def move(redis: Any, project: str, view: str, change: Callable[[Pointer], Pointer]) -> Pointer:
+    """Change the pointer of a view atomically; answers the new one."""
+    key = keys.pointer(project, view)
+    while True:
+        stored = redis.get(key)
+        changed = change(Pointer.decode(stored))
+        if changed.encode() == stored or redis.eval(COMPARE_AND_SET, 1, key, stored or b"", changed.encode()):
+            return changed

@@ -1,0 +1,60 @@
+"""Values for rows of (entity, as_of), from records: one call of the kernel for a whole training set."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dualpath.errors import InputError
+from dualpath.plan import FoldError, plan
+from dualpath.stores.history import words_of
+from dualpath.values import Dictionary, arrow
+from dualpath.view import View
+
+
+def entities(columns: Sequence[pa.Array]) -> pa.Array:
+    """Join key columns as entity strings; `dualpath.stores.keys.entity`, vectorised. Null where a key is null.
+
+    >>> entities([pa.array(["a"]), pa.array(["b:c"])]).to_pylist()
+    ['1:a3:b:c']
+    """
+    texts = [c.cast(pa.string()) for c in columns]
+    if len(texts) == 1:
+        return texts[0]
+    parts = [pc.binary_join_element_wise(pc.utf8_length(t).cast(pa.string()), t, ":") for t in texts]
+    return pc.binary_join_element_wise(*parts, "")
+
+
+def values(
+    view: View,
+    features: Sequence[str],
+    entity: pa.Array,
+    as_of: np.ndarray,
+    records: pa.Table,
+    texts: Dictionary,
+) -> dict[str, pa.Array]:
+    """Features at each row's instant.
+
+    entity: string[m]; as_of: int64[m] microseconds UTC; records: (`entity`, `words`) in any order, of any
+    entities. A row whose entity is null or unknown gets the empty values.
+    """
+    chosen = plan(view, tuple(features))
+    known = pc.unique(records["entity"])
+    owner = pc.index_in(records["entity"], value_set=known).combine_chunks().to_numpy(zero_copy_only=False)
+    words = words_of(records["words"], chosen.layout.width)
+    order = np.lexsort((words[:, 0], owner)) if len(words) else np.empty(0, dtype=np.int64)
+    words, owner = np.ascontiguousarray(words[order]), owner[order]
+    starts = np.searchsorted(owner, np.arange(len(known) + 1))
+    who = pc.fill_null(pc.index_in(entity, value_set=known, skip_nulls=True), -1).to_numpy(zero_copy_only=False)
+    # An unknown entity takes the empty span behind the last record.
+    spans = np.where(
+        who[:, None] >= 0,
+        np.stack([starts[who], starts[np.minimum(who + 1, len(known))]], axis=1),
+        len(words),
+    )
+    try:
+        found = chosen.evaluate(words, spans.astype(np.int64), as_of)
+    except FoldError as error:
+        raise InputError(f"{error.message} (entity '{entity[error.row]}')") from None
+    return {name: arrow(v, chosen.outputs[name], texts) for name, v in found.items()}

@@ -1,0 +1,79 @@
+"""Values as Arrow arrays, vectorised; texts are looked up in a dictionary of codes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from dualpath.aggregates.base import Groups, Output, Scalars
+from dualpath.errors import CollisionError, StateError
+
+ARROW = {
+    "text": pa.string(),
+    "integer": pa.int64(),
+    "timestamp": pa.int64(),
+    "double": pa.float64(),
+    "boolean": pa.bool_(),
+}
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """Texts by code: `codes` int64[n] ascending, `texts` in that order, `rank` int64[n] of the text by UTF-8 bytes."""
+
+    codes: np.ndarray
+    texts: pa.Array
+    rank: np.ndarray
+
+    @classmethod
+    def of(cls, codes: pa.Array, texts: pa.Array) -> "Dictionary":
+        """From pairs in any order, repetitions allowed. Raises `CollisionError` if a code has two texts."""
+        pairs = pa.table({"code": codes, "text": texts}).group_by(["code", "text"]).aggregate([])
+        pairs = pairs.sort_by("code").combine_chunks()
+        ordered = pairs["code"].to_numpy()
+        twice = np.flatnonzero(ordered[1:] == ordered[:-1])
+        if len(twice):
+            one, other = pairs["text"][int(twice[0])], pairs["text"][int(twice[0]) + 1]
+            raise CollisionError(
+                f"the texts '{one}' and '{other}' have the same 64-bit code {ordered[twice[0]]}; "
+                "change one of them at the source."
+            )
+        texts = pairs["text"].combine_chunks() if isinstance(pairs["text"], pa.ChunkedArray) else pairs["text"]
+        rank = np.empty(len(ordered), dtype=np.int64)
+        rank[pa.compute.sort_indices(texts).to_numpy()] = np.arange(len(ordered))
+        return cls(ordered, texts, rank)
+
+    def find(self, codes: np.ndarray) -> np.ndarray:
+        """Positions of codes; raises `StateError` for one that is not there."""
+        at = np.searchsorted(self.codes, codes)
+        lost = (
+            np.ones(len(codes), bool)
+            if not len(self.codes)
+            else self.codes[np.minimum(at, len(self.codes) - 1)] != codes
+        )
+        if lost.any():
+            raise StateError(
+                f"no text for the code {codes[lost][0]}; the dictionary is incomplete: run `dualpath batch`."
+            )
+        return at
+
+
+def arrow(values: Scalars | Groups, output: Output, dictionary: Dictionary) -> pa.Array:
+    """One value a row. Lists of text are ordered by their UTF-8 bytes; null is null."""
+    kind = ARROW[output.type.kind]
+    text = output.type.kind == "text"
+    if isinstance(values, Groups):
+        flat = pa.array(values.codes, kind) if not text else None
+        if flat is None:
+            at = dictionary.find(values.codes)
+            rows = np.repeat(np.arange(len(values.offsets) - 1), np.diff(values.offsets))
+            flat = dictionary.texts.take(pa.array(at[np.lexsort((dictionary.rank[at], rows))]))
+        return pa.ListArray.from_arrays(pa.array(values.offsets, pa.int32()), flat)
+    missing = None if values.valid is None else ~values.valid
+    if not text:
+        return pa.array(values.data, kind, mask=missing)
+    there = np.ones(len(values.data), bool) if missing is None else ~missing
+    at = np.zeros(len(values.data), dtype=np.int64)
+    at[there] = dictionary.find(values.data[there])
+    return dictionary.texts.take(pa.array(at, mask=missing))

@@ -1,0 +1,131 @@
+"""A view: features of one entity, computed from one event source. Pure data with a JSON form."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dualpath.aggregates.base import Aggregate, Output
+from dualpath.errors import DeclarationError
+from dualpath.expression import Type, check
+from dualpath.schema import EventSource, check_name
+from dualpath.windows import SECOND, Window, spell
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A named aggregate over a window."""
+
+    name: str
+    aggregate: Aggregate
+    over: Window
+    description: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.aggregate} over {self.over}"
+
+
+@dataclass(frozen=True)
+class View:
+    """Features of the entity whose `keys` are columns of `source`.
+
+    `resolution` is the bucket width in microseconds: 1 is exact; a coarser one folds the events of a bucket
+    into one record and moves the left edge of every window down to a bucket's edge, nothing else.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    source: EventSource
+    features: tuple[Feature, ...]
+    resolution: int = 1
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        where = f"view '{self.name}'"
+        check_name(self.name, where)
+        if not self.keys:
+            raise DeclarationError(f"{where}: no entity; name at least one with a join key.")
+        for key in self.keys:
+            field = self.source.by_name.get(key)
+            if field is None or field.kind not in ("text", "integer"):
+                raise DeclarationError(
+                    f"{where}: the join key '{key}' is not a text or integer field of '{self.source.name}'; "
+                    f"it has {', '.join(self.source.by_name)}."
+                )
+        if not self.features:
+            raise DeclarationError(f"{where}: no features; declare at least one.")
+        if self.resolution != 1 and (self.resolution < 1 or 86_400 * SECOND % self.resolution):
+            raise DeclarationError(f"{where}: a resolution of {self.resolution} µs does not divide a day; choose one.")
+        seen: set[str] = set()
+        for feature in self.features:
+            at = f"{where}, feature '{feature.name}'"
+            check_name(feature.name, at)
+            if feature.name in seen or feature.name in self.keys:
+                raise DeclarationError(f"{at}: the name is taken twice; rename one of the two.")
+            seen.add(feature.name)
+            try:
+                self.input_type(feature)
+            except DeclarationError as error:
+                raise DeclarationError(f"{at}: {error.message}") from None
+
+    def type_of(self, sql: str) -> Type:
+        """The type of an expression over the source's events."""
+        return check(sql, self.source.by_name)
+
+    def input_type(self, feature: Feature) -> Type | None:
+        """The checked type of the column a feature aggregates; None if it takes none."""
+        return feature.aggregate.check(self.type_of)
+
+    def output(self, feature: Feature) -> Output:
+        """What the feature holds."""
+        return feature.aggregate.output(self.input_type(feature))
+
+    @property
+    def reach(self) -> int | None:
+        """How far back the widest bounded window looks, microseconds; None if there is no bounded window."""
+        bounded = [f.over.reach for f in self.features if f.over.kind != "lifetime"]
+        return max(bounded) + self.resolution - 1 if bounded else None
+
+    @property
+    def remembers(self) -> bool:
+        """Whether some feature looks at all time."""
+        return any(f.over.kind == "lifetime" for f in self.features)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form; `from_dict` restores an equal view."""
+        return {
+            "name": self.name,
+            "keys": list(self.keys),
+            "source": self.source.to_dict(),
+            "resolution": self.resolution,
+            "description": self.description,
+            "features": [
+                {
+                    "name": f.name,
+                    **f.aggregate.to_dict(),
+                    "over": f.over.to_dict(),
+                    "description": f.description,
+                }
+                for f in self.features
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "View":
+        """The inverse of `to_dict`."""
+        features = []
+        for each in plain["features"]:
+            rest = dict(each)
+            name, over, description = rest.pop("name"), rest.pop("over"), rest.pop("description")
+            features.append(Feature(name, Aggregate.from_dict(rest), Window(**over), description))
+        return cls(
+            plain["name"],
+            tuple(plain["keys"]),
+            EventSource.from_dict(plain["source"]),
+            tuple(features),
+            plain["resolution"],
+            plain["description"],
+        )
+
+    def __str__(self) -> str:
+        grain = "exact" if self.resolution == 1 else f"by {spell(self.resolution)}"
+        return f"{self.name} by {', '.join(self.keys)}, {grain}"

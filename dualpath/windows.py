@@ -1,0 +1,191 @@
+"""Windows: the span of event time that a feature looks at, as seen from `as_of`.
+
+A window is `(left, right]`, open on the left and closed on the right, the way `ts > NOW() - INTERVAL
+'30 minutes' AND ts <= NOW()` reads. This module is the only place that computes an edge.
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+
+from dualpath.errors import DeclarationError
+
+SECOND = 1_000_000
+DAY = 86_400 * SECOND
+FOREVER = 2**62
+"""Microseconds; 146,000 years, wider than any event log and safe to subtract from an instant."""
+
+UNITS = {"day": 25 * 3600 * SECOND, "week": 7 * DAY + 3600 * SECOND, "month": 31 * DAY + 3600 * SECOND}
+"""Longest possible length of each calendar unit, daylight saving included, microseconds."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """`kind` is sliding, calendar or lifetime; `width` and `offset` are microseconds.
+
+    `offset` moves the whole window back: `(as_of - offset - width, as_of - offset]`.
+    """
+
+    kind: str
+    width: int = FOREVER
+    unit: str = ""
+    zone: str = "UTC"
+    offset: int = 0
+
+    def before(self, offset: "Window") -> "Window":
+        """The same window as it stood one `offset` ago, for trends.
+
+        >>> str(days(7).before(days(7)))
+        'the 7 days that ended 7 days before'
+        """
+        if self.kind != "sliding" or offset.kind != "sliding":
+            raise DeclarationError(f"only a sliding window can be offset, by a sliding one; not {self} by {offset}.")
+        return Window("sliding", self.width, offset=self.offset + offset.width)
+
+    @property
+    def reach(self) -> int:
+        """How far before `as_of` the window can look, microseconds."""
+        return self.offset + (UNITS[self.unit] if self.kind == "calendar" else self.width)
+
+    def __str__(self) -> str:
+        if self.kind == "lifetime":
+            return "all time"
+        if self.kind == "calendar":
+            return f"this {self.unit} so far ({self.zone})" if self.unit != "day" else f"today ({self.zone})"
+        if self.offset:
+            return f"the {spell(self.width)} that ended {spell(self.offset)} before"
+        return f"the last {spell(self.width)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form; `Window(**d)` restores it."""
+        return asdict(self)
+
+
+def sliding(width: timedelta) -> Window:
+    """The span of `width` that ends at `as_of`."""
+    micros = width // timedelta(microseconds=1)
+    if not 0 < micros < FOREVER:
+        raise DeclarationError(f"a window of {width} cannot hold an event; give a positive width.")
+    return Window("sliding", micros)
+
+
+def seconds(n: float) -> Window:
+    """The last `n` seconds."""
+    return sliding(timedelta(seconds=n))
+
+
+def minutes(n: float) -> Window:
+    """The last `n` minutes.
+
+    >>> str(minutes(30))
+    'the last 30 minutes'
+    """
+    return sliding(timedelta(minutes=n))
+
+
+def hours(n: float) -> Window:
+    """The last `n` hours."""
+    return sliding(timedelta(hours=n))
+
+
+def days(n: float) -> Window:
+    """The last `n` times 24 hours."""
+    return sliding(timedelta(days=n))
+
+
+def calendar(unit: str, zone: str = "UTC") -> Window:
+    """From the start of the current local day, week (Monday) or month to `as_of`.
+
+    The start itself belongs to the window: an event at midnight is of the new day.
+    """
+    if unit not in UNITS:
+        raise DeclarationError(f"unknown calendar unit '{unit}'; use day, week or month.")
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise DeclarationError(f"unknown time zone '{zone}'; use an IANA name such as Europe/London.") from None
+    return Window("calendar", width=UNITS[unit], unit=unit, zone=zone)
+
+
+def today(zone: str = "UTC") -> Window:
+    """From local midnight to `as_of`."""
+    return calendar("day", zone)
+
+
+def lifetime() -> Window:
+    """Everything up to `as_of`."""
+    return Window("lifetime")
+
+
+def edges(windows: tuple[Window, ...], as_of: np.ndarray, resolution: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Left (open) and right (closed) edges of every window at every instant.
+
+    `as_of` is int64[m] microseconds; both answers are int64[m, len(windows)]. A `resolution` above one
+    microsecond moves only the left edge, down, so that the window starts on a bucket's first microsecond.
+
+    >>> left, right = edges((minutes(1),), np.array([90_000_000]))
+    >>> left.tolist(), right.tolist()
+    ([[30000000]], [[90000000]])
+    >>> edges((minutes(1),), np.array([90_500_000]), resolution=1_000_000)[0].tolist()
+    [[29999999]]
+    """
+    right = as_of[:, None] - np.array([w.offset for w in windows], dtype=np.int64)
+    left = right - np.array([w.width for w in windows], dtype=np.int64)
+    for column, window in enumerate(windows):
+        if window.kind == "calendar":
+            left[:, column] = starts(window, right[:, column]) - 1
+    if resolution > 1:
+        left = np.where(left > -FOREVER // 2, (left + 1) // resolution * resolution - 1, left)
+    return left, right
+
+
+def starts(window: Window, as_of: np.ndarray) -> np.ndarray:
+    """The first microsecond of the local day, week or month that holds each instant; int64[m]."""
+    if not len(as_of):
+        return as_of
+    low, high = (datetime.fromtimestamp(int(x) // SECOND, UTC).year for x in (as_of.min(), as_of.max()))
+    table = _boundaries(window.unit, window.zone, low - 1, high + 1)
+    return table[np.searchsorted(table, as_of, side="right") - 1]
+
+
+@lru_cache(maxsize=256)
+def _boundaries(unit: str, zone: str, first_year: int, last_year: int) -> np.ndarray:
+    """Starts of every local day, week or month of the given years, in order, int64 microseconds UTC."""
+    tz = ZoneInfo(zone)
+    day = date(first_year, 1, 1)
+    if unit == "week":
+        day -= timedelta(days=day.weekday())
+    found = []
+    while day.year <= last_year:
+        found.append(_first_instant(day, tz))
+        if unit == "month":
+            day = date(day.year + day.month // 12, day.month % 12 + 1, 1)
+        else:
+            day += timedelta(days=7 if unit == "week" else 1)
+    return np.array(found, dtype=np.int64)
+
+
+def _first_instant(day: date, tz: ZoneInfo) -> int:
+    """The first microsecond of a local day. Where the clock skips midnight, the day starts after the gap.
+
+    `fold=0` picks the earlier of two midnights; a skipped midnight resolves with the offset before the
+    gap to the very instant of the jump (PEP 495), which is where the new day begins.
+    """
+    return int(datetime(day.year, day.month, day.day, tzinfo=tz).timestamp()) * SECOND
+
+
+def spell(micros: int) -> str:
+    """A width in words.
+
+    >>> spell(7 * DAY), spell(SECOND), spell(90 * SECOND)
+    ('7 days', '1 second', '90 seconds')
+    """
+    for size, name in ((DAY, "day"), (3600 * SECOND, "hour"), (60 * SECOND, "minute"), (SECOND, "second")):
+        if micros % size == 0:
+            n = micros // size
+            return f"{n} {name}{'' if n == 1 else 's'}"
+    return f"{micros} microseconds"

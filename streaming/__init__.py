@@ -1,0 +1,1 @@
+"""The streaming path: Spark Structured Streaming over the live events."""

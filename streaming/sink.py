@@ -1,0 +1,137 @@
+"""What a micro-batch leaves behind: records in Redis, rows in the log and the dead-letter table, an entry in
+the ledger. Every step can run again after a crash at any line."""
+
+import logging
+from functools import reduce
+
+import tenacity
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from redis import RedisError
+
+from dualpath.record import Fence
+from dualpath.repo import Repo
+from dualpath.schema import EventSource
+from dualpath.spark.records import records, texts
+from dualpath.storage import Entry, first_open
+from dualpath.stores import pointer
+from dualpath.stores.append import OUTPUT, TEXTS, Target, foreign
+from dualpath.stores.connection import connect
+
+log = logging.getLogger(__name__)
+
+
+class Sink:
+    """Lands micro-batches of one source; `query` is the generation of the checkpoint."""
+
+    def __init__(self, repo: Repo, source: EventSource, query: int) -> None:
+        self.repo, self.source, self.query = repo, source, query
+        self.views = repo.views_of(source.name)
+        self.storage = repo.storage(source.name)
+
+    def land(self, batch: DataFrame, number: int) -> None:
+        """Write one micro-batch; `batch` is a frame of `streaming.job.fates`."""
+        entry = self.storage.begin(self.query, number)
+        if entry.done:
+            return
+        arrival_day = F.date_format("arrival_time", "yyyy-MM-dd")
+        epoch = F.greatest(arrival_day, F.lit(first_open(entry.sealed)))
+        rows = batch.withColumn("epoch", epoch).persist()
+        try:
+            fates = self.count(rows)
+            accepted = rows.where("fate = 'accepted'").drop("fate", "payload", "reason")
+            if fates["accepted"]:
+                self.serve(accepted, Fence(self.query, number), fates["epochs"])
+                self.write(accepted, "log", entry, "epoch")
+            if fates["dead_letter"]:
+                self.write(rows.where("fate = 'dead'").select("payload", "reason"), "dead", entry)
+            self.storage.finish(entry, **fates)
+        finally:
+            rows.unpersist()
+
+    def count(self, rows: DataFrame) -> dict[str, object]:
+        """The fate of every row read, the epochs of the accepted ones and how late the latest came."""
+
+        def how_many(condition: str) -> F.Column:
+            return F.count_if(F.expr(condition))
+
+        lateness = F.unix_micros("arrival_time") - F.unix_micros("event_time")
+        found = rows.agg(
+            how_many("fate = 'accepted'").alias("accepted"),
+            how_many("fate = 'seen'").alias("good"),
+            how_many("fate = 'dead'").alias("dead_letter"),
+            how_many("late").alias("late"),
+            F.coalesce(F.max(F.when(F.col("late"), lateness)), F.lit(0)).alias("latest_by"),
+            F.sort_array(F.collect_set(F.when(F.col("fate") == "accepted", F.col("epoch")))).alias("epochs"),
+        ).first()
+        assert found is not None, "an aggregate without groups has one row"
+        return {
+            "rows_read": found["good"] + found["dead_letter"],
+            "accepted": found["accepted"],
+            "duplicate": found["good"] - found["accepted"],
+            "dead_letter": found["dead_letter"],
+            "late": found["late"],
+            "latest_by": found["latest_by"],
+            "epochs": tuple(found["epochs"]),
+        }
+
+    def write(self, rows: DataFrame, kind: str, entry: Entry, *partition: str) -> None:
+        """Rows to the batch's own folder; a repetition replaces it."""
+        folder = self.storage.folder(kind) / entry.name
+        rows.coalesce(2).write.mode("overwrite").partitionBy(*partition).parquet(str(folder))
+
+    def serve(self, events: DataFrame, fence: Fence, epochs: object) -> None:
+        """Records to the online store. While Redis is away it waits and tries again; the fence forgives repetition."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(self.is_away),
+            wait=tenacity.wait_exponential(multiplier=0.1, max=5),
+            before_sleep=lambda state: log.warning(
+                "Redis is away (%s); waiting", state.outcome and state.outcome.exception()
+            ),
+        )
+        retrying(self.append, events, fence, epochs)
+
+    def append(self, events: DataFrame, fence: Fence, epochs: object) -> None:
+        """One attempt: make the epochs known, then append every entity's records once."""
+        redis = connect(self.repo.redis_address)
+        parts = {}
+        for view in self.views:
+            known = pointer.move(redis, self.repo.project, view.name, lambda p: p.with_epochs(epochs))  # type: ignore[arg-type]
+            parts[view.name] = self.repo.part(view, known)
+        target = Target(self.repo.redis_address, self.repo.project, parts, fence)
+        try:
+            arranged(events, self.views, fold=True).mapInArrow(target.write, OUTPUT).collect()
+        except Exception as error:
+            raise foreign(error) or error from None
+
+    def is_away(self, error: BaseException) -> bool:
+        """Whether an attempt failed because Redis cannot be reached."""
+        if isinstance(error, RedisError):
+            return True
+        try:
+            connect(self.repo.redis_address).ping()
+        except RedisError:
+            return True
+        return False
+
+
+def arranged(events: DataFrame, views: list, *, fold: bool) -> DataFrame:
+    """All views' records and texts as `dualpath.stores.append.INPUT`, an entity's rows together and in order."""
+    frames = [
+        records(events, view, fold=fold).select(F.lit(view.name).alias("view"), "epoch", "entity", "words")
+        for view in views
+    ]
+    coded = texts(events, views)
+    frames.append(
+        coded.select(
+            F.lit(TEXTS).alias("view"),
+            F.lit("").alias("epoch"),
+            F.col("text").alias("entity"),
+            F.array("code").alias("words"),
+        ).distinct()
+    )
+    together = reduce(DataFrame.unionByName, frames)
+    partitions = int(together.sparkSession.conf.get("spark.sql.shuffle.partitions") or 4)
+    return together.repartition(partitions, "view", "entity").sortWithinPartitions(
+        "view", "epoch", "entity", F.element_at("words", 1)
+    )
