@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Sequence
+from datetime import date
 
 import xxhash
 from pyspark.sql import DataFrame, SparkSession
@@ -25,18 +26,19 @@ def read_log(
     folders = [str(f) for f in storage.log_folders(wanted)]
     if not folders:
         return spark.createDataFrame([], schema)
-    events = spark.read.schema(schema).option("basePath", str(storage.folder("log"))).parquet(*folders)
+    files = spark.read.schema(schema).option("basePath", str(storage.folder("log"))).parquet(*folders)
+    events = files.drop("query", "batch")
     return events if wanted is None else events.where(F.col("epoch").isin(wanted))
 
 
-def build(spark: SparkSession, repo: Repo, source: EventSource, epochs: Sequence[str] | None = None) -> list[str]:
-    """Bring the record files of a source's views up to date; answers the epochs that had to be built.
+def build(spark: SparkSession, repo: Repo, source: EventSource, through: date | None = None) -> list[str]:
+    """Bring the record files of a source's views up to date, for epochs up to `through`; answers those built.
 
     An epoch is built again only if the log has other batches for it than its part was made from.
     """
     storage, history = repo.storage(source.name), History(repo.root)
     digests = digest(storage, source.name)
-    wanted = [e for e in (storage.epochs() if epochs is None else epochs) if e in digests]
+    wanted = [e for e in digests if through is None or e <= through.isoformat()]
     built: set[str] = set()
     for view in repo.views_of(source.name):
         stale = stale_epochs(history, shelf(view), wanted, digests)

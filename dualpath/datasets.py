@@ -1,8 +1,8 @@
 """Real event data, mapped to the columns the platform reads.
 
-No export carries an arrival time, so both readers state one by the same rule: a row arrives at the greatest
-event time delivered so far, in file order. Within a file, arrival never runs backwards and is never before
-the event.
+No export carries an arrival time, so both readers state one by the same rule. An analytics export delivers a
+day's events as one block: within its UTC day a row arrives at the greatest event time delivered so far, in
+file order. So arrival is never before the event, and falls on the event's day.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,9 @@ from dualpath.errors import InputError
 GA4_FILE = "ga4_shop_events.parquet"
 RETAIL_FILE = "online_retail.parquet"
 
-ARRIVAL = "max(event_time) OVER (ORDER BY file_row_number) AS arrival_time"
+ARRIVAL = """
+    max(event_time) OVER (PARTITION BY date_trunc('day', event_time) ORDER BY file_row_number) AS arrival_time
+"""
 
 GA4 = f"""
 WITH mapped AS (
@@ -82,8 +84,8 @@ def ga4_shop_events(folder: Path) -> pa.Table:
     `amount` is price times quantity, null unless both are present. Purchases of one user at one instant are
     one order: `order_value` is the total of its lines, duplicates counted once, on the line that comes first
     by product, then amount, and null on every other row; an order without any amount has a null total.
-    `arrival_time` follows this module's rule. The export delivers whole days in no order and one of its last
-    days early, so by that rule nearly every row is late and all arrive on three days.
+    `arrival_time` follows this module's rule: the file holds its 92 days in no order, and the rows of a day
+    out of order by up to hours.
 
     Raises `InputError` if the file is missing or holds a price or quantity that the types above would round.
     """

@@ -77,11 +77,11 @@ class Repo:
         seconds = self.store.config.online_store.slack_seconds
         return None if seconds is None else seconds * 1_000_000
 
-    def part(self, view: View, pointer: Pointer) -> Part:
-        """How a view's records are written to Redis."""
+    def part(self, view: View, pointer: Pointer, floor: int = 0) -> Part:
+        """How a view's records are written to Redis; a snapshot is compacted for `as_of` from `floor` on."""
         forgets = self.slack is not None and not view.remembers and view.reach is not None
         keep = view.reach + self.slack if forgets else 0  # type: ignore[operator]
-        return Part(pointer.namespace, view, keep, pointer.floor)
+        return Part(pointer.namespace, view, keep, floor)
 
     def apply(self) -> None:
         """`feast apply`, in a process of its own: a repo's modules have common names, and two repos would mix.

@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
-from dualpath.errors import StateError
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -70,19 +68,21 @@ class Storage:
         if file.exists():
             return _read(file)
         write_atomically(file, json.dumps(asdict(entry)))
+        if self.sealed != entry.sealed:
+            # A day was sealed between the two reads; whoever sealed it may not have seen this entry.
+            entry = replace(entry, sealed=self.sealed)
+            write_atomically(file, json.dumps(asdict(entry)))
         return entry
+
+    def unfinished(self, day: date) -> list[Entry]:
+        """Batches that may still write rows of `day` or earlier: begun before it was sealed, and not done."""
+        return [e for e in self.entries() if not e.done and e.sealed < day.isoformat()]
 
     def finish(self, entry: Entry, **counts: object) -> Entry:
         """Note that everything of a batch is written, with its counts."""
         finished = replace(entry, done=True, **counts)  # type: ignore[arg-type]
         write_atomically(self._file(entry), json.dumps(asdict(finished)))
         return finished
-
-    def withdraw(self, entry: Entry) -> None:
-        """Forget a batch that never finished, so that its replay starts under the present seal."""
-        if _read(self._file(entry)).done:
-            raise StateError(f"source '{self.source}': {entry.name} is finished and cannot be withdrawn.")
-        self._file(entry).unlink()
 
     def entries(self) -> list[Entry]:
         """All batches, oldest first."""

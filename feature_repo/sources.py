@@ -18,6 +18,6 @@ shop_events = event_source(
         decimal("order_value", scale=2),
     ],
     event_id=None,
-    late_after=timedelta(hours=1),
+    late_after=timedelta(days=1),
     duplicates_within=timedelta(days=1),
 )

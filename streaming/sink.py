@@ -12,11 +12,13 @@ from redis import RedisError
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
+from dualpath.spark.arrange import arrange
 from dualpath.spark.records import records, texts
 from dualpath.storage import Entry, first_open
 from dualpath.stores import pointer
 from dualpath.stores.append import OUTPUT, TEXTS, Target, foreign
 from dualpath.stores.connection import connect
+from dualpath.view import View
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +102,7 @@ class Sink:
             parts[view.name] = self.repo.part(view, known)
         target = Target(self.repo.redis_address, self.repo.project, parts, fence)
         try:
-            arranged(events, self.views, fold=True).mapInArrow(target.write, OUTPUT).collect()
+            currency(events, self.views).mapInArrow(target.write, OUTPUT).collect()
         except Exception as error:
             raise foreign(error) or error from None
 
@@ -115,23 +117,13 @@ class Sink:
         return False
 
 
-def arranged(events: DataFrame, views: list, *, fold: bool) -> DataFrame:
-    """All views' records and texts as `dualpath.stores.append.INPUT`, an entity's rows together and in order."""
+def currency(events: DataFrame, views: list[View]) -> DataFrame:
+    """All views' records, and the texts behind their codes, as `dualpath.stores.append.INPUT`."""
     frames = [
-        records(events, view, fold=fold).select(F.lit(view.name).alias("view"), "epoch", "entity", "words")
+        records(events, view, fold=True).select(F.lit(view.name).alias("view"), "epoch", "entity", "words")
         for view in views
     ]
-    coded = texts(events, views)
-    frames.append(
-        coded.select(
-            F.lit(TEXTS).alias("view"),
-            F.lit("").alias("epoch"),
-            F.col("text").alias("entity"),
-            F.array("code").alias("words"),
-        ).distinct()
-    )
-    together = reduce(DataFrame.unionByName, frames)
-    partitions = int(together.sparkSession.conf.get("spark.sql.shuffle.partitions") or 4)
-    return together.repartition(partitions, "view", "entity").sortWithinPartitions(
-        "view", "epoch", "entity", F.element_at("words", 1)
-    )
+    coded = texts(events, views).select("code", "text").distinct()
+    named = F.lit(TEXTS).alias("view"), F.lit("").alias("epoch"), F.col("text").alias("entity")
+    frames.append(coded.select(*named, F.array("code").alias("words")))
+    return arrange(reduce(DataFrame.unionByName, frames))

@@ -22,13 +22,15 @@ return 1
 class Pointer:
     """`namespace` holds the parts; `snapshot` is a day or empty; `epochs` are days after it, ascending.
 
-    `floor` is the earliest `as_of` the state can answer, microseconds UTC; 0: any.
+    `floor` is the earliest `as_of` the state can answer, microseconds UTC; 0: any. `digest` names the record
+    files the snapshot was made from, so that publishing the same again can be left out.
     """
 
     namespace: str = "n1"
     snapshot: str = ""
     epochs: tuple[str, ...] = ()
     floor: int = 0
+    digest: str = ""
 
     @property
     def parts(self) -> list[str]:
@@ -39,25 +41,29 @@ class Pointer:
         """As stored.
 
         >>> Pointer(snapshot="2022-01-01", epochs=("2022-01-02",)).encode()
-        b'n1 2022-01-01 0 2022-01-02'
+        b'n1 2022-01-01 0 - 2022-01-02'
         """
-        return " ".join([self.namespace, self.snapshot or "-", str(self.floor), *self.epochs]).encode()
+        head = [self.namespace, self.snapshot or "-", str(self.floor), self.digest or "-"]
+        return " ".join([*head, *self.epochs]).encode()
 
     @classmethod
     def decode(cls, stored: bytes | None) -> "Pointer":
         """The inverse of `encode`; a missing pointer is an empty state."""
         if not stored:
             return cls()
-        namespace, snapshot, floor, *epochs = stored.decode().split(" ")
-        return cls(namespace, "" if snapshot == "-" else snapshot, tuple(epochs), int(floor))
+        namespace, snapshot, floor, digest, *epochs = stored.decode().split(" ")
+        return cls(namespace, snapshot.strip("-"), tuple(epochs), int(floor), digest.strip("-"))
 
     def with_epochs(self, days: Iterable[str]) -> "Pointer":
         """With more epochs known; those the snapshot covers already are left out."""
         return replace(self, epochs=tuple(sorted({e for e in (*self.epochs, *days) if e > self.snapshot})))
 
-    def at(self, day: str, floor: int) -> "Pointer":
-        """With the snapshot of `day` in place of all epochs up to it."""
-        return replace(self, snapshot=day, floor=floor, epochs=tuple(e for e in self.epochs if e > day))
+    def at(self, day: str, floor: int, digest: str) -> "Pointer":
+        """With the snapshot of `day` in place of all epochs up to it; never back to an earlier day."""
+        if day < self.snapshot:
+            return self
+        later = tuple(e for e in self.epochs if e > day)
+        return replace(self, snapshot=day, floor=floor, digest=digest, epochs=later)
 
 
 def read(redis: Any, project: str, view: str) -> Pointer:

@@ -1,0 +1,96 @@
+"""The nightly job: close a day, check it, fold it into records, publish its snapshot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import tenacity
+from pyspark.sql import SparkSession
+
+from batch.build import build, read_log
+from batch.gate import GateError, GateReport, check
+from batch.publish import Published, publish
+from dualpath.errors import StateError
+from dualpath.repo import Repo
+from dualpath.schema import EventSource
+from dualpath.storage import Storage
+from dualpath.view import View
+from streaming.job import alone
+
+PATIENCE = 600
+"""Seconds to wait for a running stream to finish the batch it is in."""
+
+
+@dataclass(frozen=True)
+class Night:
+    """What a run did for one source: the gate's report, the epochs built, the snapshots published."""
+
+    source: str
+    day: str
+    gate: GateReport
+    built: tuple[str, ...]
+    published: tuple[Published, ...]
+
+
+def nightly(spark: SparkSession, repo: Repo, source: EventSource, day: date) -> Night:
+    """Run the night of one source and arrival day; twice is as good as once.
+
+    Raises `GateError` if the day's events fail their expectations: then nothing is built or published.
+    """
+    settle(repo.storage(source.name), day)
+    events = read_log(spark, repo.storage(source.name), source, [day.isoformat()])
+    report = check(events.drop("epoch"), source, day)
+    if not report.passed:
+        raise GateError(source, day, report)
+    built = build(spark, repo, source, through=day)
+    published = publish(spark, repo, repo.views_of(source.name), day)
+    return Night(source.name, day.isoformat(), report, tuple(built), tuple(published))
+
+
+def materialize(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -> list[Published]:
+    """What `feast materialize` means for windowed views: the night without the gate."""
+    for source in {v.source.name: v.source for v in views}.values():
+        settle(repo.storage(source.name), day)
+        build(spark, repo, source, through=day)
+    return publish(spark, repo, views, day)
+
+
+def settle(storage: Storage, day: date) -> None:
+    """Seal a day and wait until no batch can add to it.
+
+    Raises `StateError` if such a batch was left unfinished by a stream that no longer runs.
+    """
+    storage.seal(day)
+    if not storage.unfinished(day):
+        return
+    waiting = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda left: bool(left)),
+        stop=tenacity.stop_after_delay(PATIENCE),
+        wait=tenacity.wait_fixed(0.2),
+    )
+    try:
+        waiting(_unfinished, storage, day)
+    except tenacity.RetryError:
+        raise StateError(
+            f"source '{storage.source}': the stream's batch takes over {PATIENCE} s; look at it."
+        ) from None
+
+
+def _unfinished(storage: Storage, day: date) -> bool:
+    if not storage.unfinished(day):
+        return False
+    if not running(storage):
+        raise StateError(
+            f"source '{storage.source}': the stream stopped in the middle of a batch; run `dualpath stream --once` "
+            "so that it finishes, then run the night again."
+        )
+    return True
+
+
+def running(storage: Storage) -> bool:
+    """Whether a stream holds the source's checkpoint."""
+    try:
+        with alone(storage):
+            return False
+    except StateError:
+        return True
