@@ -28,7 +28,7 @@ events = event_source(
 
 @dataclass(frozen=True)
 class Events:
-    """`user` int64[n] ascending; within a user `time` ascending, microseconds UTC; `amount` in cents, only of purchases."""
+    """`user` int64[n] ascending and within a user `time`, microseconds UTC; `amount` in cents, of purchases only."""
 
     user: np.ndarray
     time: np.ndarray

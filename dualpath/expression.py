@@ -32,7 +32,7 @@ class Type:
 
 
 @lru_cache(maxsize=1024)
-def _parse(sql: str) -> exp.Expression:
+def _parse(sql: str) -> exp.Expr:
     try:
         return sqlglot.parse_one(sql, dialect="spark")
     except sqlglot.errors.SqlglotError as error:
@@ -77,7 +77,7 @@ class _Checker:
     def __init__(self, sql: str, fields: Mapping[str, Field]) -> None:
         self.sql, self.fields = sql, fields
 
-    def type(self, node: exp.Expression) -> Type:
+    def type(self, node: exp.Expr) -> Type:
         """The type of one node; raises on anything outside the grammar."""
         match node:
             case exp.Paren():
@@ -142,22 +142,22 @@ class _Checker:
             return self.refuse(f"the number {node.name} is not a plain decimal")
         return Type("decimal", len(fraction)) if fraction else Type("integer")
 
-    def number(self, node: exp.Expression) -> Type:
+    def number(self, node: exp.Expr) -> Type:
         found = self.type(node)
         return found if found.kind in _NUMBERS else self.refuse(f"'{node.sql()}' is not a number")
 
-    def arithmetic(self, node: exp.Expression) -> Type:
+    def arithmetic(self, node: exp.Expr) -> Type:
         left, right = self.number(node.this), self.number(node.expression)
         if "double" in (left.kind, right.kind):
             return self.refuse("arithmetic on doubles rounds differently between engines; declare decimals")
         scale = left.scale + right.scale if isinstance(node, exp.Mul) else max(left.scale, right.scale)
         return Type("decimal" if "decimal" in (left.kind, right.kind) else "integer", scale)
 
-    def same(self, kind: str, node: exp.Expression) -> Type:
+    def same(self, kind: str, node: exp.Expr) -> Type:
         found = self.type(node)
         return found if found.kind in (kind, "null") else self.refuse(f"'{node.sql()}' is {found.kind}, not {kind}")
 
-    def unify(self, nodes: list[exp.Expression]) -> Type:
+    def unify(self, nodes: list[exp.Expr]) -> Type:
         """The one type of values that are compared or alternatives; exact numbers mix, nothing else does."""
         types = [t for t in map(self.type, nodes) if t.kind != "null"]
         kinds = {t.kind for t in types}

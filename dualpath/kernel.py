@@ -12,12 +12,12 @@ from dualpath.schema import NULL
 SUM, MIN, MAX, FIRST, LAST, GROUPS = range(6)
 OPS = {"count": SUM, "sum": SUM, "min": MIN, "max": MAX, "first": FIRST, "last": LAST, "groups": GROUPS}
 
-OK, OVERFLOW, STRADDLES = range(3)
-"""How a fold ended: well; a sum left int64; a folded record lies on both sides of `as_of`."""
+OK, OVERFLOW, STRADDLES, BEYOND = range(4)
+"""How a fold ended: well; a sum left int64; a folded record lies on both sides of `as_of` (or wholly after it)."""
 
 
 @njit(cache=True, nogil=True)
-def arrange(words, starts):  # type: ignore[no-untyped-def]
+def arrange(words, starts):
     """Sort the records of every entity by time, in place; entity i owns `[starts[i], starts[i + 1])`."""
     for i in range(len(starts) - 1):
         a, b = starts[i], starts[i + 1]
@@ -28,7 +28,7 @@ def arrange(words, starts):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def after(words, a, b, edge):  # type: ignore[no-untyped-def]
+def after(words, a, b, edge):
     """Index of the first record in `[a, b)`, sorted by time, whose time is greater than `edge`; else b."""
     while a < b:
         middle = (a + b) // 2
@@ -40,15 +40,15 @@ def after(words, a, b, edge):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def outside(words, k, right, coarse):  # type: ignore[no-untyped-def]
-    """OK if record k, in the window by its bucket, is wholly at or before `right`; MAX if wholly after it."""
+def outside(words, k, right, coarse):
+    """OK if record k, in the window by its bucket, is wholly at or before `right`; BEYOND if wholly after it."""
     if not coarse or words[k, 1] <= right:
         return OK
-    return STRADDLES if words[k, 2] <= right else MAX
+    return STRADDLES if words[k, 2] <= right else BEYOND
 
 
 @njit(cache=True, nogil=True)
-def reduce(words, a, b, right, coarse, op, slot):  # type: ignore[no-untyped-def]
+def reduce(words, a, b, right, coarse, op, slot):
     """Fold one cell over records `[a, b)`: (status, word); the word is NULL where there is nothing to pick."""
     total = np.int64(0)
     best, time, name = np.int64(NULL), np.int64(NULL), np.int64(NULL)
@@ -80,7 +80,7 @@ def reduce(words, a, b, right, coarse, op, slot):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True)
-def gather(words, a, b, right, coarse, slot, member, weight, codes, weights):  # type: ignore[no-untyped-def]
+def gather(words, a, b, right, coarse, slot, member, weight, codes, weights):
     """Fill `codes`, `weights` with the distinct dimension values of `[a, b)`, ascending: (status, how many)."""
     n = 0
     for k in range(a, b):
@@ -109,7 +109,7 @@ def gather(words, a, b, right, coarse, slot, member, weight, codes, weights):  #
 
 
 @njit(cache=True, nogil=True)
-def fold(words, spans, left, right, plan, groups, coarse):  # type: ignore[no-untyped-def]
+def fold(words, spans, left, right, plan, groups, coarse):
     """Every reduction of a view at every instant.
 
     words: int64[n, width], records sorted by time within an entity. spans: int64[m, 2], each row's records.

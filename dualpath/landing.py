@@ -13,12 +13,12 @@ from dualpath.errors import InputError
 PLAIN_TYPES = (pa.string(), pa.large_string(), pa.int32(), pa.int64(), pa.bool_(), pa.float64())
 
 
-def land(table: pa.Table, folder: Path, *, rows_per_file: int) -> list[Path]:
+def land(table: pa.Table, folder: Path, *, rows_per_file: int, start: int = 0) -> list[Path]:
     """Write `table` as newline-delimited JSON (UTF-8), `rows_per_file` rows a file, and return the files.
 
-    File names sort in the table's row order: a number from 0 and a hash of the content. A file appears whole
+    File names sort in the table's row order: a number from `start` and a hash of the content. A file appears whole
     or not at all, and one that is there already is left alone, so landing the same table again after a crash
-    completes the folder and changes nothing else. Every table numbers from 0: give each its own folder.
+    completes the folder and changes nothing else. A further table for the same folder starts behind its files.
 
     Columns are text, int32, int64, bool, double, decimals, or `timestamp[us]` with a time zone; any other
     raises `InputError`, and so does `rows_per_file` below 1. Timestamps become ISO-8601 UTC with six digits
@@ -37,7 +37,7 @@ def land(table: pa.Table, folder: Path, *, rows_per_file: int) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     lines = _json_lines(table)
     files = []
-    for number, first in enumerate(range(0, len(lines), rows_per_file)):
+    for number, first in enumerate(range(0, len(lines), rows_per_file), start):
         content = "".join(lines.slice(first, rows_per_file).to_pylist()).encode()
         file = folder / f"{number:08d}-{hashlib.sha256(content).hexdigest()[:12]}.jsonl"
         if not file.exists():

@@ -29,7 +29,7 @@ class Compiled:
     """One feature: its reductions as (is a group, index) into the kernel's answer, and its types."""
 
     feature: Feature
-    input: Type | None
+    input: Type
     output: Output
     parts: tuple[tuple[bool, int], ...]
     picks: tuple[bool, ...]

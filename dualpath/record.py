@@ -31,6 +31,9 @@ class Fence(NamedTuple):
     batch: int
 
 
+UNFENCED = Fence(0, 0)
+
+
 @dataclass(frozen=True)
 class Cell:
     """One foldable quantity of a record; `op` is count, sum, min, max, first, last or dimension."""
@@ -69,7 +72,7 @@ class Layout:
         at = self.cells.index(cell)
         return self.header + sum(c.words for c in self.cells[:at])
 
-    def pack(self, words: np.ndarray, fence: Fence = Fence(0, 0)) -> bytes:
+    def pack(self, words: np.ndarray, fence: Fence = UNFENCED) -> bytes:
         """Records int64[n, width] as a value: header, then the words, little-endian."""
         return HEADER.pack(VERSION, self.fingerprint, *fence) + words.astype("<i8", copy=False).tobytes()
 

@@ -71,8 +71,8 @@ class View:
         """The type of an expression over the source's events."""
         return check(sql, self.source.by_name)
 
-    def input_type(self, feature: Feature) -> Type | None:
-        """The checked type of the column a feature aggregates; None if it takes none."""
+    def input_type(self, feature: Feature) -> Type:
+        """The checked type of the column a feature aggregates; of kind null if it takes none."""
         return feature.aggregate.check(self.type_of)
 
     def output(self, feature: Feature) -> Output:

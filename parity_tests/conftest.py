@@ -1,11 +1,25 @@
 """What the tests share."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from dualpath.generate import generate
+from dualpath.landing import land
+from dualpath.repo import Repo
+from dualpath.runtime import redis
 from dualpath.spark.session import session
+from dualpath.stores.connection import embedded_folder
+from streaming.job import start
+from streaming.source import Directory
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+SOURCE = "shop_events"
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +28,46 @@ def spark() -> Iterator[SparkSession]:
     started = session("parity-tests", cores=2)
     yield started
     started.stop()
+
+
+@pytest.fixture(scope="session")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the feature repo with its registry made by `feast apply`, once: applying takes seconds."""
+    folder = tmp_path_factory.mktemp("applied") / "feature_repo"
+    shutil.copytree(CHECKOUT / "feature_repo", folder, ignore=shutil.ignore_patterns("data", "__pycache__"))
+    Repo(folder).apply()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def new_repo(applied: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Repo]]:
+    """Makes applied repos, each with an embedded Redis of its own; their servers end with the run."""
+    made: list[Repo] = []
+
+    def make() -> Repo:
+        folder = tmp_path_factory.mktemp("repo") / "feature_repo"
+        shutil.copytree(applied, folder)
+        made.append(Repo(folder))
+        return made[-1]
+
+    yield make
+    for repo in made:
+        redis.stop(embedded_folder(repo.store.config))
+
+
+@pytest.fixture(scope="session")
+def shop_events() -> pa.Table:
+    """Six thousand generated events over six days, with every quirk; in delivery order."""
+    start_of_time = datetime(2026, 3, 1, tzinfo=UTC)
+    return generate(users=150, events=6_000, products=60, categories=12, start=start_of_time, days=6, seed=1)
+
+
+def deliver(repo: Repo, events: pa.Table, *, rows_per_file: int = 1_000, start: int = 0) -> list[Path]:
+    """Land events for the repo's stream."""
+    return land(events, repo.storage(SOURCE).folder("landing"), rows_per_file=rows_per_file, start=start)
+
+
+def drain(spark: SparkSession, repo: Repo, *, files_per_batch: int = 2) -> None:
+    """Run the stream until it has read all that has landed."""
+    source = Directory(repo.storage(SOURCE).folder("landing"), files_per_batch)
+    start(spark, repo, repo.sources[SOURCE], source).awaitTermination()

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from dualpath.errors import StateError
 from dualpath.repo import Repo
@@ -39,7 +39,7 @@ def start(
         .writeStream.queryName(f"{repo.project}.{source.name}")
         .option("checkpointLocation", str(storage.folder("checkpoint") / "spark"))
         .foreachBatch(sink.land)
-        .trigger(**trigger)  # type: ignore[arg-type]
+        .trigger(**trigger)
         .start()
     )
 

@@ -5,7 +5,7 @@ import logging
 from functools import reduce
 
 import tenacity
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from redis import RedisError
 
@@ -54,7 +54,7 @@ class Sink:
     def count(self, rows: DataFrame) -> dict[str, object]:
         """The fate of every row read, the epochs of the accepted ones and how late the latest came."""
 
-        def how_many(condition: str) -> F.Column:
+        def how_many(condition: str) -> Column:
             return F.count_if(F.expr(condition))
 
         lateness = F.unix_micros("arrival_time") - F.unix_micros("event_time")

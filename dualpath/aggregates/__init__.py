@@ -9,4 +9,4 @@ for _found in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_found.name}")
 
 globals().update(Aggregate.registry)
-__all__ = ["Aggregate", *Aggregate.registry]  # noqa: PLE0604 (the names are discovered)
+__all__ = ["Aggregate", *Aggregate.registry]

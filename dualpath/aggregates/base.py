@@ -13,6 +13,7 @@ import numpy as np
 
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type
+from dualpath.numbers import decode
 
 
 @dataclass(frozen=True)
@@ -74,29 +75,30 @@ class Aggregate:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        Aggregate.registry[cls.__name__] = cls
+        if cls.__module__ != __name__:
+            Aggregate.registry[cls.__name__] = cls
 
     def reductions(self) -> tuple[Reduction, ...]:
         """The folds it needs."""
         raise NotImplementedError
 
-    def output(self, of: Type | None) -> Output:
+    def output(self, of: Type) -> Output:
         """Type and empty value, given the type of `of`."""
         raise NotImplementedError
 
-    def finalize(self, parts: list[Any], of: Type | None) -> Any:
+    def finalize(self, parts: list[Any], of: Type) -> Any:
         """From the reductions' results (`Scalars`, `Groups`, in order) to `Scalars` or `Groups`, vectorised."""
         return parts[0]
 
-    def check(self, type_of: Callable[[str], Type]) -> Type | None:
-        """The type of `of`; raises `DeclarationError` if the aggregate cannot work on it."""
+    def check(self, type_of: Callable[[str], Type]) -> Type:
+        """The type of `of`, of kind null if it takes none; raises `DeclarationError` if it does not fit."""
         name = type(self).__name__
         if self.where is not None and type_of(self.where).kind != "boolean":
             raise DeclarationError(f'{name}: the condition "{self.where}" is not true or false; compare something.')
         if not self.kinds:
             if self.of is not None:
                 raise DeclarationError(f"{name} takes no column; leave out '{self.of}' or put it into where.")
-            return None
+            return Type("null")
         if self.of is None:
             raise DeclarationError(f"{name} needs a column; name one of kind {' or '.join(self.kinds)}.")
         found = type_of(self.of)
@@ -122,6 +124,22 @@ class Aggregate:
     def __str__(self) -> str:
         words = type(self).__name__.lower() + (f" of {self.of}" if self.of else "")
         return words + (f" where {self.where}" if self.where else "")
+
+
+@dataclass(frozen=True)
+class Chosen(Aggregate):
+    """An aggregate whose value is that of one event: the base of those that `op` alone tells apart."""
+
+    op: ClassVar[str]
+
+    def reductions(self) -> tuple[Reduction, ...]:
+        return (Reduction(self.op, self.of, self.where),)
+
+    def output(self, of: Type) -> Output:
+        return Output(Type("double") if of.kind == "decimal" else of)
+
+    def finalize(self, parts: list[Any], of: Type) -> Scalars:
+        return Scalars(decode(parts[0].data, of), parts[0].valid)
 
 
 NUMBERS = ("integer", "decimal")

@@ -17,5 +17,5 @@ class Count(Aggregate):
     def reductions(self) -> tuple[Reduction, ...]:
         return (Reduction("count", where=self.where),)
 
-    def output(self, of: Type | None) -> Output:
+    def output(self, of: Type) -> Output:
         return Output(Type("integer"), empty=0)

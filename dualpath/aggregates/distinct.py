@@ -23,9 +23,9 @@ class Distinct(Aggregate):
     def reductions(self) -> tuple[Reduction, ...]:
         return (Reduction("groups", where=self.where, by=self.of),)
 
-    def output(self, of: Type | None) -> Output:
+    def output(self, of: Type) -> Output:
         return Output(Type("double") if of.kind == "decimal" else of, many=True, empty=())
 
-    def finalize(self, parts: list[Any], of: Type | None) -> Groups:
+    def finalize(self, parts: list[Any], of: Type) -> Groups:
         found = parts[0]
         return Groups(found.offsets, decode(found.codes, of), found.weights)

@@ -1,28 +1,19 @@
 from dataclasses import dataclass
-from typing import Any
 
-from dualpath.aggregates.base import ORDERED, Aggregate, Output, Reduction, Scalars
-from dualpath.expression import Type
-from dualpath.numbers import decode
+from dualpath.aggregates.base import ORDERED, Chosen
 
 
 @dataclass(frozen=True)
-class Max(Aggregate):
+class Max(Chosen):
     """The greatest value of a column: `MAX(x)`. Nulls are skipped; of nothing it is null.
 
     >>> import numpy as np
+    >>> from dualpath.aggregates.base import Scalars
+    >>> from dualpath.expression import Type
     >>> found = Scalars(np.array([1999]), np.array([True]))
     >>> Max("amount").finalize([found], Type("decimal", 2)).data.tolist()
     [19.99]
     """
 
     kinds = ORDERED
-
-    def reductions(self) -> tuple[Reduction, ...]:
-        return (Reduction("max", self.of, self.where),)
-
-    def output(self, of: Type | None) -> Output:
-        return Output(Type("double") if of.kind == "decimal" else of)
-
-    def finalize(self, parts: list[Any], of: Type | None) -> Scalars:
-        return Scalars(decode(parts[0].data, of), parts[0].valid)
+    op = "max"

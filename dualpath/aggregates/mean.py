@@ -23,9 +23,9 @@ class Mean(Aggregate):
     def reductions(self) -> tuple[Reduction, ...]:
         return (Reduction("sum", self.of, self.where), Reduction("count", self.of, self.where))
 
-    def output(self, of: Type | None) -> Output:
+    def output(self, of: Type) -> Output:
         return Output(Type("double"))
 
-    def finalize(self, parts: list[Any], of: Type | None) -> Scalars:
+    def finalize(self, parts: list[Any], of: Type) -> Scalars:
         total, count = parts[0].data, parts[1].data
         return Scalars(divide(total, np.maximum(count, 1), of.scale), count > 0)

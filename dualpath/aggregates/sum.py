@@ -22,8 +22,8 @@ class Sum(Aggregate):
     def reductions(self) -> tuple[Reduction, ...]:
         return (Reduction("sum", self.of, self.where),)
 
-    def output(self, of: Type | None) -> Output:
+    def output(self, of: Type) -> Output:
         return Output(of, empty=0) if of == Type("integer") else Output(Type("double"), empty=0.0)
 
-    def finalize(self, parts: list[Any], of: Type | None) -> Scalars:
+    def finalize(self, parts: list[Any], of: Type) -> Scalars:
         return Scalars(decode(parts[0].data, of))

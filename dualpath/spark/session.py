@@ -19,6 +19,7 @@ JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 
 ALWAYS = {
     TIME_ZONE: "UTC",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.ui.showConsoleProgress": "false",
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -85,7 +86,7 @@ class _Writer:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.redis = connect(target.connection_string)
+        self.redis: Any = connect(target.connection_string)
         self.script = self.redis.register_script(SCRIPT)
         self.run: tuple[str, str, str] | None = None
         self.pieces: list[bytes] = []

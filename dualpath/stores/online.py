@@ -4,9 +4,12 @@ Callers change nothing. An entity row may carry an `event_timestamp`, as the row
 for that instant; without one the answer is for the present. Views that are not windowed are Feast's own.
 """
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -14,18 +17,18 @@ from feast import FeatureView, RepoConfig, utils
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
-from google.protobuf.timestamp_pb2 import Timestamp
 from redis import RedisError
 
-from dualpath.declare import view_of
+from dualpath.declare import TAG
 from dualpath.errors import InputError, UnavailableError
-from dualpath.plan import FoldError, Plan, plan
+from dualpath.plan import FoldError, plan
 from dualpath.stores import instants, keys, protos, state
 from dualpath.stores.connection import address
 from dualpath.view import View
 
 AS_OF: ContextVar[np.ndarray | None] = ContextVar("AS_OF", default=None)
 """The instants of the request under way, int64[rows]; None: the present."""
+START_AND_END = np.array([0, 1])
 
 
 class DualpathRedisOnlineStoreConfig(RedisOnlineStoreConfig):
@@ -46,7 +49,6 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
 
     def __init__(self, clock: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
         self.clock = clock
-        self._views: dict[str, tuple[str, View]] = {}
         self._texts: dict[int, str] = {}
         self._reader: state.Reader | None = None
 
@@ -54,96 +56,27 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         self, config: RepoConfig, features: Any, entity_rows: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """Feast's call; `event_timestamp` in a row (datetime, ISO-8601 text or microseconds) is its `as_of`."""
-        self._open(config)
-        rows, as_of = instants.split(entity_rows, self.clock())
-        token = AS_OF.set(as_of)
-        try:
+        with self._asked(config, entity_rows) as rows:
             return super().get_online_features(config, features, rows, *args, **kwargs)
-        except RedisError as error:
-            raise self._unavailable(config, error) from error
-        finally:
-            AS_OF.reset(token)
 
     async def get_online_features_async(
         self, config: RepoConfig, features: Any, entity_rows: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """The same without blocking the event loop."""
-        self._open(config)
-        rows, as_of = instants.split(entity_rows, self.clock())
-        token = AS_OF.set(as_of)
-        try:
+        with self._asked(config, entity_rows) as rows:
             return await super().get_online_features_async(config, features, rows, *args, **kwargs)
-        except RedisError as error:
-            raise self._unavailable(config, error) from error
-        finally:
-            AS_OF.reset(token)
 
-    def _read_features_per_fv(
-        self,
-        config: RepoConfig,
-        grouped_refs: Sequence[Any],
-        join_key_values: dict[str, Any],
-        entity_name_to_join_key_map: dict[str, str],
-        online_features_response: GetOnlineFeaturesResponse,
-        full_feature_names: bool,
-        include_feature_view_version_metadata: bool,
-    ) -> None:
-        request = _Request(self, config, join_key_values, entity_name_to_join_key_map, AS_OF.get())
-        windowed = [request.view(*group) for group in grouped_refs if self._view(group[0])]
-        if windowed:
-            client = self._get_client(config.online_store)
-            asks = [w.ask for w in windowed]
-            answers = client.mget(request.reader.keys(asks))
-            while request.reader.moved(asks, answers):
-                answers = client.mget(request.reader.keys(asks))
-            request.evaluate(windowed, answers)
-            state.texts(client, config.project, request.codes, self._texts)
-        ready = iter(windowed)
-        for group in grouped_refs:
-            if self._view(group[0]):
-                next(ready).fill(online_features_response, full_feature_names, self._texts)
-                continue
-            before = len(online_features_response.results)
-            super()._read_features_per_fv(
-                config, [group], join_key_values, entity_name_to_join_key_map, online_features_response,
-                full_feature_names, include_feature_view_version_metadata,
-            )  # fmt: skip
-            expire(group[0], online_features_response.results[before:], request.as_of)
+    def _read_features_per_fv(self, config: RepoConfig, grouped_refs: Sequence[Any], *rest: Any) -> None:
+        request = _Request(self, config, grouped_refs, *rest)
+        state.run(request.steps(), self._get_client(config.online_store))
+        for group in request.groups():
+            super()._read_features_per_fv(config, group, *rest)
 
-    async def _read_features_per_fv_async(
-        self,
-        config: RepoConfig,
-        grouped_refs: Sequence[Any],
-        join_key_values: dict[str, Any],
-        entity_name_to_join_key_map: dict[str, str],
-        online_features_response: GetOnlineFeaturesResponse,
-        full_feature_names: bool,
-        include_feature_view_version_metadata: bool,
-    ) -> None:
-        request = _Request(self, config, join_key_values, entity_name_to_join_key_map, AS_OF.get())
-        windowed = [request.view(*group) for group in grouped_refs if self._view(group[0])]
-        if windowed:
-            client = await self._get_client_async(config.online_store)
-            asks = [w.ask for w in windowed]
-            answers = await client.mget(request.reader.keys(asks))
-            while request.reader.moved(asks, answers):
-                answers = await client.mget(request.reader.keys(asks))
-            request.evaluate(windowed, answers)
-            missing = [c for c in dict.fromkeys(request.codes) if c not in self._texts]
-            if missing:
-                found = await client.hmget(keys.dictionary(config.project), missing)
-                state.note(missing, found, self._texts)
-        ready = iter(windowed)
-        for group in grouped_refs:
-            if self._view(group[0]):
-                next(ready).fill(online_features_response, full_feature_names, self._texts)
-                continue
-            before = len(online_features_response.results)
-            await super()._read_features_per_fv_async(
-                config, [group], join_key_values, entity_name_to_join_key_map, online_features_response,
-                full_feature_names, include_feature_view_version_metadata,
-            )  # fmt: skip
-            expire(group[0], online_features_response.results[before:], request.as_of)
+    async def _read_features_per_fv_async(self, config: RepoConfig, grouped_refs: Sequence[Any], *rest: Any) -> None:
+        request = _Request(self, config, grouped_refs, *rest)
+        await state.run_async(request.steps(), await self._get_client_async(config.online_store))
+        for group in request.groups():
+            await super()._read_features_per_fv_async(config, group, *rest)
 
     def online_write_batch(self, config: RepoConfig, table: FeatureView, data: Any, progress: Any) -> None:
         """Feast's own for ordinary views; a windowed view takes events, so finished values are refused."""
@@ -182,103 +115,139 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         if not config.online_store.connection_string:
             config.online_store.connection_string = address(config)
 
-    def _view(self, table: FeatureView) -> View | None:
-        """The declaration behind a table, parsed once for each version of it."""
-        declared = table.tags.get("dualpath")
-        if declared is None:
-            return None
-        known = self._views.get(table.name)
-        if known is None or known[0] != declared:
-            view = view_of(table)
-            assert view is not None, "it has the tag"
-            known = self._views[table.name] = (declared, view)
-        return known[1]
-
     def _refuse_values(self, table: FeatureView) -> None:
-        if self._view(table):
+        if TAG in table.tags:
             raise InputError(
                 f"view '{table.name}' is windowed: its values are computed from events at each read, so finished "
                 "values cannot be written. Land events for the stream, or run `dualpath nightly`."
             )
 
-    def _unavailable(self, config: RepoConfig, error: Exception) -> UnavailableError:
-        where = config.online_store.connection_string.split(",")[0]
-        return UnavailableError(f"the online store cannot be read: Redis at {where} says: {error}. Start it or fix "
-                                "online_store.connection_string.")  # fmt: skip
+    @contextmanager
+    def _asked(self, config: RepoConfig, entity_rows: Any) -> Iterator[Any]:
+        """Entity rows without their instants, which `AS_OF` holds for as long as the request lasts."""
+        self._open(config)
+        rows, as_of = instants.split(entity_rows, self.clock())
+        token = AS_OF.set(as_of)
+        try:
+            yield rows
+        except RedisError as error:
+            where = config.online_store.connection_string.split(",")[0]
+            raise UnavailableError(
+                f"the online store cannot be read: Redis at {where} says: {error}. Start it or fix "
+                "online_store.connection_string."
+            ) from error
+        finally:
+            AS_OF.reset(token)
+
+    def _reader_of(self, project: str) -> state.Reader:
+        if self._reader is None or self._reader.project != project:
+            self._reader = state.Reader(project)
+        return self._reader
+
+
+class _Compiled:
+    """What answering from a windowed view takes that depends on nothing but its declaration and the features."""
+
+    def __init__(self, declared: str, features: tuple[str, ...]) -> None:
+        self.plan = plan(View.from_dict(json.loads(declared)), features)
+        self.format = state.Format(self.plan.layout)
+        view = self.plan.view
+        self.keys = [(key, protos.SCALARS[view.source.by_name[key].kind]) for key in view.keys]
+
+
+_compiled = lru_cache(maxsize=512)(_Compiled)
 
 
 class _Request:
-    """One call of `get_online_features`: which instants, which entities."""
+    """One call of `get_online_features`: which views, which entities, which instants."""
 
     def __init__(
-        self, store: DualpathRedisOnlineStore, config: RepoConfig, join_keys: Any, names: Any, as_of: Any
+        self,
+        store: DualpathRedisOnlineStore,
+        config: RepoConfig,
+        grouped_refs: Sequence[Any],
+        join_keys: dict[str, Any],
+        names: dict[str, str],
+        response: GetOnlineFeaturesResponse,
+        full_names: bool,
+        *_: Any,
     ) -> None:
-        self.store, self.join_keys, self.names = store, join_keys, names
-        if store._reader is None or store._reader.project != config.project:
-            store._reader = state.Reader(config.project)
-        self.reader = store._reader
+        self.store, self.project, self.grouped_refs = store, config.project, grouped_refs
+        self.response, self.full_names = response, full_names
+        now, as_of, slack = store.clock(), AS_OF.get(), config.online_store.slack_seconds
         rows = len(next(iter(join_keys.values()), ()))
-        now = store.clock()
         self.as_of = np.full(rows, now, dtype=np.int64) if as_of is None else as_of
-        slack = config.online_store.slack_seconds
         self.floor = 0 if slack is None or as_of is None else now - slack * 1_000_000
-        self.codes: list[int] = []
+        self.windowed = [
+            _Windowed(table, _compiled(table.tags[TAG], tuple(features)), names, join_keys)
+            if TAG in table.tags
+            else None
+            for table, features in grouped_refs
+        ]
 
-    def view(self, table: FeatureView, features: list[str]) -> "_Windowed":
-        view = self.store._view(table)
-        assert view is not None, "the caller chose windowed tables"
-        values = utils._get_table_entity_values(table, self.names, self.join_keys)
-        columns = []
-        for key in view.keys:
-            attribute = protos.SCALARS[view.source.by_name[key].kind]
-            columns.append([getattr(v, attribute) for v in values[key]])
-        names = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-        where: dict[Any, int] = {}
-        rows = np.array([where.setdefault(n, len(where)) for n in names], dtype=np.int64)
-        entities = [keys.entity(n if len(columns) > 1 else (n,)) for n in where]
-        chosen = plan(view, tuple(features))
-        return _Windowed(table, chosen, rows, state.Ask(view.name, chosen.layout, entities), self.as_of)
-
-    def evaluate(self, windowed: "list[_Windowed]", answers: Any) -> None:
-        for each, (words, starts) in zip(windowed, self.reader.take([w.ask for w in windowed], answers), strict=True):
-            floor = max(self.floor, self.reader.pointer(each.ask.view).floor)
-            if floor and self.as_of.min() < floor:
+    def steps(self) -> state.Steps[None]:
+        """Compute the values of the windowed views."""
+        windowed = [w for w in self.windowed if w]
+        if not windowed:
+            return
+        states = yield from self.store._reader_of(self.project).read([w.ask for w in windowed])
+        codes: list[int] = []
+        for each, found in zip(windowed, states, strict=True):
+            floor = max(self.floor, found.floor)
+            if floor and self.as_of.min(initial=floor) < floor:
                 raise InputError(
-                    f"view '{each.ask.view}': an event_timestamp lies before {np.datetime64(floor, 'us')}Z, further back "
-                    "than the online store remembers; use get_historical_features, or raise online_store.slack_seconds."
+                    f"view '{each.ask.view}': an event_timestamp lies before {np.datetime64(floor, 'us')}Z, further "
+                    "back than the online store remembers; use get_historical_features, or raise "
+                    "online_store.slack_seconds."
                 )
-            self.codes += each.evaluate(words, starts)
+            codes += each.evaluate(found, self.as_of)
+        yield from state.texts(self.project, codes, self.store._texts)
+
+    def groups(self) -> Iterator[list[Any]]:
+        """Fill the response, view by view; an ordinary view is handed out, for Feast to fill in."""
+        for group, windowed in zip(self.grouped_refs, self.windowed, strict=True):
+            if windowed:
+                windowed.fill(self.response, self.full_names, self.as_of, self.store._texts)
+            else:
+                before = len(self.response.results)
+                yield [group]
+                expire(group[0], self.response.results[before:], self.as_of)
 
 
 class _Windowed:
-    """One windowed view within a request."""
+    """One windowed view within a request: row i asks about entity `rows[i]` of `ask`."""
 
-    def __init__(self, table: FeatureView, chosen: Plan, rows: np.ndarray, ask: state.Ask, as_of: np.ndarray) -> None:
-        self.table, self.plan, self.rows, self.ask, self.as_of = table, chosen, rows, ask, as_of
+    def __init__(self, table: FeatureView, compiled: _Compiled, names: Any, join_keys: Any) -> None:
+        given = utils._get_table_entity_values(table, names, join_keys)
+        columns = [[getattr(v, attribute) for v in given[key]] for key, attribute in compiled.keys]
+        where: dict[Any, int] = {}
+        self.rows = np.array([where.setdefault(n, len(where)) for n in zip(*columns, strict=True)], dtype=np.int64)
+        self.table, self.plan = table, compiled.plan
+        self.ask = state.Ask(self.plan.view.name, compiled.format, [keys.entity(n) for n in where])
         self.values: dict[str, Any] = {}
         self.found: list[bool] = []
 
-    def evaluate(self, words: np.ndarray, starts: np.ndarray) -> list[int]:
+    def evaluate(self, found: state.State, as_of: np.ndarray) -> list[int]:
         """Compute the values; answers the text codes they hold."""
-        spans = np.stack([starts[self.rows], starts[self.rows + 1]], axis=1)
+        spans = found.starts[self.rows[:, None] + START_AND_END]
         try:
-            self.values = self.plan.evaluate(words, spans, self.as_of)
+            self.values = self.plan.evaluate(found.words, spans, as_of)
         except FoldError as error:
             raise InputError(f"{error.message} (entity '{self.ask.entities[self.rows[error.row]]}')") from None
         self.found = (spans[:, 1] > spans[:, 0]).tolist()
         return [c for name, v in self.values.items() for c in protos.codes(v, self.plan.outputs[name])]
 
-    def fill(self, response: GetOnlineFeaturesResponse, full_names: bool, texts: dict[int, str]) -> None:
+    def fill(
+        self, response: GetOnlineFeaturesResponse, full_names: bool, as_of: np.ndarray, texts: dict[int, str]
+    ) -> None:
         """Add the view's features to Feast's response."""
         prefix = f"{self.table.projection.name_to_use()}__" if full_names else ""
-        statuses = [FieldStatus.PRESENT if found else FieldStatus.NOT_FOUND for found in self.found]
-        instants_ = [
-            Timestamp(seconds=s, nanos=u * 1000) for s, u in (divmod(t, 1_000_000) for t in self.as_of.tolist())
-        ]
+        response.metadata.feature_names.val.extend([prefix + name for name in self.values])
+        shared = protos.vector(self.found, as_of)
         for name, values in self.values.items():
-            response.metadata.feature_names.val.append(prefix + name)
-            filled = protos.protos(values, self.plan.outputs[name], texts)
-            response.results.add(values=filled, statuses=statuses, event_timestamps=instants_)
+            vector = response.results.add()
+            vector.MergeFromString(shared)
+            protos.fill(vector.values, values, self.plan.outputs[name], texts)
 
 
 def expire(table: FeatureView, vectors: Sequence[Any], as_of: np.ndarray) -> None:

@@ -1,18 +1,16 @@
 """Values as Feast's protobuf."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from feast.protos.feast.types.Value_pb2 import (
-    BoolList,
-    DoubleList,
-    Int64List,
-    StringList,
-)
-from feast.protos.feast.types.Value_pb2 import Value as ValueProto
+import numpy as np
+from feast.protos.feast.serving.ServingService_pb2 import NOT_FOUND, PRESENT, GetOnlineFeaturesResponse
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from dualpath.aggregates.base import Groups, Output, Scalars
 
+FeatureVector = GetOnlineFeaturesResponse.FeatureVector
 SCALARS = {
     "text": "string_val",
     "integer": "int64_val",
@@ -20,17 +18,11 @@ SCALARS = {
     "double": "double_val",
     "boolean": "bool_val",
 }
-LISTS = {
-    "text": ("string_list_val", StringList),
-    "integer": ("int64_list_val", Int64List),
-    "timestamp": ("int64_list_val", Int64List),
-    "double": ("double_list_val", DoubleList),
-    "boolean": ("bool_list_val", BoolList),
-}
+LISTS = {kind: name.replace("_val", "_list_val") for kind, name in SCALARS.items()}
 
 
 def codes(values: Scalars | Groups, output: Output) -> list[int]:
-    """The text codes that must be known before `protos` is called."""
+    """The text codes that must be known before `fill` is called."""
     if output.type.kind != "text":
         return []
     if isinstance(values, Groups):
@@ -38,26 +30,38 @@ def codes(values: Scalars | Groups, output: Output) -> list[int]:
     return [c for c, ok in zip(values.data.tolist(), _valid(values), strict=True) if ok]
 
 
-def protos(values: Scalars | Groups, output: Output, texts: Mapping[int, str]) -> list[ValueProto]:
-    """One protobuf value a row; null is an empty one. Lists of text are ordered by their UTF-8 bytes."""
-    kind = output.type.kind
+def fill(field: Any, values: Scalars | Groups, output: Output, texts: Mapping[int, str]) -> None:
+    """Append one protobuf value a row to a repeated `field`; null is an empty one.
+
+    Lists of text are ordered by their UTF-8 bytes. Values are set in place: a message that is made first and
+    then added is copied.
+    """
+    kind, add = output.type.kind, field.add
     if isinstance(values, Groups):
-        name, make = LISTS[kind]
+        name = LISTS[kind]
         flat: list[Any] = values.codes.tolist()
         if kind == "text":
             flat = [texts[c] for c in flat]
-        ends = values.offsets.tolist()
-        rows = [flat[a:b] for a, b in zip(ends, ends[1:], strict=False)]
-        return [ValueProto(**{name: make(val=sorted(r) if kind == "text" else r)}) for r in rows]
+        for a, b in pairwise(values.offsets.tolist()):
+            made = getattr(add(), name)
+            made.SetInParent()
+            made.val.extend(sorted(flat[a:b]) if kind == "text" else flat[a:b])
+        return
     name = SCALARS[kind]
-    data: list[Any] = values.data.tolist()
-    if values.valid is None:
-        return [ValueProto(**{name: x}) for x in data]
-    if kind == "text":
-        return [
-            ValueProto(string_val=texts[x]) if ok else ValueProto() for x, ok in zip(data, _valid(values), strict=True)
-        ]
-    return [ValueProto(**{name: x}) if ok else ValueProto() for x, ok in zip(data, _valid(values), strict=True)]
+    for x, ok in zip(values.data.tolist(), _valid(values), strict=True):
+        made = add()
+        if ok:
+            setattr(made, name, texts[x] if kind == "text" else x)
+
+
+def vector(found: Sequence[bool], as_of: np.ndarray) -> bytes:
+    """What the features of a view share, as a serialised `FeatureVector`: each row's status and instant."""
+    instants = as_of.tolist()
+    stamps = {t: Timestamp(seconds=t // 1_000_000, nanos=t % 1_000_000 * 1000) for t in set(instants)}
+    return FeatureVector(
+        statuses=[PRESENT if f else NOT_FOUND for f in found],
+        event_timestamps=[stamps[t] for t in instants],
+    ).SerializeToString()
 
 
 def _valid(values: Scalars) -> list[bool]:

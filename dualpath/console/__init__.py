@@ -1,0 +1,1 @@
+"""What the commands do and show: one module per group of commands, below `dualpath.cli`."""

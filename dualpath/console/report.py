@@ -1,0 +1,139 @@
+"""How a command speaks: a report for people on the terminal, or one JSON object for programs."""
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass, field
+from io import UnsupportedOperation
+from typing import Any, TextIO
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from dualpath.errors import DualpathError
+
+WIDTH = 120
+"""Columns where the output is no terminal, so that logs do not cut tables short."""
+
+RAISED = re.compile(r"^(?:dualpath|batch|streaming)\.[\w.]+: (.+)$", re.MULTILINE)
+"""One of dualpath's errors at the end of a Python traceback, as Spark quotes it."""
+
+
+@dataclass
+class Report:
+    """What a command found: `data` for programs, `shown` for people, `errors` for both; `ok` decides the exit code."""
+
+    data: dict[str, Any]
+    shown: Sequence[RenderableType] = ()
+    ok: bool = True
+    errors: Sequence[str] = field(default_factory=tuple)
+
+
+def finish(work: Callable[[], Report], as_json: bool) -> bool:
+    """Run a command's work and say what came out; whether all was well.
+
+    A `DualpathError` becomes its one sentence. Any other error is a defect and keeps its traceback.
+    """
+    with only_json() if as_json else nullcontext(sys.stdout) as out:
+        try:
+            report = work()
+        except Exception as error:
+            said = sentence(error)
+            if said is None and not as_json:
+                raise
+            if said is None:
+                traceback.print_exc()
+            report = Report({}, ok=False, errors=[said or f"{type(error).__name__}: {error}"])
+        for line in report.errors:
+            print(f"Error: {line}", file=sys.stderr)
+        if as_json:
+            print(json.dumps(report.data | ({"error": " ".join(report.errors)} if report.errors else {})), file=out)
+        else:
+            console = output()
+            for each in report.shown:
+                console.print(each)
+    return report.ok
+
+
+@contextmanager
+def only_json() -> Iterator[TextIO]:
+    """Standard output for the one object; whatever anything else prints there, even a JVM, goes to standard error."""
+    try:
+        own = os.dup(sys.stdout.fileno())
+    except (UnsupportedOperation, AttributeError):  # not a file, as in a test
+        with redirect_stdout(sys.stderr) as _:
+            yield _replaced_stdout(_)
+        return
+    real = sys.stdout
+    real.flush()
+    os.dup2(sys.stderr.fileno(), real.fileno())
+    try:
+        with os.fdopen(os.dup(own), "w") as out, redirect_stdout(sys.stderr):
+            yield out
+    finally:
+        os.dup2(own, real.fileno())
+        os.close(own)
+
+
+def sentence(error: BaseException) -> str | None:
+    """The sentence of one of dualpath's errors, also if Spark wrapped it; None for a defect."""
+    if isinstance(error, DualpathError):
+        return error.message
+    module = type(error).__module__
+    if module.startswith("redis."):
+        return f"Redis cannot be used: {error}. Start it, or correct its address (DUALPATH_REDIS)."
+    if module.startswith("feast.errors"):
+        return str(error)
+    if module.startswith(("py4j", "pyspark")) and (raised := RAISED.findall(str(error))):
+        return raised[-1]
+    return None
+
+
+def output() -> Console:
+    """Where results go."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+
+
+def table(*columns: str, numbers: Sequence[str] = (), title: str = "") -> Table:
+    """A plain table; the columns named in `numbers` are aligned to the right."""
+    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    return made
+
+
+@contextmanager
+def busy(text: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on standard error; answers the function that changes its text. Silent where there is no terminal."""
+    with Console(stderr=True, highlight=False).status(text) as status:
+        yield status.update
+
+
+@contextmanager
+def bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on standard error, fed by `progress(stage, done, total)`."""
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def step(stage: str, done: int, total: int) -> None:
+            task = tasks.setdefault(stage, None) or progress.add_task(stage)  # type: ignore[arg-type]
+            tasks[stage] = task
+            progress.update(task, completed=done, total=total)
+
+        yield step
+
+
+def plural(count: int, noun: str) -> str:
+    """
+    >>> plural(1, "file"), plural(12000, "row"), plural(2, "batch")
+    ('1 file', '12,000 rows', '2 batches')
+    """
+    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count:,} {noun}{ending}"

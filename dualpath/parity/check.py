@@ -1,0 +1,186 @@
+"""The proof: what serving answers and what training holds, cell by cell, bit by bit.
+
+Both sides are asked as a user would: `get_online_features` with an `event_timestamp` in every row, and
+`get_historical_features` with the same rows as `entity_df`. A third answer, from the naive oracle over the
+event log, is compared on a sample.
+"""
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from dualpath.errors import InputError
+from dualpath.parity.compare import Difference, differences
+from dualpath.parity.events import read
+from dualpath.parity.instants import choose
+from dualpath.repo import Repo
+from dualpath.view import View
+
+Progress = Callable[[str, int, int], None]
+REQUEST = 500
+"""Entity rows in one call of `get_online_features`."""
+PACKAGES = ("dualpath", "feast", "pyspark", "numba", "numpy", "pyarrow", "redis")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The verdict on one feature."""
+
+    view: str
+    feature: str
+    cells: int
+    differing: int
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was compared and what came out; the same repo, data and seed give the same certificate."""
+
+    cells: int
+    differing: int
+    seed: int
+    oracle_cells: int
+    oracle_differing: int
+    rows: tuple[Row, ...]
+    examples: tuple[str, ...]
+    versions: dict[str, str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was compared and nothing differs."""
+        return self.cells > 0 and self.differing == 0 and self.oracle_differing == 0
+
+
+@dataclass(frozen=True)
+class Family:
+    """Views with the same join keys and source, and the features (derived ones included) asked of them."""
+
+    views: tuple[View, ...]
+    refs: tuple[str, ...]
+
+
+def check(
+    repo: Repo,
+    *,
+    cells: int = 100_000,
+    oracle_cells: int = 2_000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Compare at least `cells` (entity, instant, feature) cells, and `oracle_cells` of them with the oracle.
+
+    The online store and the record files must hold the same events: run the stream to its end and
+    `dualpath batch` before. Raises `InputError` if there are no events to compare.
+    """
+    say = progress or (lambda stage, done, total: None)
+    found = families(repo)
+    features = sum(len(f.refs) for f in found)
+    tally: dict[tuple[str, str], list[int]] = {}
+    examples: list[str] = []
+    judged = wrong = 0
+    for number, family in enumerate(found):
+        events = read(repo.storage(family.views[0].source.name), family.views[0].source)
+        if not len(events):
+            raise InputError(f"source '{family.views[0].source.name}' has no events yet; run `dualpath stream --once`.")
+        keys, as_of = choose(events, family.views, -(-cells // features), seed + number)
+        served, trained = serve(repo, family, keys, as_of, say), train(repo, family, keys, as_of)
+        unequal = differences(served, trained)
+        for ref in family.refs:
+            view, feature = ref.split(":")
+            bad = [d for d in unequal if d.feature == ref]
+            tally[view, feature] = [len(as_of), len(bad)]
+            examples += [_example(d, family.views[0], keys, as_of, "served", "trained") for d in bad[:3]]
+        rows = -(-oracle_cells // features)
+        asked, bad = judge(family, events, keys, as_of[:rows], trained, say)
+        judged, wrong = judged + asked, wrong + len(bad)
+        examples += [_example(d, family.views[0], keys, as_of, "trained", "oracle") for d in bad[:3]]
+    table = tuple(Row(view, feature, *counts) for (view, feature), counts in sorted(tally.items()))
+    versions = {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}}
+    return Certificate(
+        sum(r.cells for r in table),
+        sum(r.differing for r in table),
+        seed,
+        judged,
+        wrong,
+        table,
+        tuple(examples),
+        versions,
+    )
+
+
+def families(repo: Repo) -> list[Family]:
+    """The repo's views by join keys and source, each with its windowed and derived features."""
+    grouped: dict[tuple[str, tuple[str, ...]], list[View]] = {}
+    for view in repo.views.values():
+        grouped.setdefault((view.source.name, view.keys), []).append(view)
+    found = []
+    for views in grouped.values():
+        names = {v.name for v in views}
+        refs = [f"{v.name}:{f.name}" for v in views for f in v.features]
+        for derived in repo.store.list_on_demand_feature_views():
+            inputs = {p.name for p in derived.source_feature_view_projections.values()}
+            if inputs and inputs <= names and not derived.source_request_sources:
+                refs += [f"{derived.name}:{f.name}" for f in derived.features]
+        found.append(Family(tuple(views), tuple(refs)))
+    return found
+
+
+def serve(
+    repo: Repo, family: Family, keys: Sequence[pa.Array], as_of: np.ndarray, say: Progress = lambda *_: None
+) -> dict[str, list[Any]]:
+    """Served values: one list a feature reference."""
+    columns: dict[str, list[Any]] = {ref: [] for ref in family.refs}
+    names = family.views[0].keys
+    for start in range(0, len(as_of), REQUEST):
+        part = slice(start, start + REQUEST)
+        rows: dict[str, list[Any]] = {n: k[part].to_pylist() for n, k in zip(names, keys, strict=True)}
+        rows["event_timestamp"] = as_of[part].tolist()
+        answer = repo.store.get_online_features(list(family.refs), rows, full_feature_names=True).to_dict()
+        for ref in family.refs:
+            columns[ref] += answer[ref.replace(":", "__")]
+        say("served", min(start + REQUEST, len(as_of)), len(as_of))
+    return columns
+
+
+def train(repo: Repo, family: Family, keys: Sequence[pa.Array], as_of: np.ndarray) -> dict[str, list[Any]]:
+    """Training values: one list a feature reference."""
+    frame = {n: k.to_pandas() for n, k in zip(family.views[0].keys, keys, strict=True)}
+    frame["event_timestamp"] = pd.to_datetime(as_of, unit="us", utc=True)
+    job = repo.store.get_historical_features(pd.DataFrame(frame), list(family.refs), full_feature_names=True)
+    table = job.to_arrow()
+    return {ref: table[ref.replace(":", "__")].to_pylist() for ref in family.refs}
+
+
+def judge(
+    family: Family,
+    events: pa.Table,
+    keys: Sequence[pa.Array],
+    as_of: np.ndarray,
+    trained: dict[str, list[Any]],
+    say: Progress,
+) -> tuple[int, list[Difference]]:
+    """Compare the first rows with the oracle: (cells compared, differences)."""
+    from parity_tests.judge import answers
+
+    asked = [(tuple(k[i].as_py() for k in keys), int(t)) for i, t in enumerate(as_of)]
+    cells, bad = 0, []
+    for number, view in enumerate(family.views):
+        say("oracle", number, len(family.views))
+        truth = answers(view, events, asked)
+        left = {f"{view.name}:{f.name}": trained[f"{view.name}:{f.name}"][: len(asked)] for f in view.features}
+        right = {f"{view.name}:{f.name}": [row[f.name] for row in truth] for f in view.features}
+        cells += len(left) * len(asked)
+        bad += differences(left, right)
+    return cells, bad
+
+
+def _example(d: Difference, view: View, keys: Sequence[pa.Array], as_of: np.ndarray, left: str, right: str) -> str:
+    who = ", ".join(f"{n}={k[d.row].as_py()}" for n, k in zip(view.keys, keys, strict=True))
+    when = np.datetime64(int(as_of[d.row]), "us")
+    return f"{d.feature} of {who} at {when}Z: {left} {d.left!r}, {right} {d.right!r}"

@@ -1,0 +1,152 @@
+"""Every path to a value gives the same bits: oracle, served, trained in process, trained on Spark."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
+from pyspark.sql import SparkSession
+
+from batch.build import build
+from dualpath.parity.check import Family, families, serve, train
+from dualpath.parity.compare import differences
+from dualpath.parity.events import read
+from dualpath.parity.instants import choose
+from dualpath.record import layout
+from dualpath.repo import Repo
+from dualpath.stores import keys, pointer
+from dualpath.stores.connection import connect
+from dualpath.stores.history import History, shelf
+from parity_tests.conftest import SOURCE, deliver, drain
+from parity_tests.judge import answers
+
+ROWS = 400
+
+
+@pytest.fixture(scope="module")
+def shop(spark: SparkSession, new_repo: Callable[[], Repo], shop_events: pa.Table) -> Repo:
+    """A repo whose stream has served the generated events and whose batch has read the stream's log."""
+    repo = new_repo()
+    deliver(repo, shop_events)
+    drain(spark, repo)
+    build(spark, repo, repo.sources[SOURCE])
+    return repo
+
+
+@pytest.fixture(scope="module", params=["user_id", "product_id"])
+def family(shop: Repo, request: pytest.FixtureRequest) -> Family:
+    """Views of one entity."""
+    return next(f for f in families(shop) if f.views[0].keys == (request.param,))
+
+
+@pytest.fixture(scope="module")
+def asked(shop: Repo, family: Family) -> tuple[list[pa.Array], np.ndarray]:
+    """Entities and instants chosen to hurt."""
+    return choose(read(shop.storage(SOURCE), shop.sources[SOURCE]), family.views, ROWS, seed=7)
+
+
+@pytest.fixture(scope="module")
+def truth(shop: Repo, family: Family, asked: tuple[list[pa.Array], np.ndarray]) -> dict[str, list[Any]]:
+    """What the oracle answers, for the windowed features."""
+    events = read(shop.storage(SOURCE), shop.sources[SOURCE])
+    rows = [(tuple(k[i].as_py() for k in asked[0]), int(t)) for i, t in enumerate(asked[1])]
+    columns = {}
+    for view in family.views:
+        found = answers(view, events, rows)
+        columns |= {f"{view.name}:{f.name}": [row[f.name] for row in found] for f in view.features}
+    return columns
+
+
+def serve_one_by_one(repo: Repo, family: Family, entities: list[pa.Array], as_of: np.ndarray) -> dict[str, list[Any]]:
+    """Served values, each row in a request of its own."""
+    found: dict[str, list[Any]] = {ref: [] for ref in family.refs}
+    for i in range(len(as_of)):
+        for ref, values in serve(repo, family, [k.slice(i, 1) for k in entities], as_of[i : i + 1]).items():
+            found[ref] += values
+    return found
+
+
+def train_on_spark(repo: Repo, family: Family, entities: list[pa.Array], as_of: np.ndarray) -> dict[str, list[Any]]:
+    """Training values computed by Spark."""
+    distributed = Repo(repo.folder)
+    distributed.store.config.offline_store.spark_above_rows = 0
+    return train(distributed, family, entities, as_of)
+
+
+PATHS = {"served": serve, "served one by one": serve_one_by_one, "trained": train, "trained on Spark": train_on_spark}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_gives_the_oracles_bits(
+    path: str,
+    shop: Repo,
+    family: Family,
+    asked: tuple[list[pa.Array], np.ndarray],
+    truth: dict[str, list[Any]],
+    spark: Any,
+) -> None:
+    found = PATHS[path](shop, family, *asked)
+    assert differences({ref: found[ref] for ref in truth}, truth) == []
+    assert all(len(values) == ROWS for values in found.values())
+
+
+def test_the_derived_level_follows_from_the_counts(shop: Repo, spark: SparkSession) -> None:
+    users = next(f for f in families(shop) if f.views[0].keys == ("user_id",))
+    entities, as_of = choose(read(shop.storage(SOURCE), shop.sources[SOURCE]), users.views, ROWS, seed=8)
+    for found in (serve(shop, users, entities, as_of), train(shop, users, entities, as_of)):
+        counts = zip(found["user_activity:actions_5min"], found["user_activity:actions_30min"], strict=True)
+        expected = ["highly_engaged" if a > 10 else "active" if b > 5 else "browsing" for a, b in counts]
+        assert found["engagement:engagement_level"] == expected
+        assert set(expected) == {"highly_engaged", "active", "browsing"}
+
+
+def test_the_stream_and_the_batch_make_the_same_records(shop: Repo) -> None:
+    redis = connect(shop.redis_address)
+    for view in shop.views.values():
+        kind = layout(view)
+        batch: dict[str, list[tuple[int, ...]]] = {}
+        table = ds.dataset(History(shop.root).paths(shelf(view)), format="parquet").to_table()
+        for entity, words in zip(table["entity"].to_pylist(), table["words"].to_pylist(), strict=True):
+            batch.setdefault(entity, []).append(tuple(words))
+        stream: dict[str, list[tuple[int, ...]]] = {}
+        known = pointer.read(redis, shop.project, view.name)
+        for part in known.parts:
+            prefix = keys.prefix(shop.project, known.namespace, view.name, part)
+            for key in redis.scan_iter(match=prefix + b"*", count=1_000):
+                entity = key.removeprefix(prefix).decode()
+                stream.setdefault(entity, []).extend(map(tuple, kind.unpack(redis.get(key)).tolist()))
+        assert batch and {e: sorted(r) for e, r in batch.items()} == {e: sorted(r) for e, r in stream.items()}
+
+
+def test_a_row_without_an_instant_is_answered_for_the_present(shop: Repo) -> None:
+    """The events are long past: every window is empty by now, and the entity is still known."""
+    user = read(shop.storage(SOURCE), shop.sources[SOURCE])["user_id"][0].as_py()
+    answer = shop.store.get_online_features(
+        ["user_activity:actions_30min", "user_activity:last_active"], [{"user_id": user}]
+    )
+    values = answer.to_dict()
+    assert values["actions_30min"] == [0] and values["last_active"][0] > 0
+
+
+def test_an_unknown_entity_is_not_found_and_gets_the_empty_values(shop: Repo) -> None:
+    refs = [f"user_activity:{f.name}" for f in shop.views["user_activity"].features]
+    answer = shop.store.get_online_features(refs, [{"user_id": "nobody"}])
+    names = answer.proto.metadata.feature_names.val
+    statuses = {n: list(r.statuses) for n, r in zip(names, answer.proto.results, strict=True) if n != "user_id"}
+    assert statuses == {f.name: [FieldStatus.NOT_FOUND] for f in shop.views["user_activity"].features}
+    assert {k: v[0] for k, v in answer.to_dict().items() if k != "user_id"} == {
+        "actions_5min": 0, "actions_30min": 0, "interests_1h": [], "spend_today": 0.0, "last_active": None,
+    }  # fmt: skip
+
+
+def test_training_keeps_the_callers_rows_order_and_columns(shop: Repo) -> None:
+    users = read(shop.storage(SOURCE), shop.sources[SOURCE])["user_id"].to_pylist()[:3]
+    frame = pd.DataFrame({"label": [1, 0, 1], "user_id": [users[2], users[0], users[2]]})
+    frame["event_timestamp"] = pd.to_datetime(["2026-03-05T12:00", "2026-03-02T12:00", "2026-03-05T12:00"], utc=True)
+    made = shop.store.get_historical_features(frame, ["user_activity:actions_30min"]).to_df()
+    pd.testing.assert_frame_equal(made[["label", "user_id"]], frame[["label", "user_id"]])
+    assert made["actions_30min"][0] == made["actions_30min"][2]
