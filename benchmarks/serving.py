@@ -72,6 +72,8 @@ def _compare(root: Path, address: str) -> Iterator[Figure]:
     ours._get_provider().online_store.clock = lambda: shop.AS_OF
     stock = opened(root, "stock", "redis", address)
     finished = write_finished(ours, stock)
+    # Feast resolves feature names once per process and registry: two of different age would undo each other's work.
+    stock.registry.cached_registry_proto_created = ours.registry.cached_registry_proto_created
     client = connect(address)
     prefixes = [keys.prefix(PROJECT, NAMESPACE, activity.name, part) for part in ("s" + SNAPSHOT, "e" + EPOCH)]
     features = [f"{activity.name}:{f.name}" for f in activity.features]

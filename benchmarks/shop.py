@@ -101,8 +101,13 @@ def texts(found: Iterable[str]) -> pa.RecordBatch:
     return _batch("", "", listed, np.array([[code(t)] for t in listed]))
 
 
-def _batch(view: str, epoch: str, entities: list[str], words: np.ndarray) -> pa.RecordBatch:
+def lists(words: np.ndarray) -> pa.ListArray:
+    """Records int64[n, width] as the column `words` of record files."""
     n, width = words.shape
-    lists = pa.ListArray.from_arrays(np.arange(0, n * width + 1, width, dtype=np.int32), words.ravel())
-    columns = [pa.array([view] * n), pa.array([epoch] * n), pa.array(entities), lists]
+    return pa.ListArray.from_arrays(np.arange(0, n * width + 1, width, dtype=np.int32), words.ravel())
+
+
+def _batch(view: str, epoch: str, entities: list[str], words: np.ndarray) -> pa.RecordBatch:
+    n = len(words)
+    columns = [pa.array([view] * n), pa.array([epoch] * n), pa.array(entities), lists(words)]
     return pa.RecordBatch.from_arrays(columns, names=["view", "epoch", "entity", "words"])

@@ -36,7 +36,7 @@ def _parse(sql: str) -> exp.Expr:
     try:
         return sqlglot.parse_one(sql, dialect="spark")
     except sqlglot.errors.SqlglotError as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(". ")[0]
         raise DeclarationError(f'cannot read the expression "{sql}" ({reason}); write plain SQL.') from None
 
 
@@ -129,9 +129,9 @@ class _Checker:
         return self.refuse(f"'{node.sql()}' is not something all engines compute alike")
 
     def column(self, node: exp.Column) -> Type:
-        field = self.fields.get(node.name)
+        field = None if node.table else self.fields.get(node.name)
         if field is None:
-            return self.refuse(f"there is no column '{node.name}'; there are {', '.join(sorted(self.fields))}")
+            return self.refuse(f"there is no column '{node.sql()}'; there are {', '.join(sorted(self.fields))}")
         return Type(field.kind, field.scale)
 
     def literal(self, node: exp.Literal) -> Type:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import duckdb
@@ -18,7 +20,7 @@ def land(table: pa.Table, folder: Path, *, rows_per_file: int, start: int = 0) -
 
     File names sort in the table's row order: a number from `start` and a hash of the content. A file appears whole
     or not at all, and one that is there already is left alone, so landing the same table again after a crash
-    completes the folder and changes nothing else. A further table for the same folder starts behind its files.
+    completes the folder and changes nothing else. A further one for the same folder starts at its `next_number`.
 
     Columns are text, int32, int64, bool, double, decimals, or `timestamp[us]` with a time zone; any other
     raises `InputError`, and so does `rows_per_file` below 1. Timestamps become ISO-8601 UTC with six digits
@@ -32,13 +34,47 @@ def land(table: pa.Table, folder: Path, *, rows_per_file: int, start: int = 0) -
     {"user_id":"ann","amount":"12.50"}
     {"user_id":"bob"}
     """
+    _check(rows_per_file)
+    lines = _json_lines(table)
+    chunks = (lines.slice(first, rows_per_file).to_pylist() for first in range(0, len(lines), rows_per_file))
+    return _write(("".join(chunk).encode() for chunk in chunks), folder, start)
+
+
+def land_lines(payloads: Path, folder: Path, *, rows_per_file: int, start: int = 0) -> list[Path]:
+    """Copy the lines of a file as they are, whatever they hold, in the way of `land`; the last one gets its newline.
+
+    Raises `InputError` if the file cannot be read; then nothing is landed.
+    """
+    _check(rows_per_file)
+    try:
+        opened = payloads.open("rb")
+    except OSError as error:
+        raise InputError(f"{payloads}: cannot be read ({error.strerror}); name a file of JSON lines.") from None
+    with opened as lines:
+        return _write(_chunks(lines, rows_per_file), folder, start)
+
+
+def next_number(folder: Path) -> int:
+    """The first number after those of the files in `folder`."""
+    numbers = [int(head) for file in folder.glob("*.jsonl") if (head := file.name.partition("-")[0]).isdecimal()]
+    return max(numbers, default=-1) + 1
+
+
+def _check(rows_per_file: int) -> None:
     if rows_per_file < 1:
         raise InputError(f"land: rows_per_file is {rows_per_file}; pass at least 1.")
+
+
+def _chunks(lines: Iterable[bytes], size: int) -> Iterator[bytes]:
+    rest = iter(lines)
+    while chunk := b"".join(islice(rest, size)):
+        yield chunk if chunk.endswith(b"\n") else chunk + b"\n"
+
+
+def _write(contents: Iterable[bytes], folder: Path, start: int) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    lines = _json_lines(table)
     files = []
-    for number, first in enumerate(range(0, len(lines), rows_per_file), start):
-        content = "".join(lines.slice(first, rows_per_file).to_pylist()).encode()
+    for number, content in enumerate(contents, start):
         file = folder / f"{number:08d}-{hashlib.sha256(content).hexdigest()[:12]}.jsonl"
         if not file.exists():
             _write_whole(file, content)

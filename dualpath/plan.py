@@ -103,7 +103,7 @@ class Plan:
         if status == kernel.OVERFLOW:
             raise FoldError(f"{where}: the sum leaves 64 bits; bound the field's values or narrow the window.", row)
         raise FoldError(
-            f"{where}: as_of lies inside a bucket that is already folded; ask at a bucket's edge, "
+            f"{where}: as_of lies inside a bucket that is already folded; ask for a bucket's last microsecond, "
             "or use get_historical_features.",
             row,
         )

@@ -113,7 +113,9 @@ def layout(view: View) -> Layout:
         for reduction in feature.aggregate.reductions():
             found.update(dict.fromkeys(cells_of(reduction)))
     cells = tuple(found)
-    identity = json.dumps([VERSION, view.name, view.keys, view.resolution, [asdict(c) for c in cells]])
+    types = [asdict(view.type_of(c.of)) if c.of else None for c in cells]
+    meaning = [view.source.name, [asdict(c) for c in cells], types]
+    identity = json.dumps([VERSION, view.name, view.keys, view.resolution, meaning])
     return Layout(view.name, view.resolution, cells, xxhash.xxh32_intdigest(identity.encode()))
 
 

@@ -19,8 +19,10 @@ DAY = 86_400 * SECOND
 FOREVER = 2**62
 """Microseconds; 146,000 years, wider than any event log and safe to subtract from an instant."""
 
-UNITS = {"day": 25 * 3600 * SECOND, "week": 7 * DAY + 3600 * SECOND, "month": 31 * DAY + 3600 * SECOND}
-"""Longest possible length of each calendar unit, daylight saving included, microseconds."""
+LONGER = 7 * 3600 * SECOND
+UNITS = {"day": DAY + LONGER, "week": 7 * DAY + LONGER, "month": 31 * DAY + LONGER}
+"""Longest possible length of each calendar unit, microseconds: clocks go back by an hour or two (Antarctica/Troll),
+and since 1970 never went back by more than seven (Antarctica/Vostok, 1994)."""
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,9 @@ def edges(window: Any, as_of: int, resolution: int) -> tuple[float, int]:
         return float("-inf"), right
     left = right - window.width
     if window.kind == "calendar":
-        today = (EPOCH + right * MICROSECOND).astimezone(ZoneInfo(window.zone)).date()
+        zone = ZoneInfo(window.zone)
+        today = (EPOCH + right * MICROSECOND).astimezone(zone).date()
         monday, first = today - timedelta(days=today.weekday()), today.replace(day=1)
-        start = datetime.combine({"day": today, "week": monday, "month": first}[window.unit], time())
-        left = (start.replace(tzinfo=ZoneInfo(window.zone)) - EPOCH) // MICROSECOND - 1
+        midnight = datetime.combine({"day": today, "week": monday, "month": first}[window.unit], time(), zone)
+        left = (midnight - EPOCH) // MICROSECOND - 1
     return (left + 1) // resolution * resolution - 1, right

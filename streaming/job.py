@@ -74,16 +74,15 @@ def fates(raw: DataFrame, source: EventSource) -> DataFrame:
 
 def generation(storage: Storage) -> int:
     """The number of this checkpoint: 1 for the first, kept with it. Raises `StateError` if it was lost."""
-    file = storage.folder("checkpoint") / "generation"
-    if file.exists():
-        return int(file.read_text())
-    if storage.entries():
+    file, begun = (storage.folder("checkpoint") / name for name in ("generation", "spark/metadata"))
+    if storage.entries() and not (file.exists() and begun.exists()):
         raise StateError(
             f"source '{storage.source}': the checkpoint is gone but the log has its rows; reading the input again "
             "would count them twice. Restore the checkpoint folder from a backup."
         )
-    write_atomically(file, "1")
-    return 1
+    if not file.exists():
+        write_atomically(file, "1")
+    return int(file.read_text())
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from redis import RedisError
 
+from dualpath.errors import StateError
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
@@ -34,13 +35,15 @@ class Sink:
     def land(self, batch: DataFrame, number: int) -> None:
         """Write one micro-batch; `batch` is a frame of `streaming.job.fates`."""
         entry = self.storage.begin(self.query, number)
-        if entry.done:
-            return
         arrival_day = F.date_format("arrival_time", "yyyy-MM-dd")
         epoch = F.greatest(arrival_day, F.lit(first_open(entry.sealed)))
         rows = batch.withColumn("epoch", epoch).persist()
         try:
             fates = self.count(rows)
+            if entry.done:
+                # Counted all the same: Spark cannot commit a batch whose rows nobody has asked for.
+                self.recognise(entry, fates)
+                return
             accepted = rows.where("fate = 'accepted'").drop("fate", "payload", "reason")
             if fates["accepted"]:
                 self.serve(accepted, Fence(self.query, number), fates["epochs"])
@@ -76,6 +79,14 @@ class Sink:
             "latest_by": found["latest_by"],
             "epochs": tuple(found["epochs"]),
         }
+
+    def recognise(self, entry: Entry, fates: dict[str, object]) -> None:
+        """Raise `StateError` if a batch that was landed before holds other rows now, as after a lost checkpoint."""
+        if (fates["rows_read"], fates["dead_letter"]) != (entry.rows_read, entry.dead_letter):
+            raise StateError(
+                f"source '{self.source.name}': batch {entry.batch} has {fates['rows_read']} rows, but {entry.rows_read} "
+                "when it was landed; the checkpoint is not the one the log was written with: restore the latest."
+            )
 
     def write(self, rows: DataFrame, kind: str, entry: Entry, *partition: str) -> None:
         """Rows to the batch's own folder; a repetition replaces it."""

@@ -55,29 +55,33 @@ def finish(work: Callable[[], Report], as_json: bool) -> bool:
         if as_json:
             print(json.dumps(report.data | ({"error": " ".join(report.errors)} if report.errors else {})), file=out)
         else:
-            console = output()
-            for each in report.shown:
-                console.print(each)
+            show(report.shown)
     return report.ok
 
 
 @contextmanager
 def only_json() -> Iterator[TextIO]:
-    """Standard output for the one object; whatever anything else prints there, even a JVM, goes to standard error."""
+    """Standard output for the one object; whatever else is printed there, even by a JVM, goes to standard error."""
+    out = sys.stdout
+    out.flush()
+    with redirect_stdout(sys.stderr), _descriptor_redirected(out) as own:
+        yield own
+
+
+@contextmanager
+def _descriptor_redirected(out: TextIO) -> Iterator[TextIO]:
     try:
-        own = os.dup(sys.stdout.fileno())
-    except (UnsupportedOperation, AttributeError):  # not a file, as in a test
-        with redirect_stdout(sys.stderr) as _:
-            yield _replaced_stdout(_)
+        number = out.fileno()
+    except UnsupportedOperation:  # a buffer of a test, which no other process writes to
+        yield out
         return
-    real = sys.stdout
-    real.flush()
-    os.dup2(sys.stderr.fileno(), real.fileno())
+    own = os.dup(number)
+    os.dup2(sys.stderr.fileno(), number)
     try:
-        with os.fdopen(os.dup(own), "w") as out, redirect_stdout(sys.stderr):
-            yield out
+        with os.fdopen(os.dup(own), "w") as stream:
+            yield stream
     finally:
-        os.dup2(own, real.fileno())
+        os.dup2(own, number)
         os.close(own)
 
 
@@ -100,9 +104,19 @@ def output() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
-def table(*columns: str, numbers: Sequence[str] = (), title: str = "") -> Table:
+def show(parts: Sequence[RenderableType]) -> None:
+    """Print the parts of a report, a blank line round each table."""
+    console, before = output(), None
+    for part in parts:
+        if isinstance(before, Table) or (before and isinstance(part, Table)):
+            console.print()
+        console.print(part)
+        before = part
+
+
+def table(*columns: str, numbers: Sequence[str] = ()) -> Table:
     """A plain table; the columns named in `numbers` are aligned to the right."""
-    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     return made
@@ -119,13 +133,14 @@ def busy(text: str) -> Iterator[Callable[[str], None]]:
 def bar() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on standard error, fed by `progress(stage, done, total)`."""
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         tasks: dict[str, TaskID] = {}
 
         def step(stage: str, done: int, total: int) -> None:
-            task = tasks.setdefault(stage, None) or progress.add_task(stage)  # type: ignore[arg-type]
-            tasks[stage] = task
-            progress.update(task, completed=done, total=total)
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage)
+            progress.update(tasks[stage], completed=done, total=total)
 
         yield step
 

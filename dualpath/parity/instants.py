@@ -17,20 +17,28 @@ def choose(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tup
 
     Around sampled events: the event itself, and each window's edge on which it enters or leaves, each also one
     microsecond either side; the start of its local day, week or month; a random instant; long after (idle);
-    before the entity's first event; and, one row in fifty, an entity nobody has heard of.
+    before the entity's first event; and, one row in fifty, an entity nobody has heard of. Where a view is coarse,
+    instants among the events are moved to the last microsecond of a bucket.
     """
     random = np.random.default_rng(seed)
     keys = views[0].keys
     known = events.filter(_has(events, keys))
     sample = known.take(pa.array(random.integers(0, len(known), rows)))
     time = sample["event_time"].cast(pa.int64()).to_numpy()
-    first, last = int(known["event_time"].cast(pa.int64()).to_numpy().min()), int(time.max())
+    first, last = (
+        int(known["event_time"].cast(pa.int64()).to_numpy().min()),
+        int(known["event_time"].cast(pa.int64()).to_numpy().max()),
+    )
     windows = list(dict.fromkeys(f.over for view in views for f in view.features))
     choices = [time, *(_edge(w, time) for w in windows if w.kind != "lifetime")]
     choices += [random.integers(first, last + DAY, rows), time + 40 * DAY, np.full(rows, first - 1)]
     kind = random.integers(0, len(choices), rows)
     as_of = np.choose(kind % len(choices), choices) if len(choices) <= 32 else np.stack(choices)[kind, np.arange(rows)]
     as_of = as_of + random.integers(-1, 2, rows)
+    # Served state of a coarse view cannot be cut inside a bucket that has passed; training's can.
+    grain = max(view.resolution for view in views)
+    if grain > 1:
+        as_of = np.where(as_of <= last, as_of // grain * grain - 1, as_of)
     unknown = random.random(rows) < 0.02
     columns = []
     for key in keys:

@@ -11,7 +11,8 @@ from dualpath.schema import DECIMAL_BOUND, EventSource, Field
 INSTANT = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?$"
 WHOLE = r"^[+-]?\d{1,18}$"
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?$"
-NOT_FINITE = r"(?i)^[+-]?(nan|inf|infinity)$"
+EXPONENT = r"[eE]([+-]?\d+)$"
+NOT_FINITE = r'(?i)^"?[+-]?(nan|inf|infinity)"?$'
 EARLIEST = "2000-01-01 00:00:00"
 AHEAD = "INTERVAL 1 DAY"
 
@@ -38,14 +39,20 @@ def admit(raw: DataFrame, source: EventSource) -> DataFrame:
     """
     names = [source.event_id, source.event_time, source.arrival_time, source.occurrence]
     members = dict.fromkeys([*(f.name for f in source.fields), *(n for n in names if n)])
-    schema = ", ".join(f"`{m}` string" for m in [*members, "_corrupt"])
-    parsed = F.from_json("value", schema, {"columnNameOfCorruptRecord": "_corrupt", "mode": "PERMISSIVE"})
-    rows = raw.select(F.col("value").alias("payload"), parsed.alias("r"))
+    schema = ", ".join(f"`{m}` string" for m in members)
+    # Spark's parser stops where the first value ends; only as one of two in a list is a payload read to its end.
+    parsed = F.from_json(F.concat(F.lit("["), F.col("value"), F.lit(",{}]")), f"array<struct<{schema}>>")
+    rows = raw.select(
+        F.make_valid_utf8("value").alias("payload"),
+        F.is_valid_utf8("value").alias("utf8"),
+        F.when(F.size(parsed) == 2, F.get(parsed, 0)).alias("r"),
+    )
 
     event_time = _typed(_raw(source.event_time), "timestamp")
     arrival_time = _typed(_raw(source.arrival_time), "timestamp") if source.arrival_time else event_time
     typed = rows.select(
         "payload",
+        "utf8",
         "r",
         event_time.alias("event_time"),
         arrival_time.alias("arrival_time"),
@@ -87,7 +94,11 @@ def _event_id(source: EventSource) -> Column:
     """The payload's id, or the hash of its content: every declared field, the time, the occurrence."""
     if source.event_id:
         return _raw(source.event_id)
-    content = [F.unix_micros("event_time").alias("event_time"), *(F.col(f.name) for f in source.fields)]
+    content = [F.unix_micros("event_time").alias("event_time")]
+    for field in source.fields:
+        column = F.col(field.name)
+        # As text an instant would lose its microseconds.
+        content.append(F.unix_micros(column).alias(field.name) if field.kind == "timestamp" else column)
     if source.occurrence:
         content.append(_raw(source.occurrence).alias("occurrence"))
     return F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32)
@@ -97,7 +108,8 @@ def _faults(source: EventSource) -> list[Column]:
     """Everything that can be wrong, most basic first; each null or a reason."""
     faults = [
         F.when(F.col("payload").isNull(), F.lit("no payload")),
-        F.when(F.col("r._corrupt").isNotNull() | F.col("r").isNull(), F.lit("not a JSON object")),
+        F.when(~F.col("utf8"), F.lit("not UTF-8")),
+        F.when(F.col("r").isNull(), F.lit("not a JSON object")),
     ]
     for name in filter(None, (source.event_id, source.occurrence)):
         faults.append(F.when(F.coalesce(F.trim(_raw(name)), F.lit("")) == "", F.lit(f"{name} is missing")))
@@ -130,14 +142,16 @@ def _field_faults(field: Field) -> list[Column]:
     if field.kind == "decimal":
         exact = F.when(raw.rlike(NUMBER), raw.try_cast("decimal(38,18)"))
         bound = F.lit(DECIMAL_BOUND).cast("decimal(38,0)") / F.lit(10**field.scale).cast("decimal(38,0)")
-        digits = F.length(F.rtrim(F.regexp_extract(raw, r"\.(\d*)", 1), F.lit("0")))
+        decimals = F.length(F.rtrim(F.regexp_extract(raw, r"\.(\d*)", 1), F.lit("0")))
+        exponent = F.coalesce(F.regexp_extract(raw, EXPONENT, 1).try_cast("int"), F.lit(0))
         faults += [
             F.when(
                 raw.rlike(NUMBER) & (exact.isNull() | (F.abs(exact) > bound)),
                 _says(raw, f"{field.name} is too large"),
             ),
             F.when(
-                (exact != F.round(exact, field.scale)) | (digits > 18),
+                # The second is of digits that `exact` has rounded away.
+                (exact != F.round(exact, field.scale)) | (decimals - exponent > 18),
                 _says(raw, f"{field.name} has more than {field.scale} decimals"),
             ),
         ]

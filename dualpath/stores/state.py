@@ -6,6 +6,7 @@ are sent the replies; `run` and `run_async` make the calls.
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -129,9 +130,8 @@ def _join(ask: Ask, values: Sequence[bytes | None], parts: int) -> tuple[np.ndar
         pieces.append(memoryview(value)[HEADER.size :])
         sizes.append(records)
     words = np.frombuffer(bytearray().join(pieces), dtype="<i8").reshape(-1, ask.format.width)
-    starts = np.zeros(len(ask.entities) + 1, dtype=np.int64)
-    if parts:
-        np.cumsum(np.array(sizes, dtype=np.int64).reshape(-1, parts).sum(axis=1), out=starts[1:])
+    ends = [0, *accumulate(sizes)]
+    starts = np.array(ends[::parts] if parts else ends * (len(ask.entities) + 1), dtype=np.int64)
     kernel.arrange(words, starts)
     return words, starts
 

@@ -1,0 +1,54 @@
+"""`doctor` and `stop`: what the machine has, and ending what was started on it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from dualpath.console.report import Report, table
+from dualpath.console.repos import FILE
+from dualpath.errors import InputError
+from dualpath.runtime import redis
+from dualpath.runtime.doctor import examine
+
+if TYPE_CHECKING:
+    from dualpath.repo import Repo
+
+
+def doctor(folder: Path | None) -> Report:
+    """Look at the machine, and at the Redis of the repo in `folder` if there is one."""
+    findings = examine(os.environ, redis_address(folder, os.environ), folder or Path())
+    shown = table("", "needed", "found", "where")
+    for each in findings:
+        shown.add_row("ok" if each.ok else "NO", each.name, each.found, each.where)
+    missing = [each for each in findings if not each.ok]
+    data = {"ok": not missing, "findings": [asdict(each) for each in findings]}
+    verdict = [] if missing else ["Everything that is needed is there."]
+    return Report(data, [shown, *verdict], not missing, [f"{m.name} ({m.found}): {m.remedy}" for m in missing])
+
+
+def redis_address(folder: Path | None, environ: Mapping[str, str]) -> str | None:
+    """The configured "host:port", read without Feast, whose import takes seconds; None for the embedded server."""
+    settings: Mapping[str, str] = {}
+    if folder is not None:
+        try:
+            settings = (yaml.safe_load((folder / FILE).read_text()) or {}).get("online_store") or {}
+        except (yaml.YAMLError, AttributeError) as error:
+            raise InputError(f"{folder / FILE} cannot be read: {' '.join(str(error).split())}.") from None
+    connection = settings.get("connection_string") or environ.get("DUALPATH_REDIS")
+    return connection.partition(",")[0] if connection else None
+
+
+def stop(repo: "Repo") -> Report:
+    """End the repo's embedded Redis; its data stays."""
+    from dualpath.stores.connection import configured, embedded_folder
+
+    config = repo.store.config
+    stopped = redis.stop(embedded_folder(config))
+    said = "The embedded Redis has stopped; its data stays." if stopped else "No embedded Redis is running."
+    if not stopped and configured(config):
+        said = "The repo uses a Redis of its own configuration, which dualpath does not stop."
+    return Report({"stopped": stopped}, [said])

@@ -1,0 +1,209 @@
+"""`status`: where every row went, and whether the counts add up with what is on disk."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from redis import RedisError
+
+from dualpath.console.report import Report, plural, table
+from dualpath.repo import Repo
+from dualpath.runtime import redis as embedded
+from dualpath.storage import Entry, Storage
+from dualpath.stores import pointer
+from dualpath.stores.connection import configured, connect, embedded_folder
+
+FATES = ("rows_read", "accepted", "duplicate", "dead_letter", "late")
+
+
+@dataclass(frozen=True)
+class Account:
+    """The fates of the rows of finished batches. `latest_by` is how late the latest came, microseconds."""
+
+    rows_read: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    dead_letter: int = 0
+    late: int = 0
+    latest_by: int = 0
+    batches: int = 0
+
+    def __add__(self, other: "Account") -> "Account":
+        sums = {name: getattr(self, name) + getattr(other, name) for name in (*FATES, "batches")}
+        return Account(**sums, latest_by=max(self.latest_by, other.latest_by))
+
+    def since(self, earlier: "Account") -> "Account":
+        """What came after `earlier`; `latest_by` stays that of all."""
+        rest = {name: getattr(self, name) - getattr(earlier, name) for name in (*FATES, "batches")}
+        return Account(**rest, latest_by=self.latest_by)
+
+    def counts(self) -> dict[str, int]:
+        """The numbers by name."""
+        return {name: getattr(self, name) for name in (*FATES, "batches")}
+
+    def __str__(self) -> str:
+        return (
+            f"{plural(self.rows_read, 'row')} read in {plural(self.batches, 'batch')}: {self.accepted:,} accepted "
+            f"({self.late:,} of them late), {plural(self.duplicate, 'duplicate')}, {self.dead_letter:,} refused"
+        )
+
+
+def account(storage: Storage) -> Account:
+    """The account of a source, from its ledger."""
+    return summed(_account(e) for e in storage.entries() if e.done)
+
+
+def summed(accounts: Iterable[Account]) -> Account:
+    """All accounts in one.
+
+    >>> str(summed([Account(3, 2, 1, batches=1), Account(1, 0, 0, 1, batches=1)]))
+    '4 rows read in 2 batches: 2 accepted (0 of them late), 1 duplicate, 1 refused'
+    """
+    total = Account()
+    for each in accounts:
+        total += each
+    return total
+
+
+def _account(entry: Entry) -> Account:
+    return Account(**{name: getattr(entry, name) for name in (*FATES, "latest_by")}, batches=1)
+
+
+def faults(storage: Storage) -> list[str]:
+    """What does not add up, batch by batch: the fates of its rows, and the rows its files hold."""
+    found = []
+    for entry in storage.entries():
+        if not entry.done:
+            continue
+        if entry.rows_read != entry.accepted + entry.duplicate + entry.dead_letter:
+            found.append(f"{entry.name}: {entry.rows_read} rows read, but their fates sum up to another number")
+        for kind, expected in (("log", entry.accepted), ("dead", entry.dead_letter)):
+            try:
+                rows = sum(pq.read_metadata(f).num_rows for f in _files(storage, kind, entry))
+            except (pa.ArrowException, OSError) as error:
+                found.append(f"{entry.name}: a file under {kind}/ cannot be read ({str(error).splitlines()[0]})")
+                continue
+            if rows != expected:
+                found.append(f"{entry.name}: {kind}/ holds {rows} rows of {expected}")
+    return found
+
+
+def reasons(storage: Storage) -> dict[str, int]:
+    """Why rows were refused: the reason without the offending text, and how many rows, most frequent first."""
+    counts: Counter[str] = Counter()
+    for entry in storage.entries():
+        for file in _files(storage, "dead", entry) if entry.done else ():
+            try:
+                column = pq.read_table(file, columns=["reason"])["reason"]
+            except (pa.ArrowException, OSError):
+                continue  # `faults` names the file
+            for each in pc.value_counts(pc.list_element(pc.split_pattern(column, ":"), 0)).to_pylist():
+                counts[each["values"]] += each["counts"]
+    return dict(counts.most_common())
+
+
+def ignored(storage: Storage) -> list[str]:
+    """What lies in the landing folder and is no file the stream reads."""
+    folder = storage.folder("landing")
+    lying = sorted(folder.iterdir()) if folder.exists() else []
+    return [f.name for f in lying if not f.name.startswith(".") and not _is_payload(f)]
+
+
+def _is_payload(file: Path) -> bool:
+    return file.is_file() and file.suffix == ".jsonl" and not file.name.startswith("_")
+
+
+def _files(storage: Storage, kind: str, entry: Entry) -> list[Path]:
+    return sorted((storage.folder(kind) / entry.name).rglob("*.parquet"))
+
+
+def served(repo: Repo) -> tuple[dict[str, str], str]:
+    """The day of each view's snapshot (empty: none yet), and why the online store cannot say, if it cannot."""
+    config = repo.store.config
+    address = configured(config) or embedded.running(embedded_folder(config))
+    if address is None:
+        return {}, "The embedded Redis is not running; it starts with the next stream, nightly job or read."
+    try:
+        redis = connect(address)
+        return {name: pointer.read(redis, repo.project, name).snapshot for name in repo.views}, ""
+    except RedisError as error:
+        return {}, f"Redis does not answer: {error}."
+
+
+def report(repo: Repo) -> Report:
+    """The account of every source and of all, what is served, and everything that does not add up."""
+    sources = {name: _source(repo.storage(name)) for name in repo.sources}
+    accounts = {name: account(repo.storage(name)) for name in repo.sources}
+    total = summed(accounts.values())
+    adds_up = all(s["adds_up"] for s in sources.values())
+    snapshots, silence = served(repo)
+    data = {
+        **_numbers(total),
+        "adds_up": adds_up,
+        "sources": sources,
+        "snapshots": snapshots,
+        "redis": silence or "answers",
+    }
+    errors = [f"{name}: {fault}." for name, s in sources.items() for fault in s["faults"]]
+    return Report(data, _shown(sources, accounts, total, snapshots, silence), adds_up, errors)
+
+
+def _source(storage: Storage) -> dict[str, Any]:
+    entries, wrong = storage.entries(), faults(storage)
+    return {
+        **_numbers(account(storage)),
+        "adds_up": not wrong,
+        "faults": wrong,
+        "unfinished_batches": sum(not e.done for e in entries),
+        "sealed": storage.sealed,
+        "last_epoch": max(storage.epochs(), default=""),
+        "dead_letter_reasons": reasons(storage),
+        "ignored_in_landing": ignored(storage),
+    }
+
+
+def _numbers(each: Account) -> dict[str, Any]:
+    return asdict(each) | {"latest_by": str(timedelta(microseconds=each.latest_by)), "latest_by_us": each.latest_by}
+
+
+def _shown(
+    sources: dict[str, dict[str, Any]],
+    accounts: dict[str, Account],
+    total: Account,
+    snapshots: dict[str, str],
+    silence: str,
+) -> list[Any]:
+    heads = ("rows read", "accepted", "duplicate", "dead letter", "late")
+    fates = table("source", *heads, "latest by", "adds up", numbers=heads)
+    for name, each in [*accounts.items(), ("total", total)]:
+        ok = sources[name]["adds_up"] if name in sources else all(s["adds_up"] for s in sources.values())
+        latest = str(timedelta(microseconds=each.latest_by)) if each.late else "-"
+        fates.add_row(name, *(f"{getattr(each, f):,}" for f in FATES), latest, "yes" if ok else "NO")
+    days = table("source", "batches", "sealed through", "last arrival day", numbers=("batches",))
+    for name, s in sources.items():
+        days.add_row(name, f"{s['batches']:,}", s["sealed"] or "-", s["last_epoch"] or "-")
+    shown: list[Any] = [fates, days]
+    for name, s in sources.items():
+        if s["unfinished_batches"]:
+            shown.append(f"{name}: a batch is under way, or was cut off; the stream finishes it when it runs.")
+        if s["dead_letter_reasons"]:
+            why = table("rows", f"why {name} refused them", numbers=("rows",))
+            for reason, rows in s["dead_letter_reasons"].items():
+                why.add_row(f"{rows:,}", reason)
+            shown.append(why)
+        if s["ignored_in_landing"]:
+            shown.append(f"{name}: the stream ignores {', '.join(s['ignored_in_landing'])} (it reads *.jsonl files).")
+    if silence:
+        shown.append(silence)
+    else:
+        views = table("view", "snapshot served")
+        for view, day in snapshots.items():
+            views.add_row(view, day or "none yet; the stream's epochs alone")
+        shown.append(views)
+    return shown

@@ -1,0 +1,114 @@
+"""`stream`: the streaming job in the foreground, until the input ends or a signal asks it to."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from dualpath.console.report import Report, busy, plural, sentence
+from dualpath.console.status import Account, account
+from dualpath.errors import DualpathError
+from dualpath.repo import Repo
+from dualpath.schema import EventSource
+from streaming.job import alone, start
+from streaming.source import Directory
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+FINISHING = 60.0
+"""Seconds a batch gets to finish when asked to stop; a batch cut off is repeated by the next start, so none is lost."""
+
+
+class StreamError(DualpathError):
+    """A query that failed; the message is that of its cause."""
+
+
+def run(repo: Repo, sources: Sequence[EventSource], *, interval: timedelta | None, files_per_batch: int) -> Report:
+    """Stream the sources; without an `interval` to the end of what has landed."""
+    from dualpath.spark.session import session
+
+    with ExitStack() as held, busy("Starting Spark") as say:
+        for source in sources:
+            held.enter_context(alone(repo.storage(source.name)))
+        return drain(session("dualpath-stream"), repo, sources, interval=interval, files=files_per_batch, say=say)
+
+
+def drain(
+    spark: "SparkSession",
+    repo: Repo,
+    sources: Sequence[EventSource],
+    *,
+    interval: timedelta | None = None,
+    files: int,
+    say: Callable[[str], None],
+) -> Report:
+    """The same on a session that is there already; the report counts what this run alone has done."""
+    before = {s.name: account(repo.storage(s.name)) for s in sources}
+    with asked_to_stop() as stop:
+        queries = []
+        try:
+            for source in sources:
+                landing = Directory(repo.storage(source.name).folder("landing"), files)
+                queries.append(start(spark, repo, source, landing, interval=interval))
+            follow(queries, stop, lambda: say(progress(repo, queries, before, interval)))
+        finally:
+            for query in queries:
+                end(query)
+    done = {s.name: account(repo.storage(s.name)).since(before[s.name]) for s in sources}
+    data = {"sources": {name: each.counts() for name, each in done.items()}}
+    return Report(data, [f"{name}: {each}" for name, each in done.items()])
+
+
+def follow(queries: "Sequence[StreamingQuery]", stop: threading.Event, say: Callable[[], None]) -> None:
+    """Wait until every query has ended or `stop` is set; raises `StreamError` if one fails."""
+    reported: list[Any] = []
+    while any(query.isActive for query in queries) and not stop.wait(0.2):
+        ended = [p["batchId"] for query in queries if (p := query.lastProgress)]
+        if ended != reported:
+            say()
+            reported = ended
+        if any(query.exception() for query in queries):
+            break
+    for query in queries:
+        if error := query.exception():
+            raise StreamError(sentence(error) or f"the stream failed: {str(error).splitlines()[0]}") from error
+
+
+def end(query: "StreamingQuery") -> None:
+    """Stop a query between two batches if it gets there in time."""
+    patience = time.monotonic() + FINISHING
+    while query.isActive and query.status["isTriggerActive"] and time.monotonic() < patience:
+        time.sleep(0.02)
+    query.stop()
+
+
+def progress(
+    repo: Repo, queries: "Sequence[StreamingQuery]", before: dict[str, Account], interval: timedelta | None
+) -> str:
+    """One line: rows in so far, by the ledger (Spark reads every row twice and counts it twice), and the last batch."""
+    done = [account(repo.storage(name)).since(start) for name, start in before.items()]
+    rows, batches = sum(d.rows_read for d in done), sum(d.batches for d in done)
+    reports: list[Any] = [p for q in queries if (p := q.lastProgress) and p["numInputRows"]]
+    took = f", the last in {reports[-1]['durationMs']['triggerExecution'] / 1000:.1f} s" if reports else ""
+    hint = "" if interval is None else "; Ctrl-C stops"
+    return f"Streaming: {plural(rows, 'row')} in, {plural(batches, 'batch')}{took}{hint}"
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set while it is open, instead of ending the process."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    kept = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

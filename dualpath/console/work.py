@@ -1,0 +1,129 @@
+"""`batch`, `nightly` and `parity`: the jobs, started by hand or by a scheduler."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from dualpath.console.report import Report, bar, busy, plural, table
+from dualpath.errors import DualpathError
+from dualpath.repo import Repo
+from dualpath.schema import EventSource
+from dualpath.stores.history import History, shelf
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from batch.nightly import Night
+    from dualpath.parity.check import Certificate
+
+
+def spark() -> "SparkSession":
+    """The session, started if need be."""
+    with busy("Starting Spark"):
+        from dualpath.spark.session import session
+
+        return session("dualpath")
+
+
+def batch(spark: "SparkSession", repo: Repo, sources: Sequence[EventSource], through: date | None) -> Report:
+    """Bring the record files of the sources up to date."""
+    from batch.build import build
+
+    data: dict[str, Any] = {}
+    shown: list[str] = []
+    for source in sources:
+        with busy(f"Building the record files of {source.name}"):
+            built = build(spark, repo, source, through)
+        files = sum(len(History(repo.root).paths(shelf(view))) for view in repo.views_of(source.name))
+        data[source.name] = {"built": built, "files": files}
+        shown.append(f"{source.name}: {_built(repo, source, built, files)}")
+    return Report({"sources": data}, shown)
+
+
+def _built(repo: Repo, source: EventSource, built: Sequence[str], files: int) -> str:
+    if not repo.storage(source.name).epochs():
+        return "the log holds no events yet; run `dualpath stream --once`."
+    if not built:
+        return f"up to date, {plural(files, 'file')}."
+    return f"{days(built)} built; the records are in {plural(files, 'file')}."
+
+
+def days(epochs: Sequence[str]) -> str:
+    """
+    >>> days(["2026-03-01"]), days(["2026-03-01", "2026-03-02"])
+    ('arrival day 2026-03-01', '2 arrival days, 2026-03-01 to 2026-03-02,')
+    """
+    if len(epochs) == 1:
+        return f"arrival day {epochs[0]}"
+    return f"{plural(len(epochs), 'arrival day')}, {epochs[0]} to {epochs[-1]},"
+
+
+def nightly(spark: "SparkSession", repo: Repo, sources: Sequence[EventSource], day: date) -> Report:
+    """Run the night of every source; a source that is refused does not keep the others waiting."""
+    with busy("Loading the quality gate"):
+        from batch.nightly import nightly as night
+
+    nights, refused = [], []
+    for source in sources:
+        try:
+            with busy(f"The night of {source.name}: gate, records, snapshot"):
+                nights.append(night(spark, repo, source, day))
+        except DualpathError as error:
+            refused.append(error.message)
+    data = {"day": day.isoformat(), "sources": {n.source: _night(n) for n in nights}}
+    return Report(data, [_nights(nights)] if nights else [], not refused, refused)
+
+
+def _night(night: "Night") -> dict[str, Any]:
+    return {
+        "checked": night.gate.checked,
+        "built": night.built,
+        "published": {p.view: {k: v for k, v in asdict(p).items() if k != "view"} for p in night.published},
+    }
+
+
+def _nights(nights: "Sequence[Night]") -> Any:
+    numbers = ("rows checked", "days built", "records", "entities")
+    shown = table("source", "gate", *numbers[:2], "view", *numbers[2:], "snapshot", numbers=numbers)
+    for night in nights:
+        left = [night.source, "passed", f"{night.gate.checked:,}", f"{len(night.built):,}"]
+        for each in night.published:
+            now = f"{each.day} now" if each.changed else "as before"
+            right = (f"{each.records:,}", f"{each.entities:,}") if each.changed else ("-", "-")
+            shown.add_row(*left, each.view, *right, now)
+            left = [""] * 4
+    return shown
+
+
+def parity(repo: Repo, *, cells: int, oracle_cells: int, seed: int) -> Report:
+    """Compare served with training values, and a sample with the oracle."""
+    from dualpath.parity.check import check
+
+    with bar() as progress:
+        found = check(repo, cells=cells, oracle_cells=oracle_cells, seed=seed, progress=progress)
+    return Report({"passed": found.passed, **asdict(found)}, _verdict(found), found.passed, _differences(found))
+
+
+def _verdict(found: "Certificate") -> list[Any]:
+    shown = table("view", "feature", "cells", "differing", numbers=("cells", "differing"))
+    for row in found.rows:
+        shown.add_row(row.view, row.feature, f"{row.cells:,}", f"{row.differing:,}")
+    if not found.passed:
+        return [shown]
+    return [
+        shown,
+        f"Passed: {found.cells:,} served values are the bits of the training values, "
+        f"{found.oracle_cells:,} of them also the oracle's (seed {found.seed}).",
+    ]
+
+
+def _differences(found: "Certificate") -> list[str]:
+    if found.passed:
+        return []
+    said = (
+        f"{found.differing:,} of {found.cells:,} served values differ from the training values, and "
+        f"{found.oracle_differing:,} of {found.oracle_cells:,} from the oracle's; run `dualpath stream --once` and "
+        "`dualpath batch` first if events have come since."
+    )
+    return [said, *found.examples]

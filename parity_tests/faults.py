@@ -1,0 +1,168 @@
+"""What the fault tests share: payload files, faults raised once at a named step, and all that a repo holds."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import tenacity
+from pyspark.sql import SparkSession
+
+from dualpath.generate import generate
+from dualpath.landing import land
+from dualpath.parity.check import families, serve, train
+from dualpath.parity.compare import Difference, differences
+from dualpath.parity.events import read
+from dualpath.parity.instants import choose
+from dualpath.record import layout
+from dualpath.repo import Repo
+from dualpath.stores import keys, pointer
+from dualpath.stores.connection import connect
+from parity_tests.conftest import SOURCE
+from parity_tests.judge import answers
+
+FIRST_DAY = date(2026, 3, 1)
+
+
+class Crash(Exception):
+    """An injected fault: the process is taken to die here."""
+
+
+def crash(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, nth: int = 1, after: bool = False) -> None:
+    """Let the `nth` call of `owner.name` raise `Crash`, before or after its work; all others do their work."""
+    real, calls = getattr(owner, name), []
+
+    def struck(*args: Any, **kwargs: Any) -> Any:
+        calls.append(name)
+        if len(calls) != nth:
+            return real(*args, **kwargs)
+        if after:
+            real(*args, **kwargs)
+        raise Crash(f"{'after' if after else 'before'} {name}")
+
+    monkeypatch.setattr(owner, name, struck)
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_result(lambda met: not met),
+    stop=tenacity.stop_after_delay(120),
+    wait=tenacity.wait_fixed(0.02),
+)
+def until(condition: Callable[[], Any]) -> Any:
+    """Wait for something to become true."""
+    return condition()
+
+
+@contextmanager
+def partitions(spark: SparkSession, number: int) -> Iterator[None]:
+    """Small shuffles for small data."""
+    before = spark.conf.get("spark.sql.shuffle.partitions")
+    spark.conf.set("spark.sql.shuffle.partitions", number)
+    yield
+    spark.conf.set("spark.sql.shuffle.partitions", before)
+
+
+def events(start: datetime = datetime(2026, 3, 1, tzinfo=UTC), *, seed: int = 3) -> pa.Table:
+    """Six hundred generated events of four days, in delivery order."""
+    return generate(users=15, events=600, products=10, categories=4, start=start, days=4, seed=seed)
+
+
+def payloads(table: pa.Table) -> list[bytes]:
+    """Events as the lines of a payload file."""
+    with TemporaryDirectory() as folder:
+        [file] = land(table, Path(folder), rows_per_file=len(table))
+        return file.read_bytes().splitlines()
+
+
+def shuffled(lines: Sequence[bytes], seed: int = 5) -> list[bytes]:
+    return random.Random(seed).sample(lines, len(lines))
+
+
+def post(repo: Repo, lines: Sequence[bytes], *, files: int = 1) -> None:
+    """Land lines, dealt out to further files in their order."""
+    folder = repo.storage(SOURCE).folder("landing")
+    folder.mkdir(parents=True, exist_ok=True)
+    first, size = len(list(folder.glob("*.jsonl"))), -(-len(lines) // files)
+    for number in range(files):
+        hidden = folder / f".{first + number:04d}"
+        hidden.write_bytes(b"".join(line + b"\n" for line in lines[number * size : (number + 1) * size]))
+        hidden.rename(folder / f"{first + number:04d}.jsonl")
+
+
+def ids(repo: Repo) -> Counter[str]:
+    """The event ids in the log."""
+    return Counter(log(repo)["event_id"].to_pylist())
+
+
+def log(repo: Repo) -> pa.Table:
+    """The event log."""
+    return read(repo.storage(SOURCE), repo.sources[SOURCE])
+
+
+def records(repo: Repo) -> Counter[tuple[Any, ...]]:
+    """Every served record, as (view, entity, words...), whatever part it is in."""
+    redis, bag = connect(repo.redis_address), Counter[tuple[Any, ...]]()
+    for view in repo.views.values():
+        known = pointer.read(redis, repo.project, view.name)
+        for part in known.parts:
+            prefix = keys.prefix(repo.project, known.namespace, view.name, part)
+            for key in redis.scan_iter(match=prefix + b"*", count=1_000):
+                entity = key.removeprefix(prefix).decode()
+                bag.update((view.name, entity, *words) for words in layout(view).unpack(redis.get(key)).tolist())
+    return bag
+
+
+def bits(repo: Repo) -> tuple[Counter[tuple[Any, ...]], Counter[str]]:
+    """What a run leaves: the served records and the logged events, each as a bag."""
+    return records(repo), ids(repo)
+
+
+def stored(repo: Repo) -> dict[bytes, bytes]:
+    """Everything in the repo's Redis, byte by byte."""
+    redis = connect(repo.redis_address)
+    return {key: redis.dump(key) for key in redis.keys()}
+
+
+def counts(repo: Repo) -> dict[str, int]:
+    """The fates of all rows read, by the ledger."""
+    entries = repo.storage(SOURCE).entries()
+    names = ("rows_read", "accepted", "duplicate", "dead_letter", "late")
+    return {name: sum(getattr(entry, name) for entry in entries) for name in names}
+
+
+def values(repo: Repo, known: pa.Table, *, rows: int = 60, seed: int = 1) -> dict[str, list[Any]]:
+    """Served values of the events' entities at instants chosen to hurt, by `view:feature`."""
+    found = {}
+    for family in families(repo):
+        found |= serve(repo, family, *choose(known, family.views, rows, seed))
+    return found
+
+
+def misserved(repo: Repo, known: pa.Table, *, rows: int = 60, seed: int = 2) -> list[Difference]:
+    """Where served values are not what the oracle computes from the events."""
+    found = []
+    for family in families(repo):
+        entities, as_of = choose(known, family.views, rows, seed)
+        served = serve(repo, family, entities, as_of)
+        asked = [(tuple(k[i].as_py() for k in entities), int(t)) for i, t in enumerate(as_of)]
+        for view in family.views:
+            truth = answers(view, known, asked)
+            names = {f"{view.name}:{f.name}": f.name for f in view.features}
+            right = {ref: [row[name] for row in truth] for ref, name in names.items()}
+            found += differences({ref: served[ref] for ref in names}, right)
+    return found
+
+
+def disagreements(repo: Repo, *, rows: int = 60, seed: int = 4) -> list[Difference]:
+    """Where served and training values differ."""
+    found = []
+    for family in families(repo):
+        asked = choose(log(repo), family.views, rows, seed)
+        found += differences(serve(repo, family, *asked), train(repo, family, *asked))
+    return found

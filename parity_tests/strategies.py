@@ -1,0 +1,132 @@
+"""Hypothesis strategies: events, views and instants that hurt."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+from hypothesis import strategies as st
+
+from dualpath.aggregates import Aggregate
+from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
+from dualpath.view import Feature, View
+from dualpath.windows import DAY, SECOND, Window, calendar, days, lifetime, minutes, seconds, sliding
+
+CLICKS = EventSource(
+    "clicks",
+    (
+        text("user"),
+        integer("shop"),
+        text("action"),
+        text("note"),
+        integer("quantity"),
+        decimal("amount", scale=2),
+        double("score"),
+        boolean("flag"),
+        timestamp("seen"),
+    ),
+)
+CENTS = Decimal("0.01")
+POOLS: dict[str, list[Any]] = {
+    "user": ["ann", "ann", "ann", "bob", "", None],
+    "shop": [1, 1, -1, None],
+    "action": ["buy", "view", "click", None],
+    "note": ["new", "", "Ünï 😀", "it's", "New", None],
+    "quantity": [1, 0, -3, 7, 100, None],
+    "amount": [Decimal("19.99"), CENTS, -CENTS, Decimal("0.00"), 10**15 * CENTS, -(10**15) * CENTS, None],
+    "score": [1.5, 0.1, 0.0, -0.0, -2.25, 5e-324, -1.7976931348623157e308, None],
+    "flag": [True, False, None],
+    "seen": [0, -1, 1_700_000_000_000_001, None],
+}
+OF: dict[str, list[str]] = {
+    "text": ["action", "coalesce(note, action)", "lower(note)"],
+    "integer": ["quantity", "quantity * 3 - 1", "CASE WHEN flag THEN quantity END"],
+    "decimal": ["amount", "amount * 3 - quantity", "coalesce(amount, 0.5)"],
+    "double": ["score", "coalesce(score, score)"],
+    "boolean": ["flag", "amount > 0.01"],
+    "timestamp": ["seen", "event_time", "coalesce(seen, arrival_time)"],
+}
+WHERE = [
+    None,
+    "action = 'buy'",
+    "NOT flag",
+    "amount BETWEEN -0.01 AND 20",
+    "quantity IN (1, 7) OR action IS NULL",
+    "note LIKE 'n%' OR upper(note) = 'NEW'",
+    "event_time <= arrival_time",
+    "CASE WHEN flag THEN quantity > 0 ELSE score IS NOT NULL END",
+]
+ZONES = ["UTC", "Europe/London", "America/New_York", "Asia/Kolkata", "Pacific/Apia"]
+SLIDING = [
+    sliding(timedelta(microseconds=1)),
+    seconds(1),
+    minutes(30),
+    days(1),
+    days(7),
+    minutes(30).before(minutes(30)),
+    seconds(1).before(days(1)),
+]
+WINDOWS: list[Window] = [*SLIDING, lifetime(), *(calendar(u, z) for u in ("day", "week", "month") for z in ZONES)]
+RESOLUTIONS = [1, 1, SECOND, 60 * SECOND]
+
+
+def at(*when: int) -> int:
+    """Microseconds UTC of a year, month, day, hour, minute, second, microsecond."""
+    return (datetime(*when, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+INSTANTS = [
+    at(2024, 2, 29),  # a leap day
+    at(2024, 3, 1, 18, 30),  # midnight in Kolkata
+    at(2024, 3, 31, 1),  # the clock goes forward in London,
+    at(2024, 10, 27, 1),  # and back
+    at(2024, 3, 10, 7),  # forward in New York,
+    at(2024, 11, 3, 6),  # and back
+    at(2011, 12, 30, 10),  # Apia skips a day
+    at(2012, 1, 1),
+    0,
+]
+STEPS = [0, SECOND, 60 * SECOND, 1800 * SECOND, 3600 * SECOND, 12 * 3600 * SECOND, DAY, 7 * DAY, 31 * DAY]
+"""How far apart things happen: the widths of windows and buckets, so that edges are often hit."""
+
+
+NEAR = st.builds(lambda step, jitter: step + jitter, st.sampled_from(STEPS), st.sampled_from([0, 0, 1, -1, 500_000]))
+ROW = st.fixed_dictionaries(
+    {"ago": NEAR, "delay": NEAR, **{name: st.sampled_from(pool) for name, pool in POOLS.items()}}
+)
+ROWS = st.lists(ROW, max_size=8)
+LATER = st.lists(NEAR, min_size=1, max_size=3)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
+    """Events with different ids, in no order, and instants to ask at; both often on each other's window edges."""
+    now = draw(st.sampled_from(INSTANTS))
+    events = []
+    for number, row in enumerate(draw(ROWS)):
+        time = now - row.pop("ago")
+        # A delay of -1 is an event stamped ahead of its arrival.
+        events.append({"event_id": f"e{number}", "event_time": time, "arrival_time": time + row.pop("delay"), **row})
+    return events, [now, *(now + step for step in draw(LATER))]
+
+
+CASES = [(name, kind) for name, each in Aggregate.registry.items() for kind in each.kinds or (None,)]
+"""Every aggregate with every kind of column that it takes."""
+
+
+@cache
+def aggregates(name: str, kind: str | None) -> st.SearchStrategy[Aggregate]:
+    """One aggregate over any expression of one kind, under any condition."""
+    of = st.sampled_from(OF[kind]) if kind else st.none()
+    return st.builds(Aggregate.registry[name], of, st.sampled_from(WHERE))
+
+
+@st.composite
+def views(draw: st.DrawFn, name: str, kind: str | None) -> View:
+    """Any view with one or two features of the aggregate and, at times, one of another."""
+    chosen = [draw(aggregates(name, kind)) for _ in range(draw(st.integers(1, 2)))]
+    if draw(st.booleans()):
+        chosen.append(draw(aggregates(*draw(st.sampled_from(CASES)))))
+    features = tuple(Feature(f"f{i}", each, draw(st.sampled_from(WINDOWS))) for i, each in enumerate(chosen))
+    keys = draw(st.sampled_from([("user",), ("user", "shop")]))
+    return View("clicks_by", keys, CLICKS, features, draw(st.sampled_from(RESOLUTIONS)))

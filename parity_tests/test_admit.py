@@ -1,0 +1,312 @@
+"""Admission: every payload that must be refused, with its reason, and every odd one that must pass, exactly."""
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
+from dualpath.spark.admit import admit
+
+FIELDS = (
+    text("user", required=True),
+    text("plan", choices=("free", "paid")),
+    integer("quantity"),
+    decimal("amount", scale=2),
+    double("score"),
+    boolean("flag"),
+    timestamp("seen"),
+)
+CLICKS = EventSource("clicks", FIELDS)
+DERIVED = EventSource("clicks", FIELDS, event_id=None)
+LINES = EventSource("clicks", FIELDS, event_id=None, occurrence="line")
+GOOD: dict[str, Any] = {
+    "event_id": "e1",
+    "user": "ann",
+    "event_time": "2026-03-01T10:00:00Z",
+    "arrival_time": "2026-03-01T10:00:05Z",
+}
+
+
+class Bare(float):
+    """A number as the payload spells it."""
+
+    def __new__(cls, spelled: str) -> "Bare":
+        made = super().__new__(cls, "nan")
+        made.spelled = spelled
+        return made
+
+
+def payload(**changes: Any) -> str:
+    """The good payload with members changed; `...` leaves one out, `Bare` is written as it is spelled."""
+    members = {name: value for name, value in (GOOD | changes).items() if value is not ...}
+    spelled = (v.spelled if isinstance(v, Bare) else json.dumps(v, ensure_ascii=False) for v in members.values())
+    return "{" + ",".join(f'"{name}":{value}' for name, value in zip(members, spelled, strict=True)) + "}"
+
+
+def frame(spark: SparkSession, payloads: Iterable[str]) -> DataFrame:
+    return spark.createDataFrame([(p, i) for i, p in enumerate(payloads)], "value string, i int").coalesce(1)
+
+
+def judged(spark: SparkSession, payloads: Iterable[str], source: EventSource = CLICKS) -> list[dict[str, Any]]:
+    """What admission says about each payload, in their order, in one job."""
+    return admit(frame(spark, payloads), source).toArrow().to_pylist()
+
+
+ISO = " is not an ISO-8601 instant of at most microseconds: "
+FAR = "event_time is more than a day after the arrival"
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    *(({"event_id": v}, "event_id is missing") for v in (..., None, "", "  ")),
+    *(({"user": v}, "user is missing") for v in (..., None, "")),
+    *(({"event_time": v}, "event_time is missing") for v in (..., None)),
+    *(({"arrival_time": v}, "arrival_time is missing") for v in (..., None)),
+    *(
+        ({"event_time": v}, f"event_time{ISO}{v}")
+        for v in (
+            "yesterday",
+            "",
+            1772359200,
+            "1772359200",
+            "2026-03-01",
+            "2026-02-30T10:00:00Z",
+            "2026-03-01T25:00:00Z",
+            "2026-03-01T10:00:60Z",
+            "2026-03-01T10:00:00+25:00",
+            "2026-03-01T10:00:00.123456789Z",
+            "2026-03-01T10:00:00.1234567Z",
+            "20260301T100000Z",
+            "01.03.2026 10:00",
+            "٢٠٢٦-03-01T10:00:00Z",
+            "+12026-03-01T10:00:00Z",
+        )
+    ),
+    ({"arrival_time": "noon"}, f"arrival_time{ISO}noon"),
+    *(
+        ({"event_time": v}, f"event_time is before 2000: {v}")
+        for v in ("1999-12-31T23:59:59.999999Z", "1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z")
+    ),
+    ({"arrival_time": "1999-12-31T00:00:00Z", "event_time": "2000-01-01T00:00:00Z"}, "arrival_time is before 2000"),
+    ({"event_time": "2026-03-02T10:00:05.000001Z"}, FAR),
+    ({"event_time": "9999-12-31T00:00:00Z"}, FAR),
+    *(
+        ({"amount": v}, "amount is not finite")
+        for v in ("NaN", "nan", "Infinity", "-Infinity", "inf", *map(Bare, ("NaN", "Infinity", "-Infinity")))
+    ),
+    *(({"score": v}, "score is not finite") for v in ("NaN", Bare("NaN"), Bare("-Infinity"))),
+    *(
+        ({"amount": v}, "amount has more than 2 decimals")
+        for v in ("1.001", Bare("0.005"), "1e-3", "1.0000000000000000001", Bare("1e-20"), "0.4e-18", "-5e-30")
+    ),
+    *(
+        ({"amount": v}, "amount is too large")
+        for v in ("10000000000000.01", "-10000000000000.01", Bare("1e14"), "1e99", "9" * 30)
+    ),
+    *(
+        ({"amount": v}, "amount is not of kind decimal")
+        for v in ("12,50", "12.50 EUR", "", ".", "0x1F", "1_000", "1e400", "--1", True, {}, {"a": 1}, [], [1])
+    ),
+    *(
+        ({"quantity": v}, "quantity is not of kind integer")
+        for v in (2**63, -(2**64), 10**19, 1.5, Bare("1.0"), "1e3", "five", "", True, [1], {"n": 1})
+    ),
+    *(({"quantity": v}, "quantity is too large") for v in (10**15 + 1, -(10**15) - 1, "999999999999999999")),
+    *(({"score": v}, "score is not of kind double") for v in ("half", "1e400", "", False, [1.5])),
+    *(({"flag": v}, "flag is not of kind boolean") for v in (1, 0, "yes", "True", "", [True])),
+    *(({"seen": v}, "seen is not of kind timestamp") for v in ("later", 5, "", "2026-03-01T10:00:00.0000001Z")),
+    *(({"plan": v}, "plan is not one of the declared choices") for v in ("gold", "Free", "free ", "", 1)),
+]
+NO_OBJECTS = [
+    "",
+    " ",
+    "hello",
+    "null",
+    "42",
+    '"text"',
+    "[]",
+    "[1]",
+    f"[{payload()}]",
+    payload()[:-1],
+    payload()[:-20],
+    payload()[1:],
+    payload() + payload(event_id="e2"),
+    payload() + "," + payload(event_id="e2"),
+    payload() + "],[" + payload(event_id="e2"),
+    payload() + " and more",
+    payload()[:-1] + ',"n":}',
+    "{" + payload() + "}",
+    "\x00",
+]
+
+
+def test_everything_that_can_be_wrong_with_a_member_is_refused_with_its_reason(spark: SparkSession) -> None:
+    found = judged(spark, [payload(**changes) for changes, _ in REFUSED])
+    wrong = [
+        (changes, reason, row["reason"])
+        for (changes, reason), row in zip(REFUSED, found, strict=True)
+        if not (row["reason"] or "").startswith(reason)
+    ]
+    assert wrong == []
+
+
+def test_what_is_not_exactly_one_json_object_is_refused_and_kept_as_it_came(spark: SparkSession) -> None:
+    found = judged(spark, NO_OBJECTS)
+    assert [(row["payload"], row["reason"]) for row in found] == [(p, "not a JSON object") for p in NO_OBJECTS]
+
+
+def test_a_payload_that_is_null_is_refused(spark: SparkSession) -> None:
+    [row] = admit(spark.sql("SELECT CAST(NULL AS string) AS value"), CLICKS).collect()
+    assert row["reason"] == "no payload"
+
+
+def test_a_reason_quotes_no_more_than_a_readable_piece_of_the_payload(spark: SparkSession) -> None:
+    [row] = judged(spark, [payload(amount="x" * 10_000)])
+    assert row["reason"] == "amount is not of kind decimal: " + "x" * 80
+
+
+def test_bytes_that_are_not_utf_8_are_refused_and_their_neighbours_pass(spark: SparkSession, tmp_path: Path) -> None:
+    lines = [
+        payload().encode(),
+        payload(user="Zoë 😀").encode(),
+        payload(user="Zoë").encode("latin-1"),
+        payload().encode().replace(b"ann", b"\xff\xfe"),
+        payload().encode().replace(b"ann", b"\xc3"),
+        payload().encode().replace(b"ann", b"\xed\xa0\x80"),
+        payload(extra="x").encode().replace(b'"x"', b'"\xff"'),
+        b"\xff\xfe\xff",
+        b"",
+        payload(event_id="last").encode(),
+    ]
+    file = tmp_path / "bytes.jsonl"
+    file.write_bytes(b"\n".join(lines))
+    raw = spark.read.format("text").option("lineSep", "\n").load(str(file))
+    found = admit(raw, CLICKS).toArrow().to_pylist()
+    bad = "not UTF-8"
+    assert [row["reason"] for row in found] == [None, None, *[bad] * 6, "not a JSON object", None]
+    assert [row["user"] for row in found][:2] == ["ann", "Zoë 😀"]
+
+
+def at(*when: int) -> datetime:
+    return datetime(*when, tzinfo=UTC)
+
+
+PASSED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {"event_id": "e1", "user": "ann", "event_time": at(2026, 3, 1, 10), "arrival_time": at(2026, 3, 1, 10, 0, 5)}),
+    ({"extra": {"nested": [1, {"deep": None}]}, "Amount": "x"}, {"amount": None}),
+    *(
+        ({"event_time": spelled}, {"event_time": at(2026, 3, 1, 10)})
+        for spelled in (
+            "2026-03-01T12:00:00+02:00",
+            "2026-03-01T04:30:00-05:30",
+            "2026-03-01T10:00:00",
+            "2026-03-01 10:00",
+            "2026-03-01T10:00:00.0Z",
+            "2026-03-01T10:00:00.000000+00:00",
+        )
+    ),
+    ({"event_time": "2026-03-01T10:00:00.000001Z"}, {"event_time": at(2026, 3, 1, 10, 0, 0, 1)}),
+    ({"event_time": "2000-01-01T00:00:00Z"}, {"event_time": at(2000, 1, 1), "late": True}),
+    ({"event_time": "2026-03-02T10:00:05Z"}, {"event_time": at(2026, 3, 2, 10, 0, 5), "late": False}),
+    ({"event_time": "2026-03-01T09:00:05Z"}, {"late": False}),
+    ({"event_time": "2026-03-01T09:00:04.999999Z"}, {"late": True}),
+    *(
+        ({"amount": spelled}, {"amount": Decimal("12.50")})
+        for spelled in ("12.50", "12.5", "+12.5", "12.500000000000", Bare("12.50"), "1.25e1", Bare("1250e-2"), 12.5)
+    ),
+    ({"amount": Bare("0.1e-1")}, {"amount": Decimal("0.01")}),
+    ({"amount": "-.05"}, {"amount": Decimal("-0.05")}),
+    ({"amount": "0e-10"}, {"amount": Decimal("0.00")}),
+    ({"amount": Bare("-0.00")}, {"amount": Decimal("0.00")}),
+    ({"amount": "10000000000000.00"}, {"amount": Decimal("10000000000000.00")}),
+    ({"amount": "-1e13"}, {"amount": Decimal("-10000000000000.00")}),
+    ({"amount": Bare("9007199254740.93")}, {"amount": Decimal("9007199254740.93")}),
+    ({"amount": None, "quantity": None, "score": None, "flag": None, "seen": None, "plan": None}, {"amount": None}),
+    ({"quantity": 10**15}, {"quantity": 10**15}),
+    ({"quantity": "-1000000000000000"}, {"quantity": -(10**15)}),
+    ({"quantity": "+007"}, {"quantity": 7}),
+    ({"score": Bare("0.1")}, {"score": 0.1}),
+    ({"score": "-1e99"}, {"score": -1e99}),
+    ({"score": 5}, {"score": 5.0}),
+    ({"flag": True}, {"flag": True}),
+    ({"flag": "false"}, {"flag": False}),
+    ({"seen": "1969-12-31T23:59:59.999999Z"}, {"seen": at(1969, 12, 31, 23, 59, 59, 999999)}),
+    ({"plan": "paid"}, {"plan": "paid"}),
+    ({"user": " Ann\t\"Q\" \\ 'x' Zoë 😀\n"}, {"user": " Ann\t\"Q\" \\ 'x' Zoë 😀\n"}),
+    ({"user": 5}, {"user": "5"}),
+]
+
+
+def test_what_is_odd_but_right_passes_with_its_exact_values(spark: SparkSession) -> None:
+    found = judged(spark, [payload(**changes) for changes, _ in PASSED])
+    wrong = []
+    for (changes, expected), row in zip(PASSED, found, strict=True):
+        got = {name: row[name] for name in expected}
+        if row["reason"] is not None or got != expected:
+            wrong.append((changes, row["reason"], got))
+    assert wrong == []
+
+
+SAME: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("an exact repetition", {}, {}),
+    ("a later arrival", {}, {"arrival_time": "2026-03-03T00:00:00Z"}),
+    ("null and missing", {"amount": None}, {}),
+    ("one instant, two spellings", {}, {"event_time": "2026-03-01T11:00:00.000000+01:00"}),
+    ("one amount, two spellings", {"amount": Bare("12.5")}, {"amount": "1.25e1"}),
+    ("a member nobody declared", {}, {"extra": 1}),
+    ("another id in the payload", {}, {"event_id": "e2"}),
+]
+DIFFERENT: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("another user", {}, {"user": "bob"}),
+    ("a microsecond later", {}, {"event_time": "2026-03-01T10:00:00.000001Z"}),
+    ("a cent more", {"amount": "0.01"}, {"amount": "0.02"}),
+    ("null and the word null", {"plan": None}, {"user": "null"}),
+    ("a microsecond in a field", {"seen": "2026-03-01T10:00:00Z"}, {"seen": "2026-03-01T10:00:00.000001Z"}),
+    ("one value in two fields", {"quantity": 1}, {"score": 1}),
+    ("true and missing", {"flag": True}, {}),
+]
+
+
+def ids(spark: SparkSession, source: EventSource, *groups: list[dict[str, Any]]) -> list[list[str]]:
+    """The derived ids of groups of payloads, in one job."""
+    rows = judged(spark, [payload(**changes) for group in groups for changes in group], source)
+    assert [row["reason"] for row in rows] == [None] * len(rows)
+    found = iter(row["event_id"] for row in rows)
+    return [[next(found) for _ in group] for group in groups]
+
+
+def told(cases: list, found: list[list[str]], verdict: Callable[[str, str], bool]) -> list[str]:
+    return [name for (name, *_), (a, b) in zip(cases, found, strict=True) if verdict(a, b)]
+
+
+def test_a_derived_id_is_of_the_content_and_not_of_the_arrival(spark: SparkSession) -> None:
+    found = ids(spark, DERIVED, *([a, b] for _, a, b in SAME + DIFFERENT))
+    assert told(SAME, found[: len(SAME)], lambda a, b: a != b) == []
+    assert told(DIFFERENT, found[len(SAME) :], lambda a, b: a == b) == []
+    assert {len(i) for pair in found for i in pair} == {32}
+
+
+def test_an_occurrence_tells_identical_rows_apart_and_is_required(spark: SparkSession) -> None:
+    [[first, again, second, spelled]] = ids(spark, LINES, [{"line": 1}, {"line": 1}, {"line": 2}, {"line": "1"}])
+    assert first == again == spelled != second
+    [row] = judged(spark, [payload()], LINES)
+    assert row["reason"] == "line is missing"
+
+
+def test_without_an_arrival_time_an_event_arrives_when_it_happens(spark: SparkSession) -> None:
+    [row] = judged(spark, [payload(arrival_time=...)], EventSource("clicks", FIELDS, arrival_time=None))
+    assert (row["reason"], row["arrival_time"], row["late"]) == (None, row["event_time"], False)
+
+
+@pytest.mark.parametrize("ansi", ["true", "false"])
+def test_no_payload_stops_the_job_whatever_the_session_does_about_errors(spark: SparkSession, ansi: str) -> None:
+    before = spark.conf.get("spark.sql.ansi.enabled")
+    spark.conf.set("spark.sql.ansi.enabled", ansi)
+    try:
+        found = judged(spark, [payload(amount="1e99"), payload(quantity=10**30), payload(event_time="x"), "{"])
+    finally:
+        spark.conf.set("spark.sql.ansi.enabled", before)
+    assert all(row["reason"] for row in found)

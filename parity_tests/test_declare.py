@@ -1,0 +1,182 @@
+"""Declarations: what cannot work is refused in one sentence that names the place and the remedy."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from feast import Entity, FeatureView, ValueType
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dualpath.aggregates import Aggregate, Count, Distinct, First, Max, Sum
+from dualpath.declare import event_source, feature, feature_view, view_of
+from dualpath.errors import DeclarationError
+from dualpath.schema import EventSource, Field, decimal, integer, text
+from dualpath.view import View
+from dualpath.windows import calendar, days, minutes, today
+from parity_tests.strategies import CASES, CLICKS, views
+
+HERE = Path(__file__).name
+
+
+def who(name: str) -> Entity:
+    return Entity(name=name, join_keys=[name], value_type=ValueType.STRING)
+
+
+def declare(*features: Any, **options: Any) -> FeatureView:
+    """A view of the clicks of a user."""
+    return feature_view("user_clicks", **{"entity": who("user"), "source": CLICKS, "features": features, **options})
+
+
+def count(name: str = "clicks", **options: Any) -> Any:
+    return feature(name, Count(**options), over=days(1))
+
+
+def amount(aggregate: Aggregate) -> Any:
+    return feature("it", aggregate, over=days(1))
+
+
+OF_A_FEATURE = "view 'user_clicks', feature 'it': "
+WRONG_FEATURES = [
+    (lambda: declare(amount(Sum("price"))), "there is no column 'price'; there are action, amount"),
+    (lambda: declare(amount(Count(where="price > 1"))), "there is no column 'price'; there are action, amount"),
+    (lambda: declare(amount(Sum("action"))), "Sum does not work on text 'action'; it takes integer, decimal"),
+    (lambda: declare(amount(Max("note"))), "Max does not work on text 'note'; it takes integer, decimal, double"),
+    (lambda: declare(amount(Distinct("score"))), "Distinct does not work on double 'score'; it takes text, integer"),
+    (lambda: declare(amount(Sum())), "Sum needs a column; name one of kind integer or decimal"),
+    (lambda: declare(amount(Count("amount"))), "Count takes no column; leave out 'amount' or put it into where"),
+    (lambda: declare(amount(Count(where="amount"))), 'the condition "amount" is not true or false; compare something'),
+    (lambda: declare(amount(First("amount / 2"))), "is not something all engines compute alike"),
+    (lambda: declare(amount(Count(where="amount >"))), "write plain SQL"),
+    (lambda: declare(count("it"), count("it")), "the name is taken twice; rename one of the two"),
+    (
+        lambda: declare(count("it"), entity=who("it"), source=keyed_by("it")),
+        "the name is taken twice; rename one of the two",
+    ),
+]
+WRONG_VIEWS = [
+    (lambda: declare(), "no features; declare at least one"),
+    (lambda: declare(count(), entity=[]), "no entity; name at least one with a join key"),
+    (
+        lambda: declare(count(), entity=who("who")),
+        "the join key 'who' is not a text or integer field of 'clicks'; it has user, shop",
+    ),
+    (
+        lambda: declare(count(), entity=who("score")),
+        "the join key 'score' is not a text or integer field of 'clicks'",
+    ),
+    (lambda: declare(count(), resolution=timedelta(seconds=7)), "7000000 µs does not divide a day; choose one"),
+    (lambda: declare(count(), resolution=timedelta(days=2)), "does not divide a day; choose one"),
+    (lambda: declare(count(), resolution=timedelta(0)), "a resolution of 0 µs does not divide a day; choose one"),
+    (lambda: declare(count(), resolution=timedelta(seconds=-1)), "does not divide a day; choose one"),
+]
+WRONG_SOURCES = [
+    (lambda: event_source("s", fields=[text("a b")]), "'a b' is not a plain name; use letters, digits and underscores"),
+    (lambda: event_source("s", fields=[text("event_id")]), "the name is reserved for dualpath; choose another"),
+    (lambda: event_source("s", fields=[text("a"), text("a")]), "declared twice; remove or rename one"),
+    (lambda: event_source("s", fields=[decimal("a", scale=10)]), "scale 10 is outside 0 to 9; choose a smaller one"),
+    (lambda: event_source("s", fields=[Field("a", "money")]), "unknown kind 'money'; use one of text, integer"),
+    (lambda: event_source("s", fields=[], late_after=timedelta(-1)), "late_after must not be negative"),
+    (lambda: event_source("s", fields=[], duplicates_within=timedelta(0)), "duplicates_within must be positive"),
+    (lambda: event_source("class", fields=[]), "'class' is not a plain name"),
+]
+WRONG_WINDOWS = [
+    (lambda: declare(feature("it", Count(), over=minutes(0))), "cannot hold an event; give a positive width"),
+    (lambda: declare(feature("it", Count(), over=today("Mars/Olympus"))), "unknown time zone 'Mars/Olympus'; use an"),
+    (lambda: declare(feature("it", Count(), over=calendar("year"))), "unknown calendar unit 'year'; use day, week"),
+]
+
+
+def keyed_by(name: str) -> EventSource:
+    return EventSource("clicks", (integer(name),))
+
+
+def sentence(make: Callable[[], Any]) -> str:
+    """What a wrong declaration says: one sentence."""
+    with pytest.raises(DeclarationError) as error:
+        make()
+    said = error.value.message
+    assert "\n" not in said and said.endswith(".") and said.count(". ") == 0, said
+    return said
+
+
+@pytest.mark.parametrize(("make", "says"), WRONG_FEATURES, ids=lambda each: each if isinstance(each, str) else "")
+def test_a_wrong_feature_names_file_view_feature_and_remedy(make: Callable[[], Any], says: str) -> None:
+    said = sentence(make)
+    assert said.startswith(f"{HERE}: {OF_A_FEATURE}")
+    assert says in said
+
+
+@pytest.mark.parametrize(("make", "says"), WRONG_VIEWS, ids=lambda each: each if isinstance(each, str) else "")
+def test_a_wrong_view_names_file_view_and_remedy(make: Callable[[], Any], says: str) -> None:
+    said = sentence(make)
+    assert said.startswith(f"{HERE}: view 'user_clicks': ")
+    assert says in said
+
+
+@pytest.mark.parametrize(("make", "says"), WRONG_SOURCES, ids=lambda each: each if isinstance(each, str) else "")
+def test_a_wrong_source_names_file_source_and_remedy(make: Callable[[], Any], says: str) -> None:
+    said = sentence(make)
+    assert said.startswith(f"{HERE}: event source '")
+    assert says in said
+
+
+@pytest.mark.parametrize(("make", "says"), WRONG_WINDOWS, ids=lambda each: each if isinstance(each, str) else "")
+def test_a_wrong_window_says_what_is_wrong_and_the_remedy(make: Callable[[], Any], says: str) -> None:
+    assert says in sentence(make)
+
+
+@pytest.mark.xfail(strict=True, reason="a window refuses before it knows its feature, view or file")
+@pytest.mark.parametrize(("make", "says"), WRONG_WINDOWS, ids=lambda each: each if isinstance(each, str) else "")
+def test_a_wrong_window_names_file_view_and_feature(make: Callable[[], Any], says: str) -> None:
+    assert sentence(make).startswith(f"{HERE}: {OF_A_FEATURE}")
+
+
+def test_a_feature_may_be_named_after_any_column_but_a_key() -> None:
+    assert view_of(declare(count("amount"))).features[0].name == "amount"
+
+
+def test_a_declaration_travels_in_the_feast_view() -> None:
+    declared = declare(count(where="action = 'buy'"), resolution=timedelta(minutes=1), description="About clicks.")
+    view = view_of(declared)
+    assert (view.name, view.keys, view.source, view.resolution) == ("user_clicks", ("user",), CLICKS, 60_000_000)
+    assert view.features == (count(where="action = 'buy'"),)
+    assert view.description == declared.description == "About clicks."
+
+
+def test_an_ordinary_feast_view_carries_no_declaration() -> None:
+    declared = declare(count())
+    declared.tags = {"team": "risk"}
+    assert view_of(declared) is None
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES, ids=lambda each: each or "rows")
+@settings(derandomize=True, deadline=None, database=None, max_examples=10)
+@given(data=st.data())
+def test_a_view_survives_json(name: str, kind: str | None, data: st.DataObject) -> None:
+    view = data.draw(views(name, kind))
+    restored = View.from_dict(json.loads(json.dumps(view.to_dict())))
+    assert restored == view and hash(restored) == hash(view)
+    assert [restored.output(f) for f in restored.features] == [view.output(f) for f in view.features]
+
+
+def test_a_source_survives_json_to_the_microsecond() -> None:
+    source = EventSource(
+        "odd",
+        (text("a", choices=("x", "y"), required=True), decimal("b", scale=9)),
+        event_id=None,
+        arrival_time=None,
+        occurrence="a",
+        late_after=timedelta(days=300, microseconds=1),
+        duplicates_within=timedelta(microseconds=1),
+        description="Odd.",
+    )
+    assert EventSource.from_dict(json.loads(json.dumps(source.to_dict()))) == source
+
+
+def test_an_aggregate_of_another_version_is_refused_by_name() -> None:
+    with pytest.raises(DeclarationError, match="unknown aggregate 'Median'; this version has"):
+        Aggregate.from_dict({"aggregate": "Median", "of": "amount"})
