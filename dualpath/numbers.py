@@ -16,11 +16,12 @@ def divide(total: np.ndarray, count: np.ndarray | int, scale: int = 0) -> np.nda
     >>> divide(np.array([2**62 + 1]), 3).item() == (2**62 + 1) / 3
     True
     """
-    by = np.broadcast_to(np.asarray(count, dtype=np.int64), total.shape)
-    result = total.astype(np.float64) / (by.astype(np.float64) * 10.0**scale)
-    inexact = (np.abs(total) > EXACT) | (total == -(2**63)) | (by > EXACT // 10**scale)
-    for i in np.flatnonzero(inexact):
-        result[i] = int(total[i]) / (int(by[i]) * 10**scale)
+    result = total / (count * 10.0**scale)
+    inexact = (total > EXACT) | (total < -EXACT) | (count > EXACT // 10**scale)
+    if inexact.any():
+        by = np.broadcast_to(count, total.shape)
+        for i in np.flatnonzero(inexact):
+            result[i] = int(total[i]) / (int(by[i]) * 10**scale)
     return result
 
 

@@ -1,7 +1,8 @@
 """A view compiled: from records and instants to values. The one road every path takes."""
 
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,27 @@ class Compiled:
     output: Output
     parts: tuple[tuple[bool, int], ...]
     picks: tuple[bool, ...]
+
+    @property
+    def alike(self) -> Hashable:
+        """Features with an equal one finish alike, whatever they look at; one with groups only like itself."""
+        if any(grouped for grouped, _ in self.parts):
+            return self.feature.name
+        return replace(self.feature.aggregate, of=None, where=None), self.input, self.picks
+
+
+class Batch:
+    """Features that are alike, finished in one call: their scalars one after the other."""
+
+    def __init__(self, features: Sequence[Compiled]) -> None:
+        self.features = features
+        first = features[0]
+        self.finalize = partial(first.feature.aggregate.finalize, of=first.input)
+        by_part = zip(*(c.parts for c in features), strict=True)
+        self.parts = [
+            (column[0][0], [index for _, index in column], pick)
+            for column, pick in zip(by_part, first.picks, strict=True)
+        ]
 
 
 class Plan:
@@ -66,6 +88,10 @@ class Plan:
             self.compiled.append(Compiled(feature, *kinds, tuple(parts), tuple(picks)))
         self.scalars = np.array(list(scalars), dtype=np.int64).reshape(-1, 3)
         self.groups = np.array(list(groups), dtype=np.int64).reshape(-1, 4)
+        alike: dict[Hashable, list[Compiled]] = {}
+        for each in self.compiled:
+            alike.setdefault(each.alike, []).append(each)
+        self.batches = [Batch(features) for features in alike.values()]
         self.outputs: dict[str, Output] = {c.feature.name: c.output for c in self.compiled}
 
     def evaluate(self, words: np.ndarray, spans: np.ndarray, as_of: np.ndarray) -> dict[str, Scalars | Groups]:
@@ -81,18 +107,27 @@ class Plan:
         )
         if status != kernel.OK:
             self._fail(status, row, at)
-        values: dict[str, Scalars | Groups] = {}
-        for each in self.compiled:
+        columns = scalars.T
+        values: dict[str, Any] = dict.fromkeys(self.outputs)
+        for batch in self.batches:
             parts: list[Any] = []
-            for (grouped, index), pick in zip(each.parts, each.picks, strict=True):
+            for grouped, indices, pick in batch.parts:
                 if grouped:
-                    own = offsets[index]
+                    own = offsets[indices[0]]
                     span = slice(own[0], own[-1])
                     parts.append(Groups(own - own[0], codes[span], weights[span]))
                 else:
-                    column = scalars[:, index]
+                    column = columns[indices].ravel()
                     parts.append(Scalars(column, column != NULL if pick else None))
-            values[each.feature.name] = each.feature.aggregate.finalize(parts, each.input)
+            found = batch.finalize(parts)
+            if len(batch.features) == 1:
+                values[batch.features[0].feature.name] = found
+                continue
+            m = len(as_of)
+            for i, each in enumerate(batch.features):
+                own = slice(i * m, (i + 1) * m)
+                valid = None if found.valid is None else found.valid[own]
+                values[each.feature.name] = Scalars(found.data[own], valid)
         return values
 
     def _fail(self, status: int, row: int, at: int) -> None:

@@ -135,14 +135,22 @@ def edges(windows: tuple[Window, ...], as_of: np.ndarray, resolution: int = 1) -
     >>> edges((minutes(1),), np.array([90_500_000]), resolution=1_000_000)[0].tolist()
     [[29999999]]
     """
-    right = as_of[:, None] - np.array([w.offset for w in windows], dtype=np.int64)
-    left = right - np.array([w.width for w in windows], dtype=np.int64)
-    for column, window in enumerate(windows):
-        if window.kind == "calendar":
-            left[:, column] = starts(window, right[:, column]) - 1
+    offsets, widths, calendars = _spans(windows)
+    right = as_of[:, None] - offsets
+    left = right - widths
+    for column in calendars:
+        left[:, column] = starts(windows[column], right[:, column]) - 1
     if resolution > 1:
         left = np.where(left > -FOREVER // 2, (left + 1) // resolution * resolution - 1, left)
     return left, right
+
+
+@lru_cache(maxsize=512)
+def _spans(windows: tuple[Window, ...]) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Offsets and widths, int64[w], and which of the windows are of the calendar."""
+    offsets = np.array([w.offset for w in windows], dtype=np.int64)
+    widths = np.array([w.width for w in windows], dtype=np.int64)
+    return offsets, widths, [i for i, w in enumerate(windows) if w.kind == "calendar"]
 
 
 def starts(window: Window, as_of: np.ndarray) -> np.ndarray:

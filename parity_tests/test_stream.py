@@ -1,11 +1,14 @@
 """The stream under faults: every run, however disturbed, ends in the bits of an undisturbed one."""
 
 import json
+import os
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +25,7 @@ from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.storage import Entry, Storage
 from dualpath.stores import keys, pointer
-from dualpath.stores.append import TEXTS, Target
+from dualpath.stores.append import OUTPUT, TEXTS, Target
 from dualpath.stores.connection import connect, embedded_folder
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
@@ -186,3 +189,266 @@ def test_a_crash_at_any_step_of_a_batch_leaves_no_trace_after_a_restart(
     assert found["accepted"] == sum(faults.ids(repo).values())
     dead = ds.dataset([str(f) for f in repo.storage(SOURCE).folder("dead").rglob("*.parquet")])
     assert dead.count_rows() == 2 * len(POISON)
+
+
+class Again(Sink):
+    """Lands every batch, once more when it is done, and once more as if it had never been finished."""
+
+    seen: tuple[Any, ...] = ()
+
+    def land(self, batch: DataFrame, number: int) -> None:
+        super().land(batch, number)
+        Again.seen += (faults.stored(self.repo), faults.ids(self.repo))
+        super().land(batch, number)
+        Again.seen += (faults.stored(self.repo), faults.ids(self.repo))
+        entry = self.storage.begin(self.query, number)
+        (self.storage.folder("ledger") / f"{entry.name}.json").unlink()
+        super().land(batch, number)
+        Again.seen += (faults.stored(self.repo), faults.ids(self.repo))
+
+
+def test_a_batch_that_is_landed_again_changes_nothing(
+    spark: SparkSession,
+    new_repo: Callable[[], Repo],
+    expected: tuple[Counter[Any], Counter[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    repo = new_repo()
+    faults.post(repo, LINES)
+    monkeypatch.setattr(streaming.job, "Sink", Again)
+    drain(spark, repo)
+    first, second, third = zip(Again.seen[:6:2], Again.seen[1:6:2], strict=True)
+    assert first == second == third
+    assert faults.bits(repo) == expected
+
+
+def write(repo: Repo, fence: Fence, entity: str, *words: list[int]) -> int:
+    """Append records of a product's views under a fence; answers how many keys were written."""
+    view = repo.views["product_activity"]
+    part = repo.part(view, pointer.Pointer())
+    target = Target(repo.redis_address, repo.project, {view.name: part}, fence)
+    rows = pa.record_batch([[view.name] * len(words), ["2026-03-01"] * len(words), [entity] * len(words), list(words)],
+                           ["view", "epoch", "entity", "words"])  # fmt: skip
+    [answer] = target.write([rows])
+    return answer["parts"][0].as_py()
+
+
+def test_a_write_with_an_older_or_equal_fence_is_skipped_and_a_newer_one_lands(calm: Repo) -> None:
+    record = [7] * layout(calm.views["product_activity"]).width
+    trail = [(2, 5, 1), (2, 5, 0), (2, 4, 0), (1, 9, 0), (1, 2**40, 0), (2, 6, 1), (3, 0, 1), (2, 7, 0), (3, 0, 0)]
+    done = [write(calm, Fence(query, batch), "fenced", record) for query, batch, _ in trail]
+    assert done == [expected for *_, expected in trail]
+    [key] = connect(calm.redis_address).keys("*:fenced")
+    value = connect(calm.redis_address).getdel(key)
+    assert layout(calm.views["product_activity"]).unpack(value).tolist() == [record] * sum(done)
+
+
+def test_events_delivered_three_times_in_any_order_count_once(
+    spark: SparkSession, new_repo: Callable[[], Repo], expected: tuple[Counter[Any], Counter[str]]
+) -> None:
+    repo = new_repo()
+    faults.post(repo, faults.shuffled(LINES * 3), files=5)
+    drain(spark, repo)
+    once = sum(expected[1].values())
+    found = faults.counts(repo)
+    assert (found["rows_read"], found["accepted"], found["duplicate"]) == (3 * len(LINES), once, 3 * len(LINES) - once)
+    assert faults.bits(repo) == expected
+
+
+@pytest.mark.parametrize("files_per_batch", [1, 3, 100])
+def test_how_rows_are_cut_into_batches_changes_nothing(
+    files_per_batch: int,
+    spark: SparkSession,
+    new_repo: Callable[[], Repo],
+    expected: tuple[Counter[Any], Counter[str]],
+) -> None:
+    repo = new_repo()
+    faults.post(repo, faults.shuffled(LINES, seed=files_per_batch), files=5)
+    drain(spark, repo, files_per_batch=files_per_batch)
+    batches = [entry for entry in repo.storage(SOURCE).entries() if entry.rows_read]
+    assert len(batches) == -(-5 // files_per_batch)
+    assert faults.bits(repo) == expected
+
+
+def test_files_that_are_older_than_those_read_before_are_read_too(
+    spark: SparkSession, new_repo: Callable[[], Repo]
+) -> None:
+    """As after a copy that keeps times: Spark ignores files a week older than the newest, unless told otherwise."""
+    repo = new_repo()
+    faults.post(repo, LINES[:10])
+    drain(spark, repo)
+    faults.post(repo, LINES[10:20])
+    [*_, old] = sorted(repo.storage(SOURCE).folder("landing").glob("*.jsonl"))
+    os.utime(old, (0, 0))
+    drain(spark, repo)
+    assert faults.counts(repo)["rows_read"] == 20
+
+
+def test_rows_that_come_days_late_are_served_right_at_once(spark: SparkSession, new_repo: Callable[[], Repo]) -> None:
+    repo = new_repo()
+    held = random.Random(1).sample(range(len(EVENTS) // 2), 40)
+    late, rest = EVENTS.take(pa.array(held)), EVENTS.filter(pa.array(i not in held for i in range(len(EVENTS))))
+    faults.post(repo, faults.payloads(rest))
+    drain(spark, repo)
+    before = faults.values(repo, faults.log(repo))
+    now = pa.array([pc.max(EVENTS["arrival_time"]).as_py() + timedelta(days=3)] * len(late), late["arrival_time"].type)
+    late = late.set_column(late.column_names.index("arrival_time"), "arrival_time", now)
+    faults.post(repo, faults.payloads(late))
+    drain(spark, repo)
+    known = faults.log(repo)
+    assert len(known) == len(set(LINES_CONTENT)) and faults.counts(repo)["late"] >= len(late)
+    assert faults.misserved(repo, known, rows=200) == []
+    assert faults.values(repo, known) != before
+
+
+def read(repo: Repo) -> dict[str, Any]:
+    return repo.store.get_online_features(ACTIVITY, [{"user_id": "user_000000"}]).to_dict()
+
+
+def test_while_redis_is_away_the_stream_waits_and_readers_are_told(
+    spark: SparkSession,
+    new_repo: Callable[[], Repo],
+    expected: tuple[Counter[Any], Counter[str]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    repo = new_repo()
+    faults.post(repo, LINES[:300])
+    drain(spark, repo)
+    read(repo)
+    faults.post(repo, LINES[300:])
+    folder = embedded_folder(repo.store.config)
+    redis.stop(folder)
+    with caplog.at_level("WARNING", "streaming.sink"), ThreadPoolExecutor(1) as pool:
+        try:
+            draining = pool.submit(drain, spark, repo)
+            faults.until(lambda: draining.done() or "Redis is away" in caplog.text)
+            with pytest.raises(UnavailableError, match="the online store cannot be read"):
+                read(repo)
+            assert not draining.done()
+        finally:
+            assert redis.ensure(folder) == repo.redis_address
+        draining.result(120)
+    assert faults.bits(repo) == expected
+
+
+def test_redis_that_goes_in_the_middle_of_a_write_costs_nothing(
+    spark: SparkSession,
+    new_repo: Callable[[], Repo],
+    expected: tuple[Counter[Any], Counter[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    repo, whole, calls = new_repo(), sink.currency, []
+    faults.post(repo, LINES)
+    folder = embedded_folder(repo.store.config)
+
+    def interrupted(*args: Any) -> DataFrame:
+        """First half of the keys are written, then Redis is gone, then it comes back."""
+        calls.append(1)
+        if len(calls) == 1:
+            half = whole(*args).where("pmod(xxhash64(entity), 2) = 0")
+            parts = {v.name: repo.part(v, pointer.Pointer()) for v in repo.views.values()}
+            half.mapInArrow(Target(repo.redis_address, repo.project, parts, Fence(1, 0)).write, OUTPUT).collect()
+            redis.stop(folder)
+        if len(calls) == 2:
+            raise faults.Crash("the second attempt comes when Redis is back")
+        return whole(*args)
+
+    def back(*_: Any) -> bool:
+        redis.ensure(folder)
+        return True
+
+    monkeypatch.setattr(sink, "currency", interrupted)
+    real = Sink.is_away
+    monkeypatch.setattr(Sink, "is_away", lambda self, error: real(self, error) and back())
+    with pytest.raises(StreamingQueryException, match="Crash"):
+        drain(spark, repo)
+    drain(spark, repo)
+    assert faults.bits(repo) == expected
+
+
+def test_a_second_stream_on_one_checkpoint_is_refused(calm: Repo) -> None:
+    storage = calm.storage(SOURCE)
+    with alone(storage), pytest.raises(StateError, match="another stream is running on this checkpoint"), alone(storage):
+        pass
+    with alone(storage):
+        pass
+
+
+@pytest.mark.parametrize("lost", ["checkpoint", "checkpoint/generation", "checkpoint/spark"])
+def test_a_lost_checkpoint_is_refused_before_anything_is_read_twice(
+    lost: str, spark: SparkSession, calm: Repo, tmp_path: Path
+) -> None:
+    folder = calm.root / SOURCE / lost
+    before = faults.bits(calm)
+    folder.rename(tmp_path / "lost")
+    with pytest.raises(StateError, match="the checkpoint is gone but the log has its rows"):
+        drain(spark, calm)
+    assert faults.bits(calm) == before
+    shutil.rmtree(folder, ignore_errors=True)
+    (tmp_path / "lost").rename(folder)
+
+
+def test_an_old_checkpoint_whose_batches_hold_other_rows_is_refused(
+    spark: SparkSession, new_repo: Callable[[], Repo], tmp_path: Path
+) -> None:
+    repo = new_repo()
+    checkpoint = repo.storage(SOURCE).folder("checkpoint")
+    faults.post(repo, LINES[:10])
+    drain(spark, repo)
+    shutil.copytree(checkpoint, tmp_path / "backup")
+    faults.post(repo, LINES[10:20])
+    drain(spark, repo)
+    shutil.rmtree(checkpoint)
+    shutil.copytree(tmp_path / "backup", checkpoint)
+    faults.post(repo, LINES[20:35])
+    with pytest.raises(StreamingQueryException, match="the checkpoint is not the one the log was written with"):
+        drain(spark, repo)
+    assert faults.counts(repo)["rows_read"] == 20
+
+
+def test_two_texts_with_one_code_stop_the_stream_until_one_is_changed(
+    spark: SparkSession, new_repo: Callable[[], Repo], expected: tuple[Counter[Any], Counter[str]]
+) -> None:
+    repo = new_repo()
+    client, texts = connect(repo.redis_address), keys.dictionary(repo.project)
+    client.hset(texts, str(code("category_001")), "quite another text")
+    faults.post(repo, LINES)
+    with pytest.raises(StreamingQueryException, match="'quite another text' and 'category_001' have the same 64-bit"):
+        drain(spark, repo)
+    assert not any(entry.done for entry in repo.storage(SOURCE).entries())
+    client.hdel(texts, str(code("category_001")))
+    drain(spark, repo)
+    assert faults.bits(repo) == expected
+
+
+def test_two_new_texts_with_one_code_are_found_within_one_write(calm: Repo) -> None:
+    one, other = "category_collide", "lhoxhzctDk89<U/%"
+    assert code(one) == code(other)
+    rows = pa.record_batch([[TEXTS] * 2, [""] * 2, [one, other], [[code(one)]] * 2],
+                           ["view", "epoch", "entity", "words"])  # fmt: skip
+    target = Target(calm.redis_address, calm.project, {}, Fence(9, 9))
+    with pytest.raises(CollisionError, match="have the same 64-bit code"):
+        list(target.write([rows]))
+    connect(calm.redis_address).hdel(keys.dictionary(calm.project), str(code(one)))
+
+
+def test_state_of_another_declaration_is_neither_added_to_nor_read_until_it_is_published_anew(
+    spark: SparkSession, new_repo: Callable[[], Repo]
+) -> None:
+    repo = new_repo()
+    faults.post(repo, LINES[:400])
+    drain(spark, repo)
+    last = repo.storage(SOURCE).epochs()[-1]
+    declared = repo.folder / "product_activity.py"
+    declared.write_text(declared.read_text().replace("'view_item'", "'purchase'"))
+    repo.apply()
+    changed, asked = Repo(repo.folder), [{"product_id": "product_00000"}]
+    feature = ["product_activity:product_views_last_hour"]
+    with pytest.raises(StateError, match="view 'product_activity': the state was written for another declaration"):
+        changed.store.get_online_features(feature, asked)
+    faults.post(changed, LINES[400:])
+    with pytest.raises(StreamingQueryException, match="the online store holds state of another declaration"):
+        drain(spark, changed)
+    pointer.read(connect(changed.redis_address), changed.project, "product_activity")
+    assert last

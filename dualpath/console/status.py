@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from redis import RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from dualpath.console.report import Report, plural, table
 from dualpath.repo import Repo
@@ -129,8 +131,9 @@ def served(repo: Repo) -> tuple[dict[str, str], str]:
     address = configured(config) or embedded.running(embedded_folder(config))
     if address is None:
         return {}, "The embedded Redis is not running; it starts with the next stream, nightly job or read."
+    redis = connect(address)
+    redis.set_retry(Retry(NoBackoff(), 0))  # a look at the accounts does not wait for a server to come back
     try:
-        redis = connect(address)
         return {name: pointer.read(redis, repo.project, name).snapshot for name in repo.views}, ""
     except RedisError as error:
         return {}, f"Redis does not answer: {error}."

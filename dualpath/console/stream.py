@@ -56,6 +56,7 @@ def drain(
                 landing = Directory(repo.storage(source.name).folder("landing"), files)
                 queries.append(start(spark, repo, source, landing, interval=interval))
             follow(queries, stop, lambda: say(progress(repo, queries, before, interval)))
+            say("Stopping after the batch under way")
         finally:
             for query in queries:
                 end(query)
