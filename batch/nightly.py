@@ -15,7 +15,6 @@ from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.storage import Storage
 from dualpath.view import View
-from streaming.job import alone
 
 PATIENCE = 600
 """Seconds to wait for a running stream to finish the batch it is in."""
@@ -90,7 +89,7 @@ def _unfinished(storage: Storage, day: date) -> bool:
 def running(storage: Storage) -> bool:
     """Whether a stream holds the source's checkpoint."""
     try:
-        with alone(storage):
+        with storage.alone():
             return False
     except StateError:
         return True

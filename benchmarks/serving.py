@@ -29,6 +29,8 @@ from dualpath.stores.pointer import Pointer
 from dualpath.windows import DAY, days, hours, lifetime, minutes, today
 
 USERS = 2_000
+LOADS = {"29 records a user": (1, 57), "350 records a user": (200, 500)}
+"""Fewest and most records of a user; 29 is the mean of the web shop's export (`DUALPATH_DATA`)."""
 CALLS = {1: 2_000, 100: 500}
 """How many counted calls for how many entities."""
 PROJECT, NAMESPACE, SNAPSHOT, EPOCH = "bench", "n1", "2025-06-13", "2025-06-14"
@@ -55,18 +57,19 @@ activity = feature_view(
 
 
 def run() -> Iterator[Figure]:
-    """One figure for each number of entities."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        address = embedded.ensure(root / "redis")
-        try:
-            yield from _compare(root, address)
-        finally:
-            embedded.stop(root / "redis")
+    """One figure for each load and number of entities."""
+    for load, per_user in LOADS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            address = embedded.ensure(root / "redis")
+            try:
+                yield from _compare(root, address, load, per_user)
+            finally:
+                embedded.stop(root / "redis")
 
 
-def _compare(root: Path, address: str) -> Iterator[Figure]:
-    write_state(address)
+def _compare(root: Path, address: str, load: str, per_user: tuple[int, int]) -> Iterator[Figure]:
+    write_state(address, per_user)
     ours = opened(root, PROJECT, "dualpath.stores.online.DualpathRedisOnlineStore", address)
     ours.apply([shop.user, activity])
     ours._get_provider().online_store.clock = lambda: shop.AS_OF
@@ -92,7 +95,7 @@ def _compare(root: Path, address: str) -> Iterator[Figure]:
     for entities, calls in CALLS.items():
         warm_up = calls // 10
         yield take_turns(
-            f"{entities} entit{'y' if entities == 1 else 'ies'} x {len(features)} features, online",
+            f"{entities} entit{'y' if entities == 1 else 'ies'} x {len(features)} features, online, {load}",
             {
                 "dualpath": lambda names: ours.get_online_features(features, [{"user_id": n} for n in names]),
                 "stock Feast": lambda names: stock.get_online_features(
@@ -120,11 +123,11 @@ def opened(root: Path, project: str, online: str, address: str) -> FeatureStore:
     return FeatureStore(config=config)
 
 
-def write_state(address: str) -> None:
+def write_state(address: str, per_user: tuple[int, int]) -> None:
     """The records of every user, by the writer the jobs use, as a snapshot and an epoch."""
     view = view_of(activity)
     assert view is not None, "it is windowed"
-    events = shop.Events.draw(USERS, (200, 500), days=8)
+    events = shop.Events.draw(USERS, per_user, days=8)
     words = events.words(view)
     old = events.time <= NIGHT
     parts = {view.name: Part(NAMESPACE, view, keep=0)}

@@ -9,12 +9,16 @@ A day is *sealed* by the nightly job. Rows of a sealed arrival day that come lat
 one. A batch notes the seal it started under, so a replay gives its rows the same epochs.
 """
 
+import fcntl
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
+
+from dualpath.errors import StateError
 
 
 @dataclass(frozen=True)
@@ -58,21 +62,33 @@ class Storage:
 
     def seal(self, day: date) -> None:
         """Close every arrival day up to `day`; never reopens one."""
-        if day.isoformat() > self.sealed:
-            write_atomically(self.folder("ledger") / "sealed", day.isoformat())
+        with self._locked():
+            if day.isoformat() > self.sealed:
+                write_atomically(self.folder("ledger") / "sealed", day.isoformat())
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the checkpoint, as a stream does; raises `StateError` if another process holds it."""
+        self.folder("checkpoint").mkdir(parents=True, exist_ok=True)
+        with (self.folder("checkpoint") / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StateError(
+                    f"source '{self.source}': another stream is running on this checkpoint; stop it first."
+                ) from None
+            yield
 
     def begin(self, query: int, batch: int) -> Entry:
         """The entry of a batch that starts, or starts again: the first start decides the seal."""
-        entry = Entry(query, batch, self.sealed)
-        file = self._file(entry)
-        if file.exists():
-            return _read(file)
-        write_atomically(file, json.dumps(asdict(entry)))
-        if self.sealed != entry.sealed:
-            # A day was sealed between the two reads; whoever sealed it may not have seen this entry.
-            entry = replace(entry, sealed=self.sealed)
+        # Whoever seals a day must find every entry that was begun before, and no later one may miss the seal.
+        with self._locked():
+            entry = Entry(query, batch, self.sealed)
+            file = self._file(entry)
+            if file.exists():
+                return _read(file)
             write_atomically(file, json.dumps(asdict(entry)))
-        return entry
+            return entry
 
     def unfinished(self, day: date) -> list[Entry]:
         """Batches that may still write rows of `day` or earlier: begun before it was sealed, and not done."""
@@ -102,6 +118,14 @@ class Storage:
     def epochs(self) -> list[str]:
         """Every epoch with finished rows, ascending."""
         return sorted({epoch for e in self.entries() if e.done for epoch in e.epochs})
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone with the seal and the beginnings; the system lets go of the lock if the process dies."""
+        self.folder("ledger").mkdir(parents=True, exist_ok=True)
+        with (self.folder("ledger") / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _file(self, entry: Entry) -> Path:
         return self.folder("ledger") / f"{entry.name}.json"

@@ -20,6 +20,9 @@ FOREVER = 2**62
 """Microseconds; 146,000 years, wider than any event log and safe to subtract from an instant."""
 
 LONGER = 7 * 3600 * SECOND
+CENTURY = (1999, 2099)
+"""Years whose calendar is worked out once; an instant outside them costs a table of its own."""
+
 UNITS = {"day": DAY + LONGER, "week": 7 * DAY + LONGER, "month": 31 * DAY + LONGER}
 """Longest possible length of each calendar unit, microseconds: clocks go back by an hour or two (Antarctica/Troll),
 and since 1970 never went back by more than seven (Antarctica/Vostok, 1994)."""
@@ -155,10 +158,10 @@ def _spans(windows: tuple[Window, ...]) -> tuple[np.ndarray, np.ndarray, list[in
 
 def starts(window: Window, as_of: np.ndarray) -> np.ndarray:
     """The first microsecond of the local day, week or month that holds each instant; int64[m]."""
-    if not len(as_of):
-        return as_of
-    low, high = (datetime.fromtimestamp(int(x) // SECOND, UTC).year for x in (as_of.min(), as_of.max()))
-    table = _boundaries(window.unit, window.zone, low - 1, high + 1)
+    table = _boundaries(window.unit, window.zone, *CENTURY)
+    if len(as_of) and not table[0] <= as_of.min() <= as_of.max() < table[-1]:
+        low, high = (datetime.fromtimestamp(int(x) // SECOND, UTC).year for x in (as_of.min(), as_of.max()))
+        table = _boundaries(window.unit, window.zone, low - 1, high + 1)
     return table[np.searchsorted(table, as_of, side="right") - 1]
 
 

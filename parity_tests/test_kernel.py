@@ -175,6 +175,24 @@ def test_a_fold_keeps_the_span_of_its_bucket() -> None:
     assert fold(words, it, keep_bucket=True).tolist() == [[20, 29, 22, 2], [30, 31, 31, 1]]
 
 
+@pytest.mark.parametrize("resolution", [1, 10])
+@pytest.mark.parametrize(
+    ("aggregate", "rows"),
+    [
+        (First("quantity"), [[30, 5, -7], [10, 5, 2], [40, 6, -9], [NULL] * 3]),
+        (Last("quantity"), [[30, 5, 7], [10, 5, 2], [40, 4, 9], [NULL] * 3]),
+    ],
+    ids=str,
+)
+def test_a_folded_pick_is_the_pick_of_its_records(aggregate: Aggregate, rows: list[list[int]], resolution: int) -> None:
+    it = view(aggregate, resolution=resolution)
+    head = [1, 1] if resolution == 1 else [0, 6, 4]
+    for order_of_rows in permutations(rows):
+        folded = fold(bag(*([*head, *row] for row in order_of_rows)), layout(it), keep_bucket=True)
+        assert folded.tolist() == [[*head, *rows[0]]]
+    assert fold(bag([*head, *rows[3]], [*head, *rows[3]]), layout(it), keep_bucket=True).tolist() == [[*head, *rows[3]]]
+
+
 def test_compaction_drops_what_no_window_reaches_and_folds_what_all_time_does() -> None:
     words = bag([SECOND, 1, 1], [SECOND + 1, 2, 1], [SECOND + 2, 3, 1])
     recent = view(Count(), over=seconds(1))
@@ -188,7 +206,15 @@ def test_compaction_drops_what_no_window_reaches_and_folds_what_all_time_does() 
 
 
 def test_an_exact_mean_is_rounded_once() -> None:
-    for total, count, scale in [(1, 3, 0), (2**62 + 1, 3, 2), (-(2**63), 7, 0), (5, 2**53 + 1, 0), (7, 3, 18)]:
+    for total, count, scale in [
+        (1, 3, 0),
+        (2**53 + 1, 1, 1),
+        (-(2**53) - 1, 1, 1),
+        (2**62 + 1, 3, 2),
+        (-(2**63), 7, 0),
+        (5, 2**53 + 1, 0),
+        (7, 3, 18),
+    ]:
         assert same(divide(np.array([total]), np.array([count]), scale)[0], total / (count * 10**scale))
 
 

@@ -19,7 +19,7 @@ from parity_tests.events import dictionary, entity, evaluated, records, values
 from parity_tests.oracle import oracle
 from parity_tests.strategies import CASES, histories, views
 
-CI = settings(derandomize=True, deadline=None, database=None, max_examples=25)
+CI = settings(derandomize=True, deadline=None, database=None, max_examples=20)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,6 @@
 read -> admit -> deduplicate -> per micro-batch: records to Redis, rows to the log, fates to the ledger.
 """
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 from pyspark.sql import DataFrame, SparkSession
@@ -83,17 +80,3 @@ def generation(storage: Storage) -> int:
     if not file.exists():
         write_atomically(file, "1")
     return int(file.read_text())
-
-
-@contextmanager
-def alone(storage: Storage) -> Iterator[None]:
-    """Hold the checkpoint; raises `StateError` if another process does."""
-    storage.folder("checkpoint").mkdir(parents=True, exist_ok=True)
-    with (storage.folder("checkpoint") / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StateError(
-                f"source '{storage.source}': another stream is running on this checkpoint; stop it first."
-            ) from None
-        yield

@@ -31,5 +31,7 @@ class Directory:
             .option("pathGlobFilter", "*.jsonl")
             .option("lineSep", "\n")
             .option("maxFilesPerTrigger", self.files_per_batch)
+            # By default a file a week older than the newest one read is passed over without a word.
+            .option("maxFileAge", "36500d")
             .load(str(self.folder))
         )

@@ -13,7 +13,7 @@ from dualpath.console.status import Account, account
 from dualpath.errors import DualpathError
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
-from streaming.job import alone, start
+from streaming.job import start
 from streaming.source import Directory
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run(repo: Repo, sources: Sequence[EventSource], *, interval: timedelta | Non
 
     with ExitStack() as held, busy("Starting Spark") as say:
         for source in sources:
-            held.enter_context(alone(repo.storage(source.name)))
+            held.enter_context(repo.storage(source.name).alone())
         return drain(session("dualpath-stream"), repo, sources, interval=interval, files=files_per_batch, say=say)
 
 

@@ -96,7 +96,7 @@ def check(
             bad = [d for d in unequal if d.feature == ref]
             tally[view, feature] = [len(as_of), len(bad)]
             examples += [_example(d, family.views[0], keys, as_of, "served", "trained") for d in bad[:3]]
-        rows = -(-oracle_cells // features)
+        rows = -(-oracle_cells // sum(len(v.features) for f in found for v in f.views))
         asked, bad = judge(family, events, keys, as_of[:rows], trained, say)
         judged, wrong = judged + asked, wrong + len(bad)
         examples += [_example(d, family.views[0], keys, as_of, "trained", "oracle") for d in bad[:3]]

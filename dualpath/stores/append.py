@@ -166,14 +166,16 @@ class _Writer:
 
     def send_texts(self) -> None:
         name = keys.dictionary(self.target.project)
-        known = self.redis.hmget(name, [code for code, _, _ in self.calls])
-        for (code, text, _), old in zip(self.calls, known, strict=True):
-            if old is not None and old != text:
+        with self.redis.pipeline(transaction=False) as pipe:
+            for code, text, _ in self.calls:
+                pipe.hsetnx(name, code, text)
+            known = pipe.hmget(name, [code for code, _, _ in self.calls]).execute()[-1]
+        for (code, text, _), first in zip(self.calls, known, strict=True):
+            if first != text:
                 raise CollisionError(
-                    f"the texts '{old.decode()}' and '{text.decode()}' have the same 64-bit code {code.decode()}; "
+                    f"the texts '{first.decode()}' and '{text.decode()}' have the same 64-bit code {code.decode()}; "
                     "change one of them at the source."
                 )
-        self.redis.hset(name, mapping={code: text for code, text, _ in self.calls})
 
 
 def foreign(error: Exception) -> StateError | None:

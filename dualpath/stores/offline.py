@@ -177,8 +177,8 @@ def on_spark(
     view: View, names: tuple[str, ...], entity: pa.Array, as_of: np.ndarray, history: History
 ) -> dict[str, pa.Array]:
     """The same on Spark; rows travel there and back as Arrow."""
-    from dualpath.spark import training as distributed
     from dualpath.spark.session import session
+    from dualpath.stores import distributed
 
     spark = session("dualpath-training")
     rows = pa.table({"row": np.arange(len(as_of)), "entity": entity, "as_of": as_of})
