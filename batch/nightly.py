@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from batch.build import build, read_log
 from batch.gate import GateError, GateReport, check
-from batch.publish import Published, publish
+from batch.publish import Published, publish, served
 from dualpath.errors import StateError
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
@@ -34,16 +34,24 @@ class Night:
 def nightly(spark: SparkSession, repo: Repo, source: EventSource, day: date) -> Night:
     """Run the night of one source and arrival day; twice is as good as once.
 
-    Raises `GateError` if the day's events fail their expectations: then nothing is built or published.
+    Earlier days that no night has published yet are checked and published with it. Raises `GateError` if the
+    events fail their expectations: then nothing is built or published.
     """
     settle(repo.storage(source.name), day)
-    events = read_log(spark, repo.storage(source.name), source, [day.isoformat()])
+    events = read_log(spark, repo.storage(source.name), source, unchecked(repo, source, day))
     report = check(events.drop("epoch"), source, day)
     if not report.passed:
         raise GateError(source, day, report)
     built = build(spark, repo, source, through=day)
     published = publish(spark, repo, repo.views_of(source.name), day)
     return Night(source.name, day.isoformat(), report, tuple(built), tuple(published))
+
+
+def unchecked(repo: Repo, source: EventSource, day: date) -> list[str]:
+    """The arrival days that a night is the first to publish; a day without events is looked at alone, and fails."""
+    iso, epochs = day.isoformat(), repo.storage(source.name).epochs()
+    since = min(known.snapshot for known in served(repo, repo.views_of(source.name)).values())
+    return [e for e in epochs if since < e < iso] + [iso] if iso in epochs else [iso]
 
 
 def materialize(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -> list[Published]:

@@ -1,9 +1,10 @@
 """Snapshots into the online store: written beside the served state, then the pointer moves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import reduce
+from typing import Any
 
 import xxhash
 from pyspark.sql import DataFrame, SparkSession
@@ -15,12 +16,18 @@ from dualpath.errors import UnavailableError
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.spark.arrange import arrange
-from dualpath.stores import pointer
+from dualpath.stores import keys, pointer
 from dualpath.stores.append import OUTPUT, TEXTS, Target, foreign
 from dualpath.stores.connection import connect
 from dualpath.stores.history import DICTIONARY, RECORDS, History, shelf
 from dualpath.stores.history import TEXTS as TEXTS_SCHEMA
+from dualpath.stores.pointer import Pointer
 from dualpath.view import View
+
+GRACE = 3_600_000
+"""Milliseconds for which a part outlives the last pointer to it; a read that is under way needs far less."""
+SCANNED = 10_000
+"""Keys looked at in one round trip."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +49,12 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
     """
     redis = connect(repo.redis_address)
     history, iso = History(repo.root), day.isoformat()
-    try:
-        pointers = {v.name: pointer.read(redis, repo.project, v.name) for v in views}
-    except RedisError as error:
-        raise UnavailableError(f"cannot publish: Redis at {repo.redis_address} says: {error}.") from None
-    digests = {v.name: _digest(history, v, iso) for v in views}
-    due = [
-        v
-        for v in views
-        if iso > (p := pointers[v.name]).snapshot or (iso == p.snapshot and p.digest != digests[v.name])
-    ]
+    pointers = served(repo, views)
+    floor = 0 if repo.slack is None else _end_of(day) - repo.slack
+    news = {v.name: (iso, floor, _digest(history, v, iso), shelf(v)) for v in views}
+    due = [v for v in views if pointers[v.name].at(*news[v.name]) != pointers[v.name]]
     written: dict[str, tuple[int, int]] = {}
     if due:
-        floor = 0 if repo.slack is None else _end_of(day) - repo.slack
         parts = {v.name: repo.part(v, pointers[v.name], floor) for v in due}
         target = Target(repo.redis_address, repo.project, parts, Fence(0, 0), kind="s")
         frames = [_records(spark, history, v, iso, floor) for v in due] + _texts(spark, history, due)
@@ -65,9 +65,32 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
         except Exception as error:
             raise foreign(error) or error from None
         for view in due:
-            name = digests[view.name]
-            pointer.move(redis, repo.project, view.name, lambda p, name=name: p.at(iso, floor, name))  # type: ignore[misc]
+            new = news[view.name]
+            pointers[view.name] = pointer.move(redis, repo.project, view.name, lambda p, new=new: p.at(*new))  # type: ignore[misc]
+        retire(redis, repo.project, pointers)
     return [Published(v.name, iso, *written.get(v.name, (0, 0)), v in due) for v in views]
+
+
+def served(repo: Repo, views: Sequence[View]) -> dict[str, Pointer]:
+    """The pointer of each view, by its name. Raises `UnavailableError` without Redis."""
+    redis = connect(repo.redis_address)
+    try:
+        return {v.name: pointer.read(redis, repo.project, v.name) for v in views}
+    except RedisError as error:
+        raise UnavailableError(f"cannot publish: Redis at {repo.redis_address} says: {error}.") from None
+
+
+def retire(redis: Any, project: str, pointers: Mapping[str, Pointer]) -> None:
+    """Let parts go that are served no more. Those of a night that died before this are found by the next one."""
+    with redis.pipeline(transaction=False) as pipe:
+        for view, known in pointers.items():
+            head = keys.prefix(project, known.namespace, view, "").removesuffix(b":")
+            for key in redis.scan_iter(match=head + b"*", count=SCANNED):
+                if known.supersedes(key.removeprefix(head).partition(b":")[0].decode()):
+                    pipe.pexpire(key, GRACE)
+                if len(pipe) >= SCANNED:
+                    pipe.execute()
+        pipe.execute()
 
 
 def _records(spark: SparkSession, history: History, view: View, day: str, floor: int) -> DataFrame:

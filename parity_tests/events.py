@@ -105,10 +105,16 @@ def dictionary(view: View, events: Sequence[dict[str, Any]]) -> Dictionary:
     return Dictionary.of(pa.array(map(code, texts), pa.int64()), pa.array(texts, pa.string()))
 
 
-def values(view: View, words: np.ndarray, instants: Sequence[int], texts: Dictionary) -> dict[str, list[Any]]:
+def values(
+    view: View,
+    words: np.ndarray,
+    instants: Sequence[int],
+    texts: Dictionary,
+    features: tuple[str, ...] | None = None,
+) -> dict[str, list[Any]]:
     """What a model sees of the one entity whose records are `words` (in any order), at each instant."""
-    words = words.copy()
+    words, chosen = words.copy(), plan(view, features)
     kernel.arrange(words, np.array([0, len(words)]))
     spans = np.tile(np.array([0, len(words)]), (len(instants), 1))
-    found = plan(view).evaluate(words, spans, np.array(instants, dtype=np.int64))
-    return {name: arrow(each, plan(view).outputs[name], texts).to_pylist() for name, each in found.items()}
+    found = chosen.evaluate(words, spans, np.array(instants, dtype=np.int64))
+    return {name: arrow(each, chosen.outputs[name], texts).to_pylist() for name, each in found.items()}

@@ -74,7 +74,7 @@ def edges(window: Any, as_of: int, resolution: int) -> tuple[float, int]:
     if window.kind == "calendar":
         zone = ZoneInfo(window.zone)
         today = (EPOCH + right * MICROSECOND).astimezone(zone).date()
-        monday, first = today - timedelta(days=today.weekday()), today.replace(day=1)
-        midnight = datetime.combine({"day": today, "week": monday, "month": first}[window.unit], time(), zone)
+        back = {"day": 0, "week": today.weekday(), "month": today.day - 1}[window.unit]
+        midnight = datetime.combine(today - timedelta(days=back), time(), zone)
         left = (midnight - EPOCH) // MICROSECOND - 1
     return (left + 1) // resolution * resolution - 1, right

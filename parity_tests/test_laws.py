@@ -85,6 +85,14 @@ def test_an_entity_without_records_has_the_empty_values(scene: Scene, data: st.D
 
 
 @law
+def test_a_value_does_not_depend_on_what_else_is_asked(scene: Scene, data: st.DataObject) -> None:
+    together = scene.values(scene.words)
+    for name, column in together.items():
+        alone = [values(scene.view, scene.words, [as_of], scene.texts, (name,))[name][0] for as_of in scene.instants]
+        assert differences({name: alone}, {name: column}) == []
+
+
+@law
 def test_the_order_of_records_does_not_matter(scene: Scene, data: st.DataObject) -> None:
     shuffled = np.array(data.draw(st.permutations(range(len(scene.words)))), dtype=int)
     assert differences(scene.values(scene.words[shuffled]), scene.values(scene.words)) == []

@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,18 @@ import pyarrow.dataset as ds
 import pytest
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
+from redis import ConnectionError as RedisConnectionError
+from redis import ResponseError
 
 import streaming.job
+from batch.nightly import nightly
 from dualpath.errors import CollisionError, StateError, UnavailableError
 from dualpath.record import Fence, code, layout
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.storage import Entry, Storage
 from dualpath.stores import keys, pointer
-from dualpath.stores.append import OUTPUT, TEXTS, Target
+from dualpath.stores.append import TEXTS, Target
 from dualpath.stores.connection import connect, embedded_folder
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
@@ -136,7 +139,7 @@ def half_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         return frame.where("pmod(xxhash64(entity), 2) = 0") if len(calls) == 2 else frame
 
     monkeypatch.setattr(sink, "currency", half)
-    faults.crash(monkeypatch, Sink, "append", nth=2, after=True)
+    faults.crash(monkeypatch, Sink, "serve", nth=2, after=True)
 
 
 def half_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +160,7 @@ def half_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "after the beginning": lambda m: faults.crash(m, Storage, "begin", nth=2, after=True),
-    "before Redis": lambda m: faults.crash(m, Sink, "append", nth=2),
+    "before Redis": lambda m: faults.crash(m, Sink, "serve", nth=2),
     "with half of the keys in Redis": half_of_the_keys,
     "after Redis": lambda m: faults.crash(m, Sink, "serve", nth=2, after=True),
     "with half of the log": half_of_the_files,
@@ -336,35 +339,26 @@ def test_redis_that_goes_in_the_middle_of_a_write_costs_nothing(
     new_repo: Callable[[], Repo],
     expected: tuple[Counter[Any], Counter[str]],
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    repo, whole, calls = new_repo(), sink.currency, []
+    repo, whole, serve, calls = new_repo(), sink.currency, Sink.serve, []
     faults.post(repo, LINES)
     folder = embedded_folder(repo.store.config)
 
-    def interrupted(*args: Any) -> DataFrame:
-        """First half of the keys are written, then Redis is gone, then it comes back."""
+    def interrupted(self: Sink, *args: Any) -> None:
+        """At first half of the keys are written and Redis goes; the second time it is back."""
         calls.append(1)
-        if len(calls) == 1:
-            half = whole(*args).where("pmod(xxhash64(entity), 2) = 0")
-            parts = {v.name: repo.part(v, pointer.Pointer()) for v in repo.views.values()}
-            half.mapInArrow(Target(repo.redis_address, repo.project, parts, Fence(1, 0)).write, OUTPUT).collect()
-            redis.stop(folder)
-        if len(calls) == 2:
-            raise faults.Crash("the second attempt comes when Redis is back")
-        return whole(*args)
+        if len(calls) > 1:
+            redis.ensure(folder)
+            return serve(self, *args)
+        with monkeypatch.context() as half:
+            half.setattr(sink, "currency", lambda *a: whole(*a).where("pmod(xxhash64(entity), 2) = 0"))
+            serve(self, *args)
+        redis.stop(folder)
+        raise RedisConnectionError("gone")
 
-    def back(*_: Any) -> bool:
-        redis.ensure(folder)
-        return True
-
-    monkeypatch.setattr(sink, "currency", interrupted)
-    real = Sink.is_away
-    monkeypatch.setattr(Sink, "is_away", lambda self, error: real(self, error) and back())
-    with pytest.raises(StreamingQueryException, match="Crash"):
-        drain(spark, repo)
+    monkeypatch.setattr(Sink, "serve", interrupted)
     drain(spark, repo)
-    assert faults.bits(repo) == expected
+    assert len(calls) == 2 and faults.bits(repo) == expected
 
 
 def test_a_second_stream_on_one_checkpoint_is_refused(calm: Repo) -> None:
@@ -433,22 +427,57 @@ def test_two_new_texts_with_one_code_are_found_within_one_write(calm: Repo) -> N
     connect(calm.redis_address).hdel(keys.dictionary(calm.project), str(code(one)))
 
 
-def test_state_of_another_declaration_is_neither_added_to_nor_read_until_it_is_published_anew(
-    spark: SparkSession, new_repo: Callable[[], Repo]
-) -> None:
+@pytest.fixture
+def redeclared(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path: Path) -> Repo:
+    """A repo with state, and then another meaning of a view's feature; the old registry is kept in `tmp_path`."""
     repo = new_repo()
-    faults.post(repo, LINES[:400])
+    faults.post(repo, LINES[:300])
     drain(spark, repo)
-    last = repo.storage(SOURCE).epochs()[-1]
+    shutil.copy(repo.folder / "data/registry.db", tmp_path)
     declared = repo.folder / "product_activity.py"
     declared.write_text(declared.read_text().replace("'view_item'", "'purchase'"))
     repo.apply()
-    changed, asked = Repo(repo.folder), [{"product_id": "product_00000"}]
-    feature = ["product_activity:product_views_last_hour"]
+    return Repo(repo.folder)
+
+
+def test_state_of_another_declaration_is_neither_read_nor_added_to_until_it_is_published_anew(
+    spark: SparkSession, redeclared: Repo
+) -> None:
+    before, last = faults.stored(redeclared), redeclared.storage(SOURCE).epochs()[-1]
     with pytest.raises(StateError, match="view 'product_activity': the state was written for another declaration"):
-        changed.store.get_online_features(feature, asked)
-    faults.post(changed, LINES[400:])
-    with pytest.raises(StreamingQueryException, match="the online store holds state of another declaration"):
-        drain(spark, changed)
-    pointer.read(connect(changed.redis_address), changed.project, "product_activity")
-    assert last
+        faults.values(redeclared, faults.log(redeclared))
+    faults.post(redeclared, LINES[300:])
+    with pytest.raises(StreamingQueryException, match="the online store holds state of another declaration of a view"):
+        drain(spark, redeclared)
+    source = redeclared.sources[SOURCE]
+    with pytest.raises(StateError, match=f"Its last day is {last}: run the night of that day, not of 2026-03-01"):
+        nightly(spark, redeclared, source, date(2026, 3, 1))
+    assert faults.stored(redeclared) == before
+
+    nightly(spark, redeclared, source, date.fromisoformat(last))
+    assert faults.misserved(redeclared, faults.log(redeclared)) == []
+    drain(spark, redeclared)
+    assert sum(faults.ids(redeclared).values()) == len(set(LINES_CONTENT))
+    assert faults.misserved(redeclared, faults.log(redeclared)) == []
+
+
+def test_after_a_refusal_the_old_declaration_can_still_go_on(
+    spark: SparkSession, redeclared: Repo, tmp_path: Path, expected: tuple[Counter[Any], Counter[str]]
+) -> None:
+    faults.post(redeclared, LINES[300:])
+    with pytest.raises(StreamingQueryException, match="the online store holds state of another declaration of a view"):
+        drain(spark, redeclared)
+    shutil.copy(tmp_path / "registry.db", redeclared.folder / "data")
+    repo = Repo(redeclared.folder)
+    drain(spark, repo)
+    assert faults.bits(repo) == expected
+
+
+def test_a_part_with_records_of_another_layout_is_never_appended_to(calm: Repo) -> None:
+    width = layout(calm.views["product_activity"]).width
+    redis_ = connect(calm.redis_address)
+    redis_.set(keys.prefix(calm.project, "n1", "product_activity", "e2026-03-01") + b"foreign", b"\1\0\0\0" + bytes(20))
+    with pytest.raises(ResponseError, match="FOREIGN"):
+        write(calm, Fence(9, 9), "foreign", [7] * width)
+    [key] = redis_.keys("*:foreign")
+    assert redis_.getdel(key) == b"\1\0\0\0" + bytes(20)

@@ -34,6 +34,7 @@ from parity_tests.strategies import CLICKS, INSTANTS, RESOLUTIONS, WINDOWS, ZONE
 
 NOW = at(2024, 3, 31, 12, 0, 0, 250_000)
 BOUNDED = [w for w in WINDOWS if w.kind != "lifetime"]
+CENTURY = [at(1999, 1, 1), at(2100, 1, 1), at(2099, 12, 1)]
 NO_TEXTS = Dictionary.of([], [])
 
 
@@ -70,8 +71,13 @@ def test_a_coarse_left_edge_lies_before_the_first_microsecond_of_a_bucket(window
 @pytest.mark.parametrize("resolution", sorted(set(RESOLUTIONS)))
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 def test_edges_are_those_of_the_oracle(window: Window, resolution: int) -> None:
-    asked = [instant + step for instant in INSTANTS for step in (-DAY, -3600 * SECOND, -1, 0, 1, 3600 * SECOND, DAY)]
-    left, right = edges((window,), np.array(asked), resolution)
+    asked = [
+        instant + step
+        for instant in [*INSTANTS, *CENTURY]
+        for step in (-DAY, -3600 * SECOND, -1, 0, 1, 3600 * SECOND, DAY)
+    ]
+    alone = [edges((window,), np.array([as_of]), resolution) for as_of in asked]
+    left, right = (np.concatenate(sides) for sides in zip(*alone, strict=True))
     for row, as_of in enumerate(asked):
         expected_left, expected_right = oracle.edges(window, as_of, resolution)
         assert right[row, 0] == expected_right

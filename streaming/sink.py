@@ -2,6 +2,7 @@
 the ledger. Every step can run again after a crash at any line."""
 
 import logging
+from collections.abc import Callable, Iterable
 from functools import reduce
 
 import tenacity
@@ -19,6 +20,7 @@ from dualpath.storage import Entry, first_open
 from dualpath.stores import pointer
 from dualpath.stores.append import OUTPUT, TEXTS, Target, foreign
 from dualpath.stores.connection import connect
+from dualpath.stores.history import shelf
 from dualpath.view import View
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ class Sink:
 
     def land(self, batch: DataFrame, number: int) -> None:
         """Write one micro-batch; `batch` is a frame of `streaming.job.fates`."""
+        # Before the batch is begun: one that is refused then would keep every night waiting.
+        self.patiently(self.agree)
         entry = self.storage.begin(self.query, number)
         arrival_day = F.date_format("arrival_time", "yyyy-MM-dd")
         epoch = F.greatest(arrival_day, F.lit(first_open(entry.sealed)))
@@ -46,7 +50,7 @@ class Sink:
                 return
             accepted = rows.where("fate = 'accepted'").drop("fate", "payload", "reason")
             if fates["accepted"]:
-                self.serve(accepted, Fence(self.query, number), fates["epochs"])
+                self.patiently(self.serve, accepted, Fence(self.query, number), fates["epochs"])
                 self.write(accepted, "log", entry, "epoch")
             if fates["dead_letter"]:
                 self.write(rows.where("fate = 'dead'").select("payload", "reason"), "dead", entry)
@@ -84,8 +88,9 @@ class Sink:
         """Raise `StateError` if a batch that was landed before holds other rows now, as after a lost checkpoint."""
         if (fates["rows_read"], fates["dead_letter"]) != (entry.rows_read, entry.dead_letter):
             raise StateError(
-                f"source '{self.source.name}': batch {entry.batch} has {fates['rows_read']} rows, but {entry.rows_read} "
-                "when it was landed; the checkpoint is not the one the log was written with: restore the latest."
+                f"source '{self.source.name}': batch {entry.batch} had {entry.rows_read} rows when it was landed and "
+                f"has {fates['rows_read']} now; the checkpoint is not the one the log was written with: "
+                "restore the latest."
             )
 
     def write(self, rows: DataFrame, kind: str, entry: Entry, *partition: str) -> None:
@@ -93,8 +98,8 @@ class Sink:
         folder = self.storage.folder(kind) / entry.name
         rows.coalesce(2).write.mode("overwrite").partitionBy(*partition).parquet(str(folder))
 
-    def serve(self, events: DataFrame, fence: Fence, epochs: object) -> None:
-        """Records to the online store. While Redis is away it waits and tries again; the fence forgives repetition."""
+    def patiently(self, step: Callable[..., None], *arguments: object) -> None:
+        """Do a step that needs Redis; while that is away, wait and try again, for every step may be repeated."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self.is_away),
             wait=tenacity.wait_exponential(multiplier=0.1, max=5),
@@ -102,14 +107,21 @@ class Sink:
                 "Redis is away (%s); waiting", state.outcome and state.outcome.exception()
             ),
         )
-        retrying(self.append, events, fence, epochs)
+        retrying(step, *arguments)
 
-    def append(self, events: DataFrame, fence: Fence, epochs: object) -> None:
-        """One attempt: make the epochs known, then append every entity's records once."""
+    def agree(self) -> None:
+        """Raise `StateError` if the online store holds state of other declarations than this stream's."""
+        redis = connect(self.repo.redis_address)
+        for view in self.views:
+            pointer.read(redis, self.repo.project, view.name).of(shelf(view))
+
+    def serve(self, events: DataFrame, fence: Fence, epochs: Iterable[str]) -> None:
+        """Make the epochs known, then append every entity's records once; the fence forgives repetition."""
         redis = connect(self.repo.redis_address)
         parts = {}
         for view in self.views:
-            known = pointer.move(redis, self.repo.project, view.name, lambda p: p.with_epochs(epochs))  # type: ignore[arg-type]
+            name = shelf(view)
+            known = pointer.move(redis, self.repo.project, view.name, lambda p, n=name: p.of(n).with_epochs(epochs))  # type: ignore[misc]
             parts[view.name] = self.repo.part(view, known)
         target = Target(self.repo.redis_address, self.repo.project, parts, fence)
         try:

@@ -11,7 +11,7 @@ for i, key in ipairs(KEYS) do
   local old = redis.call('GETRANGE', key, 0, 23)
   local fresh = true
   if old == '' or replace then
-    redis.call('SET', key, header .. records, 'KEEPTTL')
+    redis.call('SET', key, header .. records)
   elseif string.sub(old, 1, 8) ~= format then
     return redis.error_reply('FOREIGN ' .. key)
   else
@@ -27,7 +27,7 @@ for i, key in ipairs(KEYS) do
     if expiry > 0 then
       local now = redis.call('TIME')
       local left = redis.call('PTTL', key)
-      if old == '' or (left >= 0 and expiry > now[1] * 1000 + left) then
+      if old == '' or replace or (left >= 0 and expiry > now[1] * 1000 + left) then
         redis.call('PEXPIREAT', key, expiry)
       end
     end

@@ -18,6 +18,7 @@ from dualpath.errors import CollisionError, StateError
 from dualpath.record import HEADER, VERSION, Fence, Layout, compact, layout
 from dualpath.stores import keys
 from dualpath.stores.connection import connect
+from dualpath.stores.pointer import FOREIGN
 from dualpath.view import View
 
 ENTITIES_PER_CALL = 500
@@ -180,9 +181,4 @@ class _Writer:
 
 def foreign(error: Exception) -> StateError | None:
     """The sentence for a writer's complaint that a part holds another layout; None for another error."""
-    if "FOREIGN" not in str(error):
-        return None
-    return StateError(
-        "the online store holds state of another declaration of a view; publish it anew (`dualpath nightly`) "
-        "after changing features."
-    )
+    return StateError(FOREIGN) if "FOREIGN" in str(error) else None

@@ -8,8 +8,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dualpath.errors import StateError
 from dualpath.stores import keys
 
+FOREIGN = (
+    "the online store holds state of another declaration of a view; publish it anew (`dualpath nightly`) "
+    "after changing features."
+)
 COMPARE_AND_SET = """
 local old = redis.call('GET', KEYS[1])
 if (old or '') ~= ARGV[1] then return 0 end
@@ -23,7 +28,8 @@ class Pointer:
     """`namespace` holds the parts; `snapshot` is a day or empty; `epochs` are days after it, ascending.
 
     `floor` is the earliest `as_of` the state can answer, microseconds UTC; 0: any. `digest` names the record
-    files the snapshot was made from, so that publishing the same again can be left out.
+    files the snapshot was made from, so that publishing the same again can be left out. `shelf` names the
+    declaration the state was written for; empty: nothing was written yet.
     """
 
     namespace: str = "n1"
@@ -31,19 +37,28 @@ class Pointer:
     epochs: tuple[str, ...] = ()
     floor: int = 0
     digest: str = ""
+    shelf: str = ""
 
     @property
     def parts(self) -> list[str]:
         """Names of the parts to read."""
         return (["s" + self.snapshot] if self.snapshot else []) + ["e" + e for e in self.epochs]
 
+    def supersedes(self, part: str) -> bool:
+        """Whether no reader asks for a part any more: the snapshot has its records, or it is an older snapshot.
+
+        >>> [Pointer(snapshot="2022-01-02").supersedes(part) for part in ("s2022-01-01", "e2022-01-02", "s2022-01-02")]
+        [True, True, False]
+        """
+        return part[1:] < self.snapshot or part == "e" + self.snapshot
+
     def encode(self) -> bytes:
         """As stored.
 
         >>> Pointer(snapshot="2022-01-01", epochs=("2022-01-02",)).encode()
-        b'n1 2022-01-01 0 - 2022-01-02'
+        b'n1 2022-01-01 0 - - 2022-01-02'
         """
-        head = [self.namespace, self.snapshot or "-", str(self.floor), self.digest or "-"]
+        head = [self.namespace, self.snapshot or "-", str(self.floor), self.digest or "-", self.shelf or "-"]
         return " ".join([*head, *self.epochs]).encode()
 
     @classmethod
@@ -51,19 +66,30 @@ class Pointer:
         """The inverse of `encode`; a missing pointer is an empty state."""
         if not stored:
             return cls()
-        namespace, snapshot, floor, digest, *epochs = stored.decode().split(" ")
-        return cls(namespace, snapshot.strip("-"), tuple(epochs), int(floor), digest.strip("-"))
+        namespace, snapshot, floor, digest, shelf, *epochs = stored.decode().split(" ")
+        return cls(namespace, snapshot.strip("-"), tuple(epochs), int(floor), digest.strip("-"), shelf.strip("-"))
+
+    def of(self, shelf: str) -> "Pointer":
+        """For more state of a declaration; raises `StateError` if there is state of another one."""
+        if self.shelf not in ("", shelf):
+            raise StateError(FOREIGN)
+        return replace(self, shelf=shelf)
 
     def with_epochs(self, days: Iterable[str]) -> "Pointer":
         """With more epochs known; those the snapshot covers already are left out."""
         return replace(self, epochs=tuple(sorted({e for e in (*self.epochs, *days) if e > self.snapshot})))
 
-    def at(self, day: str, floor: int, digest: str) -> "Pointer":
-        """With the snapshot of `day` in place of all epochs up to it; never back to an earlier day."""
+    def at(self, day: str, floor: int, digest: str, shelf: str) -> "Pointer":
+        """With the snapshot of `day` in place of all epochs up to it; never back to an earlier day.
+
+        Raises `StateError` if epochs would be left that were written for another declaration.
+        """
         if day < self.snapshot:
             return self
         later = tuple(e for e in self.epochs if e > day)
-        return replace(self, snapshot=day, floor=floor, digest=digest, epochs=later)
+        if later and self.shelf not in ("", shelf):
+            raise StateError(f"{FOREIGN} Its last day is {later[-1]}: run the night of that day, not of {day}.")
+        return replace(self, snapshot=day, floor=floor, digest=digest, shelf=shelf, epochs=later)
 
 
 def read(redis: Any, project: str, view: str) -> Pointer:
