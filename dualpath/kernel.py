@@ -50,7 +50,7 @@ def outside(words, k, right, coarse):
 @njit(cache=True, nogil=True)
 def reduce(words, a, b, right, coarse, op, slot):
     """Fold one cell over records `[a, b)`: (status, word); the word is NULL where there is nothing to pick."""
-    total = np.int64(0)
+    total, carry = np.int64(0), 0
     best, time, name = np.int64(NULL), np.int64(NULL), np.int64(NULL)
     for k in range(a, b):
         if coarse:
@@ -63,7 +63,7 @@ def reduce(words, a, b, right, coarse, op, slot):
         if op == SUM:
             grown = total + word
             if ((total ^ grown) & (word ^ grown)) < 0:
-                return OVERFLOW, total
+                carry += 1 if word > 0 else -1
             total = grown
         elif op == MIN:
             if word != NULL and (best == NULL or word < best):
@@ -76,7 +76,8 @@ def reduce(words, a, b, right, coarse, op, slot):
             later = t > time or (t == time and i > name)
             if time == NULL or later == (op == LAST):
                 best, time, name = word, t, i
-    return OK, total if op == SUM else best
+    # Sums wrap on the way, in whatever order; only a carry that is left at the end does not fit.
+    return OVERFLOW if carry else OK, total if op == SUM else best
 
 
 @njit(cache=True, nogil=True)

@@ -173,6 +173,10 @@ def fold(words: np.ndarray, kind: Layout, *, keep_bucket: bool) -> np.ndarray:
         match cell.op:
             case "count" | "sum":
                 folded[:, slot] = np.add.reduceat(column, heads)
+                if (np.abs(np.add.reduceat(column.astype(np.float64), heads)) > 2.0**62).any():
+                    raise StateError(
+                        f"view '{kind.view}': the sum of {cell.of} leaves 64 bits; bound the field's values."
+                    )
             case "max":
                 folded[:, slot] = np.maximum.reduceat(column, heads)
             case "min":

@@ -64,6 +64,9 @@ class View:
             seen.add(feature.name)
             try:
                 self.input_type(feature)
+                feature.over.check()
+                if feature.over.offset and self.resolution > 1:
+                    raise DeclarationError("an offset window ends inside buckets; leave the view's resolution exact.")
             except DeclarationError as error:
                 raise DeclarationError(f"{at}: {error.message}") from None
 

@@ -4,7 +4,7 @@ A window is `(left, right]`, open on the left and closed on the right, the way `
 '30 minutes' AND ts <= NOW()` reads. This module is the only place that computes an edge.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -47,9 +47,23 @@ class Window:
         >>> str(days(7).before(days(7)))
         'the 7 days that ended 7 days before'
         """
-        if self.kind != "sliding" or offset.kind != "sliding":
-            raise DeclarationError(f"only a sliding window can be offset, by a sliding one; not {self} by {offset}.")
-        return Window("sliding", self.width, offset=self.offset + offset.width)
+        return replace(self, offset=self.offset + offset.width)
+
+    def check(self) -> None:
+        """Raise `DeclarationError` if no event can be in the window, or it cannot be found in a calendar."""
+        if self.kind == "calendar":
+            if self.unit not in UNITS:
+                raise DeclarationError(f"unknown calendar unit '{self.unit}'; use {', '.join(UNITS)}.")
+            try:
+                ZoneInfo(self.zone)
+            except (ZoneInfoNotFoundError, ValueError, OSError):
+                raise DeclarationError(
+                    f"unknown time zone '{self.zone}'; use an IANA name such as Europe/London."
+                ) from None
+        elif not 0 < self.width <= FOREVER:
+            raise DeclarationError(f"a window of {spell(self.width)} cannot hold an event; give a positive width.")
+        if self.offset and (self.kind != "sliding" or not 0 < self.offset < FOREVER):
+            raise DeclarationError(f"only a sliding window can be offset, and by a sliding one; not {self.kind}.")
 
     @property
     def reach(self) -> int:
@@ -72,10 +86,7 @@ class Window:
 
 def sliding(width: timedelta) -> Window:
     """The span of `width` that ends at `as_of`."""
-    micros = width // timedelta(microseconds=1)
-    if not 0 < micros < FOREVER:
-        raise DeclarationError(f"a window of {width} cannot hold an event; give a positive width.")
-    return Window("sliding", micros)
+    return Window("sliding", width // timedelta(microseconds=1))
 
 
 def seconds(n: float) -> Window:
@@ -107,13 +118,7 @@ def calendar(unit: str, zone: str = "UTC") -> Window:
 
     The start itself belongs to the window: an event at midnight is of the new day.
     """
-    if unit not in UNITS:
-        raise DeclarationError(f"unknown calendar unit '{unit}'; use day, week or month.")
-    try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise DeclarationError(f"unknown time zone '{zone}'; use an IANA name such as Europe/London.") from None
-    return Window("calendar", width=UNITS[unit], unit=unit, zone=zone)
+    return Window("calendar", width=UNITS.get(unit, 0), unit=unit, zone=zone)
 
 
 def today(zone: str = "UTC") -> Window:

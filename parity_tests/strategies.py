@@ -129,4 +129,5 @@ def views(draw: st.DrawFn, name: str, kind: str | None) -> View:
         chosen.append(draw(aggregates(*draw(st.sampled_from(CASES)))))
     features = tuple(Feature(f"f{i}", each, draw(st.sampled_from(WINDOWS))) for i, each in enumerate(chosen))
     keys = draw(st.sampled_from([("user",), ("user", "shop")]))
-    return View("clicks_by", keys, CLICKS, features, draw(st.sampled_from(RESOLUTIONS)))
+    grains = [1] if any(feature.over.offset for feature in features) else RESOLUTIONS
+    return View("clicks_by", keys, CLICKS, features, draw(st.sampled_from(grains)))

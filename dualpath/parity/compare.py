@@ -25,7 +25,7 @@ def same(a: Any, b: Any) -> bool:
     """Whether two values are the same bits.
 
     Floats compare as 64 bits, so the two zeros differ and a NaN equals itself; a number equals only one of
-    its own type; null equals only null; lists compare by order. NumPy's arrays and scalars compare as the
+    its own type; null equals only null; lists compare by order, maps by key. NumPy's arrays and scalars compare as the
     Python values they hold.
 
     >>> same(0.1 + 0.2, 0.3), same(-0.0, 0.0), same(float("nan"), float("nan"))
@@ -38,6 +38,8 @@ def same(a: Any, b: Any) -> bool:
     a, b = _plain(a), _plain(b)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, float) and isinstance(b, float):
         return struct.pack("<d", a) == struct.pack("<d", b)
     return type(a) is type(b) and a == b

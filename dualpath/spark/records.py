@@ -1,9 +1,11 @@
 """Events to records, as Spark columns: the one translation both Spark paths use."""
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dualpath import expression
+from dualpath.numbers import order
 from dualpath.record import Cell, layout
 from dualpath.schema import NULL
 from dualpath.view import View
@@ -86,7 +88,18 @@ def _encoded(sql: str, view: View) -> Column:
             return F.unix_micros(column)
         case "decimal":
             return (column.cast(f"decimal(27,{kind.scale})") * F.lit(10**kind.scale)).cast("bigint")
-    return column.cast("bigint")
+    return ordered(column) if kind.kind == "double" else column.cast("bigint")
+
+
+def ordered(column: Column) -> Column:
+    """Doubles as `dualpath.numbers.order` words. Spark has no function for a double's bits; Arrow hands them over."""
+
+    @F.arrow_udf("bigint")
+    def words(values: pa.Array) -> pa.Array:
+        missing = values.is_null().to_numpy(zero_copy_only=False)
+        return pa.array(order(values.to_numpy(zero_copy_only=False)), mask=missing)
+
+    return words(column)
 
 
 def _cell(cell: Cell, view: View) -> Column:
