@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from feast import Entity, FeatureView, FileSource
 from feast import Field as FeastField
-from feast.types import Array, Bool, FeastType, Float64, Int64, String
+from feast.types import Array, Bool, FeastType, Float64, Int64, Map, String
 
 from dualpath.aggregates.base import Aggregate, Output
 from dualpath.errors import DeclarationError
@@ -91,6 +91,8 @@ def feature_view(
 
 def feast_type(output: Output) -> FeastType:
     """Feast's type of a feature. Instants are Int64 microseconds: Feast's own carries whole seconds online."""
+    if output.items is not None:
+        return Map
     scalar = _TYPES[output.type.kind]
     return Array(scalar) if output.many else scalar
 

@@ -9,8 +9,11 @@ from numba import njit
 
 from dualpath.schema import NULL
 
-SUM, MIN, MAX, FIRST, LAST, GROUPS = range(6)
-OPS = {"count": SUM, "sum": SUM, "min": MIN, "max": MAX, "first": FIRST, "last": LAST, "groups": GROUPS}
+SUM, MIN, MAX, FIRST, LAST, GROUPS, TIMED, NEWEST = range(8)
+OPS = {
+    "count": SUM, "sum": SUM, "min": MIN, "max": MAX, "first": FIRST, "last": LAST,
+    "groups": GROUPS, "timed": TIMED, "newest": NEWEST,
+}  # fmt: skip
 
 OK, OVERFLOW, STRADDLES, BEYOND = range(4)
 """How a fold ended: well; a sum left int64; a folded record lies on both sides of `as_of` (or wholly after it)."""
@@ -81,32 +84,67 @@ def reduce(words, a, b, right, coarse, op, slot):
 
 
 @njit(cache=True, nogil=True)
-def gather(words, a, b, right, coarse, slot, member, weight, codes, weights):
-    """Fill `codes`, `weights` with the distinct dimension values of `[a, b)`, ascending: (status, how many)."""
+def gather(words, a, b, right, coarse, how, slot, member, weight, codes, times, weights):
+    """What the records `[a, b)` hold one by one, merged and in order: (status, how many).
+
+    GROUPS: distinct dimension values, ascending, with their weights. TIMED: the same for every distinct
+    (value, record time). NEWEST: picked values, latest (time, id) first. A dimension slot of -1 is code 0.
+    """
     n = 0
     for k in range(a, b):
         side = outside(words, k, right, coarse)
         if side == STRADDLES:
             return STRADDLES, 0
-        if side == OK and words[k, member] != 0:
-            codes[n], weights[n] = words[k, slot], words[k, weight]
+        if side != OK:
+            continue
+        if how == NEWEST:
+            if words[k, slot + 1] != NULL:
+                codes[n], times[n], weights[n] = words[k, slot], words[k, slot + 1], words[k, slot + 2]
+                n += 1
+        elif words[k, member] != 0:
+            codes[n] = words[k, slot] if slot >= 0 else 0
+            times[n] = words[k, 0] if how == TIMED else 0
+            weights[n] = words[k, weight]
             n += 1
+    if how == NEWEST:
+        arranged(times, weights, codes, n)
+        codes[:n] = codes[:n][::-1].copy()
+        weights[:n] = 1
+        return OK, n
     if n < 2:
         return OK, n
-    order = np.argsort(codes[:n])
-    sorted_codes, sorted_weights = codes[:n][order], weights[:n][order]
+    if how == TIMED:
+        arranged(codes, times, weights, n)
+    else:
+        order = np.argsort(codes[:n])
+        codes[:n], weights[:n] = codes[:n][order], weights[:n][order]
     m = 0
-    codes[0], weights[0] = sorted_codes[0], sorted_weights[0]
     for k in range(1, n):
-        if sorted_codes[k] == codes[m]:
-            grown = weights[m] + sorted_weights[k]
-            if ((weights[m] ^ grown) & (sorted_weights[k] ^ grown)) < 0:
+        if codes[k] == codes[m] and times[k] == times[m]:
+            grown = weights[m] + weights[k]
+            if ((weights[m] ^ grown) & (weights[k] ^ grown)) < 0:
                 return OVERFLOW, 0
             weights[m] = grown
         else:
             m += 1
-            codes[m], weights[m] = sorted_codes[k], sorted_weights[k]
+            codes[m], times[m], weights[m] = codes[k], times[k], weights[k]
     return OK, m + 1
+
+
+@njit(cache=True, nogil=True)
+def arranged(first, second, other, n):
+    """Sort the first n of three columns by the first two, in place."""
+    order = np.argsort(second[:n], kind="mergesort")
+    order = order[np.argsort(first[:n][order], kind="mergesort")]
+    first[:n], second[:n], other[:n] = first[:n][order], second[:n][order], other[:n][order]
+
+
+@njit(cache=True, nogil=True)
+def enlarged(column, filled, size):
+    """A column with room for `size` and the same first `filled`."""
+    room = np.empty(size, dtype=np.int64)
+    room[:filled] = column[:filled]
+    return room
 
 
 @njit(cache=True, nogil=True)
@@ -115,15 +153,16 @@ def fold(words, spans, left, right, plan, groups, coarse):
 
     words: int64[n, width], records sorted by time within an entity. spans: int64[m, 2], each row's records.
     left, right: int64[m, w], window edges, open and closed. plan: int64[r, 3] of (op, window, slot), one a
-    scalar reduction. groups: int64[g, 4] of (window, dimension slot, member slot, weight slot).
+    scalar reduction. groups: int64[g, 5] of (op, window, slot, member slot, weight slot).
 
-    Answers (status, row, reduction, scalars int64[m, r], offsets int64[g, m + 1], codes, weights): the first
-    three say where a fold failed; row i of group j owns `codes[offsets[j, i]:offsets[j, i + 1]]`.
+    Answers (status, row, reduction, scalars int64[m, r], offsets int64[g, m + 1], codes, times, weights): the
+    first three say where a fold failed; row i of group j owns `codes[offsets[j, i]:offsets[j, i + 1]]`.
     """
     m, r, g = len(spans), len(plan), len(groups)
     scalars = np.empty((m, r), dtype=np.int64)
     offsets = np.zeros((g, m + 1), dtype=np.int64)
-    codes, weights = np.empty(64 if g else 0, dtype=np.int64), np.empty(64 if g else 0, dtype=np.int64)
+    size = 64 if g else 0
+    codes, times, weights = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
     for i in range(m):
         for j in range(r):
             op, window, slot = plan[j]
@@ -131,26 +170,27 @@ def fold(words, spans, left, right, plan, groups, coarse):
             b = after(words, a, spans[i, 1], right[i, window])
             status, scalars[i, j] = reduce(words, a, b, right[i, window], coarse, op, slot)
             if status != OK:
-                return status, i, j, scalars, offsets, codes, weights
+                return status, i, j, scalars, offsets, codes, times, weights
     filled = 0
     for j in range(g):
-        window, slot, member, weight = groups[j]
+        how, window, slot, member, weight = groups[j]
         offsets[j, 0] = filled
         for i in range(m):
             a = after(words, spans[i, 0], spans[i, 1], left[i, window])
             b = after(words, a, spans[i, 1], right[i, window])
             if filled + b - a > len(codes):
-                room = np.empty(2 * (filled + b - a), dtype=np.int64)
-                room[:filled] = codes[:filled]
-                codes = room
-                room = np.empty(2 * (filled + b - a), dtype=np.int64)
-                room[:filled] = weights[:filled]
-                weights = room
+                size = 2 * (filled + b - a)
+                codes, times, weights = (
+                    enlarged(codes, filled, size),
+                    enlarged(times, filled, size),
+                    enlarged(weights, filled, size),
+                )
             status, n = gather(
-                words, a, b, right[i, window], coarse, slot, member, weight, codes[filled:], weights[filled:]
-            )
+                words, a, b, right[i, window], coarse, how, slot, member, weight,
+                codes[filled:], times[filled:], weights[filled:],
+            )  # fmt: skip
             if status != OK:
-                return status, i, r + j, scalars, offsets, codes, weights
+                return status, i, r + j, scalars, offsets, codes, times, weights
             filled += n
             offsets[j, i + 1] = filled
-    return OK, 0, 0, scalars, offsets, codes[:filled], weights[:filled]
+    return OK, 0, 0, scalars, offsets, codes[:filled], times[:filled], weights[:filled]

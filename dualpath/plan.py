@@ -70,24 +70,26 @@ class Plan:
         chosen = [by_name[n] for n in features] if features is not None else list(view.features)
         self.windows: tuple[Window, ...] = tuple(dict.fromkeys(f.over for f in chosen))
         scalars: dict[tuple[int, int, int], int] = {}
-        groups: dict[tuple[int, int, int, int], int] = {}
+        groups: dict[tuple[int, int, int, int, int], int] = {}
         self.compiled: list[Compiled] = []
         for feature in chosen:
             parts, picks = [], []
             window = self.windows.index(feature.over)
-            for reduction in feature.aggregate.reductions():
-                slots = tuple(self.layout.slot(c) for c in cells_of(reduction))
+            for reduction in feature.aggregate.reductions(view.input_type(feature)):
+                slots = [self.layout.slot(c) for c in cells_of(reduction)]
                 op = kernel.OPS[reduction.op]
-                if op == kernel.GROUPS:
-                    group = (window, slots[0], slots[1], slots[2])
+                if op >= kernel.GROUPS:
+                    # A reduction without a dimension, or with nothing but a pick, leaves slots unused.
+                    dimension = [] if reduction.by or op == kernel.NEWEST else [-1]
+                    group = (op, window, *(dimension + slots + [0, 0])[:3])
                     parts.append((True, groups.setdefault(group, len(groups))))
                 else:
                     parts.append((False, scalars.setdefault((op, window, slots[0]), len(scalars))))
-                picks.append(op not in (kernel.SUM, kernel.GROUPS))
+                picks.append(kernel.SUM < op < kernel.GROUPS)
             kinds = view.input_type(feature), view.output(feature)
             self.compiled.append(Compiled(feature, *kinds, tuple(parts), tuple(picks)))
         self.scalars = np.array(list(scalars), dtype=np.int64).reshape(-1, 3)
-        self.groups = np.array(list(groups), dtype=np.int64).reshape(-1, 4)
+        self.groups = np.array(list(groups), dtype=np.int64).reshape(-1, 5)
         alike: dict[Hashable, list[Compiled]] = {}
         for each in self.compiled:
             alike.setdefault(each.alike, []).append(each)
@@ -102,7 +104,7 @@ class Plan:
         `FoldError` where a sum leaves 64 bits or a folded bucket would have to be cut at `as_of`.
         """
         left, right = edges(self.windows, as_of, self.view.resolution)
-        status, row, at, scalars, offsets, codes, weights = kernel.fold(
+        status, row, at, scalars, offsets, codes, times, weights = kernel.fold(
             words, spans, left, right, self.scalars, self.groups, self.view.resolution > 1
         )
         if status != kernel.OK:
@@ -115,11 +117,11 @@ class Plan:
                 if grouped:
                     own = offsets[indices[0]]
                     span = slice(own[0], own[-1])
-                    parts.append(Groups(own - own[0], codes[span], weights[span]))
+                    parts.append(Groups(own - own[0], codes[span], weights[span], times[span]))
                 else:
                     column = columns[indices].ravel()
                     parts.append(Scalars(column, column != NULL if pick else None))
-            found = batch.finalize(parts)
+            found = batch.finalize(parts, as_of=np.tile(as_of, len(batch.features)))
             if len(batch.features) == 1:
                 values[batch.features[0].feature.name] = found
                 continue

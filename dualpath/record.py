@@ -99,18 +99,25 @@ class Layout:
 
 def cells_of(reduction: Reduction) -> tuple[Cell, ...]:
     """The cells a reduction folds; of groups: the dimension, the member count and the weight."""
-    if reduction.op != "groups":
+    if reduction.op == "newest":
+        return (Cell("last", reduction.of, reduction.where),)
+    if reduction.op not in ("groups", "timed"):
         return (Cell(reduction.op, reduction.of, reduction.where),)
-    member = Cell("count", reduction.by, reduction.where)
-    weight = member if reduction.weight == "count" else Cell(reduction.weight, reduction.of, reduction.where)
-    return (Cell("dimension", reduction.by), member, weight)
+    if reduction.weight == "count":
+        member = weight = Cell("count", reduction.by, reduction.where)
+    else:
+        named = f"({reduction.by}) IS NOT NULL" if reduction.by else None
+        both = " AND ".join(f"({c})" if c is reduction.where else c for c in (reduction.where, named) if c)
+        member, weight = Cell("count", reduction.of, both or None), Cell("sum", reduction.of, both or None)
+    dimension = (Cell("dimension", reduction.by),) if reduction.by else ()
+    return (*dimension, member, weight)
 
 
 def layout(view: View) -> Layout:
     """Compile a view's record: every distinct cell of its features, in the order of declaration."""
     found: dict[Cell, None] = {}
     for feature in view.features:
-        for reduction in feature.aggregate.reductions():
+        for reduction in feature.aggregate.reductions(view.input_type(feature)):
             found.update(dict.fromkeys(cells_of(reduction)))
     cells = tuple(found)
     types = [asdict(view.type_of(c.of)) if c.of else None for c in cells]

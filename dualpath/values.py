@@ -59,17 +59,20 @@ class Dictionary:
         return at
 
 
+def arrow_type(output: Output) -> pa.DataType:
+    """The Arrow type of a feature."""
+    kind = ARROW[output.type.kind]
+    if output.items is not None:
+        return pa.map_(kind, ARROW[output.items.kind])
+    return pa.list_(kind) if output.many else kind
+
+
 def arrow(values: Scalars | Groups, output: Output, dictionary: Dictionary) -> pa.Array:
-    """One value a row. Lists of text are ordered by their UTF-8 bytes; null is null."""
+    """One value a row: a scalar, a list in the output's order, or a map in ascending order of its texts."""
     kind = ARROW[output.type.kind]
     text = output.type.kind == "text"
     if isinstance(values, Groups):
-        flat = pa.array(values.codes, kind) if not text else None
-        if flat is None:
-            at = dictionary.find(values.codes)
-            rows = np.repeat(np.arange(len(values.offsets) - 1), np.diff(values.offsets))
-            flat = dictionary.texts.take(pa.array(at[np.lexsort((dictionary.rank[at], rows))]))
-        return pa.ListArray.from_arrays(pa.array(values.offsets, pa.int32()), flat)
+        return _lists(values, output, dictionary)
     missing = None if values.valid is None else ~values.valid
     if not text:
         return pa.array(values.data, kind, mask=missing)
@@ -77,3 +80,23 @@ def arrow(values: Scalars | Groups, output: Output, dictionary: Dictionary) -> p
     at = np.zeros(len(values.data), dtype=np.int64)
     at[there] = dictionary.find(values.data[there])
     return dictionary.texts.take(pa.array(at, mask=missing))
+
+
+def _lists(values: Groups, output: Output, dictionary: Dictionary) -> pa.Array:
+    flat, rank = pa.array(values.codes), values.codes
+    if output.type.kind == "text":
+        at = dictionary.find(values.codes)
+        flat, rank = dictionary.texts.take(pa.array(at)), dictionary.rank[at]
+    rows = np.repeat(np.arange(len(values.offsets) - 1), np.diff(values.offsets))
+    order, offsets = np.arange(len(rows)), values.offsets
+    if output.order == "weight":
+        order = np.lexsort((rank, -values.weights, rows))
+    elif output.order == "value":
+        order = np.lexsort((rank, rows))
+    if output.limit is not None:
+        order = order[np.arange(len(rows)) - offsets[rows] < output.limit]
+        offsets = np.r_[0, np.cumsum(np.minimum(np.diff(offsets), output.limit))]
+    flat, ends = flat.take(pa.array(order)).cast(ARROW[output.type.kind]), pa.array(offsets, pa.int32())
+    if output.items is not None:
+        return pa.MapArray.from_arrays(ends, flat, pa.array(values.weights[order], ARROW[output.items.kind]))
+    return pa.ListArray.from_arrays(ends, flat)

@@ -67,8 +67,16 @@ class View:
                 feature.over.check()
                 if feature.over.offset and self.resolution > 1:
                     raise DeclarationError("an offset window ends inside buckets; leave the view's resolution exact.")
+                self._check_needs(feature)
             except DeclarationError as error:
                 raise DeclarationError(f"{at}: {error.message}") from None
+
+    def _check_needs(self, feature: Feature) -> None:
+        name, needs = type(feature.aggregate).__name__, feature.aggregate.needs
+        if needs and feature.over.kind == "lifetime":
+            raise DeclarationError(f"{name} needs the times of events, which all time folds away; bound the window.")
+        if needs == "events" and self.resolution > 1:
+            raise DeclarationError(f"{name} needs single events; leave the view's resolution exact.")
 
     def type_of(self, sql: str) -> Type:
         """The type of an expression over the source's events."""

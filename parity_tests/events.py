@@ -21,6 +21,7 @@ from dualpath.schema import NULL
 from dualpath.stores.keys import entity
 from dualpath.values import Dictionary, arrow
 from dualpath.view import View
+from parity_tests.oracle import expressions
 
 ARROW = {
     "text": pa.string(),
@@ -38,7 +39,9 @@ def evaluated(view: View, events: Sequence[dict[str, Any]]) -> list[dict[str, An
     Columns, and expressions that are there already, are left as they are.
     """
     known = events[0].keys() if events else ()
-    sqls = sorted({sql for cell in layout(view).cells for sql in (cell.of, cell.where) if sql}.difference(known))
+    asked = set().union(*(expressions(feature.aggregate) for feature in view.features))
+    cells = {sql for cell in layout(view).cells for sql in (cell.of, cell.where) if sql}
+    sqls = sorted((asked | cells).difference(known))
     if not sqls or not events:
         return list(events)
     types = {"event_time": ARROW["timestamp"], "arrival_time": ARROW["timestamp"]}

@@ -8,13 +8,12 @@ import pyarrow as pa
 
 from dualpath.expression import spell
 from dualpath.view import View
-from parity_tests.oracle import oracle
+from parity_tests.oracle import expressions, oracle
 
 
 def answers(view: View, events: pa.Table, asked: Sequence[tuple[tuple, int]]) -> list[dict[str, Any]]:
     """The oracle's values for (entity, as_of) pairs, over a log as `dualpath.parity.events.read` gives it."""
-    aggregates = [feature.aggregate for feature in view.features]
-    sqls = sorted({sql for a in aggregates for sql in (a.of, a.where) if sql})
+    sqls = sorted(set().union(*(expressions(feature.aggregate) for feature in view.features)))
     columns = ["event_id", *view.keys]
     select = [*columns, "epoch_us(event_time)", *(_plain(view, sql) for sql in sqls)]
     names = [*columns, "event_time", *sqls]

@@ -1,5 +1,6 @@
 """Hypothesis strategies: events, views and instants that hurt."""
 
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -7,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from dualpath.aggregates import Aggregate
+from dualpath.aggregates import Aggregate, Sum
 from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
 from dualpath.view import Feature, View
 from dualpath.windows import DAY, SECOND, Window, calendar, days, lifetime, minutes, seconds, sliding
@@ -67,6 +68,7 @@ SLIDING = [
     seconds(1).before(days(1)),
 ]
 WINDOWS: list[Window] = [*SLIDING, lifetime(), *(calendar(u, z) for u in ("day", "week", "month") for z in ZONES)]
+BOUNDED = [window for window in WINDOWS if window.kind != "lifetime"]
 RESOLUTIONS = [1, 1, SECOND, 60 * SECOND]
 
 
@@ -116,9 +118,23 @@ CASES = [(name, kind) for name, each in Aggregate.registry.items() for kind in e
 
 @cache
 def aggregates(name: str, kind: str | None) -> st.SearchStrategy[Aggregate]:
-    """One aggregate over any expression of one kind, under any condition."""
+    """One aggregate over any expression of one kind, under any condition, with any options."""
     of = st.sampled_from(OF[kind]) if kind else st.none()
-    return st.builds(Aggregate.registry[name], of, st.sampled_from(WHERE))
+    counted = (
+        st.one_of(*(aggregates("Sum", k) for k in Sum.kinds), aggregates("Count", None)) if name == "Ratio" else None
+    )
+    options = {
+        "where": st.none() if name == "Ratio" else st.sampled_from(WHERE),
+        "by": st.sampled_from(OF["text"] if name == "SumBy" else [None, *OF["text"]]),
+        "k": st.integers(1, 3),
+        "p": st.sampled_from([0.01, 0.5, 0.9, 1]),
+        "half_life": st.sampled_from([0.000001, 0.3, 60.0, 86_400.0, 1e9]),
+        "top": counted,
+        "bottom": counted,
+    }
+    made = Aggregate.registry[name]
+    names = {field.name for field in fields(made)}
+    return st.builds(made, of, **{option: s for option, s in options.items() if option in names and s is not None})
 
 
 @st.composite
@@ -127,7 +143,11 @@ def views(draw: st.DrawFn, name: str, kind: str | None) -> View:
     chosen = [draw(aggregates(name, kind)) for _ in range(draw(st.integers(1, 2)))]
     if draw(st.booleans()):
         chosen.append(draw(aggregates(*draw(st.sampled_from(CASES)))))
-    features = tuple(Feature(f"f{i}", each, draw(st.sampled_from(WINDOWS))) for i, each in enumerate(chosen))
+    features = []
+    for i, each in enumerate(chosen):
+        windows = BOUNDED if each.needs else WINDOWS
+        features.append(Feature(f"f{i}", each, draw(st.sampled_from(windows))))
+    exact = any(f.over.offset or f.aggregate.needs == "events" for f in features)
+    grains = [1] if exact else RESOLUTIONS
     keys = draw(st.sampled_from([("user",), ("user", "shop")]))
-    grains = [1] if any(feature.over.offset for feature in features) else RESOLUTIONS
-    return View("clicks_by", keys, CLICKS, features, draw(st.sampled_from(grains)))
+    return View("clicks_by", keys, CLICKS, tuple(features), draw(st.sampled_from(grains)))

@@ -23,7 +23,9 @@ class Reduction:
     count: how many events pass `where` (and, with `of`, are not null there).
     sum, min, max: over the non-null values of `of`.
     first, last: the value of `of` at the least or greatest (event_time, event_id), its time and id.
-    groups: for every distinct non-null `by`, the result of `weight` (a count or sum) over its events.
+    groups: for every distinct non-null `by`, the result of `weight` (a count or sum of `of`) over its events.
+    timed: the same for every distinct event time as well (bucket, at a coarse resolution); `by` may be left out.
+    newest: the values of `of` at every event that has one, latest (event_time, event_id) first.
     """
 
     op: str
@@ -43,20 +45,33 @@ class Scalars:
 
 @dataclass(frozen=True)
 class Groups:
-    """Rows of (code, weight) pairs: row i owns `[offsets[i], offsets[i + 1])`, in ascending order of code."""
+    """Rows of (code, weight) pairs: row i owns `[offsets[i], offsets[i + 1])`.
+
+    The kernel gives groups in ascending order of code, then of `times` (int64 microseconds UTC, only of timed
+    reductions), and newest values with a weight of 1.
+    """
 
     offsets: np.ndarray
     codes: np.ndarray
     weights: np.ndarray
+    times: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a feature holds: a `Type`, whether it is a list of such, and the value of an empty window."""
+    """What a feature holds: values of `type`, and the value of an empty window.
+
+    `many`: a list of them, ascending (texts by UTF-8 bytes), or with `order` `given` as finalised, or `weight`
+    by descending weight and then ascending. `limit` keeps the first so many. `items`: a map from texts (`type`)
+    to values of this type.
+    """
 
     type: Type
     many: bool = False
     empty: Any = None
+    order: str = "value"
+    limit: int | None = None
+    items: Type | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,8 @@ class Aggregate:
 
     kinds: ClassVar[tuple[str, ...]] = ()
     """Kinds of `of` it takes; empty: it takes no column."""
+    needs: ClassVar[str] = ""
+    """What it needs of its window: `times` a bounded one, `events` a bounded one at exact resolution."""
     registry: ClassVar[dict[str, type["Aggregate"]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -78,16 +95,20 @@ class Aggregate:
         if cls.__module__ != __name__:
             Aggregate.registry[cls.__name__] = cls
 
-    def reductions(self) -> tuple[Reduction, ...]:
-        """The folds it needs."""
+    def reductions(self, of: Type) -> tuple[Reduction, ...]:
+        """The folds it needs, given the type of `of`."""
         raise NotImplementedError
 
     def output(self, of: Type) -> Output:
         """Type and empty value, given the type of `of`."""
         raise NotImplementedError
 
-    def finalize(self, parts: list[Any], of: Type) -> Any:
-        """From the reductions' results (`Scalars`, `Groups`, in order) to `Scalars` or `Groups`, vectorised."""
+    def finalize(self, parts: list[Any], of: Type, as_of: np.ndarray) -> Any:
+        """From the reductions' results (`Scalars`, `Groups`, in order) to `Scalars` or `Groups`, vectorised.
+
+        `as_of` is int64[m], microseconds UTC. Must not read `self.of` or `self.where`: features that differ
+        in nothing else are finalised in one call.
+        """
         return parts[0]
 
     def check(self, type_of: Callable[[str], Type]) -> Type:
@@ -111,7 +132,8 @@ class Aggregate:
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form with only what differs from the defaults."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        return {"aggregate": type(self).__name__, **given}
+        plain = {k: v.to_dict() if isinstance(v, Aggregate) else v for k, v in given.items()}
+        return {"aggregate": type(self).__name__, **plain}
 
     @staticmethod
     def from_dict(plain: dict[str, Any]) -> "Aggregate":
@@ -119,7 +141,9 @@ class Aggregate:
         name = plain["aggregate"]
         if name not in Aggregate.registry:
             raise DeclarationError(f"unknown aggregate '{name}'; this version has {', '.join(Aggregate.registry)}.")
-        return Aggregate.registry[name](**{k: v for k, v in plain.items() if k != "aggregate"})
+        given = {k: Aggregate.from_dict(v) if isinstance(v, dict) else v for k, v in plain.items()}
+        del given["aggregate"]
+        return Aggregate.registry[name](**given)
 
     def __str__(self) -> str:
         words = type(self).__name__.lower() + (f" of {self.of}" if self.of else "")
@@ -132,13 +156,13 @@ class Chosen(Aggregate):
 
     op: ClassVar[str]
 
-    def reductions(self) -> tuple[Reduction, ...]:
+    def reductions(self, of: Type) -> tuple[Reduction, ...]:
         return (Reduction(self.op, self.of, self.where),)
 
     def output(self, of: Type) -> Output:
         return Output(Type("double") if of.kind == "decimal" else of)
 
-    def finalize(self, parts: list[Any], of: Type) -> Scalars:
+    def finalize(self, parts: list[Any], of: Type, as_of: np.ndarray) -> Scalars:
         return Scalars(decode(parts[0].data, of), parts[0].valid)
 
 

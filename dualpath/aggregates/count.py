@@ -10,11 +10,11 @@ class Count(Aggregate):
 
     >>> import numpy as np
     >>> from dualpath.aggregates.base import Scalars
-    >>> Count(where="action = 'click'").finalize([Scalars(np.array([3, 0]))], None).data.tolist()
+    >>> Count(where="action = 'click'").finalize([Scalars(np.array([3, 0]))], Type("null"), np.array([0])).data.tolist()
     [3, 0]
     """
 
-    def reductions(self) -> tuple[Reduction, ...]:
+    def reductions(self, of: Type) -> tuple[Reduction, ...]:
         return (Reduction("count", where=self.where),)
 
     def output(self, of: Type) -> Output:

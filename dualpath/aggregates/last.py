@@ -13,7 +13,8 @@ class Last(Chosen):
     >>> import numpy as np
     >>> from dualpath.aggregates.base import Scalars
     >>> from dualpath.expression import Type
-    >>> Last("quantity").finalize([Scalars(np.array([7]), np.array([True]))], Type("integer")).data.tolist()
+    >>> found = Scalars(np.array([7]), np.array([True]))
+    >>> Last("quantity").finalize([found], Type("integer"), np.array([0])).data.tolist()
     [7]
     """
 

@@ -11,7 +11,7 @@ class Max(Chosen):
     >>> from dualpath.aggregates.base import Scalars
     >>> from dualpath.expression import Type
     >>> found = Scalars(np.array([1999]), np.array([True]))
-    >>> Max("amount").finalize([found], Type("decimal", 2)).data.tolist()
+    >>> Max("amount").finalize([found], Type("decimal", 2), np.array([0])).data.tolist()
     [19.99]
     """
 

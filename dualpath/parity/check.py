@@ -154,7 +154,7 @@ def train(repo: Repo, family: Family, keys: Sequence[pa.Array], as_of: np.ndarra
     frame["event_timestamp"] = pd.to_datetime(as_of, unit="us", utc=True)
     job = repo.store.get_historical_features(pd.DataFrame(frame), list(family.refs), full_feature_names=True)
     table = job.to_arrow()
-    return {ref: table[ref.replace(":", "__")].to_pylist() for ref in family.refs}
+    return {ref: table[ref.replace(":", "__")].to_pylist(maps_as_pydicts="strict") for ref in family.refs}
 
 
 def judge(

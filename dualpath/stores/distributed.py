@@ -10,7 +10,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from dualpath.plan import plan
 from dualpath.stores.history import RECORDS, History, shelf
 from dualpath.stores.training import values
-from dualpath.values import ARROW
+from dualpath.values import arrow_type
 from dualpath.view import View
 
 ROWS_PER_PARTITION = 500_000
@@ -24,8 +24,7 @@ def features(spark: SparkSession, rows: DataFrame, view: View, names: tuple[str,
     outputs = plan(view, names).outputs
     schema = pa.schema([("row", pa.int64())])
     for name, output in outputs.items():
-        kind = ARROW[output.type.kind]
-        schema = schema.append(pa.field(name, pa.list_(kind) if output.many else kind))
+        schema = schema.append(pa.field(name, arrow_type(output)))
     paths = history.paths(shelf(view))
     records = spark.read.schema(from_arrow_schema(RECORDS)).parquet(*paths) if paths else None
     asked = rows.select("row", "entity", "as_of", F.lit(None).cast("array<bigint>").alias("words"))

@@ -1,6 +1,6 @@
 """Values as Feast's protobuf."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -33,25 +33,43 @@ def codes(values: Scalars | Groups, output: Output) -> list[int]:
 def fill(field: Any, values: Scalars | Groups, output: Output, texts: Mapping[int, str]) -> None:
     """Append one protobuf value a row to a repeated `field`; null is an empty one.
 
-    Lists of text are ordered by their UTF-8 bytes. Values are set in place: a message that is made first and
+    Values are set in place: a message that is made first and
     then added is copied.
     """
     kind, add = output.type.kind, field.add
     if isinstance(values, Groups):
-        name = LISTS[kind]
-        flat: list[Any] = values.codes.tolist()
-        if kind == "text":
-            flat = [texts[c] for c in flat]
-        for a, b in pairwise(values.offsets.tolist()):
-            made = getattr(add(), name)
-            made.SetInParent()
-            made.val.extend(sorted(flat[a:b]) if kind == "text" else flat[a:b])
+        for names, weights in listed(values, output, texts):
+            if output.items is not None:
+                made = add().map_val
+                made.SetInParent()
+                for name, weight in zip(names, weights, strict=True):
+                    setattr(made.val[name], SCALARS[output.items.kind], weight)
+            else:
+                made = getattr(add(), LISTS[kind])
+                made.SetInParent()
+                made.val.extend(names)
         return
     name = SCALARS[kind]
     for x, ok in zip(values.data.tolist(), _valid(values), strict=True):
         made = add()
         if ok:
             setattr(made, name, texts[x] if kind == "text" else x)
+
+
+def listed(values: Groups, output: Output, texts: Mapping[int, str]) -> Iterator[tuple[list[Any], list[Any]]]:
+    """Each row's values, in the output's order and within its limit, and their weights."""
+    flat: list[Any] = values.codes.tolist()
+    if output.type.kind == "text":
+        flat = [texts[c] for c in flat]
+    weights = values.weights.tolist()
+    for a, b in pairwise(values.offsets.tolist()):
+        order = range(a, b)
+        if output.order == "weight":
+            order = sorted(order, key=lambda i: (-weights[i], flat[i]))  # type: ignore[assignment]
+        elif output.order == "value" and output.type.kind == "text":
+            order = sorted(order, key=flat.__getitem__)  # type: ignore[assignment]
+        chosen = order[: output.limit]
+        yield [flat[i] for i in chosen], [weights[i] for i in chosen]
 
 
 def vector(found: Sequence[bool], as_of: np.ndarray) -> bytes:
