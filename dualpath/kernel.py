@@ -118,17 +118,19 @@ def gather(words, a, b, right, coarse, how, slot, member, weight, codes, times, 
     else:
         order = np.argsort(codes[:n])
         codes[:n], weights[:n] = codes[:n][order], weights[:n][order]
-    m = 0
+    m, carry = 0, 0
     for k in range(1, n):
         if codes[k] == codes[m] and times[k] == times[m]:
             grown = weights[m] + weights[k]
             if ((weights[m] ^ grown) & (weights[k] ^ grown)) < 0:
-                return OVERFLOW, 0
+                carry += 1 if weights[k] > 0 else -1
             weights[m] = grown
         else:
+            if carry:
+                return OVERFLOW, 0
             m += 1
             codes[m], times[m], weights[m] = codes[k], times[k], weights[k]
-    return OK, m + 1
+    return OVERFLOW if carry else OK, m + 1
 
 
 @njit(cache=True, nogil=True)

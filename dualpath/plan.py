@@ -70,7 +70,7 @@ class Plan:
         chosen = [by_name[n] for n in features] if features is not None else list(view.features)
         self.windows: tuple[Window, ...] = tuple(dict.fromkeys(f.over for f in chosen))
         scalars: dict[tuple[int, int, int], int] = {}
-        groups: dict[tuple[int, int, int, int, int], int] = {}
+        groups: dict[tuple[int, ...], int] = {}
         self.compiled: list[Compiled] = []
         for feature in chosen:
             parts, picks = [], []

@@ -120,4 +120,7 @@ def values(
     kernel.arrange(words, np.array([0, len(words)]))
     spans = np.tile(np.array([0, len(words)]), (len(instants), 1))
     found = chosen.evaluate(words, spans, np.array(instants, dtype=np.int64))
-    return {name: arrow(each, chosen.outputs[name], texts).to_pylist(maps_as_pydicts="strict") for name, each in found.items()}
+    return {
+        name: arrow(each, chosen.outputs[name], texts).to_pylist(maps_as_pydicts="strict")
+        for name, each in found.items()
+    }

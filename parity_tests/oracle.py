@@ -1,8 +1,9 @@
 """The oracle: what every feature is, by nested loops over plain events. Never optimised, never clever.
 
-It shares nothing with the windows, the kernel or the aggregates it judges; only the 64-bit code of an event's
-id, which breaks ties, and the weight of an age, which is a definition. An event is a dict as `parity_tests.events.evaluated` leaves it: `event_id`, `event_time`
-in microseconds UTC, the entity's keys, and the value of every SQL expression under its own text.
+It shares nothing with the windows, the kernel or the aggregates it judges but two definitions: the 64-bit code
+of an event's id, which breaks ties, and the weight of an age. An event is a dict as `parity_tests.events.evaluated`
+leaves it: `event_id`, `event_time` in microseconds UTC, the entity's keys, and the value of every SQL expression
+under its own text.
 """
 
 import math
@@ -65,8 +66,8 @@ def by(found: list, name: str, each: Callable[[list], Any]) -> dict:
 def decayed(found: list, half_life: float, scale: int, as_of: int, grain: int) -> float:
     """Sums of each instant, in units of the scale, weighed by its age and added from the oldest on."""
     instants: dict[int, Fraction] = {}
-    for time, _, value, _ in found:
-        at = time // grain * grain
+    for when, _, value, _ in found:
+        at = when // grain * grain
         instants[at] = instants.get(at, Fraction(0)) + (1 if value is True else Fraction(value) * 10**scale)
     score = 0.0
     for at in sorted(instants):

@@ -135,9 +135,7 @@ def test_a_bucket_that_as_of_would_cut_is_refused(aggregate: Aggregate, as_of: i
 
 
 def test_an_offset_window_would_cut_the_buckets_of_a_coarse_view() -> None:
-    with pytest.raises(
-        DeclarationError, match="an offset window ends inside buckets"
-    ):
+    with pytest.raises(DeclarationError, match="an offset window ends inside buckets"):
         view(Count(), over=minutes(1).before(minutes(1)), resolution=SECOND)
 
 

@@ -145,7 +145,8 @@ def test_compaction_changes_no_value_from_its_floor_on(scene: Scene, data: st.Da
 @law
 def test_a_folded_bucket_gives_the_same_value_or_is_refused(scene: Scene, data: st.DataObject) -> None:
     width = scene.view.resolution
-    assume(width > 1)
+    if width == 1:
+        return
     folded = fold(scene.words, scene.layout, keep_bucket=True)
     for as_of in scene.instants:
         rights = {as_of - feature.over.offset for feature in scene.view.features}

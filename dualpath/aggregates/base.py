@@ -141,7 +141,7 @@ class Aggregate:
         name = plain["aggregate"]
         if name not in Aggregate.registry:
             raise DeclarationError(f"unknown aggregate '{name}'; this version has {', '.join(Aggregate.registry)}.")
-        given = {k: Aggregate.from_dict(v) if isinstance(v, dict) else v for k, v in plain.items()}
+        given: dict[str, Any] = {k: Aggregate.from_dict(v) if isinstance(v, dict) else v for k, v in plain.items()}
         del given["aggregate"]
         return Aggregate.registry[name](**given)
 

@@ -3,6 +3,7 @@
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import arrow_udf
 
 from dualpath import expression
 from dualpath.numbers import order
@@ -94,7 +95,7 @@ def _encoded(sql: str, view: View) -> Column:
 def ordered(column: Column) -> Column:
     """Doubles as `dualpath.numbers.order` words. Spark has no function for a double's bits; Arrow hands them over."""
 
-    @F.arrow_udf("bigint")
+    @arrow_udf("bigint")
     def words(values: pa.Array) -> pa.Array:
         missing = values.is_null().to_numpy(zero_copy_only=False)
         return pa.array(order(values.to_numpy(zero_copy_only=False)), mask=missing)
