@@ -162,10 +162,9 @@ def oracle(view: Any, events: Iterable[dict], entity: tuple, as_of: int) -> dict
 
 def expressions(aggregate: Any) -> set[str]:
     """Every SQL expression an aggregate reads."""
-    own = {getattr(aggregate, name, None) for name in ("of", "where", "by")}
-    for part in (getattr(aggregate, "top", None), getattr(aggregate, "bottom", None)):
-        own |= expressions(part) if part else set()
-    return own - {None}
+    named = (getattr(aggregate, name, None) for name in ("of", "where", "by"))
+    parts = [part for part in (getattr(aggregate, "top", None), getattr(aggregate, "bottom", None)) if part]
+    return {sql for sql in named if sql}.union(*map(expressions, parts))
 
 
 def edges(window: Any, as_of: int, resolution: int) -> tuple[float, int]:

@@ -95,12 +95,11 @@ def _encoded(sql: str, view: View) -> Column:
 def ordered(column: Column) -> Column:
     """Doubles as `dualpath.numbers.order` words. Spark has no function for a double's bits; Arrow hands them over."""
 
-    @arrow_udf("bigint")
     def words(values: pa.Array) -> pa.Array:
         missing = values.is_null().to_numpy(zero_copy_only=False)
         return pa.array(order(values.to_numpy(zero_copy_only=False)), mask=missing)
 
-    return words(column)
+    return arrow_udf(words, "bigint")(column)  # type: ignore[call-overload]
 
 
 def _cell(cell: Cell, view: View) -> Column:
