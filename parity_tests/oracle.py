@@ -108,7 +108,7 @@ MEANING: dict[str, Callable[[list, Any], Any]] = {
     "SumBy": lambda found, ask: by(found, ask.aggregate.by, lambda part: rounded(total(part), ask.kind)),
     "Percentile": lambda found, ask: percentile(found, ask.aggregate.p),
     "Variance": lambda found, ask: variance(found),
-    "StdDev": lambda found, ask: math.sqrt(variance(found)) if len(found) > 1 else None,
+    "StdDev": lambda found, ask: None if (spread := variance(found)) is None else math.sqrt(spread),
     "TimeSince": lambda found, ask: ask.as_of - max(found)[0] if found else None,
     "DecayedCount": decay,
     "DecayedSum": decay,
