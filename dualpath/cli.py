@@ -234,3 +234,7 @@ def stop(repo: RepoOption = None, as_json: JsonOption = False) -> None:
         return machine.stop(opened)
 
     report(work, as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -246,6 +246,20 @@ def test_a_write_with_an_older_or_equal_fence_is_skipped_and_a_newer_one_lands(c
     assert layout(calm.views["product_activity"]).unpack(value).tolist() == [record] * sum(done)
 
 
+def test_two_writers_of_one_pointer_do_not_undo_each_other(calm: Repo) -> None:
+    """The stream makes an epoch known; between its look at the pointer and its change, a night publishes."""
+    client, nights = connect(calm.redis_address), []
+
+    def with_epoch(known: pointer.Pointer) -> pointer.Pointer:
+        if not nights:
+            nights.append(pointer.move(client, "other", "view", lambda p: p.at("2026-03-01", 0, "digest", "shelf")))
+        return known.with_epochs(["2026-03-01", "2026-03-02"])
+
+    moved = pointer.move(client, "other", "view", with_epoch)
+    assert moved == pointer.read(client, "other", "view")
+    assert (moved.snapshot, moved.epochs, moved.digest) == ("2026-03-01", ("2026-03-02",), "digest")
+
+
 def test_events_delivered_three_times_in_any_order_count_once(
     spark: SparkSession, new_repo: Callable[[], Repo], expected: tuple[Counter[Any], Counter[str]]
 ) -> None:
@@ -308,6 +322,7 @@ def read(repo: Repo) -> dict[str, Any]:
     return repo.store.get_online_features(ACTIVITY, [{"user_id": "user_000000"}]).to_dict()
 
 
+@pytest.mark.slow
 def test_while_redis_is_away_the_stream_waits_and_readers_are_told(
     spark: SparkSession,
     new_repo: Callable[[], Repo],
