@@ -7,6 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -87,37 +88,49 @@ def test_feast_materialize_publishes_the_snapshot_and_changes_no_value(shop: Rep
     assert sum(before["actions_30min"]) > 0
 
 
-@pytest.fixture(scope="module")
-def server(shop: Repo) -> Iterator[str]:
-    """`feast serve` on a free port; its address."""
+@contextmanager
+def running(repo: Repo, command: str, ready: str) -> Iterator[str]:
+    """One of Feast's servers on a free port, once it answers at `ready`; its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "feast.cli.cli", "--chdir", str(shop.folder), "serve", "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = [sys.executable, "-m", "feast.cli.cli", "--chdir", str(repo.folder), command, "--port", str(port)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
-    for attempt in tenacity.Retrying(
-        stop=tenacity.stop_after_delay(90),
-        wait=tenacity.wait_fixed(0.2),
-        retry=tenacity.retry_if_exception_type(urllib.error.URLError),
-    ):
-        with attempt:
-            urllib.request.urlopen(f"{address}/health")
-    yield address
-    process.terminate()
-    process.wait(30)
+    try:
+        for attempt in tenacity.Retrying(
+            stop=tenacity.stop_after_delay(120),
+            wait=tenacity.wait_fixed(0.2),
+            retry=tenacity.retry_if_exception_type(urllib.error.URLError),
+        ):
+            with attempt:
+                urllib.request.urlopen(f"{address}{ready}")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.mark.slow
-def test_feast_serve_answers_over_http_what_the_library_answers(shop: Repo, server: str) -> None:
+def test_feast_ui_shows_the_declarations(new_repo: Callable[[], Repo]) -> None:
+    repo = new_repo()
+    with running(repo, "ui", "/") as address:
+        answer = json.load(urllib.request.urlopen(f"{address}/api/v1/feature_views?project=shop"))
+    shown = {view["spec"]["name"]: view["spec"].get("tags", {}) for view in answer["featureViews"]}
+    assert json.loads(shown["user_activity"]["dualpath"])["keys"] == ["user_id"]
+
+
+@pytest.mark.slow
+def test_feast_serve_answers_over_http_what_the_library_answers(shop: Repo) -> None:
     users, instants = zip(*moments(shop), strict=True)
     body = {
         "feature_service": "user_profile",
         "entities": {"user_id": users, "event_timestamp": [at.isoformat() for at in instants]},
     }
     headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"{server}/get-online-features", json.dumps(body).encode(), headers)
-    answer = json.load(urllib.request.urlopen(request))
+    with running(shop, "serve", "/health") as address:
+        request = urllib.request.Request(f"{address}/get-online-features", json.dumps(body).encode(), headers)
+        answer = json.load(urllib.request.urlopen(request))
     names = answer["metadata"]["feature_names"]
     served = {name: result["values"] for name, result in zip(names, answer["results"], strict=True)}
     rows = [{"user_id": u, "event_timestamp": at} for u, at in moments(shop)]
