@@ -91,8 +91,8 @@ def test_a_night_moves_the_pointers_and_no_value_and_the_second_run_changes_noth
     assert [p.changed for p in night(spark, shop, DAY_1).published] == [False] * len(shop.views)
     assert (faults.stored(shop), times(shop.root / "records")) == (stored, files)
 
-    night(spark, shop, DAY_3)
     build(spark, shop, shop.sources[SOURCE])
+    night(spark, shop, DAY_3)
     assert faults.values(shop, known, rows=200) == before
     assert faults.bits(shop) == bits
     assert faults.disagreements(shop, rows=200) == []
