@@ -121,10 +121,10 @@ class Plan:
                 else:
                     column = columns[indices].ravel()
                     parts.append(Scalars(column, column != NULL if pick else None))
-            found = batch.finalize(parts, as_of=np.tile(as_of, len(batch.features)))
             if len(batch.features) == 1:
-                values[batch.features[0].feature.name] = found
+                values[batch.features[0].feature.name] = batch.finalize(parts, as_of=as_of)
                 continue
+            found = batch.finalize(parts, as_of=np.tile(as_of, len(batch.features)))
             m = len(as_of)
             for i, each in enumerate(batch.features):
                 own = slice(i * m, (i + 1) * m)
