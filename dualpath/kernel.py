@@ -9,10 +9,10 @@ from numba import njit
 
 from dualpath.schema import NULL
 
-SUM, MIN, MAX, FIRST, LAST, GROUPS, TIMED, NEWEST = range(8)
+SUM, MIN, MAX, FIRST, LAST, GROUPS, TIMED, NEWEST, SKETCH = range(9)
 OPS = {
     "count": SUM, "sum": SUM, "min": MIN, "max": MAX, "first": FIRST, "last": LAST,
-    "groups": GROUPS, "timed": TIMED, "newest": NEWEST,
+    "groups": GROUPS, "timed": TIMED, "newest": NEWEST, "sketch": SKETCH,
 }  # fmt: skip
 
 OK, OVERFLOW, STRADDLES, BEYOND = range(4)
@@ -88,7 +88,8 @@ def gather(words, a, b, right, coarse, how, slot, member, weight, codes, times, 
     """What the records `[a, b)` hold one by one, merged and in order: (status, how many).
 
     GROUPS: distinct dimension values, ascending, with their weights. TIMED: the same for every distinct
-    (value, record time). NEWEST: picked values, latest (time, id) first. A dimension slot of -1 is code 0.
+    (value, record time). NEWEST: picked values, latest (time, id) first. SKETCH: distinct hashes, ascending.
+    A dimension slot of -1 is code 0.
     """
     n = 0
     for k in range(a, b):
@@ -100,6 +101,10 @@ def gather(words, a, b, right, coarse, how, slot, member, weight, codes, times, 
         if how == NEWEST:
             if words[k, slot + 1] != NULL:
                 codes[n], times[n], weights[n] = words[k, slot], words[k, slot + 1], words[k, slot + 2]
+                n += 1
+        elif how == SKETCH:
+            if words[k, slot] != NULL:
+                codes[n], times[n], weights[n] = words[k, slot], 0, 0
                 n += 1
         elif words[k, member] != 0:
             codes[n] = words[k, slot] if slot >= 0 else 0

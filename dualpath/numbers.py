@@ -1,5 +1,7 @@
 """Exact arithmetic on the way from integer words to the numbers a model sees."""
 
+import math
+
 import numpy as np
 
 from dualpath.expression import Type
@@ -41,6 +43,48 @@ def decode(words: np.ndarray, kind: Type) -> np.ndarray:
     if kind.kind == "double":
         return unorder(words)
     return words.astype(bool) if kind.kind == "boolean" else words
+
+
+DENOMINATOR = 2**1126
+"""Times this, every double is a whole number: the least is 2^-1074, and 52 digits follow its leading one."""
+
+
+def whole(words: np.ndarray, kind: Type) -> tuple[np.ndarray, int]:
+    """Encoded numbers as Python integers (object[m]) over one common denominator.
+
+    >>> whole(np.array([1999]), Type("decimal", 2))
+    (array([1999], dtype=object), 100)
+    >>> halves, unit = whole(order(np.array([0.5, -1.5])), Type("double"))
+    >>> [quotient(n, unit) for n in halves]
+    [0.5, -1.5]
+    """
+    if kind.kind != "double":
+        return words.astype(object), 10**kind.scale
+    fraction, exponent = np.frexp(unorder(words))
+    digits = (fraction * EXACT).astype(np.int64).astype(object)
+    return digits << (exponent.astype(np.int64) + 1073).astype(object), DENOMINATOR
+
+
+def quotient(top: int, bottom: int) -> float:
+    """`top / bottom`, correctly rounded, whatever their size; beyond the largest double it is infinite.
+
+    >>> quotient(1, 3), quotient(-(10**400), 1)
+    (0.3333333333333333, -inf)
+    """
+    try:
+        return top / bottom + 0.0
+    except OverflowError:
+        return math.inf if (top > 0) == (bottom > 0) else -math.inf
+
+
+def totals(column: np.ndarray, offsets: np.ndarray) -> list[int]:
+    """Sums of Python integers (object[n]); row i has `[offsets[i], offsets[i + 1])`.
+
+    >>> totals(np.array([2**70, 1, 5], dtype=object), np.array([0, 2, 3]))
+    [1180591620717411303425, 5]
+    """
+    running = np.r_[np.array([0], dtype=object), np.cumsum(column, dtype=object)]
+    return (running[offsets[1:]] - running[offsets[:-1]]).tolist()
 
 
 def order(values: np.ndarray) -> np.ndarray:

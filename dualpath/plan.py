@@ -79,8 +79,8 @@ class Plan:
                 slots = [self.layout.slot(c) for c in cells_of(reduction)]
                 op = kernel.OPS[reduction.op]
                 if op >= kernel.GROUPS:
-                    # A reduction without a dimension, or with nothing but a pick, leaves slots unused.
-                    dimension = [] if reduction.by or op == kernel.NEWEST else [-1]
+                    # Groups without a dimension say so; a pick or a sketch is one slot, and the rest is unused.
+                    dimension = [-1] if op in (kernel.GROUPS, kernel.TIMED) and not reduction.by else []
                     group = (op, window, *(dimension + slots + [0, 0])[:3])
                     parts.append((True, groups.setdefault(group, len(groups))))
                 else:

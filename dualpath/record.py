@@ -32,15 +32,27 @@ class Fence(NamedTuple):
 
 
 UNFENCED = Fence(0, 0)
+SEED = 42
+"""Of every hash: the one Spark's `xxhash64` has."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One foldable quantity of a record; `op` is count, sum, min, max, first, last or dimension."""
+    """One foldable quantity of a record; `op` is count, sum, min, max, first, last, dimension or sketch.
+
+    Records fold together only where they agree on every dimension and sketch. A sketch is the hash of `of`
+    where the event counts; of a bucket's, only the `size` least matter.
+    """
 
     op: str
     of: str | None = None
     where: str | None = None
+    size: int = 0
+
+    @property
+    def splits(self) -> bool:
+        """Whether records that differ in it stay apart."""
+        return self.op in ("dimension", "sketch")
 
     @property
     def words(self) -> int:
@@ -101,6 +113,8 @@ def cells_of(reduction: Reduction) -> tuple[Cell, ...]:
     """The cells a reduction folds; of groups: the dimension, the member count and the weight."""
     if reduction.op == "newest":
         return (Cell("last", reduction.of, reduction.where),)
+    if reduction.op == "sketch":
+        return (Cell("sketch", reduction.of, reduction.where, reduction.size),)
     if reduction.op not in ("groups", "timed"):
         return (Cell(reduction.op, reduction.of, reduction.where),)
     if reduction.weight == "count":
@@ -132,8 +146,20 @@ def code(text: str) -> int:
     >>> code("Spark")
     -4294468057691064905
     """
-    unsigned = xxhash.xxh64_intdigest(text.encode(), seed=42)
-    return unsigned - 2**64 if unsigned >= 2**63 else unsigned
+    return _signed(xxhash.xxh64_intdigest(text.encode(), seed=SEED))
+
+
+def hashed(word: int) -> int:
+    """The 64-bit hash of an encoded integer, signed: Spark's `xxhash64` of a bigint.
+
+    >>> hashed(1)
+    -7001672635703045582
+    """
+    return _signed(xxhash.xxh64_intdigest(struct.pack("<q", word), seed=SEED))
+
+
+def _signed(word: int) -> int:
+    return word - 2**64 if word >= 2**63 else word
 
 
 def compact(words: np.ndarray, kind: Layout, view: View, floor: int) -> np.ndarray:
@@ -159,10 +185,12 @@ def compact(words: np.ndarray, kind: Layout, view: View, floor: int) -> np.ndarr
 
 
 def fold(words: np.ndarray, kind: Layout, *, keep_bucket: bool) -> np.ndarray:
-    """One record for every combination of dimensions (and bucket, if kept); int64[n, width] to [k, width]."""
+    """One record for every combination of dimensions and sketches (and bucket, if kept); int64[n, width] to
+    [k, width]."""
     if not len(words):
         return words
-    keys = [words[:, kind.slot(c)] for c in kind.cells if c.op == "dimension"] + ([words[:, 0]] if keep_bucket else [])
+    words = _abridged(words, kind, words[:, 0] if keep_bucket else np.zeros(len(words), dtype=np.int64))
+    keys = [words[:, kind.slot(c)] for c in kind.cells if c.splits] + ([words[:, 0]] if keep_bucket else [])
     group = (
         np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)[1].ravel() if keys else np.zeros(len(words), int)
     )
@@ -193,6 +221,25 @@ def fold(words: np.ndarray, kind: Layout, *, keep_bucket: bool) -> np.ndarray:
             case "first" | "last":
                 folded[:, slot : slot + 3] = _pick(words[:, slot : slot + 3], group, heads, cell.op)
     return folded
+
+
+def _abridged(words: np.ndarray, kind: Layout, bucket: np.ndarray) -> np.ndarray:
+    """The records with every hash that is not among the least of its sketch and bucket taken out."""
+    for cell in kind.cells:
+        if cell.op != "sketch":
+            continue
+        slot = kind.slot(cell)
+        there = words[:, slot] != NULL
+        distinct = np.unique(np.stack([bucket[there], words[there, slot]], axis=1), axis=0)
+        heads = np.searchsorted(distinct[:, 0], distinct[:, 0])
+        least = distinct[np.arange(len(distinct)) - heads == cell.size - 1]
+        buckets = np.searchsorted(least[:, 0], bucket)
+        if not len(least):
+            continue
+        full = least[np.minimum(buckets, len(least) - 1)]
+        words = words.copy()
+        words[(full[:, 0] == bucket) & (words[:, slot] > full[:, 1]), slot] = NULL
+    return words
 
 
 def _pick(cells: np.ndarray, group: np.ndarray, heads: np.ndarray, op: str) -> np.ndarray:

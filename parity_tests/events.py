@@ -16,7 +16,7 @@ import pyarrow as pa
 from dualpath import kernel
 from dualpath.expression import spell
 from dualpath.plan import plan
-from dualpath.record import Cell, code, layout
+from dualpath.record import Cell, code, hashed, layout
 from dualpath.schema import NULL
 from dualpath.stores.keys import entity
 from dualpath.values import Dictionary, arrow
@@ -86,6 +86,8 @@ def _words(cell: Cell, view: View, event: dict[str, Any]) -> list[int]:
     if cell.op == "count":
         return [int(there)]
     word = _word(value, view.type_of(cell.of).scale) if there else 0 if cell.op == "sum" else NULL
+    if cell.op == "sketch" and there and not isinstance(value, str):
+        word = hashed(word)
     if cell.op in ("first", "last"):
         return [word, event["event_time"], code(event["event_id"])] if there else [NULL] * 3
     return [word]

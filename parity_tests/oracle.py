@@ -1,9 +1,9 @@
 """The oracle: what every feature is, by nested loops over plain events. Never optimised, never clever.
 
-It shares nothing with the windows, the kernel or the aggregates it judges but two definitions: the 64-bit code
-of an event's id, which breaks ties, and the weight of an age. An event is a dict as `parity_tests.events.evaluated`
-leaves it: `event_id`, `event_time` in microseconds UTC, the entity's keys, and the value of every SQL expression
-under its own text.
+It shares nothing with the windows, the kernel or the aggregates it judges but three definitions: the 64-bit code
+of an event's id, which breaks ties, the hash of a number, and the weight of an age. An event is a dict as
+`parity_tests.events.evaluated` leaves it: `event_id`, `event_time` in microseconds UTC, the entity's keys, and the
+value of every SQL expression under its own text.
 """
 
 import math
@@ -18,7 +18,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from dualpath.decay import CONSTANTS, weight
-from dualpath.record import code
+from dualpath.record import code, hashed
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -31,7 +31,15 @@ def seen(value: Any) -> Any:
 
 def rounded(exact: Fraction, kind: str | None) -> int | float:
     """An exact sum as a model sees it."""
-    return int(exact) if kind == "integer" else float(exact)
+    return int(exact) if kind == "integer" else real(exact)
+
+
+def real(exact: Fraction) -> float:
+    """The nearest double, or infinity; one zero."""
+    try:
+        return float(exact) + 0.0
+    except OverflowError:
+        return math.inf if exact > 0 else -math.inf
 
 
 def total(found: list) -> Fraction:
@@ -42,7 +50,7 @@ def total(found: list) -> Fraction:
 def variance(found: list) -> float | None:
     """The exact sample variance, rounded once."""
     n, s, q = len(found), total(found), sum(Fraction(value) ** 2 for _, _, value, _ in found)
-    return float((n * q - s * s) / (n * (n - 1))) if n > 1 else None
+    return real((n * q - s * s) / (n * (n - 1))) if n > 1 else None
 
 
 def percentile(found: list, p: float) -> Any:
@@ -55,6 +63,13 @@ def top(found: list, k: int) -> list:
     """The most frequent values, ties ascending."""
     counts = Counter(value for _, _, value, _ in found)
     return [seen(value) for value in sorted(counts, key=lambda v: (-counts[v], v))[:k]]
+
+
+def sketch(found: list, k: int, scale: int) -> int:
+    """How many different values, or if there are k or more, what the k-th least of their hashes lets expect."""
+    words = {value if isinstance(value, str) else int(value * 10**scale) for _, _, value, _ in found}
+    hashes = sorted(code(word) if isinstance(word, str) else hashed(word) for word in words)
+    return len(hashes) if len(hashes) < k else round((k - 1) * 2.0**64 / (hashes[k - 1] + 2.0**63))
 
 
 def by(found: list, name: str, each: Callable[[list], Any]) -> dict:
@@ -95,7 +110,7 @@ def ratio(ask: Any) -> float | None:
 MEANING: dict[str, Callable[[list, Any], Any]] = {
     "Count": lambda found, ask: len(found),
     "Sum": lambda found, ask: rounded(total(found), ask.kind),
-    "Mean": lambda found, ask: float(total(found) / len(found)) if found else None,
+    "Mean": lambda found, ask: real(total(found) / len(found)) if found else None,
     "Min": lambda found, ask: seen(min((value for _, _, value, _ in found), default=None)),
     "Max": lambda found, ask: seen(max((value for _, _, value, _ in found), default=None)),
     "First": lambda found, ask: seen(min(found)[2]) if found else None,
@@ -103,6 +118,7 @@ MEANING: dict[str, Callable[[list, Any], Any]] = {
     "LastK": lambda found, ask: [seen(value) for _, _, value, _ in sorted(found, reverse=True)[: ask.aggregate.k]],
     "Distinct": lambda found, ask: [seen(value) for value in sorted({value for _, _, value, _ in found})],
     "DistinctCount": lambda found, ask: len({value for _, _, value, _ in found}),
+    "ApproxDistinctCount": lambda found, ask: sketch(found, ask.aggregate.k, ask.scale),
     "TopK": lambda found, ask: top(found, ask.aggregate.k),
     "CountBy": lambda found, ask: by(found, ask.aggregate.of, len),
     "SumBy": lambda found, ask: by(found, ask.aggregate.by, lambda part: rounded(total(part), ask.kind)),

@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from dualpath.aggregates import Aggregate, Sum
+from dualpath.aggregates import Aggregate
+from dualpath.aggregates.base import NUMBERS
 from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
 from dualpath.view import Feature, View
 from dualpath.windows import DAY, SECOND, Window, calendar, days, lifetime, minutes, seconds, sliding
@@ -121,13 +122,14 @@ def aggregates(name: str, kind: str | None) -> st.SearchStrategy[Aggregate]:
     """One aggregate over any expression of one kind, under any condition, with any options."""
     of = st.sampled_from(OF[kind]) if kind else st.none()
     counted = (
-        st.one_of(*(aggregates("Sum", k) for k in Sum.kinds), aggregates("Count", None)) if name == "Ratio" else None
+        st.one_of(*(aggregates("Sum", k) for k in NUMBERS), aggregates("Count", None)) if name == "Ratio" else None
     )
     options = {
         "where": st.none() if name == "Ratio" else st.sampled_from(WHERE),
         "by": st.sampled_from(OF["text"] if name == "SumBy" else [None, *OF["text"]]),
         "k": st.integers(1, 3),
         "p": st.sampled_from([0.01, 0.5, 0.9, 1]),
+        "error": st.sampled_from([0.05, 0.9]),
         "half_life": st.sampled_from([0.000001, 0.3, 60.0, 86_400.0, 1e9]),
         "top": counted,
         "bottom": counted,

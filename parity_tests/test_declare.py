@@ -11,7 +11,7 @@ from feast import Entity, FeatureView, ValueType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualpath.aggregates import Aggregate, Count, Distinct, First, Max, Sum
+from dualpath.aggregates import Aggregate, ApproxDistinctCount, Count, First, Max, Ratio, Sum, SumBy
 from dualpath.declare import event_source, feature, feature_view, view_of
 from dualpath.errors import DeclarationError
 from dualpath.schema import EventSource, Field, decimal, integer, text
@@ -45,7 +45,15 @@ WRONG_FEATURES = [
     (lambda: declare(amount(Count(where="price > 1"))), "there is no column 'price'; there are action, amount"),
     (lambda: declare(amount(Sum("action"))), "Sum does not work on text 'action'; it takes integer, decimal"),
     (lambda: declare(amount(Max("note"))), "Max does not work on text 'note'; it takes integer, decimal, double"),
-    (lambda: declare(amount(Distinct("score"))), "Distinct does not work on double 'score'; it takes text, integer"),
+    (
+        lambda: declare(amount(SumBy("score", by="action"))),
+        "SumBy does not work on double 'score'; it takes integer, decimal",
+    ),
+    (
+        lambda: declare(amount(Ratio(top=Sum("score")))),
+        "Ratio does not work on double 'score'; it takes integers and decimals",
+    ),
+    (lambda: declare(amount(ApproxDistinctCount("action", error=0.001))), "give one from 0.005 up to 1"),
     (lambda: declare(amount(Sum())), "Sum needs a column; name one of kind integer or decimal"),
     (lambda: declare(amount(Count("amount"))), "Count takes no column; leave out 'amount' or put it into where"),
     (lambda: declare(amount(Count(where="amount"))), 'the condition "amount" is not true or false; compare something'),

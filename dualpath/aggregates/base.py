@@ -26,6 +26,7 @@ class Reduction:
     groups: for every distinct non-null `by`, the result of `weight` (a count or sum of `of`) over its events.
     timed: the same for every distinct event time as well (bucket, at a coarse resolution); `by` may be left out.
     newest: the values of `of` at every event that has one, latest (event_time, event_id) first.
+    sketch: the distinct 64-bit hashes of `of`, of which only the `size` least must be kept.
     """
 
     op: str
@@ -33,6 +34,7 @@ class Reduction:
     where: str | None = None
     by: str | None = None
     weight: str = "count"
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Groups:
     """Rows of (code, weight) pairs: row i owns `[offsets[i], offsets[i + 1])`.
 
     The kernel gives groups in ascending order of code, then of `times` (int64 microseconds UTC, only of timed
-    reductions), and newest values with a weight of 1.
+    reductions), and newest values with a weight of 1; the weights of a sketch mean nothing.
     """
 
     offsets: np.ndarray
@@ -111,8 +113,12 @@ class Aggregate:
         """
         return parts[0]
 
+    def check_options(self) -> None:
+        """Raise `DeclarationError` if an option makes no sense."""
+
     def check(self, type_of: Callable[[str], Type]) -> Type:
         """The type of `of`, of kind null if it takes none; raises `DeclarationError` if it does not fit."""
+        self.check_options()
         name = type(self).__name__
         if self.where is not None and type_of(self.where).kind != "boolean":
             raise DeclarationError(f'{name}: the condition "{self.where}" is not true or false; compare something.')
@@ -167,5 +173,7 @@ class Chosen(Aggregate):
 
 
 NUMBERS = ("integer", "decimal")
+"""Those whose sum is a sum of int64 words."""
+REALS = (*NUMBERS, "double")
 ORDERED = ("integer", "decimal", "double", "boolean", "timestamp")
 ANY = ("text", *ORDERED)

@@ -29,7 +29,7 @@ class DecayedCount(Aggregate):
     by: str | None = None
     needs = "times"
 
-    def __post_init__(self) -> None:
+    def check_options(self) -> None:
         if not self.half_life * SECOND >= 1:
             raise DeclarationError(f"{type(self).__name__}: half_life={self.half_life} s; give a positive one.")
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 
-from dualpath.aggregates.base import Aggregate, Groups, Output, Reduction
+from dualpath.aggregates.base import ANY, Aggregate, Groups, Output, Reduction
 from dualpath.expression import Type
 from dualpath.numbers import decode
 
@@ -19,7 +19,7 @@ class Distinct(Aggregate):
     [3, 5]
     """
 
-    kinds = ("text", "integer", "decimal", "timestamp")
+    kinds = ANY
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
         return (Reduction("groups", where=self.where, by=self.of),)

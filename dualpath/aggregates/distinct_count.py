@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 
-from dualpath.aggregates.base import Aggregate, Output, Reduction, Scalars
+from dualpath.aggregates.base import ANY, Aggregate, Output, Reduction, Scalars
 from dualpath.expression import Type
 
 
@@ -17,7 +17,7 @@ class DistinctCount(Aggregate):
     [2, 0]
     """
 
-    kinds = ("text", "integer", "decimal", "timestamp", "boolean")
+    kinds = ANY
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
         return (Reduction("groups", where=self.where, by=self.of),)

@@ -24,7 +24,7 @@ class LastK(Aggregate):
     kinds = ANY
     needs = "events"
 
-    def __post_init__(self) -> None:
+    def check_options(self) -> None:
         if self.k < 1:
             raise DeclarationError(f"LastK: k={self.k} keeps nothing; give at least 1.")
 

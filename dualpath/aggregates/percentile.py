@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from dualpath.aggregates.base import Aggregate, Output, Reduction, Scalars
+from dualpath.aggregates.base import REALS, Aggregate, Output, Reduction, Scalars
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type
 from dualpath.numbers import decode
@@ -24,9 +24,9 @@ class Percentile(Aggregate):
     """
 
     p: float = 0.5
-    kinds = ("integer", "decimal", "timestamp")
+    kinds = (*REALS, "timestamp")
 
-    def __post_init__(self) -> None:
+    def check_options(self) -> None:
         if not 0 < self.p <= 1:
             raise DeclarationError(f"Percentile: p={self.p} is not a fraction; give one above 0 and at most 1.")
 

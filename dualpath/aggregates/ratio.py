@@ -36,7 +36,10 @@ class Ratio(Aggregate):
         for part in (self.top, self.bottom):
             if not isinstance(part, Count | Sum):
                 raise DeclarationError(f"Ratio takes Count and Sum, not {type(part).__name__}.")
-            scales.append(part.check(type_of).scale)
+            found = part.check(type_of)
+            if found.kind == "double":
+                raise DeclarationError(f"Ratio does not work on double '{part.of}'; it takes integers and decimals.")
+            scales.append(found.scale)
         return Type("decimal", scales[0] - scales[1])
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:

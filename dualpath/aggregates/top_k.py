@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 
-from dualpath.aggregates.base import Aggregate, Groups, Output, Reduction
+from dualpath.aggregates.base import ANY, Aggregate, Groups, Output, Reduction
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type
 from dualpath.numbers import decode
@@ -21,9 +21,9 @@ class TopK(Aggregate):
     """
 
     k: int = 3
-    kinds = ("text", "integer", "decimal", "timestamp")
+    kinds = ANY
 
-    def __post_init__(self) -> None:
+    def check_options(self) -> None:
         if self.k < 1:
             raise DeclarationError(f"TopK: k={self.k} keeps nothing; give at least 1.")
 

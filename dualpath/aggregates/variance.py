@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from dualpath.aggregates.base import NUMBERS, Aggregate, Output, Reduction, Scalars
+from dualpath.aggregates.base import REALS, Aggregate, Output, Reduction, Scalars
 from dualpath.expression import Type
+from dualpath.numbers import quotient, totals, whole
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Variance(Aggregate):
     2.3333333333333335
     """
 
-    kinds = NUMBERS
+    kinds = REALS
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
         return (Reduction("groups", where=self.where, by=self.of),)
@@ -31,14 +32,12 @@ class Variance(Aggregate):
     def finalize(self, parts: list[Any], of: Type, as_of: np.ndarray) -> Scalars:
         found = parts[0]
         # Whole numbers of any size: squares of scaled money leave 64 bits.
-        value, weight = found.codes.astype(object), found.weights.astype(object)
-        rows = zip(
-            *(_totals(column, found.offsets) for column in (weight, weight * value, weight * value**2)), strict=True
-        )
-        scale = 100**of.scale
-        data = [self.root((n * q - s * s) / (n * (n - 1) * scale)) if n > 1 else 0.0 for n, s, q in rows]
-        valid = np.array([n > 1 for n in _totals(weight, found.offsets)], dtype=bool)
-        return Scalars(np.array(data, dtype=np.float64), valid)
+        value, unit = whole(found.codes, of)
+        weight = found.weights.astype(object)
+        counts, *sums = (totals(c, found.offsets) for c in (weight, weight * value, weight * value**2))
+        rows = zip(counts, *sums, strict=True)
+        data = [self.root(quotient(n * q - s * s, n * (n - 1) * unit**2)) if n > 1 else 0.0 for n, s, q in rows]
+        return Scalars(np.array(data, dtype=np.float64), np.array([n > 1 for n in counts], dtype=bool))
 
     def root(self, variance: float) -> float:
         """What is made of the variance."""
@@ -57,9 +56,3 @@ class StdDev(Variance):
 
     def root(self, variance: float) -> float:
         return math.sqrt(variance)
-
-
-def _totals(column: np.ndarray, offsets: np.ndarray) -> list[int]:
-    """Sums of Python integers, a row each."""
-    running = np.r_[np.array([0], dtype=object), np.cumsum(column, dtype=object)]
-    return (running[offsets[1:]] - running[offsets[:-1]]).tolist()

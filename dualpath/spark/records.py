@@ -56,8 +56,8 @@ def records(events: DataFrame, view: View, *, fold: bool) -> DataFrame:
         return whole.select("entity", "epoch", _words(header, kind.cells))
     # An event stamped ahead of its arrival stays apart, so that no reader at the present must cut a record.
     apart = F.when(F.col("early"), F.col("time"))
-    dimensions = [f"c{i}" for i, c in enumerate(kind.cells) if c.op == "dimension"]
-    folds = [_fold(c, f"c{i}").alias(f"c{i}") for i, c in enumerate(kind.cells) if c.op != "dimension"]
+    dimensions = [f"c{i}" for i, c in enumerate(kind.cells) if c.splits]
+    folds = [_fold(c, f"c{i}").alias(f"c{i}") for i, c in enumerate(kind.cells) if not c.splits]
     folded = base.groupBy("entity", "epoch", "bucket", apart.alias("apart"), *dimensions).agg(
         F.max("time").alias("latest"), F.min("time").alias("earliest"), *folds
     )
@@ -111,6 +111,9 @@ def _cell(cell: Cell, view: View) -> Column:
         return F.when(passes, F.lit(1)).otherwise(F.lit(0)).cast("bigint")
     assert cell.of is not None, "every cell but a count is of an expression"
     word = F.when(passes, _encoded(cell.of, view))
+    if cell.op == "sketch":
+        # A text's code is its hash already; `xxhash64` of null is not null.
+        return word if view.type_of(cell.of).kind == "text" else F.when(word.isNotNull(), F.xxhash64(word))
     if cell.op == "sum":
         return F.coalesce(word, F.lit(0).cast("bigint"))
     if cell.op in ("first", "last"):

@@ -1,0 +1,57 @@
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dualpath.aggregates.base import Aggregate, Output, Reduction, Scalars
+from dualpath.errors import DeclarationError
+from dualpath.expression import Type
+
+
+@dataclass(frozen=True)
+class ApproxDistinctCount(Aggregate):
+    """About how many different values, from the k least of their 64-bit hashes, which is all that state keeps.
+
+    `error` is the relative standard error, about 1 / sqrt(k - 2); fewer than k different values are counted
+    exactly. If the k-th least hash, as a fraction of all there can be, is u, the estimate is (k - 1) / u (k
+    minimum values: Bar-Yossef et al. 2002; unbiased, Beyer et al. 2007). The least k of a set do not depend on
+    order, so neither does the estimate. Nulls are skipped; of nothing it is 0.
+
+    >>> ApproxDistinctCount("product", error=0.05).k
+    402
+    >>> from dualpath.aggregates.base import Groups
+    >>> found = Groups(np.array([0, 2, 2]), np.array([-(2**62), 7]), np.array([0, 0]))
+    >>> ApproxDistinctCount("product").finalize([found], Type("text"), np.array([0, 0])).data.tolist()
+    [2, 0]
+    """
+
+    error: float = 0.05
+    kinds = ("text", "integer", "decimal", "timestamp")
+
+    def check_options(self) -> None:
+        if not 0.005 <= self.error < 1:
+            raise DeclarationError(
+                f"ApproxDistinctCount: an error of {self.error} is out of reach; give one from 0.005 up to 1, "
+                "or use DistinctCount, which is exact."
+            )
+
+    @property
+    def k(self) -> int:
+        """How many hashes are kept."""
+        return math.ceil(1 / self.error**2) + 2
+
+    def reductions(self, of: Type) -> tuple[Reduction, ...]:
+        return (Reduction("sketch", self.of, self.where, size=self.k),)
+
+    def output(self, of: Type) -> Output:
+        return Output(Type("integer"), empty=0)
+
+    def finalize(self, parts: list[Any], of: Type, as_of: np.ndarray) -> Scalars:
+        offsets, hashes = parts[0].offsets, parts[0].codes
+        count = np.diff(offsets)
+        full = count >= self.k
+        # Hashes are sorted as signed; this is how many of all 2^64 there are up to the k-th.
+        kth = hashes[offsets[:-1][full] + self.k - 1].astype(np.float64) + 2.0**63
+        count[full] = np.rint((self.k - 1) * 2.0**64 / np.maximum(kth, 2.0**32)).astype(np.int64)
+        return Scalars(count)
