@@ -14,7 +14,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 parity: $(READY)
-	$(BIN)/dualpath parity
+	$(BIN)/python -m parity_tests
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -145,11 +145,24 @@ def views(draw: st.DrawFn, name: str, kind: str | None) -> View:
     chosen = [draw(aggregates(name, kind)) for _ in range(draw(st.integers(1, 2)))]
     if draw(st.booleans()):
         chosen.append(draw(aggregates(*draw(st.sampled_from(CASES)))))
+    exact = any(each.needs == "events" for each in chosen)
+    return draw(declared(chosen, draw(st.sampled_from([1] if exact else RESOLUTIONS))))
+
+
+@st.composite
+def wide_views(draw: st.DrawFn, size: int) -> View:
+    """Any view with `size` features of any aggregates."""
+    grain = draw(st.sampled_from(RESOLUTIONS))
+    able = [case for case in CASES if grain == 1 or Aggregate.registry[case[0]].needs != "events"]
+    return draw(declared([draw(aggregates(*draw(st.sampled_from(able)))) for _ in range(size)], grain))
+
+
+@st.composite
+def declared(draw: st.DrawFn, chosen: list[Aggregate], grain: int) -> View:
+    """A view of the aggregates by any keys, over any windows they can have at the resolution `grain`."""
     features = []
     for i, each in enumerate(chosen):
-        windows = BOUNDED if each.needs else WINDOWS
+        windows = [w for w in (BOUNDED if each.needs else WINDOWS) if grain == 1 or not w.offset]
         features.append(Feature(f"f{i}", each, draw(st.sampled_from(windows))))
-    exact = any(f.over.offset or f.aggregate.needs == "events" for f in features)
-    grains = [1] if exact else RESOLUTIONS
     keys = draw(st.sampled_from([("user",), ("user", "shop")]))
-    return View("clicks_by", keys, CLICKS, tuple(features), draw(st.sampled_from(grains)))
+    return View("clicks_by", keys, CLICKS, tuple(features), grain)

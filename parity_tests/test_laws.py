@@ -1,55 +1,22 @@
 """Laws that every aggregate obeys, over every kind of column it takes. New aggregates are found by themselves."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
 
 from dualpath.errors import StateError
 from dualpath.parity.compare import differences
 from dualpath.plan import FoldError
-from dualpath.record import Fence, Layout, compact, fold, layout
-from dualpath.values import Dictionary
-from dualpath.view import View
-from parity_tests.events import dictionary, entity, evaluated, records, values
-from parity_tests.oracle import oracle
-from parity_tests.strategies import CASES, histories, views
+from dualpath.record import Fence, compact, fold
+from parity_tests.events import entity, records, values
+from parity_tests.scenes import Scene, scenes
+from parity_tests.shrink import Paste
+from parity_tests.strategies import CASES
 
 CI = settings(derandomize=True, deadline=None, database=None, max_examples=20)
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One view of one entity: the events of all entities, its own records, and instants to ask at."""
-
-    view: View
-    events: list[dict[str, Any]]
-    instants: list[int]
-    who: tuple
-    words: np.ndarray
-    texts: Dictionary
-
-    @property
-    def layout(self) -> Layout:
-        return layout(self.view)
-
-    def values(self, words: np.ndarray, instants: Sequence[int] | None = None) -> dict[str, list[Any]]:
-        """What a model sees of a bag of records."""
-        return values(self.view, words, self.instants if instants is None else instants, self.texts)
-
-
-@st.composite
-def scenes(draw: st.DrawFn, aggregate: str, kind: str | None) -> Scene:
-    view, (events, instants) = draw(views(aggregate, kind)), draw(histories())
-    events = evaluated(view, events)
-    who = ("ann", 1)[: len(view.keys)]
-    owners, words = records(view, events)
-    mine = words[[owner == entity(who) for owner in owners]] if owners else words
-    return Scene(view, events, instants, who, mine, dictionary(view, events))
 
 
 def law(test: Callable[[Scene, st.DataObject], None]) -> Callable[..., None]:
@@ -59,7 +26,9 @@ def law(test: Callable[[Scene, st.DataObject], None]) -> Callable[..., None]:
     @CI
     @given(data=st.data())
     def run(aggregate: str, kind: str | None, data: st.DataObject) -> None:
-        test(data.draw(scenes(aggregate, kind)), data)
+        scene = data.draw(scenes(aggregate, kind))
+        note(Paste(scene.view, scene.events, scene.who, scene.instants[-1]))
+        test(scene, data)
 
     run.__name__, run.__doc__ = test.__name__, test.__doc__
     return run
@@ -73,9 +42,7 @@ def halves(words: np.ndarray, data: st.DataObject) -> tuple[np.ndarray, np.ndarr
 
 @law
 def test_values_are_those_of_the_oracle(scene: Scene, data: st.DataObject) -> None:
-    truth = [oracle(scene.view, scene.events, scene.who, as_of) for as_of in scene.instants]
-    expected = {feature.name: [row[feature.name] for row in truth] for feature in scene.view.features}
-    assert differences(scene.values(scene.words), expected) == []
+    assert differences(scene.values(scene.words), scene.truth()) == []
 
 
 @law

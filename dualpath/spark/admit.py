@@ -10,7 +10,7 @@ from dualpath.schema import DECIMAL_BOUND, EventSource, Field
 
 INSTANT = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?$"
 WHOLE = r"^[+-]?\d{1,18}$"
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?$"
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
 EXPONENT = r"[eE]([+-]?\d+)$"
 NOT_FINITE = r'(?i)^"?[+-]?(nan|inf|infinity)"?$'
 EARLIEST = "2000-01-01 00:00:00"

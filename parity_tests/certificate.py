@@ -1,0 +1,136 @@
+"""The certificate: generated declarations over generated events, through every path, and that no bit differs.
+
+Two parts. The *core*: thousands of small scenes, the kernel against the oracle. The *engines*: hundreds of
+declared features over hundreds of histories, streamed, built, published, served and trained for real, each
+value against the other and against the oracle. The same seed gives the same certificate.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+from dualpath.parity.check import PACKAGES, Family, judge, serve, train
+from dualpath.parity.compare import differences
+from dualpath.parity.events import read
+from dualpath.parity.instants import choose
+from dualpath.repo import Repo
+from dualpath.runtime import redis
+from dualpath.stores.connection import embedded_folder
+from parity_tests import generated, strategies
+from parity_tests.scenes import scenes
+from parity_tests.shrink import Paste, disagreement, smallest
+from parity_tests.strategies import CASES, CLICKS, wide_views
+
+Say = Callable[[str, int, int], None]
+FEATURES = 20
+"""In each generated view of the engines' part."""
+VERSIONED = (*PACKAGES, "hypothesis", "duckdb")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one part compared. `digest` is of the values' bits; `failures` are tests to paste."""
+
+    name: str
+    cases: int
+    cells: int
+    differing: int
+    digest: str
+    failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The parts, and what they were drawn and computed with."""
+
+    seed: int
+    parts: tuple[Part, ...]
+    versions: dict[str, str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was compared and nothing differs."""
+        return all(part.cells and not part.differing for part in self.parts)
+
+
+def certify(
+    spark: SparkSession, folder: Path, *, seed: int, scenes: int, views: int, histories: int, rows: int, say: Say
+) -> Certificate:
+    """Both parts; `scenes` are for `core`, the rest for `engines`. `folder` must not exist."""
+    parts = (core(seed, scenes, say), engines(spark, folder, seed, views, histories, rows, say))
+    return Certificate(seed, parts, {"python": platform.python_version(), **{p: version(p) for p in VERSIONED}})
+
+
+def core(seed: int, each: int, say: Say) -> Part:
+    """The kernel against the oracle, on `each` scenes for every aggregate and kind of column. A case is a scene."""
+    cases = cells = differing = 0
+    digest, failures = hashlib.sha256(), []
+    for number, (aggregate, kind) in enumerate(CASES):
+        say("core", number, len(CASES))
+        for scene in generated.drawn(scenes(aggregate, kind), each, seed + number):
+            found = scene.values(scene.words)
+            bad = differences(found, scene.truth())
+            digest.update(json.dumps(found).encode())
+            cases, cells, differing = cases + 1, cells + sum(map(len, found.values())), differing + len(bad)
+            failures += [repr(Paste(scene.view, scene.events, scene.who, scene.instants[d.row])) for d in bad[:1]]
+    say("core", len(CASES), len(CASES))
+    return Part("core", cases, cells, differing, digest.hexdigest(), tuple(failures[:1]))
+
+
+def engines(spark: SparkSession, folder: Path, seed: int, views: int, histories: int, rows: int, say: Say) -> Part:
+    """Stream, batch, publication and both stores, against each other and the oracle.
+
+    `views` declarations of `FEATURES` features read `histories` histories, and each is asked at `rows` entities
+    and instants that hurt. A case is a declaration over a history.
+    """
+    declared = generated.drawn(wide_views(FEATURES), views, seed)
+    events = generated.together([history for history, _ in generated.drawn(strategies.histories(), histories, seed)])
+    repo = generated.declare(folder, declared)
+    try:
+        say("stream and batch", 0, 1)
+        generated.stream(spark, repo, events, seed)
+        say("stream and batch", 1, 1)
+        return compared(spark, repo, events, views * histories, seed, rows, say)
+    finally:
+        redis.stop(embedded_folder(repo.store.config))
+
+
+def compared(
+    spark: SparkSession, repo: Repo, events: Sequence[dict[str, Any]], cases: int, seed: int, rows: int, say: Say
+) -> Part:
+    """What a filled repo serves and trains, and what the oracle says."""
+    # Files list rows in the order of a shuffle; what is asked must not depend on it.
+    log = read(repo.storage(CLICKS.name), repo.sources[CLICKS.name]).sort_by("event_id")
+    cells = differing = 0
+    digest, failures = hashlib.sha256(), []
+    for family in generated.families(repo):
+        keys, as_of = choose(log, family.views, rows, seed)
+        served, trained = serve(repo, family, keys, as_of, say), train(repo, family, keys, as_of)
+        _, wrong = judge(family, log, keys, as_of, trained, say)
+        bad = differences(served, trained) + wrong
+        digest.update(json.dumps(trained).encode())
+        cells, differing = cells + len(family.refs) * len(as_of), differing + len(bad)
+        for cell in bad[:1]:
+            who = tuple(key[cell.row].as_py() for key in keys)
+            failures.append(_case(spark, family, cell.feature, events, who, int(as_of[cell.row])))
+    return Part("engines", cases, cells, differing, digest.hexdigest(), tuple(failures[:1]))
+
+
+def _case(
+    spark: SparkSession, family: Family, ref: str, events: Sequence[dict[str, Any]], who: tuple, as_of: int
+) -> str:
+    """The smallest test of a cell that differs, or what cannot be shown without the stores."""
+    view = next(view for view in family.views if view.name == ref.split(":")[0])
+    view = replace(view, features=tuple(f for f in view.features if f.name == ref.split(":")[1]))
+    mine = [event for event in events if tuple(event[key] for key in view.keys) == who]
+    if not disagreement(spark, view, mine, who, as_of):
+        return f"{ref} of {who} at {np.datetime64(as_of, 'us')}Z differs only on its way through the stores"
+    return repr(Paste(view, smallest(mine, lambda e: bool(disagreement(spark, view, e, who, as_of))), who, as_of))
