@@ -1,7 +1,7 @@
 """The batch path: event log in, record files out, through the same column expressions as the stream."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 import xxhash
@@ -10,25 +10,10 @@ from pyspark.sql import functions as F
 
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
-from dualpath.spark.admit import spark_type
+from dualpath.spark.log import read_log
 from dualpath.spark.records import records, texts
 from dualpath.storage import Storage
 from dualpath.stores.history import DICTIONARY, History, shelf
-
-
-def read_log(
-    spark: SparkSession, storage: Storage, source: EventSource, epochs: Iterable[str] | None = None
-) -> DataFrame:
-    """Accepted events of finished batches: `event_id`, `event_time`, `arrival_time`, the fields, `late`, `epoch`."""
-    fields = ", ".join(f"`{f.name}` {spark_type(f)}" for f in source.fields)
-    schema = f"event_id string, event_time timestamp, arrival_time timestamp, {fields}, late boolean, epoch string"
-    wanted = None if epochs is None else list(epochs)
-    folders = [str(f) for f in storage.log_folders(wanted)]
-    if not folders:
-        return spark.createDataFrame([], schema)
-    files = spark.read.schema(schema).option("basePath", str(storage.folder("log"))).parquet(*folders)
-    events = files.drop("query", "batch")
-    return events if wanted is None else events.where(F.col("epoch").isin(wanted))
 
 
 def build(spark: SparkSession, repo: Repo, source: EventSource, through: date | None = None) -> list[str]:

@@ -23,11 +23,16 @@ from dualpath.errors import StateError
 
 @dataclass(frozen=True)
 class Entry:
-    """One micro-batch: the seal it started under, whether it is done, and the fate of every row it read."""
+    """One micro-batch: the seal it started under, how far it is, and the fate of every row it read.
+
+    `logged`: its rows are in the log and the dead-letter table, and the counts below are theirs; from then on
+    the log says what its rows are. `done`: the online store has acknowledged their records too.
+    """
 
     query: int
     batch: int
     sealed: str = ""
+    logged: bool = False
     done: bool = False
     rows_read: int = 0
     accepted: int = 0
@@ -94,11 +99,13 @@ class Storage:
         """Batches that may still write rows of `day` or earlier: begun before it was sealed, and not done."""
         return [e for e in self.entries() if not e.done and e.sealed < day.isoformat()]
 
-    def finish(self, entry: Entry, **counts: object) -> Entry:
-        """Note that everything of a batch is written, with its counts."""
-        finished = replace(entry, done=True, **counts)  # type: ignore[arg-type]
-        write_atomically(self._file(entry), json.dumps(asdict(finished)))
-        return finished
+    def note(self, entry: Entry, **counts: object) -> Entry:
+        """Note that a batch's rows are in the log and the dead-letter table, with their counts."""
+        return self._write(replace(entry, logged=True, **counts))  # type: ignore[arg-type]
+
+    def finish(self, entry: Entry) -> Entry:
+        """Note that everything of a batch is written."""
+        return self._write(replace(entry, done=True))
 
     def entries(self) -> list[Entry]:
         """All batches, oldest first."""
@@ -127,6 +134,10 @@ class Storage:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def _write(self, entry: Entry) -> Entry:
+        write_atomically(self._file(entry), json.dumps(asdict(entry)))
+        return entry
+
     def _file(self, entry: Entry) -> Path:
         return self.folder("ledger") / f"{entry.name}.json"
 
@@ -141,7 +152,10 @@ def first_open(sealed: str) -> str:
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Write a small file so that a reader, or a crash, sees the old or the new one whole."""
+    """Write a small file so that a reader, or a crash, sees the old or the new one whole.
+
+    It outlives a power failure once this returns: the file and its place in the folder are both on the disk.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     with temporary.open("w") as stream:
@@ -149,6 +163,11 @@ def write_atomically(file: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _read(file: Path) -> Entry:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
 from dualpath.spark.admit import admit
@@ -55,10 +56,12 @@ def frame(spark: SparkSession, payloads: Iterable[str]) -> DataFrame:
 
 def judged(spark: SparkSession, payloads: Iterable[str], source: EventSource = CLICKS) -> list[dict[str, Any]]:
     """What admission says about each payload, in their order, in one job."""
-    return admit(frame(spark, payloads), source).toArrow().to_pylist()
+    return admit(frame(spark, payloads), source, F.lit(NOW)).toArrow().to_pylist()
 
 
 ISO = " is not an ISO-8601 instant of at most microseconds: "
+NOW = datetime(2026, 3, 10, tzinfo=UTC)
+UNBORN = "arrival_time is more than a day ahead"
 FAR = "event_time is more than a day after the arrival"
 REFUSED: list[tuple[dict[str, Any], str]] = [
     *(({"event_id": v}, "event_id is missing") for v in (..., None, "", "  ")),
@@ -92,6 +95,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"arrival_time": "1999-12-31T00:00:00Z", "event_time": "2000-01-01T00:00:00Z"}, "arrival_time is before 2000"),
     ({"event_time": "2026-03-02T10:00:05.000001Z"}, FAR),
+    ({"arrival_time": "2026-03-11T00:00:00.000001Z"}, UNBORN),
+    ({"arrival_time": "9999-03-11T00:00:00Z"}, UNBORN),
     ({"event_time": "9999-12-31T00:00:00Z"}, FAR),
     *(
         ({"amount": v}, "amount is not finite")
@@ -160,7 +165,7 @@ def test_what_is_not_exactly_one_json_object_is_refused_and_kept_as_it_came(spar
 
 
 def test_a_payload_that_is_null_is_refused(spark: SparkSession) -> None:
-    [row] = admit(spark.sql("SELECT CAST(NULL AS string) AS value"), CLICKS).collect()
+    [row] = admit(spark.sql("SELECT CAST(NULL AS string) AS value"), CLICKS, F.lit(NOW)).collect()
     assert row["reason"] == "no payload"
 
 
@@ -185,7 +190,7 @@ def test_bytes_that_are_not_utf_8_are_refused_and_their_neighbours_pass(spark: S
     file = tmp_path / "bytes.jsonl"
     file.write_bytes(b"\n".join(lines))
     raw = spark.read.format("text").option("lineSep", "\n").load(str(file))
-    found = admit(raw, CLICKS).toArrow().to_pylist()
+    found = admit(raw, CLICKS, F.lit(NOW)).toArrow().to_pylist()
     bad = "not UTF-8"
     assert [row["reason"] for row in found] == [None, None, *[bad] * 6, "not a JSON object", None]
     assert [row["user"] for row in found][:2] == ["ann", "Zoë 😀"]
@@ -211,6 +216,7 @@ PASSED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ),
     ({"event_time": "2026-03-01T10:00:00.000001Z"}, {"event_time": at(2026, 3, 1, 10, 0, 0, 1)}),
     ({"event_time": "2000-01-01T00:00:00Z"}, {"event_time": at(2000, 1, 1), "late": True}),
+    ({"arrival_time": "2026-03-11T00:00:00Z"}, {"arrival_time": at(2026, 3, 11)}),
     ({"event_time": "2026-03-02T10:00:05Z"}, {"event_time": at(2026, 3, 2, 10, 0, 5), "late": False}),
     ({"event_time": "2026-03-01T09:00:05Z"}, {"late": False}),
     ({"event_time": "2026-03-01T09:00:04.999999Z"}, {"late": True}),

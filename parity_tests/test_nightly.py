@@ -17,7 +17,7 @@ from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 
 from batch.build import build
-from batch.nightly import Night, nightly, settle
+from batch.nightly import Night, materialize, nightly, settle
 from dualpath import storage as storage_module
 from dualpath.errors import InputError, StateError
 from dualpath.parity.check import families, serve, train
@@ -112,6 +112,20 @@ def test_parts_that_are_no_longer_served_expire_and_those_that_are_do_not(spark:
     redis.delete(*(keys.pointer(shop.project, view) for view in shop.views))
     night(spark, shop, DAY_1)
     assert {redis.pttl(key) for view in shop.views for key in live(shop, view)} == {-1}
+
+
+def test_a_day_that_has_not_come_or_has_no_events_yet_is_not_sealed(spark: SparkSession, shop: Repo) -> None:
+    storage, source, views = shop.storage(SOURCE), shop.sources[SOURCE], list(shop.views.values())
+    last = date.fromisoformat(storage.epochs()[-1])
+    tomorrow = last + timedelta(days=1)
+    for job, subject in ((nightly, source), (materialize, views)):
+        with pytest.raises(InputError, match=f"{tomorrow} has not come yet, today is {last} UTC"):
+            job(spark, shop, subject, tomorrow, today=last)
+    with pytest.raises(InputError, match=f"nothing has arrived on {tomorrow} or later; the last day with events is"):
+        nightly(spark, shop, source, tomorrow, today=tomorrow)
+    assert storage.sealed == ""
+    assert {p.day for p in materialize(spark, shop, views, tomorrow, today=tomorrow)} == {last.isoformat()}
+    assert storage.sealed == last.isoformat()
 
 
 @pytest.mark.parametrize("day", [DAY_1, DAY_2])

@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 import pytest
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from redis import ConnectionError as RedisConnectionError
 from redis import ResponseError
 
@@ -192,6 +193,35 @@ def test_a_crash_at_any_step_of_a_batch_leaves_no_trace_after_a_restart(
     assert found["accepted"] == sum(faults.ids(repo).values())
     dead = ds.dataset([str(f) for f in repo.storage(SOURCE).folder("dead").rglob("*.parquet")])
     assert dead.count_rows() == 2 * len(POISON)
+
+
+class Otherwise(Sink):
+    """A repetition of a batch whose shuffle keeps other duplicates: the same ids with another content."""
+
+    def land(self, batch: DataFrame, number: int) -> None:
+        other = F.col("event_time") + F.expr("INTERVAL 1 HOUR")
+        kept = F.when(F.col("fate") == "accepted", other).otherwise(F.col("event_time"))
+        super().land(batch.withColumn("event_time", kept), number)
+
+
+@pytest.mark.parametrize("step", ["before Redis", "with half of the keys in Redis", "after Redis", "before the end"])
+def test_the_attempt_that_wrote_the_log_decides_which_duplicates_are_kept(
+    step: str,
+    spark: SparkSession,
+    new_repo: Callable[[], Repo],
+    expected: tuple[Counter[Any], Counter[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    repo = new_repo()
+    faults.post(repo, LINES, files=2)
+    with monkeypatch.context() as faulty:
+        STEPS[step](faulty)
+        with pytest.raises(StreamingQueryException, match="Crash"):
+            drain(spark, repo, files_per_batch=1)
+    monkeypatch.setattr(streaming.job, "Sink", Otherwise)
+    drain(spark, repo, files_per_batch=1)
+    assert faults.bits(repo) == expected
+    assert faults.misserved(repo, faults.log(repo)) == []
 
 
 class Again(Sink):

@@ -5,7 +5,7 @@ read -> admit -> deduplicate -> per micro-batch: records to Redis, rows to the l
 
 from datetime import timedelta
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -25,14 +25,18 @@ def start(
     payloads: PayloadSource,
     *,
     interval: timedelta | None = None,
+    clock: Column | None = None,
 ) -> StreamingQuery:
-    """Start the stream of one source; with an `interval` it goes on for ever, without it ends with the input."""
+    """Start the stream of one source; with an `interval` it goes on for ever, without it ends with the input.
+
+    `clock` is the instant of a micro-batch; by default the one that Spark keeps in the checkpoint.
+    """
     storage = repo.storage(source.name)
     query = generation(storage)
     sink = Sink(repo, source, query)
     trigger = {"availableNow": True} if interval is None else {"processingTime": f"{interval.total_seconds()} seconds"}
     return (
-        fates(payloads.read(spark), source)
+        fates(payloads.read(spark), source, F.current_timestamp() if clock is None else clock)
         .writeStream.queryName(f"{repo.project}.{source.name}")
         .option("checkpointLocation", str(storage.folder("checkpoint") / "spark"))
         .foreachBatch(sink.land)
@@ -41,19 +45,19 @@ def start(
     )
 
 
-def fates(raw: DataFrame, source: EventSource) -> DataFrame:
+def fates(raw: DataFrame, source: EventSource, clock: Column) -> DataFrame:
     """Every accepted row once, with fate `accepted`, and every row read as `seen` or `dead`.
 
     Deduplication drops rows without a trace, so what was read travels beside what was kept: read = accepted +
     duplicate + dead holds by data, not by metrics that a crash may lose. Ids are remembered by the clock of the
-    batch, which Spark keeps in the checkpoint: a row is never behind that watermark, however late it arrives.
+    batch: a row is never behind that watermark, however late it arrives.
     """
-    judged = admit(raw, source)
+    judged = admit(raw, source, clock)
     names = [c for c in judged.columns if c not in ("payload", "reason")]
     horizon = f"{source.duplicates_within.total_seconds()} seconds"
     accepted = (
         judged.where("reason IS NULL")
-        .select(*names, F.current_timestamp().alias("admitted_at"))
+        .select(*names, clock.alias("admitted_at"))
         .withWatermark("admitted_at", horizon)
         .dropDuplicatesWithinWatermark(["event_id"])
         .select(*names, F.lit(None).cast("string").alias("payload"), F.lit("accepted").alias("fate"))

@@ -1,12 +1,16 @@
-"""What a micro-batch leaves behind: records in Redis, rows in the log and the dead-letter table, an entry in
-the ledger. Every step can run again after a crash at any line."""
+"""What a micro-batch leaves behind: rows in the log and the dead-letter table, records in Redis, an entry in
+the ledger. Every step can run again after a crash at any line.
+
+Which of two duplicates in one batch is kept depends on the order of a shuffle, so another attempt may keep the
+other. The first one that has written the log decides: the ledger notes it, and Redis is served from the log.
+"""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import reduce
 
 import tenacity
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from redis import RedisError
 
@@ -15,6 +19,7 @@ from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.arrange import arrange
+from dualpath.spark.log import read_folders
 from dualpath.spark.records import records, texts
 from dualpath.storage import Entry, first_open
 from dualpath.stores import pointer
@@ -43,20 +48,22 @@ class Sink:
         epoch = F.greatest(arrival_day, F.lit(first_open(entry.sealed)))
         rows = batch.withColumn("epoch", epoch).persist()
         try:
+            # Counted even if it is logged: Spark cannot commit a batch whose rows nobody has asked for.
             fates = self.count(rows)
-            if entry.done:
-                # Counted all the same: Spark cannot commit a batch whose rows nobody has asked for.
+            if entry.logged:
                 self.recognise(entry, fates)
-                return
-            accepted = rows.where("fate = 'accepted'").drop("fate", "payload", "reason")
-            if fates["accepted"]:
-                self.patiently(self.serve, accepted, Fence(self.query, number), fates["epochs"])
-                self.write(accepted, "log", entry, "epoch")
-            if fates["dead_letter"]:
-                self.write(rows.where("fate = 'dead'").select("payload", "reason"), "dead", entry)
-            self.storage.finish(entry, **fates)
+            else:
+                if fates["accepted"]:
+                    self.write(rows.where("fate = 'accepted'").drop("fate", "payload", "reason"), "log", entry, "epoch")
+                if fates["dead_letter"]:
+                    self.write(rows.where("fate = 'dead'").select("payload", "reason"), "dead", entry)
+                entry = self.storage.note(entry, **fates)
         finally:
             rows.unpersist()
+        if not entry.done:
+            if entry.accepted:
+                self.patiently(self.serve, batch.sparkSession, entry)
+            self.storage.finish(entry)
 
     def count(self, rows: DataFrame) -> dict[str, object]:
         """The fate of every row read, the epochs of the accepted ones and how late the latest came."""
@@ -115,15 +122,21 @@ class Sink:
         for view in self.views:
             pointer.read(redis, self.repo.project, view.name).of(shelf(view))
 
-    def serve(self, events: DataFrame, fence: Fence, epochs: Iterable[str]) -> None:
+    def serve(self, spark: SparkSession, entry: Entry) -> None:
         """Make the epochs known, then append every entity's records once; the fence forgives repetition."""
         redis = connect(self.repo.redis_address)
         parts = {}
         for view in self.views:
             name = shelf(view)
-            known = pointer.move(redis, self.repo.project, view.name, lambda p, n=name: p.of(n).with_epochs(epochs))  # type: ignore[misc]
+            known = pointer.move(
+                redis,
+                self.repo.project,
+                view.name,
+                lambda p, n=name: p.of(n).with_epochs(entry.epochs),  # type: ignore[misc]
+            )
             parts[view.name] = self.repo.part(view, known)
-        target = Target(self.repo.redis_address, self.repo.project, parts, fence)
+        target = Target(self.repo.redis_address, self.repo.project, parts, Fence(entry.query, entry.batch))
+        events = read_folders(spark, self.storage, self.source, [self.storage.folder("log") / entry.name])
         try:
             currency(events, self.views).mapInArrow(target.write, OUTPUT).collect()
         except Exception as error:

@@ -30,8 +30,8 @@ def spark_type(field: Field) -> str:
     return f"decimal(18,{field.scale})" if field.kind == "decimal" else SPARK_TYPES[field.kind]
 
 
-def admit(raw: DataFrame, source: EventSource) -> DataFrame:
-    """Type and judge payloads.
+def admit(raw: DataFrame, source: EventSource, now: Column) -> DataFrame:
+    """Type and judge payloads at the instant `now`, a timestamp: of a micro-batch, its own clock.
 
     `raw` has `value`, a JSON object as a string. Answers `event_id`, `event_time`, `arrival_time`, the
     declared fields, `late`, `payload` (the value as it came) and `reason`: null for a good row, else what is
@@ -66,7 +66,7 @@ def admit(raw: DataFrame, source: EventSource) -> DataFrame:
         *(f.name for f in source.fields),
         F.coalesce(late, F.lit(False)).alias("late"),
         "payload",
-        F.coalesce(*_faults(source)).alias("reason"),
+        F.coalesce(*_faults(source, now)).alias("reason"),
     )
 
 
@@ -104,7 +104,7 @@ def _event_id(source: EventSource) -> Column:
     return F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32)
 
 
-def _faults(source: EventSource) -> list[Column]:
+def _faults(source: EventSource, now: Column) -> list[Column]:
     """Everything that can be wrong, most basic first; each null or a reason."""
     faults = [
         F.when(F.col("payload").isNull(), F.lit("no payload")),
@@ -118,6 +118,9 @@ def _faults(source: EventSource) -> list[Column]:
         faults += _time_faults(source.arrival_time, "arrival_time")
     too_far = F.col("event_time") > F.col("arrival_time") + F.expr(AHEAD)
     faults.append(F.when(too_far, F.lit(f"{source.event_time} is more than a day after the arrival")))
+    # Every arrival day is an epoch that each read asks for, so one of the far future would be asked for until then.
+    unborn = F.col("arrival_time") > now + F.expr(AHEAD)
+    faults.append(F.when(unborn, F.lit(f"{source.arrival_time or source.event_time} is more than a day ahead")))
     for field in source.fields:
         faults += _field_faults(field)
     return faults
