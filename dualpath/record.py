@@ -8,6 +8,7 @@ meaning, so a fold of records is a record. State is a bag of records: merging is
 
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ class Layout:
         if fingerprint != self.fingerprint:
             raise StateError(
                 f"view '{self.view}': the state was written for another declaration of the view; "
-                "publish it anew (`dualpath nightly`) after changing features."
+                "after changing features, start the stream with `dualpath stream --from-snapshot`."
             )
         return np.frombuffer(value, dtype="<i8", offset=HEADER.size).reshape(-1, self.width)
 
@@ -138,6 +139,17 @@ def layout(view: View) -> Layout:
     meaning = [view.source.name, [asdict(c) for c in cells], types]
     identity = json.dumps([VERSION, view.name, view.keys, view.resolution, meaning])
     return Layout(view.name, view.resolution, cells, xxhash.xxh32_intdigest(identity.encode()))
+
+
+def text_expressions(views: Sequence[View]) -> list[str]:
+    """The expressions whose texts the views' records hold as codes."""
+    sqls = {
+        sql
+        for view in views
+        for cell in layout(view).cells
+        if cell.op in ("dimension", "first", "last") and (sql := cell.of) and view.type_of(sql).kind == "text"
+    }
+    return sorted(sqls)
 
 
 def code(text: str) -> int:

@@ -18,7 +18,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import xxhash
+
 from dualpath.errors import StateError
+from dualpath.record import UNFENCED, Fence
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,29 @@ class Storage:
         files = self.folder("ledger").glob("query=*/batch=*.json")
         return sorted(map(_read, files), key=lambda e: (e.query, e.batch))
 
+    def reached(self) -> tuple[Fence, Fence]:
+        """The last finished and the last begun batch; `UNFENCED` before the first."""
+        names = self.folder("ledger").glob("query=*/batch=*.json")
+        last = [_read(file) for file in sorted(names, key=_number)[-2:]]
+        fences = [UNFENCED, *(Fence(e.query, e.batch) for e in last)]
+        # A batch begins when the one before it is finished.
+        return fences[-1 if not last or last[-1].done else -2], fences[-1]
+
+    def new_namespace(self, above: int) -> str:
+        """A name for state in the online store that was never used before, higher than `n{above}`."""
+        file = self.folder("ledger") / "namespace"
+        number = max(above, int(file.read_text()) if file.exists() else 0) + 1
+        write_atomically(file, str(number))
+        return f"n{number}"
+
+    def digests(self, salt: str) -> dict[str, str]:
+        """For each epoch, the name of the part of record files that is made from the log's batches of now."""
+        batches: dict[str, list[str]] = {}
+        for entry in self.entries():
+            for epoch in entry.epochs if entry.done else ():
+                batches.setdefault(epoch, []).append(entry.name)
+        return {e: f"{e}-{xxhash.xxh64_hexdigest(' '.join([salt, *names]).encode())}" for e, names in batches.items()}
+
     def log_folders(self, epochs: Iterable[str] | None = None) -> list[Path]:
         """Folders of finished batches that hold rows of the given epochs (default: all), oldest first."""
         wanted = None if epochs is None else set(epochs)
@@ -168,6 +194,11 @@ def write_atomically(file: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _number(file: Path) -> tuple[int, ...]:
+    """The query and the batch of an entry's file."""
+    return tuple(int(part.partition("=")[2]) for part in (file.parent.name, file.stem))
 
 
 def _read(file: Path) -> Entry:

@@ -110,7 +110,7 @@ def records(repo: Repo) -> Counter[tuple[Any, ...]]:
     redis, bag = connect(repo.redis_address), Counter[tuple[Any, ...]]()
     for view in repo.views.values():
         known = pointer.read(redis, repo.project, view.name)
-        for part in known.parts:
+        for part in known.parts if known else ():
             prefix = keys.prefix(repo.project, known.namespace, view.name, part)
             for key in redis.scan_iter(match=prefix + b"*", count=1_000):
                 entity = key.removeprefix(prefix).decode()

@@ -1,6 +1,5 @@
 """The nightly job: it changes no value, publishes nothing bad, and loses nothing beside a running stream."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, date, datetime, timedelta
@@ -107,11 +106,6 @@ def test_parts_that_are_no_longer_served_expire_and_those_that_are_do_not(spark:
     assert served < set(states)
     assert {redis.pttl(key) for key in served} == {-1}
     assert all(0 < redis.pttl(key) <= 86_400_000 for key in set(states) - served)
-
-    # A part that is published again lives again.
-    redis.delete(*(keys.pointer(shop.project, view) for view in shop.views))
-    night(spark, shop, DAY_1)
-    assert {redis.pttl(key) for view in shop.views for key in live(shop, view)} == {-1}
 
 
 def test_a_day_that_has_not_come_or_has_no_events_yet_is_not_sealed(spark: SparkSession, shop: Repo) -> None:
@@ -260,28 +254,6 @@ def test_nights_beside_a_running_stream_lose_and_double_nothing(
     for name in ("user_activity:actions_30min", "product_activity:product_views_last_hour"):
         seen = np.array([*(found[name] for found in watched), faults.values(repo, EVENTS, rows=50)[name]])
         assert len(seen) > 5 and (np.diff(seen, axis=0) >= 0).all()
-
-
-def test_what_a_night_restores_of_a_lost_redis(spark: SparkSession, shop: Repo) -> None:
-    """Everything, if it is the night of the last arrival day; the epochs after another day's stay lost."""
-    whole = faults.records(shop)
-    night(spark, shop, DAY_1)
-    connect(shop.redis_address).flushall()
-    assert faults.records(shop) == Counter()
-    night(spark, shop, DAY_1)
-    restored = faults.records(shop)
-    assert restored < whole
-    epochs = shop.storage(SOURCE).epochs()
-    night(spark, shop, date.fromisoformat(epochs[-1]))
-    assert faults.records(shop) == whole
-    assert faults.misserved(shop, faults.log(shop), rows=200) == []
-
-
-@pytest.mark.xfail(strict=True, reason="a lost Redis is not noticed: nothing says that open epochs are gone")
-def test_a_lost_redis_is_refused_by_readers(spark: SparkSession, shop: Repo) -> None:
-    connect(shop.redis_address).flushall()
-    with pytest.raises(StateError):
-        faults.values(shop, faults.log(shop), rows=5)
 
 
 def test_a_finite_slack_forgets_only_what_no_answer_needs(spark: SparkSession, new_repo: Callable[[], Repo]) -> None:

@@ -34,6 +34,7 @@ def start(
     storage = repo.storage(source.name)
     query = generation(storage)
     sink = Sink(repo, source, query)
+    sink.ready(spark)
     trigger = {"availableNow": True} if interval is None else {"processingTime": f"{interval.total_seconds()} seconds"}
     return (
         fates(payloads.read(spark), source, F.current_timestamp() if clock is None else clock)

@@ -7,7 +7,6 @@ other. The first one that has written the log decides: the ledger notes it, and 
 
 import logging
 from collections.abc import Callable
-from functools import reduce
 
 import tenacity
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -18,15 +17,15 @@ from dualpath.errors import StateError
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
-from dualpath.spark.arrange import arrange
 from dualpath.spark.log import read_folders
-from dualpath.spark.records import records, texts
 from dualpath.storage import Entry, first_open
-from dualpath.stores import pointer
-from dualpath.stores.append import OUTPUT, TEXTS, Target, foreign
+from dualpath.stores import mark, pointer
+from dualpath.stores.append import Target
+from dualpath.stores.condition import State, examine
 from dualpath.stores.connection import connect
-from dualpath.stores.history import shelf
-from dualpath.view import View
+from dualpath.stores.frames import currency, send
+from dualpath.stores.pointer import FOREIGN, LostError
+from dualpath.stores.rebuild import rebuild
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ class Sink:
     def land(self, batch: DataFrame, number: int) -> None:
         """Write one micro-batch; `batch` is a frame of `streaming.job.fates`."""
         # Before the batch is begun: one that is refused then would keep every night waiting.
-        self.patiently(self.agree)
+        self.patiently(self.agree, batch.sparkSession)
         entry = self.storage.begin(self.query, number)
         arrival_day = F.date_format("arrival_time", "yyyy-MM-dd")
         epoch = F.greatest(arrival_day, F.lit(first_open(entry.sealed)))
@@ -61,8 +60,7 @@ class Sink:
         finally:
             rows.unpersist()
         if not entry.done:
-            if entry.accepted:
-                self.patiently(self.serve, batch.sparkSession, entry)
+            self.patiently(self.serve, batch.sparkSession, entry)
             self.storage.finish(entry)
 
     def count(self, rows: DataFrame) -> dict[str, object]:
@@ -105,7 +103,7 @@ class Sink:
         folder = self.storage.folder(kind) / entry.name
         rows.coalesce(2).write.mode("overwrite").partitionBy(*partition).parquet(str(folder))
 
-    def patiently(self, step: Callable[..., None], *arguments: object) -> None:
+    def patiently(self, step: Callable[..., object], *arguments: object) -> None:
         """Do a step that needs Redis; while that is away, wait and try again, for every step may be repeated."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self.is_away),
@@ -116,31 +114,46 @@ class Sink:
         )
         retrying(step, *arguments)
 
-    def agree(self) -> None:
-        """Raise `StateError` if the online store holds state of other declarations than this stream's."""
+    def ready(self, spark: SparkSession) -> None:
+        """Agree with the online store once before any row comes, if it can be reached."""
+        try:
+            self.agree(spark)
+        except Exception as error:
+            if not self.is_away(error):
+                raise
+            log.warning("Redis is away (%s); the first batch will wait for it", error)
+
+    def agree(self, spark: SparkSession) -> tuple[str, Fence]:
+        """See that the online store holds all that was written, or rebuild it; answers its namespace and mark.
+
+        Raises `StateError` if it holds state of other declarations than this stream's.
+        """
         redis = connect(self.repo.redis_address)
-        for view in self.views:
-            pointer.read(redis, self.repo.project, view.name).of(shelf(view))
+        while (found := examine(redis, self.repo.project, self.storage, self.views)).state is not State.WHOLE:
+            if found.state is State.FOREIGN:
+                raise StateError(FOREIGN)
+            rebuild(spark, self.repo, self.source, found)
+        return next(p.namespace for p in found.pointers.values() if p), found.mark
 
     def serve(self, spark: SparkSession, entry: Entry) -> None:
-        """Make the epochs known, then append every entity's records once; the fence forgives repetition."""
+        """Make the epochs known, append every entity's records once, and move the mark; fences forgive repetition.
+
+        Raises `LostError`, to be repeated, if Redis may have lost writes in the meantime.
+        """
         redis = connect(self.repo.redis_address)
-        parts = {}
-        for view in self.views:
-            name = shelf(view)
-            known = pointer.move(
-                redis,
-                self.repo.project,
-                view.name,
-                lambda p, n=name: p.of(n).with_epochs(entry.epochs),  # type: ignore[misc]
-            )
-            parts[view.name] = self.repo.part(view, known)
-        target = Target(self.repo.redis_address, self.repo.project, parts, Fence(entry.query, entry.batch))
-        events = read_folders(spark, self.storage, self.source, [self.storage.folder("log") / entry.name])
-        try:
-            currency(events, self.views).mapInArrow(target.write, OUTPUT).collect()
-        except Exception as error:
-            raise foreign(error) or error from None
+        life, (namespace, since) = mark.life(redis), self.agree(spark)
+        if entry.accepted:
+            parts = {}
+            for view in self.views:
+                pointer.move(redis, self.repo.project, view.name, lambda p: p.with_epochs(entry.epochs))
+                parts[view.name] = self.repo.part(view, namespace)
+            target = Target(self.repo.redis_address, self.repo.project, parts, Fence(entry.query, entry.batch))
+            folder = self.storage.folder("log") / entry.name
+            send(currency(read_folders(spark, self.storage, self.source, [folder]), self.views), target)
+        if mark.life(redis) != life:
+            raise LostError("Redis was started again in the middle of a batch")
+        to = Fence(entry.query, entry.batch)
+        mark.advance(redis, self.repo.project, namespace, self.source.name, since=since, to=to)
 
     def is_away(self, error: BaseException) -> bool:
         """Whether an attempt failed because Redis cannot be reached."""
@@ -151,15 +164,3 @@ class Sink:
         except RedisError:
             return True
         return False
-
-
-def currency(events: DataFrame, views: list[View]) -> DataFrame:
-    """All views' records, and the texts behind their codes, as `dualpath.stores.append.INPUT`."""
-    frames = [
-        records(events, view, fold=True).select(F.lit(view.name).alias("view"), "epoch", "entity", "words")
-        for view in views
-    ]
-    coded = texts(events, views).select("code", "text").distinct()
-    named = F.lit(TEXTS).alias("view"), F.lit("").alias("epoch"), F.col("text").alias("entity")
-    frames.append(coded.select(*named, F.array("code").alias("words")))
-    return arrange(reduce(DataFrame.unionByName, frames))

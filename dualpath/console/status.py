@@ -18,7 +18,7 @@ from dualpath.console.report import Report, plural, table
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
 from dualpath.storage import Entry, Storage
-from dualpath.stores import pointer
+from dualpath.stores.condition import Condition, examine
 from dualpath.stores.connection import configured, connect, embedded_folder
 
 FATES = ("rows_read", "accepted", "duplicate", "dead_letter", "late")
@@ -125,8 +125,8 @@ def _files(storage: Storage, kind: str, entry: Entry) -> list[Path]:
     return sorted((storage.folder(kind) / entry.name).rglob("*.parquet"))
 
 
-def served(repo: Repo) -> tuple[dict[str, str], str]:
-    """The day of each view's snapshot (empty: none yet), and why the online store cannot say, if it cannot."""
+def served(repo: Repo) -> tuple[dict[str, Condition], str]:
+    """How the online store was found, by source, and why it cannot say, if it cannot."""
     config = repo.store.config
     address = configured(config) or embedded.running(embedded_folder(config))
     if address is None:
@@ -134,7 +134,7 @@ def served(repo: Repo) -> tuple[dict[str, str], str]:
     redis = connect(address)
     redis.set_retry(Retry(NoBackoff(), 0))  # a look at the accounts does not wait for a server to come back
     try:
-        return {name: pointer.read(redis, repo.project, name).snapshot for name in repo.views}, ""
+        return {n: examine(redis, repo.project, repo.storage(n), repo.views_of(n)) for n in repo.sources}, ""
     except RedisError as error:
         return {}, f"Redis does not answer: {error}."
 
@@ -145,16 +145,21 @@ def report(repo: Repo) -> Report:
     accounts = {name: account(repo.storage(name)) for name in repo.sources}
     total = summed(accounts.values())
     adds_up = all(s["adds_up"] for s in sources.values())
-    snapshots, silence = served(repo)
+    conditions, silence = served(repo)
+    pointers = {view: known for each in conditions.values() for view, known in each.pointers.items()}
+    snapshots = {view: known.snapshot if known else "" for view, known in sorted(pointers.items())}
     data = {
         **_numbers(total),
         "adds_up": adds_up,
         "sources": sources,
         "snapshots": snapshots,
         "redis": silence or "answers",
+        "online_store": {name: each.state.name.lower() for name, each in conditions.items()},
     }
     errors = [f"{name}: {fault}." for name, s in sources.items() for fault in s["faults"]]
-    return Report(data, _shown(sources, accounts, total, snapshots, silence), adds_up, errors)
+    shown = _shown(sources, accounts, total, snapshots, silence)
+    shown += [f"{name}: the online store {each.state.value}." for name, each in conditions.items()]
+    return Report(data, shown, adds_up, errors)
 
 
 def _source(storage: Storage) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pyspark.sql.pandas.functions import arrow_udf
 
 from dualpath import expression
 from dualpath.numbers import order
-from dualpath.record import Cell, layout
+from dualpath.record import Cell, layout, text_expressions
 from dualpath.schema import NULL
 from dualpath.view import View
 
@@ -66,13 +66,7 @@ def records(events: DataFrame, view: View, *, fold: bool) -> DataFrame:
 
 def texts(events: DataFrame, views: list[View]) -> DataFrame:
     """Every distinct text the views' records hold as a code: columns `code` bigint, `text` string, `epoch`."""
-    sqls = {
-        sql
-        for view in views
-        for cell in layout(view).cells
-        if cell.op in ("dimension", "first", "last") and (sql := cell.of) and view.type_of(sql).kind == "text"
-    }
-    found = [F.expr(expression.spell(sql, "spark")) for sql in sorted(sqls)]
+    found = [F.expr(expression.spell(sql, "spark")) for sql in text_expressions(views)]
     empty = F.array().cast("array<string>")
     every = events.select("epoch", F.explode(F.array(*found) if found else empty).alias("text"))
     distinct = every.where(F.col("text").isNotNull()).distinct()

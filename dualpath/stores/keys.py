@@ -33,3 +33,8 @@ def pointer(project: str, view: str) -> bytes:
 def dictionary(project: str) -> bytes:
     """The key of the hash of codes (decimal) to texts."""
     return f"dp:{project}:dictionary".encode()
+
+
+def marks(project: str, namespace: str, source: str) -> list[bytes]:
+    """The keys of a source's marks in a namespace: one, because a server keeps a prefix of its writes."""
+    return [f"dp:{project}:mark:{namespace}:{source}".encode()]

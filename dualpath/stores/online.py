@@ -223,7 +223,9 @@ class _Windowed:
         where: dict[Any, int] = {}
         self.rows = np.array([where.setdefault(n, len(where)) for n in zip(*columns, strict=True)], dtype=np.int64)
         self.table, self.plan = table, compiled.plan
-        self.ask = state.Ask(self.plan.view.name, compiled.format, [keys.entity(n) for n in where])
+        self.ask = state.Ask(
+            self.plan.view.name, self.plan.view.source.name, compiled.format, [keys.entity(n) for n in where]
+        )
         self.values: dict[str, Any] = {}
         self.found: list[bool] = []
 
