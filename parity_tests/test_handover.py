@@ -199,7 +199,7 @@ def test_what_a_rebuild_replaces_expires(spark: SparkSession, shop: Repo) -> Non
     client = connect(shop.redis_address)
     client.delete(*(key for key in client.scan_iter(match="dp:shop:mark:*")))
     drain(spark, shop)
-    left = {ns: [k for k in client.scan_iter(match=f"dp:shop:{ns}:*", count=1_000)] for ns in ("n1", "n2")}
+    left = {ns: list(client.scan_iter(match=f"dp:shop:{ns}:*", count=1_000)) for ns in ("n1", "n2")}
     assert left["n1"] and all(0 < client.pttl(key) <= 3_600_000 for key in left["n1"])
     assert left["n2"] and {client.pttl(key) for key in left["n2"]} == {-1}
     faults.post(shop, PIECES[-1])

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from batch.build import build
 from batch.nightly import Night, materialize, nightly, settle
-from dualpath import storage as storage_module
+from dualpath import ledger
 from dualpath.errors import InputError, StateError
 from dualpath.parity.check import families, serve, train
 from dualpath.parity.compare import differences
@@ -175,15 +175,14 @@ def test_sealing_waits_for_the_batch_a_running_stream_is_in(tmp_path: Path) -> N
 def test_a_batch_that_begins_while_a_day_is_sealed_is_waited_for_or_has_seen_the_seal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage, reached, go, real = Storage(tmp_path, "clicks"), Event(), Event(), storage_module.write_atomically
+    storage, reached, go, real = Storage(tmp_path, "clicks"), Event(), Event(), ledger.write
 
-    def held(file: Path, text: str) -> None:
-        if file.name != "sealed":
-            reached.set()
-            assert go.wait(30)
-        real(file, text)
+    def held(folder: Path, entry: ledger.Entry) -> ledger.Entry:
+        reached.set()
+        assert go.wait(30)
+        return real(folder, entry)
 
-    monkeypatch.setattr(storage_module, "write_atomically", held)
+    monkeypatch.setattr(ledger, "write", held)
 
     def seal() -> list[Any]:
         storage.seal(DAY_1)

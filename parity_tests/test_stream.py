@@ -25,10 +25,11 @@ from redis import ResponseError
 import streaming.job
 from batch.nightly import nightly
 from dualpath.errors import CollisionError, StateError, UnavailableError
+from dualpath.ledger import Entry
 from dualpath.record import Fence, code, layout
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.storage import Entry, Storage
+from dualpath.storage import Storage
 from dualpath.stores import keys, pointer
 from dualpath.stores.append import TEXTS, Target
 from dualpath.stores.connection import connect, embedded_folder

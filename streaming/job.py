@@ -10,10 +10,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from dualpath.errors import StateError
+from dualpath.files import write_atomically
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.admit import admit
-from dualpath.storage import Storage, write_atomically
+from dualpath.storage import Storage
 from streaming.sink import Sink
 from streaming.source import PayloadSource
 

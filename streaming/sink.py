@@ -14,11 +14,12 @@ from pyspark.sql import functions as F
 from redis import RedisError
 
 from dualpath.errors import StateError
+from dualpath.ledger import Entry
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_folders
-from dualpath.storage import Entry, first_open
+from dualpath.storage import first_open
 from dualpath.stores import mark, pointer
 from dualpath.stores.append import Target
 from dualpath.stores.condition import State, examine

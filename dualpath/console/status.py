@@ -15,9 +15,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dualpath.console.report import Report, plural, table
+from dualpath.ledger import Block
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
-from dualpath.storage import Entry, Storage
+from dualpath.storage import Storage
 from dualpath.stores.condition import Condition, examine
 from dualpath.stores.connection import configured, connect, embedded_folder
 
@@ -58,7 +59,7 @@ class Account:
 
 def account(storage: Storage) -> Account:
     """The account of a source, from its ledger."""
-    return summed(_account(e) for e in storage.entries() if e.done)
+    return summed(map(_account, storage.blocks()))
 
 
 def summed(accounts: Iterable[Account]) -> Account:
@@ -73,34 +74,32 @@ def summed(accounts: Iterable[Account]) -> Account:
     return total
 
 
-def _account(entry: Entry) -> Account:
-    return Account(**{name: getattr(entry, name) for name in (*FATES, "latest_by")}, batches=1)
+def _account(block: Block) -> Account:
+    return Account(**{name: getattr(block, name) for name in (*FATES, "latest_by")}, batches=len(block.batches))
 
 
 def faults(storage: Storage) -> list[str]:
-    """What does not add up, batch by batch: the fates of its rows, and the rows its files hold."""
+    """What does not add up, block by block: the fates of its rows, and the rows its files hold."""
     found = []
-    for entry in storage.entries():
-        if not entry.done:
-            continue
-        if entry.rows_read != entry.accepted + entry.duplicate + entry.dead_letter:
-            found.append(f"{entry.name}: {entry.rows_read} rows read, but their fates sum up to another number")
-        for kind, expected in (("log", entry.accepted), ("dead", entry.dead_letter)):
+    for block in storage.blocks():
+        if block.rows_read != block.accepted + block.duplicate + block.dead_letter:
+            found.append(f"{block.name}: {block.rows_read} rows read, but their fates sum up to another number")
+        for kind, expected in (("log", block.accepted), ("dead", block.dead_letter)):
             try:
-                rows = sum(pq.read_metadata(f).num_rows for f in _files(storage, kind, entry))
+                rows = sum(pq.read_metadata(f).num_rows for f in _files(storage, kind, block))
             except (pa.ArrowException, OSError) as error:
-                found.append(f"{entry.name}: a file under {kind}/ cannot be read ({str(error).splitlines()[0]})")
+                found.append(f"{block.name}: a file under {kind}/ cannot be read ({str(error).splitlines()[0]})")
                 continue
             if rows != expected:
-                found.append(f"{entry.name}: {kind}/ holds {rows} rows of {expected}")
+                found.append(f"{block.name}: {kind}/ holds {rows} rows of {expected}")
     return found
 
 
 def reasons(storage: Storage) -> dict[str, int]:
     """Why rows were refused: the reason without the offending text, and how many rows, most frequent first."""
     counts: Counter[str] = Counter()
-    for entry in storage.entries():
-        for file in _files(storage, "dead", entry) if entry.done else ():
+    for block in storage.blocks():
+        for file in _files(storage, "dead", block) if block.dead_letter else ():
             try:
                 column = pq.read_table(file, columns=["reason"])["reason"]
             except (pa.ArrowException, OSError):
@@ -121,8 +120,9 @@ def _is_payload(file: Path) -> bool:
     return file.is_file() and file.suffix == ".jsonl" and not file.name.startswith("_")
 
 
-def _files(storage: Storage, kind: str, entry: Entry) -> list[Path]:
-    return sorted((storage.folder(kind) / entry.name).rglob("*.parquet"))
+def _files(storage: Storage, kind: str, block: Block) -> list[Path]:
+    folders = (storage.folder(kind) / f"query={block.query}/batch={number}" for number in block.batches)
+    return [file for folder in folders for file in sorted(folder.rglob("*.parquet"))]
 
 
 def served(repo: Repo) -> tuple[dict[str, Condition], str]:

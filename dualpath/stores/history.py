@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from dualpath.errors import StateError
+from dualpath.files import write_atomically
 from dualpath.record import layout, text_expressions
-from dualpath.storage import write_atomically
 from dualpath.values import Dictionary
 from dualpath.view import View
 
