@@ -120,15 +120,28 @@ def stream(
     once: Annotated[bool, typer.Option("--once", help="End when everything that has landed is read.")] = False,
     interval: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How often to look for new events.")] = 1.0,
     files_per_batch: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many files a batch.")] = 16,
+    from_snapshot: Annotated[
+        bool,
+        typer.Option("--from-snapshot", help="Fill the online store from the log first, and begin a new checkpoint."),
+    ] = False,
 ) -> None:
-    """Read landed events into the event log and the online store, until Ctrl-C or, with --once, to their end."""
+    """Read landed events into the event log and the online store, until Ctrl-C or, with --once, to their end.
+
+    After changing features, or if the checkpoint or the online store was lost, start with --from-snapshot.
+    """
 
     def work() -> Report:
         opened = repos.opened(repo)
         from dualpath.console import stream
 
         every = None if once else timedelta(seconds=interval)
-        return stream.run(opened, repos.sources(opened, source), interval=every, files_per_batch=files_per_batch)
+        return stream.run(
+            opened,
+            repos.sources(opened, source),
+            interval=every,
+            files_per_batch=files_per_batch,
+            from_snapshot=from_snapshot,
+        )
 
     report(work, as_json)
 

@@ -12,7 +12,7 @@ from typing import Any
 from dualpath.errors import DeclarationError
 
 KINDS = ("text", "integer", "decimal", "double", "boolean", "timestamp")
-RESERVED = ("event_id", "event_time", "arrival_time", "epoch", "late", "batch", "query")
+RESERVED = ("event_id", "event_time", "arrival_time", "epoch", "late", "batch", "query", "origin", "position")
 NULL = -(2**63)
 """The word that stands for SQL null in a record. No encoded value may take it."""
 

@@ -10,6 +10,7 @@ one. A batch notes the seal it started under, so a replay gives its rows the sam
 """
 
 import fcntl
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -83,6 +84,23 @@ class Storage:
         if entry.batch % ledger.BLOCK == 0:
             ledger.fold(self.folder("ledger"), entry)
         return done
+
+    def leave_off(self) -> None:
+        """End the last batch for a generation that does not come back: finish it if the log has its rows.
+
+        If not, it leaves nothing behind, and the next generation reads its rows.
+        """
+        for entry in self.entries():
+            if entry.logged and not entry.done:
+                self.finish(entry)
+            elif not entry.done:
+                for kind in ("log", "dead"):
+                    shutil.rmtree(self.folder(kind) / entry.name, ignore_errors=True)
+                ledger.file_of(self.folder("ledger"), entry).unlink()
+
+    def positions(self, before: int) -> dict[str, int]:
+        """The last position that the queries before one have read of each origin."""
+        return ledger.positions(self.folder("ledger"), before)
 
     def entries(self) -> list[Entry]:
         """The latest batches, oldest first: all that are not done, and the done ones that no block replaces yet."""

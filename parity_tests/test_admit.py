@@ -51,7 +51,11 @@ def payload(**changes: Any) -> str:
 
 
 def frame(spark: SparkSession, payloads: Iterable[str]) -> DataFrame:
-    return spark.createDataFrame([(p, i) for i, p in enumerate(payloads)], "value string, i int").coalesce(1)
+    return (
+        spark.createDataFrame([(p, i) for i, p in enumerate(payloads)], "value string, position bigint")
+        .withColumn("origin", F.lit("test"))
+        .coalesce(1)
+    )
 
 
 def judged(spark: SparkSession, payloads: Iterable[str], source: EventSource = CLICKS) -> list[dict[str, Any]]:
@@ -165,7 +169,9 @@ def test_what_is_not_exactly_one_json_object_is_refused_and_kept_as_it_came(spar
 
 
 def test_a_payload_that_is_null_is_refused(spark: SparkSession) -> None:
-    [row] = admit(spark.sql("SELECT CAST(NULL AS string) AS value"), CLICKS, F.lit(NOW)).collect()
+    [row] = admit(
+        spark.sql("SELECT CAST(NULL AS string) AS value, 'test' AS origin, 0L AS position"), CLICKS, F.lit(NOW)
+    ).collect()
     assert row["reason"] == "no payload"
 
 
@@ -189,7 +195,12 @@ def test_bytes_that_are_not_utf_8_are_refused_and_their_neighbours_pass(spark: S
     ]
     file = tmp_path / "bytes.jsonl"
     file.write_bytes(b"\n".join(lines))
-    raw = spark.read.format("text").option("lineSep", "\n").load(str(file))
+    raw = (
+        spark.read.format("text")
+        .option("lineSep", "\n")
+        .load(str(file))
+        .selectExpr("value", "'test' AS origin", "0L AS position")
+    )
     found = admit(raw, CLICKS, F.lit(NOW)).toArrow().to_pylist()
     bad = "not UTF-8"
     assert [row["reason"] for row in found] == [None, None, *[bad] * 6, "not a JSON object", None]

@@ -4,15 +4,19 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from batch.build import build
 from batch.nightly import nightly
 from dualpath.console import status
+from dualpath.console.stream import new_generation
 from dualpath.errors import StateError
 from dualpath.parity.check import check
 from dualpath.repo import Repo
@@ -22,11 +26,14 @@ from dualpath.stores.connection import connect, embedded_folder
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 from streaming import sink
+from streaming.job import start
+from streaming.seam import Seam
+from streaming.source import Directory
 
 LINES = faults.payloads(faults.events())
 PIECES = [LINES[i : i + 200] for i in range(0, len(LINES), 200)]
 DAY_1, DAY_2 = date(2026, 3, 1), date(2026, 3, 2)
-ACCEPTED = len({line.split(b', "arrival_time"')[0] for line in LINES})
+START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -205,3 +212,123 @@ def test_what_a_rebuild_replaces_expires(spark: SparkSession, shop: Repo) -> Non
     faults.post(shop, PIECES[-1])
     drain(spark, shop)
     whole(spark, shop)
+
+
+# --- a new generation
+
+
+def run(spark: SparkSession, repo: Repo, at: datetime = START) -> None:
+    """The stream to the end of what has landed, by a clock that stands still."""
+    landing = Directory(repo.storage(SOURCE).folder("landing"), 1)
+    start(spark, repo, repo.sources[SOURCE], landing, clock=F.lit(at)).awaitTermination()
+
+
+def fates(repo: Repo) -> tuple[int, int, int]:
+    found = faults.counts(repo)
+    return found["rows_read"], found["accepted"], found["duplicate"]
+
+
+@pytest.mark.parametrize("unfinished", [None, "write", "serve"])
+def test_after_a_lost_checkpoint_the_next_generation_goes_on_without_a_gap_or_a_double(
+    unfinished: str | None, spark: SparkSession, shop: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the last batch was cut off before its rows were in the log, or after."""
+    if unfinished:
+        faults.post(shop, PIECES[-1])
+        with monkeypatch.context() as faulty:
+            faults.crash(faulty, sink.Sink, unfinished)
+            with pytest.raises(StreamingQueryException, match="Crash"):
+                drain(spark, shop)
+    shutil.rmtree(shop.storage(SOURCE).folder("checkpoint") / "query=1")
+    with pytest.raises(StateError, match=r"the checkpoint is gone .* Start with `dualpath stream --from-snapshot`"):
+        drain(spark, shop)
+    new_generation(spark, shop, shop.sources[SOURCE])
+    if not unfinished:
+        faults.post(shop, PIECES[-1])
+    drain(spark, shop)
+    whole(spark, shop)
+    faults.post(shop, PIECES[0])
+    drain(spark, shop)
+    whole(spark, shop, len(LINES) + len(PIECES[0]))
+    assert {e.query for e in shop.storage(SOURCE).entries()} == {1, 2}
+
+
+def test_an_event_that_comes_again_after_the_seam_is_a_duplicate_as_long_as_it_would_have_been(
+    spark: SparkSession, new_repo: Callable[[], Repo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo, reads = new_repo(), []
+    real = Seam._read
+    monkeypatch.setattr(Seam, "_read", lambda self, spark: (reads.append(1), real(self, spark))[1])
+    faults.post(repo, PIECES[0])
+    run(spark, repo)
+    read_, accepted, duplicate = fates(repo)
+    for generation, hours in ((2, 1), (3, 23)):
+        new_generation(spark, repo, repo.sources[SOURCE])
+        faults.post(repo, PIECES[0])
+        run(spark, repo, START + timedelta(hours=hours))
+        assert fates(repo) == (generation * read_, accepted, duplicate + (generation - 1) * read_)
+        whole(spark, repo, generation * read_)
+    assert len(reads) == 2
+
+    # A day after the first generation's batch, no log is asked any more.
+    new_generation(spark, repo, repo.sources[SOURCE])
+    faults.post(repo, PIECES[1][:1])
+    run(spark, repo, START + timedelta(days=3))
+    faults.post(repo, PIECES[0][:5])
+    run(spark, repo, START + timedelta(days=3))
+    assert fates(repo)[1] == accepted + 1 + 5
+    assert len(reads) == 3
+
+
+NEW = """        feature("actions_2h", Count(), over=hours(2)),
+        feature("last_action", Last("action"), over=hours(2)),
+"""
+
+
+@pytest.fixture
+def redeclared(shop: Repo, tmp_path: Path) -> Repo:
+    """The same store and log under declarations with two features more."""
+    folder = tmp_path / "feature_repo"
+    shutil.copytree(shop.folder, folder, ignore=shutil.ignore_patterns("data", "__pycache__"))
+    settings = folder / "feature_store.yaml"
+    text = settings.read_text().replace('connection_string: ""', f'connection_string: "{shop.redis_address}"')
+    settings.write_text(text.replace("  path: data", f"  path: {shop.root}"))
+    declared = folder / "user_activity.py"
+    declared.write_text(
+        declared.read_text().replace('        feature("actions_30min"', NEW + '        feature("actions_30min"')
+    )
+    declared.write_text(declared.read_text().replace("import Count", "import Count, Last"))
+    Repo(folder).apply()
+    return Repo(folder)
+
+
+def test_a_new_feature_is_filled_from_the_log_while_the_old_ones_are_served(
+    spark: SparkSession, shop: Repo, redeclared: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, source = faults.log(shop), redeclared.sources[SOURCE]
+    before, watched = faults.values(shop, known), []
+    with pytest.raises(StateError, match=r"holds state of another declaration of a view; .*--from-snapshot"):
+        drain(spark, redeclared)
+    real = rebuild.send
+
+    def watch(*args: Any) -> Any:
+        done = real(*args)
+        watched.append(faults.values(shop, known))
+        return done
+
+    with monkeypatch.context() as faulty:
+        faulty.setattr(rebuild, "send", watch)
+        faults.crash(faulty, mark, "place")
+        with pytest.raises(faults.Crash):
+            new_generation(spark, redeclared, source)
+    # The one before can still go on, and then the next one after all.
+    faults.post(shop, PIECES[-1][:50])
+    drain(spark, shop)
+    assert watched == [before]
+    new_generation(spark, redeclared, source)
+    faults.post(shop, PIECES[-1][50:])
+    drain(spark, redeclared)
+    assert "user_activity:last_action" in faults.values(redeclared, known)
+    whole(spark, redeclared)
+    with pytest.raises(StateError, match="the state was written for another declaration"):
+        faults.values(shop, known)

@@ -201,13 +201,13 @@ def test_a_stream_that_died_in_a_batch_must_finish_it_before_the_night(
     spark: SparkSession, new_repo: Callable[[], Repo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo = new_repo()
-    faults.post(repo, LINES)
+    faults.post(repo, LINES, files=2)
     with monkeypatch.context() as faulty:
-        faults.crash(faulty, Sink, "write")
+        faults.crash(faulty, Sink, "write", nth=2)
         with pytest.raises(StreamingQueryException, match="Crash"):
-            drain(spark, repo)
+            drain(spark, repo, files_per_batch=1)
     with pytest.raises(StateError, match="the stream stopped in the middle of a batch; run `dualpath stream --once`"):
-        night(spark, repo, DAY_2)
+        night(spark, repo, DAY_1)
     drain(spark, repo)
     night(spark, repo, DAY_2)
     assert faults.counts(repo)["rows_read"] == len(LINES)

@@ -418,7 +418,7 @@ def test_a_second_stream_on_one_checkpoint_is_refused(calm: Repo) -> None:
         pass
 
 
-@pytest.mark.parametrize("lost", ["checkpoint", "checkpoint/generation", "checkpoint/spark"])
+@pytest.mark.parametrize("lost", ["checkpoint", "checkpoint/generation", "checkpoint/query=1"])
 def test_a_lost_checkpoint_is_refused_before_anything_is_read_twice(
     lost: str, spark: SparkSession, calm: Repo, tmp_path: Path
 ) -> None:

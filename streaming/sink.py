@@ -7,6 +7,7 @@ other. The first one that has written the log decides: the ledger notes it, and 
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import tenacity
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -18,6 +19,7 @@ from dualpath.ledger import Entry
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
+from dualpath.spark.admit import TRAIL
 from dualpath.spark.log import read_folders
 from dualpath.storage import first_open
 from dualpath.stores import mark, pointer
@@ -27,8 +29,11 @@ from dualpath.stores.connection import connect
 from dualpath.stores.frames import currency, send
 from dualpath.stores.pointer import FOREIGN, LostError
 from dualpath.stores.rebuild import rebuild
+from streaming.seam import Seam
 
 log = logging.getLogger(__name__)
+BESIDES = ("fate", "payload", "reason", "admitted_at", *TRAIL)
+"""Columns of `streaming.job.fates` that are about a row and not about the event in it."""
 
 
 class Sink:
@@ -38,6 +43,7 @@ class Sink:
         self.repo, self.source, self.query = repo, source, query
         self.views = repo.views_of(source.name)
         self.storage = repo.storage(source.name)
+        self.seam = Seam(self.storage, source, query)
 
     def land(self, batch: DataFrame, number: int) -> None:
         """Write one micro-batch; `batch` is a frame of `streaming.job.fates`."""
@@ -46,7 +52,8 @@ class Sink:
         entry = self.storage.begin(self.query, number)
         arrival_day = F.date_format("arrival_time", "yyyy-MM-dd")
         epoch = F.greatest(arrival_day, F.lit(first_open(entry.sealed)))
-        rows = batch.withColumn("epoch", epoch).persist()
+        whole = batch.withColumn("epoch", epoch).persist()
+        rows = self.seam.without_repeats(whole).persist()
         try:
             # Counted even if it is logged: Spark cannot commit a batch whose rows nobody has asked for.
             fates = self.count(rows)
@@ -54,49 +61,61 @@ class Sink:
                 self.recognise(entry, fates)
             else:
                 if fates["accepted"]:
-                    self.write(rows.where("fate = 'accepted'").drop("fate", "payload", "reason"), "log", entry, "epoch")
+                    self.write(rows.where("fate = 'accepted'").drop(*BESIDES), "log", entry, "epoch")
                 if fates["dead_letter"]:
                     self.write(rows.where("fate = 'dead'").select("payload", "reason"), "dead", entry)
                 entry = self.storage.note(entry, **fates)
         finally:
             rows.unpersist()
+            whole.unpersist()
+        self.seam.pass_by(entry.clock)
         if not entry.done:
             self.patiently(self.serve, batch.sparkSession, entry)
             self.storage.finish(entry)
 
-    def count(self, rows: DataFrame) -> dict[str, object]:
-        """The fate of every row read, the epochs of the accepted ones and how late the latest came."""
+    def count(self, rows: DataFrame) -> dict[str, Any]:
+        """The fates of the rows read, the epochs of the accepted ones, how late the latest came, the batch's clock,
+        and how far each origin was read."""
 
         def how_many(condition: str) -> Column:
             return F.count_if(F.expr(condition))
 
         lateness = F.unix_micros("arrival_time") - F.unix_micros("event_time")
-        found = rows.agg(
-            how_many("fate = 'accepted'").alias("accepted"),
-            how_many("fate = 'seen'").alias("good"),
-            how_many("fate = 'dead'").alias("dead_letter"),
-            how_many("late").alias("late"),
-            F.coalesce(F.max(F.when(F.col("late"), lateness)), F.lit(0)).alias("latest_by"),
-            F.sort_array(F.collect_set(F.when(F.col("fate") == "accepted", F.col("epoch")))).alias("epochs"),
-        ).first()
-        assert found is not None, "an aggregate without groups has one row"
+        # By origin: a batch has few, and accepted rows, which do not say theirs, are one of them.
+        found = (
+            rows.groupBy("origin")
+            .agg(
+                how_many("fate = 'accepted'").alias("accepted"),
+                how_many("fate = 'seen'").alias("good"),
+                how_many("fate = 'dead'").alias("dead_letter"),
+                how_many("late").alias("late"),
+                F.coalesce(F.max(F.when(F.col("late"), lateness)), F.lit(0)).alias("latest_by"),
+                F.collect_set(F.when(F.col("fate") == "accepted", F.col("epoch"))).alias("epochs"),
+                F.max("position").alias("position"),
+                F.max(F.unix_micros("admitted_at")).alias("clock"),
+            )
+            .collect()
+        )
+        accepted, good, dead, late = (sum(r[n] for r in found) for n in ("accepted", "good", "dead_letter", "late"))
         return {
-            "rows_read": found["good"] + found["dead_letter"],
-            "accepted": found["accepted"],
-            "duplicate": found["good"] - found["accepted"],
-            "dead_letter": found["dead_letter"],
-            "late": found["late"],
-            "latest_by": found["latest_by"],
-            "epochs": tuple(found["epochs"]),
+            "rows_read": good + dead,
+            "accepted": accepted,
+            "duplicate": good - accepted,
+            "dead_letter": dead,
+            "late": late,
+            "latest_by": max((r["latest_by"] for r in found), default=0),
+            "clock": max((r["clock"] for r in found), default=0),
+            "epochs": tuple(sorted({epoch for r in found for epoch in r["epochs"]})),
+            "positions": {r["origin"]: r["position"] for r in found if r["origin"] is not None},
         }
 
-    def recognise(self, entry: Entry, fates: dict[str, object]) -> None:
+    def recognise(self, entry: Entry, fates: dict[str, Any]) -> None:
         """Raise `StateError` if a batch that was landed before holds other rows now, as after a lost checkpoint."""
         if (fates["rows_read"], fates["dead_letter"]) != (entry.rows_read, entry.dead_letter):
             raise StateError(
                 f"source '{self.source.name}': batch {entry.batch} had {entry.rows_read} rows when it was landed and "
                 f"has {fates['rows_read']} now; the checkpoint is not the one the log was written with: "
-                "restore the latest."
+                "restore the latest, or start with `dualpath stream --from-snapshot`."
             )
 
     def write(self, rows: DataFrame, kind: str, entry: Entry, *partition: str) -> None:

@@ -5,14 +5,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
+
+from redis import RedisError
 
 from dualpath.console.report import Report, busy, plural, sentence
 from dualpath.console.status import Account, account
-from dualpath.errors import DualpathError
+from dualpath.errors import DualpathError, UnavailableError
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
+from dualpath.stores.history import History
+from streaming.handover import hand_over
 from streaming.job import start
 from streaming.source import Directory
 
@@ -28,14 +32,37 @@ class StreamError(DualpathError):
     """A query that failed; the message is that of its cause."""
 
 
-def run(repo: Repo, sources: Sequence[EventSource], *, interval: timedelta | None, files_per_batch: int) -> Report:
-    """Stream the sources; without an `interval` to the end of what has landed."""
+def run(
+    repo: Repo,
+    sources: Sequence[EventSource],
+    *,
+    interval: timedelta | None,
+    files_per_batch: int,
+    from_snapshot: bool = False,
+) -> Report:
+    """Stream the sources; without an `interval` to the end of what has landed. `from_snapshot`: in a new generation."""
     from dualpath.spark.session import session
 
     with ExitStack() as held, busy("Starting Spark") as say:
         for source in sources:
             held.enter_context(repo.storage(source.name).alone())
-        return drain(session("dualpath-stream"), repo, sources, interval=interval, files=files_per_batch, say=say)
+        spark = session("dualpath-stream")
+        for source in sources if from_snapshot else ():
+            say(f"Filling the online store from the log of {source.name}")
+            new_generation(spark, repo, source)
+        return drain(spark, repo, sources, interval=interval, files=files_per_batch, say=say)
+
+
+def new_generation(spark: "SparkSession", repo: Repo, source: EventSource) -> None:
+    """Build the record files of the published snapshot for the present declarations, then hand over."""
+    from batch.build import build
+
+    if published := History(repo.root).published(source.name):
+        build(spark, repo, source, through=date.fromisoformat(published))
+    try:
+        hand_over(spark, repo, source)
+    except RedisError as error:
+        raise UnavailableError(f"cannot fill the online store: Redis at {repo.redis_address} says: {error}.") from None
 
 
 def drain(

@@ -15,6 +15,8 @@ EXPONENT = r"[eE]([+-]?\d+)$"
 NOT_FINITE = r'(?i)^"?[+-]?(nan|inf|infinity)"?$'
 EARLIEST = "2000-01-01 00:00:00"
 AHEAD = "INTERVAL 1 DAY"
+TRAIL = ("origin", "position")
+"""Columns that say where a payload came from: which file or partition, and its place there."""
 
 SPARK_TYPES = {
     "text": "string",
@@ -33,9 +35,10 @@ def spark_type(field: Field) -> str:
 def admit(raw: DataFrame, source: EventSource, now: Column) -> DataFrame:
     """Type and judge payloads at the instant `now`, a timestamp: of a micro-batch, its own clock.
 
-    `raw` has `value`, a JSON object as a string. Answers `event_id`, `event_time`, `arrival_time`, the
-    declared fields, `late`, `payload` (the value as it came) and `reason`: null for a good row, else what is
-    wrong with it; the other columns of a refused row mean nothing. Unknown members of the object are ignored.
+    `raw` has `value`, a JSON object as a string, `origin` string and `position` bigint. Answers `event_id`,
+    `event_time`, `arrival_time`, the declared fields, `late`, `payload` (the value as it came), `origin`,
+    `position` and `reason`: null for a good row, else what is wrong with it; the other columns of a refused row
+    mean nothing. Unknown members of the object are ignored.
     """
     names = [source.event_id, source.event_time, source.arrival_time, source.occurrence]
     members = dict.fromkeys([*(f.name for f in source.fields), *(n for n in names if n)])
@@ -46,6 +49,7 @@ def admit(raw: DataFrame, source: EventSource, now: Column) -> DataFrame:
         F.make_valid_utf8("value").alias("payload"),
         F.is_valid_utf8("value").alias("utf8"),
         F.when(F.size(parsed) == 2, F.get(parsed, 0)).alias("r"),
+        *TRAIL,
     )
 
     event_time = _typed(_raw(source.event_time), "timestamp")
@@ -54,6 +58,7 @@ def admit(raw: DataFrame, source: EventSource, now: Column) -> DataFrame:
         "payload",
         "utf8",
         "r",
+        *TRAIL,
         event_time.alias("event_time"),
         arrival_time.alias("arrival_time"),
         *(_typed(_raw(f.name), f.kind, f.scale).alias(f.name) for f in source.fields),
@@ -66,6 +71,7 @@ def admit(raw: DataFrame, source: EventSource, now: Column) -> DataFrame:
         *(f.name for f in source.fields),
         F.coalesce(late, F.lit(False)).alias("late"),
         "payload",
+        *TRAIL,
         F.coalesce(*_faults(source, now)).alias("reason"),
     )
 
