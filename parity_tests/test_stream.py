@@ -407,7 +407,7 @@ def test_redis_that_goes_in_the_middle_of_a_write_costs_nothing(
 
     monkeypatch.setattr(Sink, "serve", interrupted)
     drain(spark, repo)
-    assert len(calls) == 2 and faults.bits(repo) == expected
+    assert len(calls) > 1 and faults.bits(repo) == expected
 
 
 def test_a_second_stream_on_one_checkpoint_is_refused(calm: Repo) -> None:
