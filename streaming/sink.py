@@ -53,7 +53,9 @@ class Sink:
         arrival_day = F.date_format("arrival_time", "yyyy-MM-dd")
         epoch = F.greatest(arrival_day, F.lit(first_open(entry.sealed)))
         whole = batch.withColumn("epoch", epoch).persist()
-        rows = self.seam.without_repeats(whole).persist()
+        rows = self.seam.without_repeats(whole)
+        if rows is not whole:
+            rows.persist()
         try:
             # Counted even if it is logged: Spark cannot commit a batch whose rows nobody has asked for.
             fates = self.count(rows)
