@@ -1,15 +1,15 @@
 """The ledger's files: an entry for each micro-batch, and a block in place of every thousand finished ones.
 
 A stream that runs for a year has ten million batches; whoever reads the ledger opens a file for each block and for
-at most two thousand batches of each query. `query=G/batch=N.json` is an entry; `query=G/batches=A-B.json` is a block,
-in one line what is summed up and in another the positions, which only a handover wants.
+at most two thousand batches of each query. `query=G/batch=N.json` is an entry; `blocks/query=G/batches=A-B.json` is a
+block, in one line what is summed up and in another the positions, which only a handover wants.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import reduce
+from functools import cache, reduce
 from itertools import groupby
 from pathlib import Path
 
@@ -92,7 +92,7 @@ class Block:
 
     @property
     def name(self) -> str:
-        """Its file in the ledger without `.json`; of a single batch, also its folder below the log."""
+        """What it is called, as its file is; of a single batch, also its folder below the log."""
         one = self.first == self.last
         return f"query={self.query}/" + (f"batch={self.first}" if one else f"batches={self.first}-{self.last}")
 
@@ -152,7 +152,7 @@ def blocks(ledger: Path) -> list[Block]:
     """All finished batches, oldest first."""
     # Entries before blocks: what is folded in between is found in both, and one is left out.
     single = [Block.of(entry) for entry in entries(ledger) if entry.done]
-    folded = [_block(file) for file in ledger.glob("query=*/batches=*.json")]
+    folded = [_block(file, file.stat().st_mtime_ns) for file in _blocks(ledger)]
     reached: dict[int, int] = {}
     for each in folded:
         reached[each.query] = max(each.last, reached.get(each.query, -1))
@@ -163,7 +163,7 @@ def blocks(ledger: Path) -> list[Block]:
 def positions(ledger: Path, before: int) -> dict[str, int]:
     """The last position that the queries before one have read of each origin."""
     found: dict[str, int] = {}
-    for file in ledger.glob("query=*/batches=*.json"):
+    for file in _blocks(ledger):
         if number(file)[0] < before:
             _take(found, json.loads(file.read_text().splitlines()[1]))
     for entry in entries(ledger):
@@ -183,7 +183,7 @@ def fold(ledger: Path, last: Entry) -> None:
             for entry in found:
                 _take(most, entry.positions)
             lines = json.dumps(asdict(whole)), json.dumps(most)
-            write_atomically(ledger / f"{whole.name}.json", "\n".join(lines))
+            write_atomically(ledger / "blocks" / f"{whole.name}.json", "\n".join(lines))
         for entry in found:
             file_of(ledger, entry).unlink()
 
@@ -193,7 +193,14 @@ def _take(found: dict[str, int], more: Mapping[str, int]) -> None:
         found[origin] = max(position, found.get(origin, position))
 
 
-def _block(file: Path) -> Block:
+def _blocks(ledger: Path) -> Iterator[Path]:
+    """The files of the blocks, in a folder of their own: the stream lists that of the entries at every batch."""
+    return ledger.glob("blocks/query=*/batches=*.json")
+
+
+@cache
+def _block(file: Path, written: int) -> Block:
+    """A block, parsed once by a process that asks after every batch; `written` tells apart what had its name before."""
     with file.open() as lines:
         plain = json.loads(lines.readline())
     spans = {epoch: tuple((a, b) for a, b in each) for epoch, each in plain["epochs"].items()}
