@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dualpath.aggregates import Count, CountBy, Distinct, Last, LastK, Mean, Ratio, SumBy
+from dualpath.aggregates import ApproxDistinctCount, Count, CountBy, Distinct, Last, LastK, Mean, Ratio, SumBy
 from dualpath.cli import app
 from dualpath.console import catalogue
 from dualpath.repo import Repo
@@ -87,6 +87,8 @@ def test_a_record_is_an_event_or_a_bucket_for_each_combination_of_dimensions() -
     assert catalogue.record(view(*by)) == "one event that a feature looks at"
     assert catalogue.record(view(resolution=SECOND)) == "the events of 1 second"
     assert catalogue.record(view(*by, resolution=SECOND)) == "the events of 1 second, for each `action` and `note`"
+    about = Feature("n", ApproxDistinctCount("note"), hours(1))
+    assert catalogue.record(view(about, resolution=SECOND)) == "the events of 1 second, for each hash of `note`"
 
 
 def test_how_long_state_is_kept_follows_from_windows_and_slack() -> None:

@@ -78,6 +78,7 @@ def facts(view: View, entities: dict[str, tuple[str, str]], keep: int) -> str:
         ("resolution", resolution(view)),
         ("record", f"{record(view)}; {kind.width} words, {8 * kind.width} bytes"),
         ("kept online", kept(view, keep)),
+        ("bound", f"{view.max_records:,} records of an entity; `dualpath status` names those with more"),
     ]
     return table(("", ""), rows)
 
@@ -94,7 +95,8 @@ def record(view: View) -> str:
     """What one record is."""
     if view.resolution == 1:
         return "one event that a feature looks at"
-    dimensions = [f"`{cell.of}`" for cell in layout(view).cells if cell.op == "dimension"]
+    split = [cell for cell in layout(view).cells if cell.splits]
+    dimensions = [f"`{cell.of}`" if cell.op == "dimension" else f"hash of `{cell.of}`" for cell in split]
     each = f", for each {' and '.join(dimensions)}" if dimensions else ""
     return f"the events of {spell(view.resolution)}{each}"
 
