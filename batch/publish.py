@@ -17,7 +17,7 @@ from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.spark.arrange import arrange
 from dualpath.stores import keys, pointer
-from dualpath.stores.append import OUTPUT, TEXTS, Target, foreign
+from dualpath.stores.append import OUTPUT, TEXTS, Target, refusal
 from dualpath.stores.connection import connect
 from dualpath.stores.history import DICTIONARY, RECORDS, History, shelf
 from dualpath.stores.history import TEXTS as TEXTS_SCHEMA
@@ -63,7 +63,7 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
             for row in done.groupBy("view").agg(F.sum("records").alias("r"), F.sum("parts").alias("p")).collect():
                 written[row["view"]] = (row["r"], row["p"])
         except Exception as error:
-            raise foreign(error) or error from None
+            raise refusal(error) or error from None
         for view in due:
             new = news[view.name]
             pointers[view.name] = pointer.move(redis, repo.project, view.name, lambda p, new=new: p.at(*new))  # type: ignore[misc]

@@ -199,6 +199,29 @@ def parity(
 
 
 @app.command()
+def catalogue(
+    repo: RepoOption = None,
+    as_json: JsonOption = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write it there, as Markdown, instead of showing it."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit with 1 if the file is not what would be written.")
+    ] = False,
+) -> None:
+    """Describe every feature of the repo: what it is, its window, its type, its empty value and what it costs."""
+
+    def work() -> Report:
+        opened = repos.opened(repo)
+        from dualpath.console import catalogue
+
+        return catalogue.run(opened, output, check)
+
+    report(work, as_json)
+
+
+@app.command()
 def status(repo: RepoOption = None, as_json: JsonOption = False) -> None:
     """Account for every row ever read, and say whether the counts add up with the files."""
 

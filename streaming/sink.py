@@ -2,10 +2,12 @@
 the ledger. Every step can run again after a crash at any line."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import reduce
 
 import tenacity
+from prometheus_client import Gauge
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from redis import RedisError
@@ -17,13 +19,14 @@ from dualpath.schema import EventSource
 from dualpath.spark.arrange import arrange
 from dualpath.spark.records import records, texts
 from dualpath.storage import Entry, first_open
-from dualpath.stores import pointer
-from dualpath.stores.append import OUTPUT, TEXTS, Target, foreign
+from dualpath.stores import bounds, pointer
+from dualpath.stores.append import OUTPUT, TEXTS, Target, refusal
 from dualpath.stores.connection import connect
 from dualpath.stores.history import shelf
 from dualpath.view import View
 
 log = logging.getLogger(__name__)
+OVER_BOUND = Gauge("dualpath_entities_over_bound", "Entities with more records than max_records of the view", ["view"])
 
 
 class Sink:
@@ -127,7 +130,10 @@ class Sink:
         try:
             currency(events, self.views).mapInArrow(target.write, OUTPUT).collect()
         except Exception as error:
-            raise foreign(error) or error from None
+            raise refusal(error) or error from None
+        heavy = Counter(each.view for each in bounds.over(redis, self.repo.project, self.views))
+        for view in self.views:
+            OVER_BOUND.labels(view.name).set(heavy[view.name])
 
     def is_away(self, error: BaseException) -> bool:
         """Whether an attempt failed because Redis cannot be reached."""

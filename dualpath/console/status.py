@@ -18,7 +18,8 @@ from dualpath.console.report import Report, plural, table
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
 from dualpath.storage import Entry, Storage
-from dualpath.stores import pointer
+from dualpath.stores import bounds, pointer
+from dualpath.stores.bounds import Heavy
 from dualpath.stores.connection import configured, connect, embedded_folder
 
 FATES = ("rows_read", "accepted", "duplicate", "dead_letter", "late")
@@ -125,18 +126,32 @@ def _files(storage: Storage, kind: str, entry: Entry) -> list[Path]:
     return sorted((storage.folder(kind) / entry.name).rglob("*.parquet"))
 
 
-def served(repo: Repo) -> tuple[dict[str, str], str]:
-    """The day of each view's snapshot (empty: none yet), and why the online store cannot say, if it cannot."""
+@dataclass(frozen=True)
+class Served:
+    """What the online store says: the day of each view's snapshot (empty: none yet), and entities over their bound.
+
+    `silence` is why it says nothing, if it does not.
+    """
+
+    snapshots: dict[str, str]
+    heavy: tuple[Heavy, ...] = ()
+    silence: str = ""
+
+
+def served(repo: Repo) -> Served:
+    """Ask the online store."""
     config = repo.store.config
     address = configured(config) or embedded.running(embedded_folder(config))
     if address is None:
-        return {}, "The embedded Redis is not running; it starts with the next stream, nightly job or read."
+        silence = "The embedded Redis is not running; it starts with the next stream, nightly job or read."
+        return Served({}, silence=silence)
     redis = connect(address)
     redis.set_retry(Retry(NoBackoff(), 0))  # a look at the accounts does not wait for a server to come back
     try:
-        return {name: pointer.read(redis, repo.project, name).snapshot for name in repo.views}, ""
+        snapshots = {name: pointer.read(redis, repo.project, name).snapshot for name in repo.views}
+        return Served(snapshots, tuple(bounds.over(redis, repo.project, repo.views.values())))
     except RedisError as error:
-        return {}, f"Redis does not answer: {error}."
+        return Served({}, silence=f"Redis does not answer: {error}.")
 
 
 def report(repo: Repo) -> Report:
@@ -145,16 +160,17 @@ def report(repo: Repo) -> Report:
     accounts = {name: account(repo.storage(name)) for name in repo.sources}
     total = summed(accounts.values())
     adds_up = all(s["adds_up"] for s in sources.values())
-    snapshots, silence = served(repo)
+    online = served(repo)
     data = {
         **_numbers(total),
         "adds_up": adds_up,
         "sources": sources,
-        "snapshots": snapshots,
-        "redis": silence or "answers",
+        "snapshots": online.snapshots,
+        "over_bound": [asdict(each) for each in online.heavy],
+        "redis": online.silence or "answers",
     }
     errors = [f"{name}: {fault}." for name, s in sources.items() for fault in s["faults"]]
-    return Report(data, _shown(sources, accounts, total, snapshots, silence), adds_up, errors)
+    return Report(data, _shown(sources, accounts, total, online), adds_up, errors)
 
 
 def _source(storage: Storage) -> dict[str, Any]:
@@ -179,8 +195,7 @@ def _shown(
     sources: dict[str, dict[str, Any]],
     accounts: dict[str, Account],
     total: Account,
-    snapshots: dict[str, str],
-    silence: str,
+    online: Served,
 ) -> list[Any]:
     heads = ("rows read", "accepted", "duplicate", "dead letter", "late")
     fates = table("source", *heads, "latest by", "adds up", numbers=heads)
@@ -202,11 +217,16 @@ def _shown(
             shown.append(why)
         if s["ignored_in_landing"]:
             shown.append(f"{name}: the stream ignores {', '.join(s['ignored_in_landing'])} (it reads *.jsonl files).")
-    if silence:
-        shown.append(silence)
-    else:
-        views = table("view", "snapshot served")
-        for view, day in snapshots.items():
-            views.add_row(view, day or "none yet; the stream's epochs alone")
-        shown.append(views)
+    if online.silence:
+        return [*shown, online.silence]
+    views = table("view", "snapshot served")
+    for view, day in online.snapshots.items():
+        views.add_row(view, day or "none yet; the stream's epochs alone")
+    shown.append(views)
+    if online.heavy:
+        numbers = ("records", "max_records")
+        large = table("view", "entity over its bound", *numbers, numbers=numbers)
+        for heavy in online.heavy:
+            large.add_row(heavy.view, heavy.entity, f"{heavy.records:,}", f"{heavy.bound:,}")
+        shown.append(large)
     return shown
