@@ -49,8 +49,15 @@ def payload(**changes: Any) -> str:
     return "{" + ",".join(f'"{name}":{value}' for name, value in zip(members, spelled, strict=True)) + "}"
 
 
-def frame(spark: SparkSession, payloads: Iterable[str]) -> DataFrame:
-    return spark.createDataFrame([(p, i) for i, p in enumerate(payloads)], "value string, i int").coalesce(1)
+ROW = "value string, event_id string, arrival_time timestamp, origin string, position bigint"
+
+
+def frame(
+    spark: SparkSession, payloads: Iterable[str | None], event_id: str | None = None, arrival: datetime | None = None
+) -> DataFrame:
+    """Payloads as a source delivers them; the transport gives all of them the same id and arrival, or none."""
+    rows = [(p, event_id, arrival, "a file", i) for i, p in enumerate(payloads)]
+    return spark.createDataFrame(rows, ROW).coalesce(1)
 
 
 def judged(spark: SparkSession, payloads: Iterable[str], source: EventSource = CLICKS) -> list[dict[str, Any]]:
@@ -160,7 +167,7 @@ def test_what_is_not_exactly_one_json_object_is_refused_and_kept_as_it_came(spar
 
 
 def test_a_payload_that_is_null_is_refused(spark: SparkSession) -> None:
-    [row] = admit(spark.sql("SELECT CAST(NULL AS string) AS value"), CLICKS).collect()
+    [row] = admit(frame(spark, [None]), CLICKS).collect()
     assert row["reason"] == "no payload"
 
 
@@ -184,7 +191,8 @@ def test_bytes_that_are_not_utf_8_are_refused_and_their_neighbours_pass(spark: S
     ]
     file = tmp_path / "bytes.jsonl"
     file.write_bytes(b"\n".join(lines))
-    raw = spark.read.format("text").option("lineSep", "\n").load(str(file))
+    rest = (f"CAST(NULL AS {kind}) AS {name}" for name, kind in map(str.split, ROW.split(", ")[1:]))
+    raw = spark.read.format("text").option("lineSep", "\n").load(str(file)).selectExpr("value", *rest)
     found = admit(raw, CLICKS).toArrow().to_pylist()
     bad = "not UTF-8"
     assert [row["reason"] for row in found] == [None, None, *[bad] * 6, "not a JSON object", None]
