@@ -87,7 +87,7 @@ class Kafka:
     def partitions(self, spark: SparkSession) -> dict[str, list[int]]:
         """The partitions of every topic that is read; no topic but the named one is made by asking."""
         with _admin(spark, self._client(), f"Kafka at {self.bootstrap}") as admin:
-            jvm = spark._jvm
+            jvm = _jvm(spark)
             names = [self.topic] if self.topic else list(admin.listTopics().names().get())
             if self.pattern:
                 names = [name for name in names if jvm.java.util.regex.Pattern.matches(self.pattern, name)]
@@ -123,9 +123,10 @@ class Kafka:
 
 def check_connector(spark: SparkSession) -> None:
     """Raise `UnavailableError` unless the session has the Kafka connector, in Spark's version."""
-    loader = spark._jvm.java.lang.Thread.currentThread().getContextClassLoader()
+    jvm = _jvm(spark)
+    loader = jvm.java.lang.Thread.currentThread().getContextClassLoader()
     try:
-        provider = spark._jvm.java.lang.Class.forName(PROVIDER, False, loader)
+        provider = jvm.java.lang.Class.forName(PROVIDER, False, loader)
     except Py4JJavaError:
         raise UnavailableError(
             "This Spark session has no Kafka connector. Start it with the settings of dualpath.runtime.jars, or pass "
@@ -144,7 +145,7 @@ def _header(name: str) -> Column:
 @contextmanager
 def _admin(spark: SparkSession, client: Mapping[str, str], where: str) -> Iterator[Any]:
     """Kafka's administrator's client of the JVM, which takes the same settings as the consumer; tells what failed."""
-    jvm = spark._jvm
+    jvm = _jvm(spark)
     settings = jvm.java.util.HashMap()
     for name, value in {"default.api.timeout.ms": PATIENCE, "request.timeout.ms": PATIENCE, **client}.items():
         settings.put(name, str(value))
@@ -162,3 +163,7 @@ def _admin(spark: SparkSession, client: Mapping[str, str], where: str) -> Iterat
     finally:
         if admin is not None:
             admin.close()
+
+
+def _jvm(spark: SparkSession) -> Any:
+    return spark._jvm

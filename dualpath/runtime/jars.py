@@ -4,7 +4,6 @@ There are two sets: `spark`, the four jars of Spark's Kafka connector, and `brok
 """
 
 import fcntl
-import os
 import re
 import shutil
 import subprocess
@@ -100,9 +99,15 @@ def _retrieve(conf: str, environ: Mapping[str, str]) -> list[Path]:
     own = ["-settings", chosen] if (chosen := environ.get(SETTINGS)) else []
     ivy = next(spark_jars().glob("ivy-*.jar"))
     pattern = str(part / "[artifact]-[revision](-[classifier]).[ext]")
-    command = [java.find(environ).executable, "-jar", ivy, *own, "-ivy", IVY, "-confs", conf, "-retrieve", pattern]
+    fetching = ["-jar", str(ivy), *own, "-ivy", str(IVY), "-confs", conf, "-retrieve", pattern]
     try:
-        ran = subprocess.run(command, env=dict(environ), capture_output=True, text=True, timeout=PATIENCE)
+        ran = subprocess.run(
+            [java.find(environ).executable, *fetching],
+            env=dict(environ),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
         said = [] if ran.returncode == 0 else (ran.stdout + ran.stderr).splitlines()
     except subprocess.TimeoutExpired:
         said = [f"ERROR: no end after {PATIENCE:.0f} s"]
@@ -114,7 +119,7 @@ def _retrieve(conf: str, environ: Mapping[str, str]) -> list[Path]:
             f"(JAVA_TOOL_OPTIONS for a proxy, {SETTINGS} for an Ivy settings file of your own), "
             f"or put the jars that {IVY} names into {place}."
         )
-    os.replace(part, place)  # a rename: the set is there as a whole or not at all
+    part.replace(place)  # a rename: the set is there as a whole or not at all
     return found(conf, environ)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import tenacity
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from dualpath.errors import UnavailableError
 from dualpath.runtime import jars, java
