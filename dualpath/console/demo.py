@@ -27,6 +27,7 @@ from dualpath.runtime import jars, redis
 from dualpath.schema import EventSource
 from dualpath.spark.session import session
 from dualpath.stores.connection import configured, connect, embedded_folder
+from streaming.kafka import Kafka
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -91,9 +92,9 @@ def run(repo: Repo, *, fresh: bool | None, cells: int, data: Path | None, kafka:
         declare(story, repo)
         source = repos.source(repo, None)
         deliver(story, repo, source, data)
-        inputs = (
-            [(source, relay(story, repo, source, held))] if kafka else stream.landed(repo, [source], FILES_PER_BATCH)
-        )
+        inputs = stream.landed(repo, [source], FILES_PER_BATCH)
+        if kafka:
+            inputs = [(source, relay(story, repo, source, held))]
         spark = drain(story, repo, source, inputs, starting)
     publish(story, repo, source, spark)
     events = read(repo.storage(source.name), source)
@@ -168,12 +169,12 @@ def poisoned(repo: Repo, source: EventSource) -> int:
     return len(lines)
 
 
-def relay(story: Story, repo: Repo, source: EventSource, held: ExitStack) -> stream.Inputs:
+def relay(story: Story, repo: Repo, source: EventSource, held: ExitStack) -> Kafka:
     """What has landed, through a topic of a broker that runs until `held` is closed."""
     with story.step("Send them to a Kafka broker, which the stream reads from"):
         topic, said = brokered.relay(repo, source, held)
         story.say(*said)
-    return [(source, topic)]
+    return topic
 
 
 def drain(

@@ -99,15 +99,10 @@ def _retrieve(conf: str, environ: Mapping[str, str]) -> list[Path]:
     own = ["-settings", chosen] if (chosen := environ.get(SETTINGS)) else []
     ivy = next(spark_jars().glob("ivy-*.jar"))
     pattern = str(part / "[artifact]-[revision](-[classifier]).[ext]")
-    fetching = ["-jar", str(ivy), *own, "-ivy", str(IVY), "-confs", conf, "-retrieve", pattern]
+    program = [str(java.find(environ).executable), "-jar", str(ivy), *own]
+    command = [*program, "-ivy", str(IVY), "-confs", conf, "-retrieve", pattern]
     try:
-        ran = subprocess.run(
-            [java.find(environ).executable, *fetching],
-            env=dict(environ),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
+        ran = subprocess.run(command, env=dict(environ), capture_output=True, text=True, timeout=PATIENCE)
         said = [] if ran.returncode == 0 else (ran.stdout + ran.stderr).splitlines()
     except subprocess.TimeoutExpired:
         said = [f"ERROR: no end after {PATIENCE:.0f} s"]
