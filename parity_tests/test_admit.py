@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -169,6 +170,36 @@ def test_what_is_not_exactly_one_json_object_is_refused_and_kept_as_it_came(spar
 def test_a_payload_that_is_null_is_refused(spark: SparkSession) -> None:
     [row] = admit(frame(spark, [None]), CLICKS).collect()
     assert row["reason"] == "no payload"
+
+
+BROKER_TIME = datetime(2026, 3, 1, 10, 0, 7, tzinfo=UTC)
+
+
+def test_the_transports_id_and_arrival_count_only_where_the_source_names_none(spark: SparkSession) -> None:
+    raw = frame(spark, [payload()], "from-header", BROKER_TIME)
+    [declared] = admit(raw, CLICKS).toArrow().to_pylist()
+    [left_open] = admit(raw, replace(CLICKS, event_id=None, arrival_time=None)).toArrow().to_pylist()
+    assert (declared["event_id"], declared["arrival_time"]) == ("e1", datetime(2026, 3, 1, 10, 0, 5, tzinfo=UTC))
+    assert (left_open["event_id"], left_open["arrival_time"]) == ("from-header", BROKER_TIME)
+
+
+def test_without_a_transport_that_knows_them_the_content_is_the_id_and_the_event_time_the_arrival(
+    spark: SparkSession,
+) -> None:
+    [row] = judged(spark, [payload()], replace(CLICKS, event_id=None, arrival_time=None))
+    assert len(row["event_id"]) == 32
+    assert row["arrival_time"] == row["event_time"]
+
+
+def test_a_transport_without_a_clock_is_refused(spark: SparkSession) -> None:
+    raw = frame(spark, [payload()], arrival=datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC))
+    [row] = admit(raw, replace(CLICKS, arrival_time=None)).collect()
+    assert row["reason"] == "the transport's time is before 2000"
+
+
+def test_a_row_keeps_its_place_whatever_becomes_of_it(spark: SparkSession) -> None:
+    found = judged(spark, [payload(), "not JSON"])
+    assert [(row["__origin"], row["__position"]) for row in found] == [("a file", 0), ("a file", 1)]
 
 
 def test_a_reason_quotes_no_more_than_a_readable_piece_of_the_payload(spark: SparkSession) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from confluent_kafka.admin import NewPartitions
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from batch.build import build
+from dualpath.console import demo
 from dualpath.errors import InputError, StateError, UnavailableError
 from dualpath.parity.check import check
 from dualpath.replay import Clock, own, paced, rate
@@ -407,6 +409,20 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(
 def calm(new_repo: Callable[[], Repo]) -> Repo:
     """A repo without events."""
     return new_repo()
+
+
+@pytest.mark.slow
+def test_the_demo_proves_itself_with_a_broker_before_the_stream(
+    spark: SparkSession, new_repo: Callable[[], Repo], broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = new_repo().folder
+    shutil.rmtree(folder / "data")
+    monkeypatch.setattr(demo, "GENERATED", 2_000)
+    monkeypatch.delenv("DUALPATH_DATA", raising=False)
+    said = told("demo", "--kafka", "--repo", folder, "--cells", "2000")
+    assert said["passed"] is True
+    assert len(said["steps"]) == 9
+    assert said["status"]["dead_letter"] == said["status"]["rows_read"] - 2_000 > 0
 
 
 # --- the broker

@@ -70,7 +70,8 @@ class Kafka:
             spark.readStream.format("kafka")
             .options(**{f"kafka.{name}": value for name, value in self._client().items()})
             .options(**self._start(there, after))
-            .option("subscribe" if self.topic else "subscribePattern", self.topic or self.pattern)
+            # Spark takes a pattern that is found anywhere in the name.
+            .option("subscribe" if self.topic else "subscribePattern", self.topic or f"^(?:{self.pattern})$")
             .option("includeHeaders", True)
             .option("failOnDataLoss", not self.accept_loss)
         )

@@ -105,7 +105,7 @@ def run(repo: Repo, *, fresh: bool | None, cells: int, data: Path | None, kafka:
     ok = proof.ok and counts.ok
     verdict = {"passed": ok, "seconds": round(seconds, 1)}
     report = {**verdict, "steps": story.steps, "parity": proof.data, "status": counts.data}
-    return Report(report, farewell(repo, seconds) if ok else [], ok, [*proof.errors, *counts.errors])
+    return Report(report, farewell(repo, seconds, kafka) if ok else [], ok, [*proof.errors, *counts.errors])
 
 
 def prepare(repo: Repo, fresh: bool | None) -> None:
@@ -251,14 +251,18 @@ def account(story: Story, repo: Repo) -> Report:
     return found
 
 
-def farewell(repo: Repo, seconds: float) -> Sequence[str]:
+def farewell(repo: Repo, seconds: float, kafka: bool) -> Sequence[str]:
     """What to try next."""
     folder = repos.shown(repo.folder)
     option = "" if folder in ("feature_repo", ".") else f" --repo {folder}"
-    tries = {
-        f"dualpath status{option}": "the accounts in full",
+    more = {
         f"dualpath generate --seed 2{option}": "more events, for ...",
         f"dualpath stream{option}": "... the stream, which runs until Ctrl-C",
+    }
+    tries = {
+        f"dualpath status{option}": "the accounts in full",
+        # The checkpoint of a stream from Kafka knows no files.
+        **({} if kafka else more),
         f"feast --chdir {folder} ui": "the features in a browser",
         f"dualpath stop{option}": "ends the embedded Redis",
     }

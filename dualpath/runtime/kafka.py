@@ -6,11 +6,11 @@ It lives as long as the `Broker` that started it; its data stays in its folder.
 import os
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from uuid import uuid4
 
 import tenacity
 from confluent_kafka import KafkaException
@@ -21,7 +21,6 @@ from dualpath.errors import UnavailableError
 from dualpath.runtime import jars, java
 
 HOST = "127.0.0.1"
-CLUSTER = "dualpath-single-node-0"  # 22 letters of base64, as every Kafka cluster's name
 PATIENCE = 60.0  # seconds: on a busy machine the start takes several
 MEMORY = "-Xmx512m"
 QUICKLY = "-XX:TieredStopAtLevel=1"
@@ -70,6 +69,12 @@ class Broker:
     def _log(self) -> Path:
         return self.folder / "broker.log"
 
+    @property
+    def _cluster(self) -> str:
+        """The name of the cluster, which only this broker belongs to."""
+        lines = (self.folder / "data" / "meta.properties").read_text().splitlines()
+        return next(line for line in lines if line.startswith("cluster.id=")).partition("=")[2]
+
     def start(self) -> str:
         """Start it, wait until it answers, and return its address; fetches the jars if they are not there.
 
@@ -92,7 +97,8 @@ class Broker:
             )
         if not self._comes_up():
             self.stop()
-            tail = self._log.read_text(errors="replace").splitlines()[-8:]
+            lines = self._log.read_text(errors="replace").splitlines()
+            tail = [line for line in lines if not line.startswith("\tat ")][-8:]
             raise UnavailableError(
                 f"The Kafka broker for {self.folder} did not start at {self.address}. Its log ends with:\n  "
                 + "\n  ".join(tail)
@@ -127,7 +133,8 @@ class Broker:
         # The final name comes last: a folder that has it is formatted.
         draft = self._properties.with_suffix(".draft")
         draft.write_text(PROPERTIES.format(host=HOST, broker=broker, controller=controller, folder=self.folder))
-        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", CLUSTER, "-c", str(draft)]
+        name = uuid4().hex[:22]  # as base64, sixteen bytes
+        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", name, "-c", str(draft)]
         done = subprocess.run([*command, *tool], env=dict(self.environ), capture_output=True, text=True)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines() or ["it does not say why"]
@@ -141,18 +148,11 @@ class Broker:
 
         def answers() -> bool:
             with suppress(KafkaException):
-                return bool(admin.list_topics(timeout=1).brokers)
+                # Another broker may have taken the port meanwhile.
+                return admin.list_topics(timeout=1).cluster_id == self._cluster
             return False
 
-        patiently = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda settled: not settled),
-            stop=tenacity.stop_after_delay(PATIENCE),
-            wait=tenacity.wait_fixed(0.05),
-        )
-        with suppress(tenacity.RetryError):
-            patiently(lambda: process.poll() is not None or answers())
-            return process.poll() is None
-        return False
+        return _until(lambda: process.poll() is not None or answers()) and process.poll() is None
 
 
 def client(address: str) -> AdminClient:
@@ -161,21 +161,31 @@ def client(address: str) -> AdminClient:
 
 
 def create_topic(address: str, name: str, *, partitions: int, config: Mapping[str, str] | None = None) -> None:
-    """Make a topic; `config` holds Kafka's topic settings, such as `message.timestamp.type`.
+    """Make a topic and wait until clients see it; `config` holds topic settings, as `message.timestamp.type`.
 
     Raises:
         UnavailableError: the broker does not answer, or refuses, as it does if the topic is there already.
     """
     admin, topic = client(address), NewTopic(name, num_partitions=partitions, config=dict(config or {}))
-    _done(admin.create_topics([topic], operation_timeout=10), f"The topic {name} cannot be made at {address}")
+    [made] = admin.create_topics([topic]).values()
+    try:
+        made.result()
+        visible = _until(lambda: name in admin.list_topics(timeout=PATIENCE).topics)
+    except KafkaException as error:
+        raise UnavailableError(f"The topic {name} cannot be made at {address}: {error.args[0].str()}") from None
+    if not visible:
+        raise UnavailableError(f"The topic {name} was made at {address} but is not there after {PATIENCE:.0f} s.")
 
 
-def _done(futures: dict[Any, Any], complaint: str) -> None:
-    for future in futures.values():
-        try:
-            future.result()
-        except KafkaException as error:
-            raise UnavailableError(f"{complaint}: {error.args[0].str()}") from None
+def _until(condition: Callable[[], bool]) -> bool:
+    """Wait for something to become true; False if it takes too long."""
+    patiently = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda met: not met),
+        stop=tenacity.stop_after_delay(PATIENCE),
+        wait=tenacity.wait_fixed(0.05),
+        retry_error_callback=lambda state: False,
+    )
+    return patiently(condition)
 
 
 def _free_ports(count: int) -> list[int]:
