@@ -257,7 +257,7 @@ def test_the_doctor_says_where_kafkas_jars_are_and_wants_the_connector_in_sparks
         assert finding.where.startswith(str(tmp_path))
     jars.folder("spark", environ).mkdir()
     (jars.folder("spark", environ) / "connector.jar").touch()
-    assert [finding.found for finding in doctor.examine_kafka(environ, "4.2.0")][0] == "1 jars"
+    assert doctor.examine_kafka(environ, "4.2.0")[0].found == "1 jars"
     connector, broker = doctor.examine_kafka(environ, "4.3.0")
     assert "connector is of version 4.2.0 but Spark is 4.3.0" in connector.remedy
     assert broker.ok
