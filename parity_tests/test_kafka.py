@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import shutil
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewPartitions
 from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 
 from batch.build import build
 from dualpath.console import demo
@@ -218,6 +220,14 @@ def test_a_row_has_the_brokers_time_the_id_of_the_header_and_its_place(
     assert [row.event_id for row in rows] == ["e1", None, None, None, None]
     assert places(rows) == [(f"{topic}/2", n) for n in range(5)]
     assert all(abs(row.arrival_time.astimezone(UTC) - began) < timedelta(minutes=5) for row in rows)
+
+
+def test_messages_of_another_format_are_decoded_by_what_the_source_is_given(
+    spark: SparkSession, broker: Broker, topic: str, tmp_path: Path
+) -> None:
+    send(broker, topic, [b64encode(b'{"a":1}')])
+    payloads = Kafka(broker.address, topic, decode=lambda value: F.unbase64(value.cast("string")).cast("string"))
+    assert [row.value for row in taken(spark, payloads, tmp_path)] == ['{"a":1}']
 
 
 def test_reading_after_given_positions_begins_exactly_behind_them(

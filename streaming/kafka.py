@@ -49,7 +49,7 @@ class Kafka:
     offsets_per_batch: int | None = None
     starting_timestamp: datetime | None = None
     accept_loss: bool = False
-    client: Mapping[str, str] = field(default_factory=dict)
+    client: Mapping[str, str] = field(default_factory=dict, repr=False)  # it may hold passwords
     decode: Callable[[Column], Column] = text
 
     def __post_init__(self) -> None:

@@ -85,8 +85,10 @@ def run(repo: Repo, *, fresh: bool | None, cells: int, data: Path | None, kafka:
     """Run every step; well only if the parity check passes and every row is accounted for."""
     story, began = Story(), time.perf_counter()
     prepare(repo, fresh)
-    with busy("Fetching Kafka's jars"):
-        conf = jars.settings(os.environ) if kafka else None
+    conf = None
+    if kafka:
+        with busy("Fetching Kafka's jars"):
+            conf = jars.settings(os.environ)
     with ThreadPoolExecutor(1) as background, ExitStack() as held:
         starting = background.submit(session, "dualpath-demo", conf=conf)
         declare(story, repo)
