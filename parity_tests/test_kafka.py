@@ -235,7 +235,7 @@ def test_reading_after_given_positions_begins_exactly_behind_them(
 ) -> None:
     for partition, count in enumerate((5, 4, 3, 0)):
         send(broker, topic, [b"{}"] * count, partition=partition)
-    after = {f"{topic}/0": 2, f"{topic}/1": 3, "another/0": 7, "file:///landing/0001.jsonl": 0}
+    after = {f"{topic}/0": 2, f"{topic}/1": 3, "another/0": 7, "0001.jsonl": 0}
     payloads = Kafka(broker.address, topic)
     rest = [(f"{topic}/0", 3), (f"{topic}/0", 4), *((f"{topic}/2", n) for n in range(3))]
     assert places(taken(spark, payloads, tmp_path / "after", after)) == rest

@@ -32,7 +32,8 @@ class Directory:
     """New `*.jsonl` files of a folder, in the order they appear; `files_per_batch` bounds a micro-batch.
 
     A line that is not UTF-8 JSON is a row like any other: it ends in the dead-letter table. The origin of a row is
-    its file, as a URI, and its position is 0: a file is taken as a whole or not at all.
+    the name of its file (as a URI spells it), wherever the folder is; its position is 0, for a file is taken as a
+    whole or not at all.
     """
 
     folder: Path
@@ -53,7 +54,7 @@ class Directory:
             "value",
             F.lit(None).cast("string").alias("event_id"),
             F.lit(None).cast("timestamp").alias("arrival_time"),
-            F.col("_metadata.file_path").alias("origin"),
+            F.col("_metadata.file_name").alias("origin"),
             F.lit(0).cast("bigint").alias("position"),
         )
         return rows.where(~F.col("origin").isin(*after)) if after else rows
