@@ -12,7 +12,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from dualpath.errors import StateError
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
-from dualpath.spark.admit import admit
+from dualpath.spark.admit import PLACE, admit
 from dualpath.storage import Storage, write_atomically
 from streaming.sink import Sink
 from streaming.source import PayloadSource
@@ -42,14 +42,14 @@ def start(
 
 
 def fates(raw: DataFrame, source: EventSource) -> DataFrame:
-    """Every accepted row once, with fate `accepted`, and every row read as `seen` or `dead`.
+    """Every accepted row once, with fate `accepted`, and every row read as `seen` or `dead`, with its place.
 
     Deduplication drops rows without a trace, so what was read travels beside what was kept: read = accepted +
     duplicate + dead holds by data, not by metrics that a crash may lose. Ids are remembered by the clock of the
     batch, which Spark keeps in the checkpoint: a row is never behind that watermark, however late it arrives.
     """
     judged = admit(raw, source)
-    names = [c for c in judged.columns if c not in ("payload", "reason")]
+    names = [c for c in judged.columns if c not in (*PLACE, "payload", "reason")]
     horizon = f"{source.duplicates_within.total_seconds()} seconds"
     accepted = (
         judged.where("reason IS NULL")
@@ -60,11 +60,13 @@ def fates(raw: DataFrame, source: EventSource) -> DataFrame:
         .withColumn("reason", F.lit(None).cast("string"))
     )
     types = dict(judged.dtypes)
+    accepted = accepted.withColumns({n: F.lit(None).cast(types[n]) for n in PLACE})
     seen = judged.select(
         *(F.lit(None).cast(types[n]).alias(n) for n in names),
         F.when(F.col("reason").isNotNull(), F.col("payload")).alias("payload"),
         F.when(F.col("reason").isNotNull(), "dead").otherwise("seen").alias("fate"),
         "reason",
+        *PLACE,
     )
     return accepted.unionByName(seen)
 

@@ -16,6 +16,7 @@ from dualpath.errors import StateError
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
+from dualpath.spark.admit import PLACE
 from dualpath.spark.arrange import arrange
 from dualpath.spark.records import records, texts
 from dualpath.storage import Entry, first_open
@@ -51,12 +52,14 @@ class Sink:
                 # Counted all the same: Spark cannot commit a batch whose rows nobody has asked for.
                 self.recognise(entry, fates)
                 return
-            accepted = rows.where("fate = 'accepted'").drop("fate", "payload", "reason")
+            accepted = rows.where("fate = 'accepted'").drop("fate", "payload", "reason", *PLACE)
             if fates["accepted"]:
                 self.patiently(self.serve, accepted, Fence(self.query, number), fates["epochs"])
                 self.write(accepted, "log", entry, "epoch")
             if fates["dead_letter"]:
-                self.write(rows.where("fate = 'dead'").select("payload", "reason"), "dead", entry)
+                place = (F.col(name).alias(name.removeprefix("__")) for name in PLACE)
+                dead = rows.where("fate = 'dead'").select("payload", "reason", *place)
+                self.write(dead, "dead", entry)
             self.storage.finish(entry, **fates)
         finally:
             rows.unpersist()
