@@ -76,11 +76,14 @@ class Repo:
         seconds = self.store.config.online_store.slack_seconds
         return None if seconds is None else seconds * 1_000_000
 
+    def keep(self, view: View) -> int:
+        """Microseconds from a record's time until no window of the view can reach it; 0: never."""
+        forgets = self.slack is not None and not view.remembers and view.reach is not None
+        return view.reach + self.slack if forgets else 0  # type: ignore[operator]
+
     def part(self, view: View, namespace: str, floor: int = 0) -> Part:
         """How a view's records are written to Redis; a snapshot is compacted for `as_of` from `floor` on."""
-        forgets = self.slack is not None and not view.remembers and view.reach is not None
-        keep = view.reach + self.slack if forgets else 0  # type: ignore[operator]
-        return Part(namespace, view, keep, floor)
+        return Part(namespace, view, self.keep(view), floor)
 
     def apply(self) -> None:
         """`feast apply`, in a process of its own: a repo's modules have common names, and two repos would mix.

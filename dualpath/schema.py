@@ -12,7 +12,7 @@ from typing import Any
 from dualpath.errors import DeclarationError
 
 KINDS = ("text", "integer", "decimal", "double", "boolean", "timestamp")
-RESERVED = ("event_id", "event_time", "arrival_time", "epoch", "late", "batch", "query", "origin", "position")
+RESERVED = ("event_id", "event_time", "arrival_time", "epoch", "late", "batch", "query")
 NULL = -(2**63)
 """The word that stands for SQL null in a record. No encoded value may take it."""
 
@@ -74,11 +74,12 @@ class EventSource:
     """A stream of immutable facts.
 
     `event_id`, `event_time` and `arrival_time` name the payload's columns for them. Without `event_id`, the
-    id is the SHA-256 of the row's content (every declared field and the event time, not the arrival), so an
-    exact repetition is a duplicate; a source that can tell two real identical rows apart names the column
-    that does so in `occurrence`, and its value joins the hash. Without `arrival_time` an event is taken to
-    arrive when it happens, so none is ever late. An event is *late* if it arrives more than `late_after`
-    after it happened; lateness is counted and changes no value.
+    id is the one the transport gives (a Kafka message's header `event_id`), else the SHA-256 of the row's content
+    (every declared field and the event time, not the arrival), so an exact repetition is a duplicate; a source that
+    can tell two real identical rows apart names the column that does so in `occurrence`, and its value joins the
+    hash. Without `arrival_time` an event arrives at the time the transport gives (that of the Kafka record), else
+    when it happens, so none is ever late. An event is *late* if it arrives more than `late_after` after it
+    happened; lateness is counted and changes no value.
     """
 
     name: str

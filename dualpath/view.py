@@ -10,6 +10,9 @@ from dualpath.expression import Type, check
 from dualpath.schema import EventSource, check_name
 from dualpath.windows import SECOND, Window, spell
 
+MAX_RECORDS = 100_000
+"""At five words a record, each read of such an entity moves four megabytes."""
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -30,6 +33,7 @@ class View:
 
     `resolution` is the bucket width in microseconds: 1 is exact; a coarser one folds the events of a bucket
     into one record and moves the left edge of every window down to a bucket's edge, nothing else.
+    `max_records` is how many records an entity is expected to have online at most; one with more is reported.
     """
 
     name: str
@@ -38,6 +42,7 @@ class View:
     features: tuple[Feature, ...]
     resolution: int = 1
     description: str = ""
+    max_records: int = MAX_RECORDS
 
     def __post_init__(self) -> None:
         where = f"view '{self.name}'"
@@ -55,6 +60,8 @@ class View:
             raise DeclarationError(f"{where}: no features; declare at least one.")
         if self.resolution != 1 and (self.resolution < 1 or 86_400 * SECOND % self.resolution):
             raise DeclarationError(f"{where}: a resolution of {self.resolution} µs does not divide a day; choose one.")
+        if self.max_records < 1:
+            raise DeclarationError(f"{where}: max_records={self.max_records} lets no event in; give at least 1.")
         seen: set[str] = set()
         for feature in self.features:
             at = f"{where}, feature '{feature.name}'"
@@ -109,6 +116,7 @@ class View:
             "source": self.source.to_dict(),
             "resolution": self.resolution,
             "description": self.description,
+            "max_records": self.max_records,
             "features": [
                 {
                     "name": f.name,
@@ -135,6 +143,8 @@ class View:
             tuple(features),
             plain["resolution"],
             plain["description"],
+            # A registry may have been applied before there was a bound.
+            plain.get("max_records", MAX_RECORDS),
         )
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -50,12 +51,15 @@ def payload(**changes: Any) -> str:
     return "{" + ",".join(f'"{name}":{value}' for name, value in zip(members, spelled, strict=True)) + "}"
 
 
-def frame(spark: SparkSession, payloads: Iterable[str]) -> DataFrame:
-    return (
-        spark.createDataFrame([(p, i) for i, p in enumerate(payloads)], "value string, position bigint")
-        .withColumn("origin", F.lit("test"))
-        .coalesce(1)
-    )
+ROW = "value string, event_id string, arrival_time timestamp, origin string, position bigint"
+
+
+def frame(
+    spark: SparkSession, payloads: Iterable[str | None], event_id: str | None = None, arrival: datetime | None = None
+) -> DataFrame:
+    """Payloads as a source delivers them; the transport gives all of them the same id and arrival, or none."""
+    rows = [(p, event_id, arrival, "a file", i) for i, p in enumerate(payloads)]
+    return spark.createDataFrame(rows, ROW).coalesce(1)
 
 
 def judged(spark: SparkSession, payloads: Iterable[str], source: EventSource = CLICKS) -> list[dict[str, Any]]:
@@ -169,10 +173,38 @@ def test_what_is_not_exactly_one_json_object_is_refused_and_kept_as_it_came(spar
 
 
 def test_a_payload_that_is_null_is_refused(spark: SparkSession) -> None:
-    [row] = admit(
-        spark.sql("SELECT CAST(NULL AS string) AS value, 'test' AS origin, 0L AS position"), CLICKS, F.lit(NOW)
-    ).collect()
+    [row] = admit(frame(spark, [None]), CLICKS, F.lit(NOW)).collect()
     assert row["reason"] == "no payload"
+
+
+BROKER_TIME = datetime(2026, 3, 1, 10, 0, 7, tzinfo=UTC)
+
+
+def test_the_transports_id_and_arrival_count_only_where_the_source_names_none(spark: SparkSession) -> None:
+    raw = frame(spark, [payload()], "from-header", BROKER_TIME)
+    [declared] = admit(raw, CLICKS, F.lit(NOW)).toArrow().to_pylist()
+    [left_open] = admit(raw, replace(CLICKS, event_id=None, arrival_time=None), F.lit(NOW)).toArrow().to_pylist()
+    assert (declared["event_id"], declared["arrival_time"]) == ("e1", datetime(2026, 3, 1, 10, 0, 5, tzinfo=UTC))
+    assert (left_open["event_id"], left_open["arrival_time"]) == ("from-header", BROKER_TIME)
+
+
+def test_without_a_transport_that_knows_them_the_content_is_the_id_and_the_event_time_the_arrival(
+    spark: SparkSession,
+) -> None:
+    [row] = judged(spark, [payload()], replace(CLICKS, event_id=None, arrival_time=None))
+    assert len(row["event_id"]) == 32
+    assert row["arrival_time"] == row["event_time"]
+
+
+def test_a_transport_without_a_clock_is_refused(spark: SparkSession) -> None:
+    raw = frame(spark, [payload()], arrival=datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC))
+    [row] = admit(raw, replace(CLICKS, arrival_time=None), F.lit(NOW)).collect()
+    assert row["reason"] == "the transport's time is before 2000"
+
+
+def test_a_row_keeps_its_place_whatever_becomes_of_it(spark: SparkSession) -> None:
+    found = judged(spark, [payload(), "not JSON"])
+    assert [(row["__origin"], row["__position"]) for row in found] == [("a file", 0), ("a file", 1)]
 
 
 def test_a_reason_quotes_no_more_than_a_readable_piece_of_the_payload(spark: SparkSession) -> None:
@@ -195,12 +227,8 @@ def test_bytes_that_are_not_utf_8_are_refused_and_their_neighbours_pass(spark: S
     ]
     file = tmp_path / "bytes.jsonl"
     file.write_bytes(b"\n".join(lines))
-    raw = (
-        spark.read.format("text")
-        .option("lineSep", "\n")
-        .load(str(file))
-        .selectExpr("value", "'test' AS origin", "0L AS position")
-    )
+    rest = (f"CAST(NULL AS {kind}) AS {name}" for name, kind in map(str.split, ROW.split(", ")[1:]))
+    raw = spark.read.format("text").option("lineSep", "\n").load(str(file)).selectExpr("value", *rest)
     found = admit(raw, CLICKS, F.lit(NOW)).toArrow().to_pylist()
     bad = "not UTF-8"
     assert [row["reason"] for row in found] == [None, None, *[bad] * 6, "not a JSON object", None]

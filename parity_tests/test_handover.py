@@ -193,6 +193,23 @@ def test_writes_that_are_lost_in_the_middle_of_a_batch_are_written_again(
     whole(spark, repo)
 
 
+def test_a_reader_refuses_a_mark_that_lies_behind_one_it_has_seen(
+    spark: SparkSession, new_repo: Callable[[], Repo]
+) -> None:
+    """An older dump can have the pointer of today: it moves once a day, and the mark with every batch."""
+    repo = new_repo()
+    for piece in PIECES[:2]:
+        faults.post(repo, piece[:50])
+        drain(spark, repo)
+    read(repo)
+    mark.place(connect(repo.redis_address), repo.project, "n1", SOURCE, mark.Fence(1, 0))
+    with pytest.raises(StateError, match="the online store has lost writes that were served before"):
+        read(repo)
+    read(Repo(repo.folder))
+    drain(spark, repo)
+    read(repo)
+
+
 def test_a_redis_that_is_ahead_of_the_log_is_rebuilt_too(spark: SparkSession, shop: Repo) -> None:
     """As after a log that was restored from a backup: fences of the future would skip what comes."""
     mark.place(connect(shop.redis_address), shop.project, "n1", SOURCE, mark.Fence(1, 99))

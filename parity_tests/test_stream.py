@@ -113,6 +113,23 @@ def test_the_fates_of_all_rows_add_up_to_the_rows_and_the_files_hold_exactly_the
         assert entry.rows_read == entry.accepted + entry.duplicate + entry.dead_letter
 
 
+def test_files_that_were_taken_before_are_left_out_and_the_others_are_whole(
+    spark: SparkSession, new_repo: Callable[[], Repo], tmp_path: Path
+) -> None:
+    repo, rows = new_repo(), []
+    faults.post(repo, LINES[:9], files=3)
+    landing = Directory(repo.storage(SOURCE).folder("landing"))
+    first, second, third = sorted(file.name for file in landing.folder.glob("*.jsonl"))
+
+    def collect(batch: DataFrame, number: int) -> None:
+        rows.extend((row.origin, row.position) for row in batch.collect())
+
+    writer = landing.read(spark, {first: 0, third: 0, "topic/0": 5}).writeStream.foreachBatch(collect)
+    query = writer.option("checkpointLocation", str(tmp_path)).trigger(availableNow=True).start()
+    query.awaitTermination()
+    assert rows == [(second, 0)] * 3
+
+
 LINES_CONTENT = [tuple((k, v) for k, v in json.loads(line).items() if k != "arrival_time") for line in LINES]
 
 

@@ -11,7 +11,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
-from dualpath.spark.admit import TRAIL, admit
+from dualpath.spark.admit import PLACE, admit
 from streaming import generation
 from streaming.sink import Sink
 from streaming.source import PayloadSource
@@ -47,14 +47,14 @@ def start(
 
 
 def fates(raw: DataFrame, source: EventSource, clock: Column) -> DataFrame:
-    """Every accepted row once, with fate `accepted`, and every row read as `seen` or `dead`, with where it came from.
+    """Every accepted row once, with fate `accepted`, and every row read as `seen` or `dead`, with its place.
 
     Deduplication drops rows without a trace, so what was read travels beside what was kept: read = accepted +
     duplicate + dead holds by data, not by metrics that a crash may lose. Ids are remembered by the clock of the
     batch: a row is never behind that watermark, however late it arrives. Each row has it as `admitted_at`.
     """
     judged = admit(raw, source, clock)
-    names = [c for c in judged.columns if c not in ("payload", "reason", *TRAIL)]
+    names = [c for c in judged.columns if c not in ("payload", "reason", *PLACE)]
     horizon = f"{source.duplicates_within.total_seconds()} seconds"
     accepted = (
         judged.where("reason IS NULL")
@@ -69,7 +69,7 @@ def fates(raw: DataFrame, source: EventSource, clock: Column) -> DataFrame:
         F.when(F.col("reason").isNotNull(), F.col("payload")).alias("payload"),
         F.when(F.col("reason").isNotNull(), "dead").otherwise("seen").alias("fate"),
         "reason",
-        *TRAIL,
+        *PLACE,
         clock.alias("admitted_at"),
     )
     return accepted.unionByName(seen, allowMissingColumns=True)

@@ -6,10 +6,12 @@ other. The first one that has written the log decides: the ledger notes it, and 
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import tenacity
+from prometheus_client import Gauge
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from redis import RedisError
@@ -19,10 +21,10 @@ from dualpath.ledger import Entry
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
-from dualpath.spark.admit import TRAIL
+from dualpath.spark.admit import PLACE
 from dualpath.spark.log import read_folders
 from dualpath.storage import first_open
-from dualpath.stores import mark, pointer
+from dualpath.stores import bounds, mark, pointer
 from dualpath.stores.append import Target
 from dualpath.stores.condition import State, examine
 from dualpath.stores.connection import connect
@@ -32,7 +34,8 @@ from dualpath.stores.rebuild import rebuild
 from streaming.seam import Seam
 
 log = logging.getLogger(__name__)
-BESIDES = ("fate", "payload", "reason", "admitted_at", *TRAIL)
+OVER_BOUND = Gauge("dualpath_entities_over_bound", "Entities with more records than max_records of the view", ["view"])
+BESIDES = ("fate", "payload", "reason", "admitted_at", *PLACE)
 """Columns of `streaming.job.fates` that are about a row and not about the event in it."""
 
 
@@ -65,7 +68,8 @@ class Sink:
                 if fates["accepted"]:
                     self.write(rows.where("fate = 'accepted'").drop(*BESIDES), "log", entry, "epoch")
                 if fates["dead_letter"]:
-                    self.write(rows.where("fate = 'dead'").select("payload", "reason"), "dead", entry)
+                    place = (F.col(name).alias(name.removeprefix("__")) for name in PLACE)
+                    self.write(rows.where("fate = 'dead'").select("payload", "reason", *place), "dead", entry)
                 entry = self.storage.note(entry, **fates)
         finally:
             rows.unpersist()
@@ -85,7 +89,7 @@ class Sink:
         lateness = F.unix_micros("arrival_time") - F.unix_micros("event_time")
         # By origin: a batch has few, and accepted rows, which do not say theirs, are one of them.
         found = (
-            rows.groupBy("origin")
+            rows.groupBy(F.col("__origin").alias("origin"))
             .agg(
                 how_many("fate = 'accepted'").alias("accepted"),
                 how_many("fate = 'seen'").alias("good"),
@@ -93,7 +97,7 @@ class Sink:
                 how_many("late").alias("late"),
                 F.coalesce(F.max(F.when(F.col("late"), lateness)), F.lit(0)).alias("latest_by"),
                 F.collect_set(F.when(F.col("fate") == "accepted", F.col("epoch"))).alias("epochs"),
-                F.max("position").alias("position"),
+                F.max("__position").alias("position"),
                 F.max(F.unix_micros("admitted_at")).alias("clock"),
             )
             .collect()
@@ -172,6 +176,9 @@ class Sink:
             target = Target(self.repo.redis_address, self.repo.project, parts, Fence(entry.query, entry.batch))
             folder = self.storage.folder("log") / entry.name
             send(currency(read_folders(spark, self.storage, self.source, [folder]), self.views), target)
+            heavy = Counter(each.view for each in bounds.over(redis, self.repo.project, self.views))
+            for view in self.views:
+                OVER_BOUND.labels(view.name).set(heavy[view.name])
         if mark.life(redis) != life:
             raise LostError("Redis was started again in the middle of a batch")
         to = Fence(entry.query, entry.batch)

@@ -19,6 +19,8 @@ from dualpath.ledger import Block
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
 from dualpath.storage import Storage
+from dualpath.stores import bounds
+from dualpath.stores.bounds import Heavy
 from dualpath.stores.condition import Condition, examine
 from dualpath.stores.connection import configured, connect, embedded_folder
 
@@ -125,18 +127,38 @@ def _files(storage: Storage, kind: str, block: Block) -> list[Path]:
     return [file for folder in folders for file in sorted(folder.rglob("*.parquet"))]
 
 
-def served(repo: Repo) -> tuple[dict[str, Condition], str]:
-    """How the online store was found, by source, and why it cannot say, if it cannot."""
+@dataclass(frozen=True)
+class Served:
+    """What the online store says: its condition by source, and entities over their bound.
+
+    `silence` is why it says nothing, if it does not.
+    """
+
+    conditions: dict[str, Condition]
+    heavy: tuple[Heavy, ...] = ()
+    silence: str = ""
+
+    @property
+    def snapshots(self) -> dict[str, str]:
+        """The day of each view's snapshot; empty: none yet."""
+        pointers = {view: known for each in self.conditions.values() for view, known in each.pointers.items()}
+        return {view: known.snapshot if known else "" for view, known in sorted(pointers.items())}
+
+
+def served(repo: Repo) -> Served:
+    """Ask the online store."""
     config = repo.store.config
     address = configured(config) or embedded.running(embedded_folder(config))
     if address is None:
-        return {}, "The embedded Redis is not running; it starts with the next stream, nightly job or read."
+        silence = "The embedded Redis is not running; it starts with the next stream, nightly job or read."
+        return Served({}, silence=silence)
     redis = connect(address)
     redis.set_retry(Retry(NoBackoff(), 0))  # a look at the accounts does not wait for a server to come back
     try:
-        return {n: examine(redis, repo.project, repo.storage(n), repo.views_of(n)) for n in repo.sources}, ""
+        found = {n: examine(redis, repo.project, repo.storage(n), repo.views_of(n)) for n in repo.sources}
+        return Served(found, tuple(bounds.over(redis, repo.project, repo.views.values())))
     except RedisError as error:
-        return {}, f"Redis does not answer: {error}."
+        return Served({}, silence=f"Redis does not answer: {error}.")
 
 
 def report(repo: Repo) -> Report:
@@ -145,20 +167,19 @@ def report(repo: Repo) -> Report:
     accounts = {name: account(repo.storage(name)) for name in repo.sources}
     total = summed(accounts.values())
     adds_up = all(s["adds_up"] for s in sources.values())
-    conditions, silence = served(repo)
-    pointers = {view: known for each in conditions.values() for view, known in each.pointers.items()}
-    snapshots = {view: known.snapshot if known else "" for view, known in sorted(pointers.items())}
+    online = served(repo)
     data = {
         **_numbers(total),
         "adds_up": adds_up,
         "sources": sources,
-        "snapshots": snapshots,
-        "redis": silence or "answers",
-        "online_store": {name: each.state.name.lower() for name, each in conditions.items()},
+        "snapshots": online.snapshots,
+        "over_bound": [asdict(each) for each in online.heavy],
+        "redis": online.silence or "answers",
+        "online_store": {name: each.state.name.lower() for name, each in online.conditions.items()},
     }
     errors = [f"{name}: {fault}." for name, s in sources.items() for fault in s["faults"]]
-    shown = _shown(sources, accounts, total, snapshots, silence)
-    shown += [f"{name}: the online store {each.state.value}." for name, each in conditions.items()]
+    shown = _shown(sources, accounts, total, online)
+    shown += [f"{name}: the online store {each.state.value}." for name, each in online.conditions.items()]
     return Report(data, shown, adds_up, errors)
 
 
@@ -184,8 +205,7 @@ def _shown(
     sources: dict[str, dict[str, Any]],
     accounts: dict[str, Account],
     total: Account,
-    snapshots: dict[str, str],
-    silence: str,
+    online: Served,
 ) -> list[Any]:
     heads = ("rows read", "accepted", "duplicate", "dead letter", "late")
     fates = table("source", *heads, "latest by", "adds up", numbers=heads)
@@ -207,11 +227,16 @@ def _shown(
             shown.append(why)
         if s["ignored_in_landing"]:
             shown.append(f"{name}: the stream ignores {', '.join(s['ignored_in_landing'])} (it reads *.jsonl files).")
-    if silence:
-        shown.append(silence)
-    else:
-        views = table("view", "snapshot served")
-        for view, day in snapshots.items():
-            views.add_row(view, day or "none yet; the stream's epochs alone")
-        shown.append(views)
+    if online.silence:
+        return [*shown, online.silence]
+    views = table("view", "snapshot served")
+    for view, day in online.snapshots.items():
+        views.add_row(view, day or "none yet; the stream's epochs alone")
+    shown.append(views)
+    if online.heavy:
+        numbers = ("records", "max_records")
+        large = table("view", "entity over its bound", *numbers, numbers=numbers)
+        for heavy in online.heavy:
+            large.add_row(heavy.view, heavy.entity, f"{heavy.records:,}", f"{heavy.bound:,}")
+        shown.append(large)
     return shown

@@ -15,8 +15,8 @@ EXPONENT = r"[eE]([+-]?\d+)$"
 NOT_FINITE = r'(?i)^"?[+-]?(nan|inf|infinity)"?$'
 EARLIEST = "2000-01-01 00:00:00"
 AHEAD = "INTERVAL 1 DAY"
-TRAIL = ("origin", "position")
-"""Columns that say where a payload came from: which file or partition, and its place there."""
+PLACE = ("__origin", "__position")
+"""Where a row came from, by names that no declared field can have."""
 
 SPARK_TYPES = {
     "text": "string",
@@ -35,10 +35,14 @@ def spark_type(field: Field) -> str:
 def admit(raw: DataFrame, source: EventSource, now: Column) -> DataFrame:
     """Type and judge payloads at the instant `now`, a timestamp: of a micro-batch, its own clock.
 
-    `raw` has `value`, a JSON object as a string, `origin` string and `position` bigint. Answers `event_id`,
-    `event_time`, `arrival_time`, the declared fields, `late`, `payload` (the value as it came), `origin`,
-    `position` and `reason`: null for a good row, else what is wrong with it; the other columns of a refused row
-    mean nothing. Unknown members of the object are ignored.
+    `raw` has `value`, a JSON object as a string; `event_id` and `arrival_time` as the transport gives them, or null;
+    `origin` and `position`, the row's place there. Answers `event_id`, `event_time`, `arrival_time`, the declared
+    fields, `late`, the place as `__origin` and `__position`, `payload` (the value as it came) and `reason`: null for a
+    good row, else what is wrong with it. Of a refused row only the last four mean something. Unknown members of the
+    object are ignored.
+
+    A column of the payload that the source names for the id or the arrival always counts. Only a source that names
+    none takes the transport's, and where there is none either, the hash of the content and the event time.
     """
     names = [source.event_id, source.event_time, source.arrival_time, source.occurrence]
     members = dict.fromkeys([*(f.name for f in source.fields), *(n for n in names if n)])
@@ -49,16 +53,20 @@ def admit(raw: DataFrame, source: EventSource, now: Column) -> DataFrame:
         F.make_valid_utf8("value").alias("payload"),
         F.is_valid_utf8("value").alias("utf8"),
         F.when(F.size(parsed) == 2, F.get(parsed, 0)).alias("r"),
-        *TRAIL,
+        F.col("event_id").alias("given_id"),
+        F.col("arrival_time").alias("given_arrival"),
+        *(F.col(name.removeprefix("__")).alias(name) for name in PLACE),
     )
 
     event_time = _typed(_raw(source.event_time), "timestamp")
-    arrival_time = _typed(_raw(source.arrival_time), "timestamp") if source.arrival_time else event_time
+    declared = _typed(_raw(source.arrival_time), "timestamp") if source.arrival_time else None
+    arrival_time = F.coalesce("given_arrival", event_time) if declared is None else declared
     typed = rows.select(
         "payload",
         "utf8",
         "r",
-        *TRAIL,
+        "given_id",
+        *PLACE,
         event_time.alias("event_time"),
         arrival_time.alias("arrival_time"),
         *(_typed(_raw(f.name), f.kind, f.scale).alias(f.name) for f in source.fields),
@@ -70,8 +78,8 @@ def admit(raw: DataFrame, source: EventSource, now: Column) -> DataFrame:
         "arrival_time",
         *(f.name for f in source.fields),
         F.coalesce(late, F.lit(False)).alias("late"),
+        *PLACE,
         "payload",
-        *TRAIL,
         F.coalesce(*_faults(source, now)).alias("reason"),
     )
 
@@ -97,7 +105,7 @@ def _typed(raw: Column, kind: str, scale: int = 0) -> Column:
 
 
 def _event_id(source: EventSource) -> Column:
-    """The payload's id, or the hash of its content: every declared field, the time, the occurrence."""
+    """The payload's id; else the transport's; else the hash of the content: every declared field, time, occurrence."""
     if source.event_id:
         return _raw(source.event_id)
     content = [F.unix_micros("event_time").alias("event_time")]
@@ -107,7 +115,7 @@ def _event_id(source: EventSource) -> Column:
         content.append(F.unix_micros(column).alias(field.name) if field.kind == "timestamp" else column)
     if source.occurrence:
         content.append(_raw(source.occurrence).alias("occurrence"))
-    return F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32)
+    return F.coalesce("given_id", F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32))
 
 
 def _faults(source: EventSource, now: Column) -> list[Column]:
@@ -122,11 +130,13 @@ def _faults(source: EventSource, now: Column) -> list[Column]:
     faults += _time_faults(source.event_time, "event_time")
     if source.arrival_time:
         faults += _time_faults(source.arrival_time, "arrival_time")
+    else:
+        faults.append(F.when(_too_early("arrival_time"), F.lit(f"the transport's time is before {EARLIEST[:4]}")))
     too_far = F.col("event_time") > F.col("arrival_time") + F.expr(AHEAD)
     faults.append(F.when(too_far, F.lit(f"{source.event_time} is more than a day after the arrival")))
     # Every arrival day is an epoch that each read asks for, so one of the far future would be asked for until then.
     unborn = F.col("arrival_time") > now + F.expr(AHEAD)
-    faults.append(F.when(unborn, F.lit(f"{source.arrival_time or source.event_time} is more than a day ahead")))
+    faults.append(F.when(unborn, F.lit(f"{source.arrival_time or 'the arrival'} is more than a day ahead")))
     for field in source.fields:
         faults += _field_faults(field)
     return faults
@@ -137,8 +147,12 @@ def _time_faults(member: str, column: str) -> list[Column]:
     return [
         F.when(raw.isNull(), F.lit(f"{member} is missing")),
         F.when(time.isNull(), _says(raw, f"{member} is not an ISO-8601 instant of at most microseconds")),
-        F.when(time < F.lit(EARLIEST).cast("timestamp"), _says(raw, f"{member} is before {EARLIEST[:4]}")),
+        F.when(_too_early(column), _says(raw, f"{member} is before {EARLIEST[:4]}")),
     ]
+
+
+def _too_early(column: str) -> Column:
+    return F.col(column) < F.lit(EARLIEST).cast("timestamp")
 
 
 def _field_faults(field: Field) -> list[Column]:

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from dualpath.spark.arrange import arrange
 from dualpath.spark.records import records, texts
-from dualpath.stores.append import OUTPUT, TEXTS, Target, foreign
+from dualpath.stores.append import OUTPUT, TEXTS, Target, refusal
 from dualpath.view import View
 
 
@@ -40,5 +40,5 @@ def send(rows: DataFrame, target: Target) -> dict[str, tuple[int, int]]:
     try:
         done = rows.mapInArrow(target.write, OUTPUT).groupBy("view").agg(F.sum("records"), F.sum("parts")).collect()
     except Exception as error:
-        raise foreign(error) or error from None
+        raise refusal(error) or error from None
     return {view: (written, parts) for view, written, parts in done}

@@ -30,6 +30,11 @@ def pointer(project: str, view: str) -> bytes:
     return f"dp:{project}:pointer:{view}".encode()
 
 
+def heavy(project: str, view: str) -> bytes:
+    """The key of the sorted set of a view's largest entities."""
+    return f"dp:{project}:heavy:{view}".encode()
+
+
 def dictionary(project: str) -> bytes:
     """The key of the hash of codes (decimal) to texts."""
     return f"dp:{project}:dictionary".encode()

@@ -96,7 +96,12 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         if tables:
             self._open(config)
             for table in tables:
-                self._forget(config, f"dp:{config.project}:*:{table.name}:*", keys.pointer(config.project, table.name))
+                self._forget(
+                    config,
+                    f"dp:{config.project}:*:{table.name}:*",
+                    keys.pointer(config.project, table.name),
+                    keys.heavy(config.project, table.name),
+                )
         super().update(config, tables, *args, **kwargs)
 
     def teardown(self, config: RepoConfig, tables: Any, entities: Any) -> None:
