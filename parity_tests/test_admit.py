@@ -129,7 +129,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     *(({"quantity": v}, "quantity is too large") for v in (10**15 + 1, -(10**15) - 1, "999999999999999999")),
     *(({"score": v}, "score is not of kind double") for v in ("half", "1e4000", "", False, [1.5])),
-    *(({"score": v}, "score is too large") for v in ("1e309", Bare("-1.8e308"))),
+    *(({"score": v}, "score is too large") for v in ("1e309", "-1.8e308")),
     *(({"flag": v}, "flag is not of kind boolean") for v in (1, 0, "yes", "True", "", [True])),
     *(({"seen": v}, "seen is not of kind timestamp") for v in ("later", 5, "", "2026-03-01T10:00:00.0000001Z")),
     *(({"plan": v}, "plan is not one of the declared choices") for v in ("gold", "Free", "free ", "", 1)),

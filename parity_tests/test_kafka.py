@@ -105,7 +105,7 @@ def test_shuffled_and_repeated_messages_serve_the_bits_of_the_training_set(
 ) -> None:
     repo = new_repo()
     send(broker, topic, faults.shuffled(LINES * 2))
-    stream(spark, repo, Kafka(broker.address, topic, offsets_per_batch=500))
+    stream(spark, repo, Kafka(broker.address, topic, offsets_per_batch=700))
     assert faults.bits(repo) == expected
     found, once = faults.counts(repo), sum(expected[1].values())
     assert (found["rows_read"], found["accepted"], found["dead_letter"]) == (2 * len(LINES), once, 0)
