@@ -1,10 +1,14 @@
 """What the fault tests share: payload files, faults raised once at a named step, and all that a repo holds."""
 
+import json
+import os
 import random
+import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,8 +26,10 @@ from dualpath.parity.events import read
 from dualpath.parity.instants import choose
 from dualpath.record import layout
 from dualpath.repo import Repo
+from dualpath.runtime import redis
+from dualpath.runtime.kafka import Broker
 from dualpath.stores import keys, pointer
-from dualpath.stores.connection import connect
+from dualpath.stores.connection import connect, embedded_folder
 from parity_tests.conftest import SOURCE
 from parity_tests.judge import answers
 
@@ -34,17 +40,35 @@ class Crash(Exception):  # noqa: N818 - it is not an error of the code under tes
     """An injected fault: the process is taken to die here."""
 
 
-def crash(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, nth: int = 1, after: bool = False) -> None:
-    """Let the `nth` call of `owner.name` raise `Crash`, before or after its work; all others do their work."""
+def crash(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    *,
+    nth: int = 1,
+    after: bool = False,
+    blow: Callable[[], None] | None = None,
+) -> None:
+    """Let the `nth` call of `owner.name` raise `Crash`, before or after its work; all others do their work.
+
+    With a `blow`, that is what happens there instead, and the work goes on if it returns.
+    """
     real, calls = getattr(owner, name), []
+
+    def strike() -> None:
+        if blow is None:
+            raise Crash(f"{'after' if after else 'before'} {name}")
+        blow()
 
     def struck(*args: Any, **kwargs: Any) -> Any:
         calls.append(name)
-        if len(calls) != nth:
-            return real(*args, **kwargs)
-        if after:
-            real(*args, **kwargs)
-        raise Crash(f"{'after' if after else 'before'} {name}")
+        due = len(calls) == nth
+        if due and not after:
+            strike()
+        done = real(*args, **kwargs)
+        if due and after:
+            strike()
+        return done
 
     monkeypatch.setattr(owner, name, struck)
 
@@ -57,6 +81,26 @@ def crash(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, nth: int = 
 def until(condition: Callable[[], Any]) -> Any:
     """Wait for something to become true."""
     return condition()
+
+
+def kill_redis(repo: Repo, *, kept: bool = True, dump: Path | None = None) -> None:
+    """`kill -9` of the repo's Redis, and its start with its data, or with an older `dump`'s, or with none."""
+    folder, address = embedded_folder(repo.store.config), repo.redis_address
+    data = folder / "appendonly.aof"
+    os.kill(connect(address).info("server")["process_id"], signal.SIGKILL)
+    until(lambda: redis.running(folder) is None)
+    if dump:
+        shutil.copy(dump, data)
+    elif not kept:
+        data.unlink()
+    assert redis.ensure(folder) == address
+
+
+def kill_broker(broker: Broker) -> None:
+    """`kill -9` of a broker; `Broker.start` starts it again."""
+    assert broker.process is not None, "it runs"
+    broker.process.kill()
+    broker.process.wait()
 
 
 @contextmanager
@@ -84,6 +128,18 @@ def shuffled(lines: Sequence[bytes], seed: int = 5) -> list[bytes]:
     return random.Random(seed).sample(lines, len(lines))
 
 
+def redelivered(lines: Sequence[bytes], draw: random.Random) -> list[bytes]:
+    """Each line up to three times, every copy within ten minutes of the first arrival, in the order of the arrivals."""
+    copies = []
+    for line in lines:
+        members = json.loads(line)
+        first = datetime.fromisoformat(members["arrival_time"])
+        for _ in range(draw.randint(1, 3)):
+            arrival = first + timedelta(microseconds=draw.randrange(600_000_000))
+            copies.append((arrival, json.dumps(members | {"arrival_time": arrival.isoformat()}).encode()))
+    return [line for _, line in sorted(copies)]
+
+
 def post(repo: Repo, lines: Sequence[bytes], *, files: int = 1) -> None:
     """Land lines, dealt out to further files in their order."""
     folder = repo.storage(SOURCE).folder("landing")
@@ -107,14 +163,14 @@ def log(repo: Repo) -> pa.Table:
 
 def records(repo: Repo) -> Counter[tuple[Any, ...]]:
     """Every served record, as (view, entity, words...), whatever part it is in."""
-    redis, bag = connect(repo.redis_address), Counter[tuple[Any, ...]]()
+    client, bag = connect(repo.redis_address), Counter[tuple[Any, ...]]()
     for view in repo.views.values():
-        known = pointer.read(redis, repo.project, view.name)
+        known = pointer.read(client, repo.project, view.name)
         for part in known.parts if known else ():
             prefix = keys.prefix(repo.project, known.namespace, view.name, part)
-            for key in redis.scan_iter(match=prefix + b"*", count=1_000):
+            for key in client.scan_iter(match=prefix + b"*", count=1_000):
                 entity = key.removeprefix(prefix).decode()
-                bag.update((view.name, entity, *words) for words in layout(view).unpack(redis.get(key)).tolist())
+                bag.update((view.name, entity, *words) for words in layout(view).unpack(client.get(key)).tolist())
     return bag
 
 
@@ -125,8 +181,8 @@ def bits(repo: Repo) -> tuple[Counter[tuple[Any, ...]], Counter[str]]:
 
 def stored(repo: Repo) -> dict[bytes, bytes]:
     """Everything in the repo's Redis, byte by byte."""
-    redis = connect(repo.redis_address)
-    return {key: redis.dump(key) for key in redis.scan_iter(count=1_000)}
+    client = connect(repo.redis_address)
+    return {key: client.dump(key) for key in client.scan_iter(count=1_000)}
 
 
 def counts(repo: Repo) -> dict[str, int]:

@@ -1,0 +1,69 @@
+"""A `dualpath` command that is struck at a step: `python -m parity_tests.doomed STEP FOLDER WORDS...`.
+
+STEP is a key of `STEPS`. The process kills itself there, as `kill -9` would, except at `PAUSE`: it waits until
+whoever opens the pipe `FOLDER/pause` for writing closes it again. `FOLDER` is empty and of the test's own.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dualpath.cli import app
+from dualpath.storage import Storage
+from dualpath.stores import mark, pointer
+from parity_tests import faults
+from parity_tests.struck import Blow, targets
+from streaming import sink
+from streaming.sink import Sink
+
+PAUSE = "paused in a batch"
+Patch = Callable[[pytest.MonkeyPatch, Path], None]
+
+
+def die() -> None:
+    """End this process without a chance to do anything more."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(owner: object, name: str, *, nth: int = 1, after: bool = False) -> Patch:
+    """Die before or after the `nth` call of a step."""
+    return lambda patch, _: faults.crash(patch, owner, name, nth=nth, after=after, blow=die)
+
+
+def paused(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Wait before serving: opening the pipe waits for its writer, reading it for the writer's end."""
+    faults.crash(patch, Sink, "serve", blow=lambda: print((folder / "pause").read_text(), end=""))
+
+
+def halfway(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Die when half of a batch's records are in Redis, by a worker's hand."""
+    patch.setattr(sink, "Target", targets(Blow(folder, str(os.getpid()))))
+
+
+STEPS: dict[str, Patch] = {
+    "before the beginning": killed(Storage, "begin"),
+    "after the beginning": killed(Storage, "begin", after=True),
+    "after the log": killed(Sink, "write", after=True),
+    "after the dead letters": killed(Sink, "write", nth=2, after=True),
+    "after the note": killed(Storage, "note", after=True),
+    "between two pointers": killed(pointer, "move", nth=2),
+    "with half of the records in Redis": halfway,
+    "after the records": killed(sink, "send", after=True),
+    "after the mark": killed(mark, "advance", after=True),
+    "before Spark's commit": killed(Storage, "finish", after=True),
+    PAUSE: paused,
+}
+
+
+def main(step: str, folder: str, *words: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        STEPS[step](patch, Path(folder))
+        app(list(words))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
