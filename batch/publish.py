@@ -35,9 +35,9 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
 
     The record files must be built. Readers see the old state until a view's pointer moves. Publishing what is
     served already, or an earlier day than is served, changes nothing. Raises `StateError` if the online store is
-    not whole, which only the stream repairs, and `UnavailableError` without Redis.
+    not whole, which only the stream repairs, and `UnavailableError` if Redis is away or was started again meanwhile.
     """
-    pointers = served(repo, views)
+    life, pointers = _life(repo), served(repo, views)
     snapshots = [Snapshot(repo, v, day.isoformat()) for v in views]
     due = [s for s in snapshots if s.pointed(pointers[s.view.name]) != pointers[s.view.name]]
     written: dict[str, tuple[int, int]] = {}
@@ -46,7 +46,7 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
             written = fill(spark, repo, due, {name: p.namespace for name, p in pointers.items()})
             redis = connect(repo.redis_address)
             for each in due:
-                pointers[each.view.name] = _move(redis, repo, each, pointers[each.view.name].namespace)
+                pointers[each.view.name] = _move(redis, repo, each, pointers[each.view.name].namespace, life)
             History(repo.root).note_published(views[0].source.name, day.isoformat())
             retire(redis, repo.project, pointers)
         except RedisError as error:
@@ -63,7 +63,14 @@ def served(repo: Repo, views: Sequence[View]) -> dict[str, Pointer]:
         raise _unavailable(repo, error) from None
 
 
-def _move(redis: object, repo: Repo, snapshot: Snapshot, namespace: str) -> Pointer:
+def _life(repo: Repo) -> str:
+    try:
+        return pointer.life(connect(repo.redis_address))
+    except RedisError as error:
+        raise _unavailable(repo, error) from None
+
+
+def _move(redis: object, repo: Repo, snapshot: Snapshot, namespace: str, life: str) -> Pointer:
     def change(known: Pointer) -> Pointer:
         if known.namespace != namespace:
             raise StateError(
@@ -71,7 +78,7 @@ def _move(redis: object, repo: Repo, snapshot: Snapshot, namespace: str) -> Poin
             )
         return snapshot.pointed(known)
 
-    return pointer.move(redis, repo.project, snapshot.view.name, change)
+    return pointer.move(redis, repo.project, snapshot.view.name, change, within=life)
 
 
 def _unavailable(repo: Repo, error: RedisError) -> UnavailableError:

@@ -13,11 +13,12 @@ from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from batch import publish
 from batch.build import build
 from batch.nightly import nightly
 from dualpath.console import status
 from dualpath.console.stream import new_generation
-from dualpath.errors import StateError
+from dualpath.errors import StateError, UnavailableError
 from dualpath.parity.check import check
 from dualpath.repo import Repo
 from dualpath.runtime import redis
@@ -137,8 +138,8 @@ def half_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "with nothing written": lambda m: faults.crash(m, rebuild, "send"),
     "with half of the keys written": half_of_the_keys,
-    "before the mark": lambda m: faults.crash(m, mark, "place"),
-    "before the pointers": lambda m: faults.crash(m, mark, "place", after=True),
+    "before the mark": lambda m: faults.crash(m, mark, "advance"),
+    "before the pointers": lambda m: faults.crash(m, mark, "advance", after=True),
     # Each view's pointer is placed twice: while its state is rebuilt, and when it is.
     "between two pointers": lambda m: faults.crash(m, pointer, "place", nth=5),
     "before the old parts go": lambda m: faults.crash(m, rebuild, "retire"),
@@ -174,7 +175,7 @@ def test_writes_that_are_lost_in_the_middle_of_a_batch_are_written_again(
 ) -> None:
     """Once Redis is emptied between a batch's records and its mark, once it is started again there."""
     repo, real, calls = new_repo(), sink.send, []
-    client, lives = connect(repo.redis_address), iter("abbb")
+    client = connect(repo.redis_address)
 
     def struck(*args: Any) -> Any:
         calls.append(1)
@@ -182,7 +183,7 @@ def test_writes_that_are_lost_in_the_middle_of_a_batch_are_written_again(
         if len(calls) == 2:
             client.flushall()
         if len(calls) == 4:
-            monkeypatch.setattr(mark, "life", lambda _: next(lives, "b"))
+            faults.kill_redis(repo)
         return done
 
     monkeypatch.setattr(sink, "send", struck)
@@ -190,6 +191,57 @@ def test_writes_that_are_lost_in_the_middle_of_a_batch_are_written_again(
         faults.post(repo, piece)
     drain(spark, repo, files_per_batch=1)
     assert len(calls) > len(PIECES) + 1
+    whole(spark, repo)
+
+
+@pytest.fixture
+def dumped(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path: Path) -> tuple[Repo, Path]:
+    """A repo that has read all but the last piece, and a copy of what its Redis has on disk."""
+    repo = new_repo()
+    for piece in PIECES[:-1]:
+        faults.post(repo, piece)
+    drain(spark, repo)
+    return repo, shutil.copy(embedded_folder(repo.store.config) / "appendonly.aof", tmp_path / "dump")
+
+
+def test_a_mark_is_not_moved_on_in_a_redis_that_came_back_without_the_batchs_records(
+    spark: SparkSession, dumped: tuple[Repo, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older dump has the mark of the batch before, which is the one that is expected."""
+    repo, dump = dumped
+    faults.post(repo, PIECES[-1])
+    with monkeypatch.context() as faulty:
+        faults.crash(faulty, mark, "advance", blow=lambda: faults.kill_redis(repo, dump=dump))
+        drain(spark, repo)
+    whole(spark, repo)
+
+
+def test_a_rebuild_is_done_again_if_its_records_are_lost_before_its_mark(
+    spark: SparkSession, dumped: tuple[Repo, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once Redis is started again empty, once it is emptied as it runs."""
+    repo, _ = dumped
+    faults.post(repo, PIECES[-1])
+    for blow in (lambda: faults.kill_redis(repo, kept=False), lambda: connect(repo.redis_address).flushall()):
+        connect(repo.redis_address).flushall()
+        with monkeypatch.context() as faulty:
+            faults.crash(faulty, mark, "advance", blow=blow)
+            drain(spark, repo)
+    whole(spark, repo)
+
+
+def test_a_night_moves_no_pointer_in_a_redis_that_came_back_without_its_snapshot(
+    spark: SparkSession, dumped: tuple[Repo, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo, dump = dumped
+    with monkeypatch.context() as faulty:
+        faults.crash(faulty, publish, "_move", blow=lambda: faults.kill_redis(repo, dump=dump))
+        with pytest.raises(UnavailableError, match=r"cannot publish: .* was started again meanwhile"):
+            nightly(spark, repo, repo.sources[SOURCE], DAY_1)
+    faults.post(repo, PIECES[-1])
+    drain(spark, repo)
+    whole(spark, repo)
+    nightly(spark, repo, repo.sources[SOURCE], DAY_1)
     whole(spark, repo)
 
 
@@ -335,7 +387,7 @@ def test_a_new_feature_is_filled_from_the_log_while_the_old_ones_are_served(
 
     with monkeypatch.context() as faulty:
         faulty.setattr(rebuild, "send", watch)
-        faults.crash(faulty, mark, "place")
+        faults.crash(faulty, mark, "advance")
         with pytest.raises(faults.Crash):
             new_generation(spark, redeclared, source)
     # The one before can still go on, and then the next one after all.

@@ -29,7 +29,7 @@ from dualpath.stores.append import Target
 from dualpath.stores.condition import State, examine
 from dualpath.stores.connection import connect
 from dualpath.stores.frames import currency, send
-from dualpath.stores.pointer import FOREIGN, LostError
+from dualpath.stores.pointer import FOREIGN
 from dualpath.stores.rebuild import rebuild
 from streaming.seam import Seam
 
@@ -167,7 +167,7 @@ class Sink:
         Raises `LostError`, to be repeated, if Redis may have lost writes in the meantime.
         """
         redis = connect(self.repo.redis_address)
-        life, (namespace, since) = mark.life(redis), self.agree(spark)
+        life, (namespace, since) = pointer.life(redis), self.agree(spark)
         if entry.accepted:
             parts = {}
             for view in self.views:
@@ -179,10 +179,8 @@ class Sink:
             heavy = Counter(each.view for each in bounds.over(redis, self.repo.project, self.views))
             for view in self.views:
                 OVER_BOUND.labels(view.name).set(heavy[view.name])
-        if mark.life(redis) != life:
-            raise LostError("Redis was started again in the middle of a batch")
         to = Fence(entry.query, entry.batch)
-        mark.advance(redis, self.repo.project, namespace, self.source.name, since=since, to=to)
+        mark.advance(redis, self.repo.project, namespace, self.source.name, since=since, to=to, within=life)
 
     def is_away(self, error: BaseException) -> bool:
         """Whether an attempt failed because Redis cannot be reached."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from dualpath.record import Fence
 from dualpath.stores import keys
-from dualpath.stores.pointer import COMPARE_AND_SET, LostError
+from dualpath.stores.pointer import COMPARE_AND_SET, DONE, LostError
 
 WIDTH = 8
 """Bytes of each of a fence's two numbers, big-endian: marks are ordered as their bytes are."""
@@ -40,23 +40,22 @@ def read(redis: Any, project: str, namespace: str, source: str) -> Fence | None:
 
 
 def place(redis: Any, project: str, namespace: str, source: str, fence: Fence) -> None:
-    """Say that everything up to a batch has been written to a new namespace."""
+    """Set the mark, whatever it was."""
     for key in keys.marks(project, namespace, source):
         redis.set(key, encode(fence))
 
 
-def advance(redis: Any, project: str, namespace: str, source: str, *, since: Fence, to: Fence) -> None:
-    """Say that a batch has been acknowledged; raises `LostError` if the mark is not `since` any more."""
+def advance(redis: Any, project: str, namespace: str, source: str, *, since: Fence, to: Fence, within: str) -> None:
+    """Say that everything up to `to` has been acknowledged.
+
+    Raises `LostError` if the mark is not `since` any more, or if the server is not `within` the life in which that
+    was seen: it may have come back with the mark and without what was written after it.
+    """
     for key in keys.marks(project, namespace, source):
-        if not redis.eval(COMPARE_AND_SET, 1, key, encode(since), encode(to)):
+        if redis.eval(COMPARE_AND_SET, 1, key, encode(since), encode(to), within) != DONE:
             raise LostError("writes were lost in the middle of a batch")
 
 
 def receded(seen: Sequence[bytes | None], now: Sequence[bytes | None]) -> bool:
     """Whether marks, as stored, have gone back since they were `seen`."""
     return any((new or b"") < (old or b"") for old, new in zip(seen, now, strict=True))
-
-
-def life(redis: Any) -> str:
-    """Another name for each start of the server: between two equal ones no acknowledged write was lost."""
-    return redis.info("server")["run_id"]

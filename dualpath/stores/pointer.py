@@ -22,15 +22,27 @@ FOREIGN = (
 )
 REBUILDING = "rebuilding"
 COMPARE_AND_SET = """
+-- Answers 1 if KEYS[1] was ARGV[1] and is ARGV[2] now, 0 if it was not, and -1 if the server was started again since
+-- it said that its `life` is ARGV[3] (empty: whichever). It must be asked here: between a look and a write it can die.
+if ARGV[3] ~= '' then
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  if run ~= ARGV[3] then return -1 end
+end
 local old = redis.call('GET', KEYS[1])
 if (old or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
+DONE, OTHER_LIFE = 1, -1
 
 
 class LostError(RedisError):
-    """Redis lost writes between two looks at it; what was written in between is to be written again."""
+    """Redis may have lost writes between two looks at it; what was written in between is to be written again."""
+
+
+def life(redis: Any) -> str:
+    """Another name for each start of the server: within one, no acknowledged write is lost."""
+    return redis.info("server")["run_id"]
 
 
 @dataclass(frozen=True)
@@ -128,13 +140,21 @@ def place(redis: Any, project: str, view: str, pointer: Pointer) -> None:
     redis.set(keys.pointer(project, view), pointer.encode())
 
 
-def move(redis: Any, project: str, view: str, change: Callable[[Pointer], Pointer]) -> Pointer:
-    """Change the pointer of a view atomically; answers the new one. Raises `LostError` if there is none."""
+def move(redis: Any, project: str, view: str, change: Callable[[Pointer], Pointer], *, within: str = "") -> Pointer:
+    """Change the pointer of a view atomically; answers the new one. Raises `LostError` if there is none.
+
+    It moves only `within` a life of the server, if one is given; else it raises `LostError`.
+    """
     key = keys.pointer(project, view)
     while True:
         stored = redis.get(key)
         if not stored:
             raise LostError(f"the pointer of view '{view}' was lost")
         changed = change(Pointer.decode(stored))
-        if changed.encode() == stored or redis.eval(COMPARE_AND_SET, 1, key, stored, changed.encode()):
+        if changed.encode() == stored:
+            return changed
+        outcome = redis.eval(COMPARE_AND_SET, 1, key, stored, changed.encode(), within)
+        if outcome == OTHER_LIFE:
+            raise LostError("the server was started again meanwhile")
+        if outcome == DONE:
             return changed

@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from dualpath.errors import StateError
-from dualpath.record import Fence
+from dualpath.record import UNFENCED, Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_log
@@ -31,9 +31,11 @@ log = logging.getLogger(__name__)
 def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: Condition) -> None:
     """Fill a new namespace with all finished batches of a source and point to it.
 
-    Raises `StateError` if record files of a published snapshot are missing.
+    Raises `StateError` if record files of a published snapshot are missing, and `LostError`, for it to be done
+    again, if Redis may have lost writes meanwhile.
     """
     redis, storage = connect(repo.redis_address), repo.storage(source.name)
+    life = pointer.life(redis)
     views, (finished, _) = repo.views_of(source.name), storage.reached()
     before = [p for p in found.pointers.values() if p]
     namespace = storage.new_namespace(above=max((p.number for p in before), default=0))
@@ -41,8 +43,10 @@ def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: Conditi
         log.warning("source '%s': Redis has lost writes; rebuilding its state as %s", source.name, namespace)
         for view in views:
             pointer.place(redis, repo.project, view.name, Pointer(namespace, rebuilding=True))
+    # Nobody reads this mark yet; it tells whether the namespace was emptied while it was filled.
+    mark.place(redis, repo.project, namespace, source.name, UNFENCED)
     made = _fill(spark, repo, source, views, namespace, finished)
-    mark.place(redis, repo.project, namespace, source.name, finished)
+    mark.advance(redis, repo.project, namespace, source.name, since=UNFENCED, to=finished, within=life)
     for view in views:
         pointer.place(redis, repo.project, view.name, made[view.name])
     _retire(redis, repo.project, source.name, made, {p.namespace for p in before} - {namespace})
