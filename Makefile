@@ -5,7 +5,11 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test parity bench notebooks lint lock clean
+# What `make chaos` plays: SEED draws a schedule of STEPS actions.
+SEED ?= 1
+STEPS ?= 60
+
+.PHONY: demo test parity chaos bench notebooks lint lock clean
 
 demo: $(READY)
 	$(BIN)/dualpath demo
@@ -15,6 +19,10 @@ test: lint
 
 parity: $(READY)
 	$(BIN)/python -m parity_tests
+
+chaos: $(READY)
+	$(BIN)/python -m parity_tests.chaos --seed $(SEED) --steps $(STEPS)
+	$(BIN)/python -m parity_tests.chaos --seed $(SEED) --steps $(STEPS) --kafka
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -1,0 +1,73 @@
+"""`python -m parity_tests.chaos`: play the schedule of a seed and print its certificate."""
+
+import os
+import shutil
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from dualpath.console.report import Report, busy, finish, table
+from dualpath.repo import Repo
+from dualpath.runtime import jars
+from parity_tests.chaos.schedule import Action, Outcome, drawn, search
+from parity_tests.conftest import CHECKOUT
+
+
+def main(
+    seed: Annotated[int, typer.Option(help="What the schedule is drawn from.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="How many actions.")] = 60,
+    kafka: Annotated[bool, typer.Option("--kafka", help="Through a real broker instead of a folder.")] = False,
+    actions: Annotated[str, typer.Option(help="These actions, as a failure prints them, instead of a seed's.")] = "",
+    whole: Annotated[bool, typer.Option("--whole", help="Do not cut a failing schedule down.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Break everything in an order drawn from a seed, and print that no row was lost and no bit differs."""
+
+    def work() -> Report:
+        with busy("Starting Spark"):
+            from dualpath.spark.session import session
+
+            spark = session("dualpath chaos", cores=2, conf=jars.settings(os.environ) if kafka else None)
+        schedule = list(map(Action.read, actions.split())) or drawn(seed, steps, kafka=kafka)
+        began = time.monotonic()
+        with TemporaryDirectory() as folder:
+            outcome = search(spark, applied(Path(folder)), schedule, kafka=kafka, whole=whole, say=progress)
+        seconds = time.monotonic() - began
+        data = {"passed": True, "seed": seed, "seconds": round(seconds, 1), **asdict(outcome), "differing": 0}
+        return Report(data, shown(outcome, seed, seconds))
+
+    raise typer.Exit(0 if finish(work, as_json) else 1)
+
+
+def progress(action: str, done: int, total: int) -> None:
+    """A line for each action: a schedule takes minutes."""
+    print(f"{done}/{total} {action}", file=sys.stderr, flush=True)
+
+
+def applied(folder: Path) -> Path:
+    """A copy of the feature repo, applied."""
+    copied = folder / "feature_repo"
+    shutil.copytree(CHECKOUT / "feature_repo", copied, ignore=shutil.ignore_patterns("data", "__pycache__"))
+    Repo(copied).apply()
+    return copied
+
+
+def shown(outcome: Outcome, seed: int, seconds: float) -> list[object]:
+    """The certificate as it is printed."""
+    kinds = table("action", "times", numbers=("times",))
+    for kind, times in sorted(outcome.actions.items()):
+        kinds.add_row(kind.replace("_", " "), f"{times:,}")
+    heads = ("rows", "accepted", "duplicate", "dead letter", "cells", "differing")
+    rows = table(*heads, numbers=heads)
+    numbers = (outcome.rows, outcome.accepted, outcome.duplicate, outcome.dead_letter, outcome.cells, 0)
+    rows.add_row(*(f"{number:,}" for number in numbers))
+    return [kinds, rows, f"Seed {seed}, {outcome.actions.total()} actions in {seconds:.0f} s: every row has one fate."]
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,149 @@
+"""Schedules: drawn from a seed, played in a new world, and cut down to the actions that a failure needs."""
+
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pyspark.sql import SparkSession
+
+from dualpath.repo import Repo
+from dualpath.runtime import redis
+from dualpath.runtime.kafka import Broker
+from dualpath.stores.connection import embedded_folder
+from parity_tests import faults
+from parity_tests.chaos.transport import Landing, Topic
+from parity_tests.chaos.world import World
+from parity_tests.shrink import smallest
+
+FREQUENCIES = {
+    "deliver": 2,
+    "run": 4,
+    "crash": 6,
+    "disturb": 4,
+    "night": 3,
+    "crash_at_night": 2,
+    "kill_redis": 3,
+    "lose_checkpoint": 2,
+}
+OF_KAFKA = {"grow_topic": 1, "restart_broker": 2}
+Say = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Action:
+    """A method of `World`, and the seed of all that it draws: it is the same action in any schedule."""
+
+    kind: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.seed}"
+
+    @classmethod
+    def read(cls, text: str) -> "Action":
+        """
+        >>> str(Action.read("crash:17"))
+        'crash:17'
+        """
+        kind, _, seed = text.partition(":")
+        return cls(kind, int(seed))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a schedule came to: `rows` were delivered, `accepted` of them as different events; `cells` were compared."""
+
+    actions: Counter[str]
+    rows: int
+    accepted: int
+    duplicate: int
+    dead_letter: int
+    cells: int
+
+
+class ScheduleError(AssertionError):
+    """A schedule after which the promise does not hold, and the fewest of its actions that break it."""
+
+
+def drawn(seed: int, count: int, *, kafka: bool) -> list[Action]:
+    """The schedule of a seed."""
+    draw, frequencies = random.Random(seed), FREQUENCIES | (OF_KAFKA if kafka else {})
+    kinds = draw.choices(list(frequencies), list(frequencies.values()), k=count)
+    return [Action(kind, draw.randrange(2**31)) for kind in kinds]
+
+
+def play(
+    spark: SparkSession,
+    applied: Path,
+    actions: Sequence[Action],
+    *,
+    kafka: bool,
+    cells: int = 2_000,
+    say: Say = lambda *_: None,
+) -> Outcome:
+    """Every action in a new world, then all that is left, then the proof; raises whatever goes wrong.
+
+    `applied` is a feature repo to copy.
+    """
+    with world(spark, applied, kafka=kafka) as each:
+        for number, action in enumerate(actions):
+            say(str(action), number, len(actions))
+            getattr(each, action.kind)(random.Random(action.seed))
+        say("proof", len(actions), len(actions))
+        each.finish(random.Random(0), cells)
+        counts = faults.counts(each.repo)
+        fates = {name: counts[name] for name in ("accepted", "duplicate", "dead_letter")}
+        return Outcome(Counter(a.kind for a in actions), counts["rows_read"], **fates, cells=cells)
+
+
+def search(
+    spark: SparkSession, applied: Path, actions: Sequence[Action], *, kafka: bool, whole: bool = False, say: Say
+) -> Outcome:
+    """Play a schedule; if it fails, raise `ScheduleError` with the fewest actions that still fail in the same way.
+
+    With `whole`, it is not cut down.
+    """
+    try:
+        return play(spark, applied, actions, kafka=kafka, say=say)
+    except Exception as error:
+        first = error
+
+    def fails(left: list[Action]) -> bool:
+        say(f"{len(left)} actions", 0, 1)
+        try:
+            play(spark, applied, left, kafka=kafka)
+        except type(first):
+            return True
+        except Exception:
+            return False
+        return False
+
+    left = list(actions) if whole else smallest(actions, fails)
+    again = f"python -m parity_tests.chaos{' --kafka' if kafka else ''} --actions '{' '.join(map(str, left))}'"
+    raise ScheduleError(
+        f"{type(first).__name__}: {first}\n\n{len(left)} of {len(actions)} actions suffice:\n{again}"
+    ) from first
+
+
+@contextmanager
+def world(spark: SparkSession, applied: Path, *, kafka: bool) -> Iterator[World]:
+    """A shop without events, with a Redis and, if asked for, a broker of its own."""
+    with TemporaryDirectory(prefix="chaos-") as folder:
+        copied = Path(folder) / "feature_repo"
+        shutil.copytree(applied, copied)
+        repo = Repo(copied)
+        try:
+            if kafka:
+                with Broker(Path(folder) / "kafka") as broker, faults.partitions(spark, 2):
+                    yield World(spark, repo, Topic(broker))
+            else:
+                with faults.partitions(spark, 2):
+                    yield World(spark, repo, Landing(repo))
+        finally:
+            with suppress(Exception):
+                redis.stop(embedded_folder(repo.store.config))

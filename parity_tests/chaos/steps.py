@@ -1,0 +1,45 @@
+"""The steps before or after which a schedule may strike."""
+
+from typing import Any
+
+import batch.build
+import batch.nightly
+import batch.publish
+import streaming.handover
+from dualpath.storage import Storage
+from dualpath.stores import mark, pointer, rebuild
+from streaming import sink
+from streaming.sink import Sink
+
+Steps = dict[str, tuple[Any, str]]
+
+STREAM: Steps = {
+    "the beginning": (Storage, "begin"),
+    "a write of the log": (Sink, "write"),
+    "the note": (Storage, "note"),
+    "serving": (Sink, "serve"),
+    "a pointer": (pointer, "move"),
+    "the records": (sink, "send"),
+    "the mark": (mark, "advance"),
+    "the end": (Storage, "finish"),
+    "the records of a rebuild": (rebuild, "send"),
+    "a pointer of a rebuild": (pointer, "place"),
+    "the retirement of what was rebuilt": (rebuild, "retire"),
+}
+"""Of a batch, and of the rebuild before it."""
+
+NIGHT: Steps = {
+    "the seal": (batch.nightly, "settle"),
+    "the gate": (batch.nightly, "check"),
+    "record files": (batch.build, "_publish"),
+    "the snapshot": (batch.publish, "fill"),
+    "a pointer": (batch.publish, "_move"),
+    "the retirement": (batch.publish, "retire"),
+}
+
+HANDOVER: Steps = {
+    "leaving off": (Storage, "leave_off"),
+    "the rebuild": (streaming.handover, "rebuild"),
+    "the generation": (streaming.handover, "begin_next"),
+    "a pointer of a rebuild": (pointer, "place"),
+}

@@ -1,0 +1,204 @@
+"""A shop under a schedule: what was delivered to it, and everything that can befall it."""
+
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyspark.errors.exceptions.base import StreamingQueryException
+from pyspark.sql import SparkSession
+
+from batch.nightly import nightly
+from dualpath.console.stream import new_generation
+from dualpath.errors import StateError
+from dualpath.generate import generate
+from dualpath.repo import Repo
+from dualpath.storage import Storage
+from dualpath.stores.connection import embedded_folder
+from parity_tests import faults, promise
+from parity_tests.chaos import steps
+from parity_tests.chaos.steps import Steps
+from parity_tests.chaos.transport import Topic, Transport
+from parity_tests.conftest import SOURCE
+from streaming.generation import checkpoint
+from streaming.job import start
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+CHUNK = 60
+"""Events in a delivery."""
+POISON = [b"hello", b"[1]", b'{"user_id": "ann"', b"\xff\xfe", b'{"action":"x"}', b""]
+GONE = "the checkpoint is gone"
+CUT_OFF = "the stream stopped in the middle of a batch"
+BROKEN = "the online store"
+"""What a night says of a store that only the stream repairs."""
+
+
+class BrokenError(AssertionError):
+    """The promise does not hold."""
+
+
+class World:
+    """The methods down to `restart_broker` are the actions of a schedule; all that one needs is drawn from its seed."""
+
+    def __init__(self, spark: SparkSession, repo: Repo, transport: Transport) -> None:
+        self.spark, self.repo, self.transport = spark, repo, transport
+        self.source = repo.sources[SOURCE]
+        self.storage: Storage = repo.storage(SOURCE)
+        self.valid: list[bytes] = []
+        self.dead: list[bytes | None] = []
+        self.dumps: list[Path] = []
+
+    def deliver(self, draw: random.Random) -> None:
+        """New events up to three times each, and some of long ago, shuffled; some of the new ones are days late,
+        some an hour ahead, and some messages are no events."""
+        table = generate(
+            users=12, events=CHUNK, products=8, categories=4, start=START, days=4, seed=draw.randrange(2**31)
+        )
+        time, arrival = (table[name].to_pylist() for name in ("event_time", "arrival_time"))
+        for row in draw.sample(range(CHUNK), 6):
+            if row % 2:
+                arrival[row] = time[row] + timedelta(days=draw.randint(2, 3))
+            else:
+                time[row] = arrival[row] + timedelta(hours=1)
+        for name, column in (("event_time", time), ("arrival_time", arrival)):
+            place = table.column_names.index(name)
+            table = table.set_column(place, name, pa.array(column, table[name].type))
+        lines = [line for line in faults.payloads(table) for _ in range(draw.choice((1, 1, 2, 3)))]
+        lines += draw.sample(self.valid, min(len(self.valid), 5))
+        dead: list[bytes | None] = [draw.choice(POISON) for _ in range(draw.randint(0, 4))]
+        dead += [None] * (self.transport.tombstones and draw.randint(0, 1))
+        self.transport.send(draw.sample([*lines, *dead], len(lines) + len(dead)), draw)
+        self.valid += lines
+        self.dead += dead
+
+    def run(self, draw: random.Random) -> None:
+        """The stream to its end, mostly with something new to read."""
+        self.perhaps_deliver(draw)
+        self.drain(draw)
+
+    def crash(self, draw: random.Random) -> None:
+        """The stream, until it dies before or after a step; it may end before it gets there."""
+        self.perhaps_deliver(draw)
+        self.keep_dump()
+        with self.struck(steps.STREAM, draw):
+            self.dies(lambda: start(self.spark, self.repo, self.source, self.transport.payloads(draw)))
+
+    def disturb(self, draw: random.Random) -> None:
+        """The stream, with Redis killed and back at a step; it must go on by itself."""
+        self.perhaps_deliver(draw)
+        with self.struck(steps.STREAM, draw, lambda: self.kill_redis(draw)):
+            self.read(draw)
+        self.drain(draw)  # what was struck last is mended by the next start
+
+    def night(self, draw: random.Random) -> None:
+        """Close a day that has events."""
+        if days := self.storage.epochs():
+            try:
+                nightly(self.spark, self.repo, self.source, date.fromisoformat(draw.choice(days)))
+            except StateError as error:
+                if not any(reason in error.message for reason in (CUT_OFF, BROKEN)):
+                    raise
+
+    def crash_at_night(self, draw: random.Random) -> None:
+        """A night that dies before or after a step."""
+        with self.struck(steps.NIGHT, draw):
+            self.dies(lambda: self.night(draw))
+
+    def kill_redis(self, draw: random.Random) -> None:
+        """`kill -9` of Redis; it comes back with its data, with an older dump, or empty."""
+        how = draw.choice(("kept", "older", "empty"))
+        dump = draw.choice(self.dumps) if how == "older" and self.dumps else None
+        faults.kill_redis(self.repo, kept=how == "kept", dump=dump)
+
+    def lose_checkpoint(self, draw: random.Random) -> None:
+        """Delete the checkpoint, or all there ever were, and go on with `--from-snapshot`, which may die once."""
+        folder = self.storage.folder("checkpoint")
+        if draw.random() < 0.5:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            for query in range(1, 1 + max((e.query for e in self.storage.entries()), default=0)):
+                shutil.rmtree(checkpoint(self.storage, query), ignore_errors=True)
+        if draw.random() < 0.5:
+            with self.struck(steps.HANDOVER, draw):
+                self.dies(self.hand_over)
+        else:
+            self.hand_over()
+
+    def grow_topic(self, draw: random.Random) -> None:
+        """A partition more; nothing where the transport is a folder."""
+        if isinstance(self.transport, Topic):
+            self.transport.grow()
+
+    def restart_broker(self, draw: random.Random) -> None:
+        """`kill -9` of the broker, and its start; nothing where the transport is a folder."""
+        if isinstance(self.transport, Topic):
+            self.transport.restart()
+
+    # --- what actions are made of
+
+    def perhaps_deliver(self, draw: random.Random) -> None:
+        if draw.random() < 0.8:
+            self.deliver(draw)
+
+    def drain(self, draw: random.Random) -> None:
+        """Read all there is; then the promise must hold, as far as that can be seen without Spark."""
+        self.read(draw)
+        if wrong := promise.unsettled(self.repo, self.valid, self.dead):
+            raise BrokenError("\n".join(wrong))
+
+    def read(self, draw: random.Random) -> None:
+        self.keep_dump()
+        try:
+            start(self.spark, self.repo, self.source, self.transport.payloads(draw)).awaitTermination()
+        except StateError as error:
+            # Only a handover that died leaves the stream without its checkpoint.
+            if GONE not in error.message:
+                raise
+            self.hand_over()
+            self.read(draw)
+
+    def hand_over(self) -> None:
+        with self.storage.alone():
+            new_generation(self.spark, self.repo, self.source)
+
+    def dies(self, work: Callable[[], object]) -> None:
+        """Do what may end in an injected crash, here or in the thread of a query."""
+        try:
+            query = work()
+            if query is not None:
+                query.awaitTermination()  # type: ignore[attr-defined]
+        except faults.Crash:
+            pass
+        except StreamingQueryException as error:
+            if faults.Crash.__name__ not in str(error):
+                raise
+        except StateError as error:
+            if GONE not in error.message:
+                raise
+
+    @contextmanager
+    def struck(self, where: Steps, draw: random.Random, blow: Callable[[], None] | None = None) -> Iterator[None]:
+        """While it is open, a drawn step is struck: with a crash, or with a blow."""
+        name, nth, after = draw.choice(sorted(where)), draw.choice((1, 1, 2, 3)), draw.random() < 0.5
+        with pytest.MonkeyPatch.context() as patch:
+            faults.crash(patch, *where[name], nth=nth, after=after, blow=blow)
+            yield
+
+    def keep_dump(self) -> None:
+        """Copy what Redis has on disk, for it to come back with."""
+        data = embedded_folder(self.repo.store.config) / "appendonly.aof"
+        if data.exists():
+            copy = self.repo.folder.parent / f"dump-{len(self.dumps)}"
+            shutil.copy(data, copy)
+            self.dumps.append(copy)
+
+    def finish(self, draw: random.Random, cells: int) -> None:
+        """Read what is left, and hold the whole promise against it."""
+        self.deliver(draw)
+        self.drain(draw)
+        if wrong := promise.unequal(self.spark, self.repo, cells):
+            raise BrokenError("\n".join(wrong))
