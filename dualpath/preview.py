@@ -22,7 +22,6 @@ from feast import FeatureView
 from dualpath import kernel
 from dualpath.declare import view_of
 from dualpath.errors import InputError
-from dualpath.expression import spell
 from dualpath.plan import plan
 from dualpath.record import Cell, code, hashed, layout
 from dualpath.schema import DECIMAL_BOUND, NULL, Field
@@ -143,7 +142,7 @@ def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] 
         types[field.name] = pa.decimal128(18, field.scale) if field.kind == "decimal" else ARROW[field.kind]
     table = pa.table({name: pa.array([e.get(name) for e in events], kind) for name, kind in types.items()})
     _engine().register("events", table)
-    rows = _engine().execute(f"SELECT {', '.join(spell(sql, 'duckdb') for sql in sqls)} FROM events").fetchall()
+    rows = _engine().execute(f"SELECT {', '.join(view.spell(sql, 'duckdb') for sql in sqls)} FROM events").fetchall()
     plain = [[_micros(value) for value in row] for row in rows]
     return [{**event, **dict(zip(sqls, row, strict=True))} for event, row in zip(events, plain, strict=True)]
 

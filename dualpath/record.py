@@ -17,7 +17,7 @@ import xxhash
 
 from dualpath.aggregates.base import Reduction
 from dualpath.errors import StateError
-from dualpath.schema import NULL
+from dualpath.schema import NULL, SATURATED
 from dualpath.view import View
 
 VERSION = 1
@@ -141,6 +141,11 @@ def layout(view: View) -> Layout:
     return Layout(view.name, view.resolution, cells, xxhash.xxh32_intdigest(identity.encode()))
 
 
+def expressions(views: Sequence[View]) -> list[str]:
+    """Everything that the views compute of an event."""
+    return sorted({sql for view in views for cell in layout(view).cells for sql in (cell.of, cell.where) if sql})
+
+
 def text_expressions(views: Sequence[View]) -> list[str]:
     """The expressions whose texts the views' records hold as codes."""
     sqls = {
@@ -219,11 +224,7 @@ def fold(words: np.ndarray, kind: Layout, *, keep_bucket: bool) -> np.ndarray:
         column = words[:, slot]
         match cell.op:
             case "count" | "sum":
-                folded[:, slot] = np.add.reduceat(column, heads)
-                if (np.abs(np.add.reduceat(column.astype(np.float64), heads)) > 2.0**62).any():
-                    raise StateError(
-                        f"view '{kind.view}': the sum of {cell.of} leaves 64 bits; bound the field's values."
-                    )
+                folded[:, slot] = _summed(column, heads)
             case "max":
                 folded[:, slot] = np.maximum.reduceat(column, heads)
             case "min":
@@ -252,6 +253,18 @@ def _abridged(words: np.ndarray, kind: Layout, bucket: np.ndarray) -> np.ndarray
         words = words.copy()
         words[(full[:, 0] == bucket) & (words[:, slot] > full[:, 1]), slot] = NULL
     return words
+
+
+def _summed(column: np.ndarray, heads: np.ndarray) -> np.ndarray:
+    """The sum of each group, or `SATURATED` if it leaves 64 bits or has a sum in it that did."""
+    sums = np.add.reduceat(column, heads)
+    large = np.abs(np.add.reduceat(column.astype(np.float64), heads)) > 2.0**62
+    for i in np.flatnonzero(large):
+        group = column[heads[i] : heads[i + 1] if i + 1 < len(heads) else len(column)].tolist()
+        exact = sum(group)
+        fits = -(2**63) <= exact < SATURATED and SATURATED not in group
+        sums[i] = exact if fits else SATURATED
+    return sums
 
 
 def _pick(cells: np.ndarray, group: np.ndarray, heads: np.ndarray, op: str) -> np.ndarray:

@@ -18,6 +18,10 @@ NULL = -(2**63)
 
 DECIMAL_BOUND = 10**15
 """Largest magnitude of a decimal's unscaled integer and of an integer field: 9,000 of them still sum in int64."""
+DERIVED_BOUND = 10**17
+"""The same of what is calculated from fields: every engine computes so many digits exactly, in decimals as in int64."""
+SATURATED = 2**63 - 1
+"""The word of a sum that has left 64 bits: reading it is an error, and nothing can bring it back."""
 
 
 @dataclass(frozen=True)

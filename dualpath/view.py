@@ -8,6 +8,7 @@ from dualpath.aggregates.base import Aggregate, Output
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type, check
 from dualpath.schema import EventSource, check_name
+from dualpath.spelling import spell as spelled
 from dualpath.windows import SECOND, Window, spell
 
 MAX_RECORDS = 100_000
@@ -88,6 +89,10 @@ class View:
     def type_of(self, sql: str) -> Type:
         """The type of an expression over the source's events."""
         return check(sql, self.source.by_name)
+
+    def spell(self, sql: str, dialect: str) -> str:
+        """An expression in the dialect of an engine."""
+        return spelled(sql, dialect, self.source.by_name)
 
     def input_type(self, feature: Feature) -> Type:
         """The checked type of the column a feature aggregates; of kind null if it takes none."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
@@ -21,18 +22,22 @@ from batch.build import build
 from dualpath.aggregates import Count, Sum
 from dualpath.cli import app
 from dualpath.declare import feature_view, view_of
-from dualpath.errors import DeclarationError, InputError, StateError
-from dualpath.record import Fence, layout
+from dualpath.errors import DeclarationError, InputError
+from dualpath.plan import FoldError
+from dualpath.record import Fence, compact, layout
 from dualpath.repo import Repo
 from dualpath.runtime import redis
+from dualpath.spark.records import records
 from dualpath.stores import bounds, keys, pointer
-from dualpath.stores.append import Part, Target, refusal
+from dualpath.stores.append import Target, refusal
 from dualpath.stores.bounds import Heavy, over
 from dualpath.stores.connection import connect, embedded_folder
 from dualpath.view import MAX_RECORDS, Feature, View
 from dualpath.windows import SECOND, hours, lifetime
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
+from parity_tests.events import dictionary, values
+from parity_tests.shrink import frame
 from parity_tests.strategies import CLICKS
 
 VIEW = "product_activity"
@@ -181,6 +186,8 @@ def test_a_feature_view_takes_a_bound(applied: Path) -> None:
 # --- overflow
 
 LARGE = """
+from datetime import timedelta
+
 from entities import user
 from sources import shop_events
 
@@ -195,26 +202,33 @@ large = feature_view(
     features=[feature("squares", Sum("quantity * quantity"), over=hours(1))],
     max_records=3,
 )
+by_minute = feature_view(
+    "by_minute",
+    entity=user,
+    source=shop_events,
+    resolution=timedelta(minutes=1),
+    features=[feature("squares", Sum("quantity * quantity"), over=hours(1))],
+)
 """
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-SENTENCE = "view 'large', feature 'squares': the sum leaves 64 bits; bound the field's values or narrow the window."
+SENTENCE = "view '{}', feature 'squares': the sum leaves 64 bits; bound the field's values or narrow the window."
 
 
 @pytest.fixture(scope="module")
 def large(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, applied: Path) -> Iterator[Repo]:
-    """A repo in which `ann` has ten events of 10^18 within the hour, and `bob` has nine."""
+    """A repo in which `ann` has 103 events of 9 * 10^16 within a second, `bob` one less, and one of `eve` is larger."""
     folder = tmp_path_factory.mktemp("large") / "feature_repo"
     shutil.copytree(applied, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "large.py").write_text(LARGE)
     repo = Repo(folder)
     repo.apply()
-    who = ["ann"] * 10 + ["bob"] * 9
+    who = ["ann"] * 103 + ["bob"] * 102 + ["eve"]
     events = [
         {
             "user_id": name,
             "action": "buy",
-            "quantity": 10**9,
-            "event_time": (NOON - timedelta(minutes=n)).isoformat(),
+            "quantity": 10**9 if name == "eve" else 3 * 10**8,
+            "event_time": (NOON - timedelta(minutes=1, milliseconds=n)).isoformat(),
             "arrival_time": NOON.isoformat(),
         }
         for n, name in enumerate(who)
@@ -229,30 +243,31 @@ def large(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, applied
         redis.stop(embedded_folder(repo.store.config))
 
 
-def served(repo: Repo, users: Sequence[str]) -> list[int]:
+def served(repo: Repo, view: str, users: Sequence[str]) -> list[int]:
     rows = [{"user_id": user, "event_timestamp": NOON} for user in users]
-    return repo.store.get_online_features(["large:squares"], rows).to_dict()["squares"]
+    return repo.store.get_online_features([f"{view}:squares"], rows).to_dict()["squares"]
 
 
-def trained(repo: Repo, users: Sequence[str]) -> list[int]:
+def trained(repo: Repo, view: str, users: Sequence[str]) -> list[int]:
     frame = pd.DataFrame({"user_id": users, "event_timestamp": [NOON] * len(users)})
-    return repo.store.get_historical_features(frame, ["large:squares"]).to_df()["squares"].tolist()
+    return repo.store.get_historical_features(frame, [f"{view}:squares"]).to_df()["squares"].tolist()
 
 
-def trained_on_spark(repo: Repo, users: Sequence[str]) -> list[int]:
+def trained_on_spark(repo: Repo, view: str, users: Sequence[str]) -> list[int]:
     distributed = Repo(repo.folder)
     distributed.store.config.offline_store.spark_above_rows = 0
-    return trained(distributed, users)
+    return trained(distributed, view, users)
 
 
+@pytest.mark.parametrize("view", ["large", "by_minute"])
 @pytest.mark.parametrize("read", [served, trained, trained_on_spark])
 def test_a_sum_that_leaves_64_bits_is_an_error_that_names_view_and_entity(
-    read: Callable[[Repo, Sequence[str]], list[int]], large: Repo
+    read: Callable[[Repo, str, Sequence[str]], list[int]], view: str, large: Repo
 ) -> None:
-    assert read(large, ["bob", "nobody"]) == [9 * 10**18, 0]
+    assert read(large, view, ["bob", "eve", "nobody"]) == [102 * 9 * 10**16, 0, 0]
     with pytest.raises(InputError) as raised:
-        read(large, ["bob", "ann"])
-    assert raised.value.message == f"{SENTENCE} (entity 'ann')"
+        read(large, view, ["bob", "ann"])
+    assert raised.value.message == f"{SENTENCE.format(view)} (entity 'ann')"
 
 
 def test_the_stream_exports_how_many_entities_are_over_their_bound(large: Repo) -> None:
@@ -261,17 +276,31 @@ def test_the_stream_exports_how_many_entities_are_over_their_bound(large: Repo) 
     assert exported == {**dict.fromkeys(large.views, 0), "large": 2}
 
 
-def test_compaction_names_view_and_entity_where_a_sum_would_leave_64_bits(emptied: Repo) -> None:
+def test_an_event_that_a_view_cannot_calculate_with_is_refused_with_the_calculation(large: Repo) -> None:
+    dead = ds.dataset(large.storage(SOURCE).folder("dead"), format="parquet").to_table(columns=["payload", "reason"])
+    [row] = dead.to_pylist()
+    assert json.loads(row["payload"])["user_id"] == "eve"
+    assert row["reason"] == "quantity * quantity has more than seventeen digits"
+
+
+def test_an_event_of_the_log_that_a_new_view_cannot_calculate_with_is_named(spark: SparkSession) -> None:
+    view = View("cubes", ("user",), CLICKS, (Feature("total", Sum("quantity * quantity * quantity"), lifetime()),))
+    event = {"event_id": "e7", "event_time": 0, "arrival_time": 0, "user": "ann", "quantity": 10**6}
+    with pytest.raises(Exception, match=r"view 'cubes': quantity \* quantity \* quantity has more .* \(event 'e7'\)"):
+        records(frame(spark, view, [event]), view, fold=False).collect()
+
+
+def test_compaction_keeps_a_sum_that_leaves_64_bits_an_error() -> None:
     view = View("spent", ("user",), CLICKS, (Feature("total", Sum("quantity"), lifetime()),))
-    rows = pa.record_batch(
-        [["spent"] * 2, ["2026-03-01"] * 2, ["ann"] * 2, [[1, 1, 2**62], [2, 2, 2**62]]],
-        ["view", "epoch", "entity", "words"],
-    )
-    part = Part("n1", view, keep=0, floor=9 * SECOND)
-    with pytest.raises(StateError) as raised:
-        list(Target(emptied.redis_address, "shop", {"spent": part}, Fence(0, 0), "s").write([rows]))
-    sentence = "view 'spent': the sum of quantity leaves 64 bits; bound the field's values. (entity 'ann')"
-    assert raised.value.message == sentence
+    for words in ([2**62, 2**62], [-(2**62), -(2**62), -1], [2**63 - 1, -5]):
+        bag = np.array([[i, i, word] for i, word in enumerate(words)], dtype=np.int64)
+        compacted = compact(bag, layout(view), view, floor=9 * SECOND)
+        assert len(compacted) == 1
+        with pytest.raises(FoldError, match="view 'spent', feature 'total': the sum leaves 64 bits"):
+            values(view, compacted, [9 * SECOND], dictionary(view, []))
+    bag = np.array([[0, 0, 2**62], [1, 1, 2**62], [2, 2, -(2**62)]], dtype=np.int64)
+    compacted = compact(bag, layout(view), view, floor=9 * SECOND)
+    assert values(view, compacted, [9 * SECOND], dictionary(view, [])) == {"total": [2**62]}
 
 
 def test_what_a_writer_on_spark_complains_of_is_its_one_sentence() -> None:

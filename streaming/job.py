@@ -3,12 +3,14 @@
 read -> admit -> deduplicate -> per micro-batch: records to Redis, rows to the log, fates to the ledger.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
+from dualpath.record import expressions
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.admit import PLACE, admit
@@ -37,7 +39,7 @@ def start(
     raw = payloads.read(spark, storage.positions(before=query))
     trigger = {"availableNow": True} if interval is None else {"processingTime": f"{interval.total_seconds()} seconds"}
     return (
-        fates(raw, source, F.current_timestamp() if clock is None else clock)
+        fates(raw, source, F.current_timestamp() if clock is None else clock, expressions(sink.views))
         .writeStream.queryName(f"{repo.project}.{source.name}")
         .option("checkpointLocation", str(generation.checkpoint(storage, query)))
         .foreachBatch(sink.land)
@@ -46,14 +48,14 @@ def start(
     )
 
 
-def fates(raw: DataFrame, source: EventSource, clock: Column) -> DataFrame:
+def fates(raw: DataFrame, source: EventSource, clock: Column, sqls: Iterable[str]) -> DataFrame:
     """Every accepted row once, with fate `accepted`, and every row read as `seen` or `dead`, with its place.
 
     Deduplication drops rows without a trace, so what was read travels beside what was kept: read = accepted +
     duplicate + dead holds by data, not by metrics that a crash may lose. Ids are remembered by the clock of the
     batch: a row is never behind that watermark, however late it arrives. Each row has it as `admitted_at`.
     """
-    judged = admit(raw, source, clock)
+    judged = admit(raw, source, clock, sqls)
     names = [c for c in judged.columns if c not in ("payload", "reason", *PLACE)]
     horizon = f"{source.duplicates_within.total_seconds()} seconds"
     accepted = (

@@ -3,10 +3,13 @@
 A row is refused, never repaired: what is wrong is said in `reason`, for the dead-letter table.
 """
 
+from collections.abc import Iterable
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dualpath.schema import DECIMAL_BOUND, EventSource, Field
+from dualpath.spelling import excesses
 
 INSTANT = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?$"
 WHOLE = r"^[+-]?\d{1,18}$"
@@ -32,8 +35,10 @@ def spark_type(field: Field) -> str:
     return f"decimal(18,{field.scale})" if field.kind == "decimal" else SPARK_TYPES[field.kind]
 
 
-def admit(raw: DataFrame, source: EventSource, now: Column) -> DataFrame:
+def admit(raw: DataFrame, source: EventSource, now: Column, expressions: Iterable[str] = ()) -> DataFrame:
     """Type and judge payloads at the instant `now`, a timestamp: of a micro-batch, its own clock.
+
+    `expressions` are those that views compute of an event; a row with a calculation out of range is refused.
 
     `raw` has `value`, a JSON object as a string; `event_id` and `arrival_time` as the transport gives them, or null;
     `origin` and `position`, the row's place there. Answers `event_id`, `event_time`, `arrival_time`, the declared
@@ -80,7 +85,7 @@ def admit(raw: DataFrame, source: EventSource, now: Column) -> DataFrame:
         F.coalesce(late, F.lit(False)).alias("late"),
         *PLACE,
         "payload",
-        F.coalesce(*_faults(source, now)).alias("reason"),
+        F.coalesce(*_faults(source, now), *_excesses(source, expressions)).alias("reason"),
     )
 
 
@@ -140,6 +145,13 @@ def _faults(source: EventSource, now: Column) -> list[Column]:
     for field in source.fields:
         faults += _field_faults(field)
     return faults
+
+
+def _excesses(source: EventSource, expressions: Iterable[str]) -> list[Column]:
+    return [
+        F.when(F.expr(excess.condition), F.lit(f"{excess.calculation} has more than seventeen digits"))
+        for excess in excesses(expressions, source.by_name)
+    ]
 
 
 def _time_faults(member: str, column: str) -> list[Column]:

@@ -141,10 +141,7 @@ class _Writer:
             part = self.target.parts[view]
             if self.target.kind == "s" and part.floor:
                 words = np.frombuffer(value, dtype="<i8").reshape(-1, part.layout.width)
-                try:
-                    value = compact(words, part.layout, part.view, part.floor).tobytes()
-                except StateError as error:
-                    raise StateError(f"{error.message} (entity '{entity}')") from None
+                value = compact(words, part.layout, part.view, part.floor).tobytes()
             key = keys.prefix(self.target.project, part.namespace, view, self.target.kind + epoch) + entity.encode()
             expiry = (self.latest + part.keep) // 1000 + 1 if part.keep else 0
             if value:
