@@ -8,6 +8,7 @@ other. The first one that has written the log decides: the ledger notes it, and 
 import logging
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import tenacity
@@ -29,7 +30,7 @@ from dualpath.stores.append import Target
 from dualpath.stores.condition import State, examine
 from dualpath.stores.connection import connect
 from dualpath.stores.frames import currency, send
-from dualpath.stores.pointer import FOREIGN
+from dualpath.stores.pointer import FOREIGN, LostError
 from dualpath.stores.rebuild import rebuild
 from streaming.seam import Seam
 
@@ -158,7 +159,8 @@ class Sink:
         while (found := examine(redis, self.repo.project, self.storage, self.views)).state is not State.WHOLE:
             if found.state is State.FOREIGN:
                 raise StateError(FOREIGN)
-            rebuild(spark, self.repo, self.source, found)
+            with suppress(LostError):  # then it is found not to be whole, and rebuilt again
+                rebuild(spark, self.repo, self.source, found)
         return next(p.namespace for p in found.pointers.values() if p), found.mark
 
     def serve(self, spark: SparkSession, entry: Entry) -> None:
