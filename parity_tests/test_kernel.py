@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dualpath import kernel
-from dualpath.aggregates import Aggregate, Count, Distinct, First, Last, Max, Mean, Min, Sum
+from dualpath.aggregates import Aggregate, Count, Distinct, First, Last, Max, Mean, Min, Sum, SumBy
 from dualpath.errors import CollisionError, DeclarationError, StateError
 from dualpath.numbers import decode, divide, order, unorder
 from dualpath.parity.compare import same
@@ -108,6 +108,24 @@ def test_nine_thousand_largest_amounts_still_sum() -> None:
 def test_whether_a_sum_leaves_64_bits_does_not_depend_on_the_order() -> None:
     for words in permutations([HALF, HALF, -HALF]):
         assert value(view(Sum("quantity")), bag(*([7, i, word] for i, word in enumerate(words)))) == HALF
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first group", "last group"])
+@pytest.mark.parametrize("amounts", [[HALF, HALF], [-HALF, -HALF, -1]], ids=["upwards", "downwards"])
+def test_a_group_whose_sum_leaves_64_bits_is_an_error(amounts: list[int], last: bool) -> None:
+    rows = [(5, amount) for amount in amounts] + [(9 if not last else 1, 3)] * 2
+    words = bag(*([i, i, text_code, 1, amount] for i, (text_code, amount) in enumerate(rows)))
+    two = plan(view(Count(), SumBy("quantity", by="action")))
+    with pytest.raises(FoldError, match="feature 'f1': the sum leaves 64 bits") as error:
+        two.evaluate(np.insert(words, 2, 1, axis=1), np.array([[0, 0], [0, len(words)]]), np.array([9, 9]))
+    assert error.value.row == 1
+
+
+def test_whether_a_group_leaves_64_bits_does_not_depend_on_the_order() -> None:
+    for amounts in permutations([HALF, HALF, -HALF, -HALF - 1, -1]):
+        words = bag(*([i, i, 5, 1, amount] for i, amount in enumerate([*amounts, 0])))
+        found = plan(view(SumBy("quantity", by="action"))).evaluate(words, np.array([[0, 6]]), np.array([9]))["f0"]
+        assert (found.codes.tolist(), found.weights.tolist()) == ([5], [-2])
 
 
 @pytest.mark.parametrize("resolution", [1, SECOND])
