@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dualpath import kernel
-from dualpath.aggregates import Aggregate, Count, Distinct, First, Last, Max, Mean, Min, Sum, SumBy
+from dualpath.aggregates import Aggregate, Count, Distinct, First, Last, LastK, Max, Mean, Min, Sum, SumBy
 from dualpath.errors import CollisionError, DeclarationError, StateError
 from dualpath.numbers import decode, divide, order, unorder
 from dualpath.parity.compare import same
@@ -22,6 +22,8 @@ from parity_tests.strategies import CLICKS
 
 NO_TEXTS = Dictionary.of([], [])
 HALF = 2**62
+THIRD = (2**64 - 1) // 3
+"""Added to itself it leaves 64 bits and comes out with every bit turned over."""
 
 
 def view(*aggregates: Aggregate, over: Window | None = None, resolution: int = 1, source: EventSource = CLICKS) -> View:
@@ -61,6 +63,13 @@ def test_records_are_arranged_within_each_entity() -> None:
     assert words.tolist() == [[1, 1], [2, 2], [3, 0], [0, 4], [1, 3]]
 
 
+@pytest.mark.parametrize("times", permutations(range(4)), ids=str)
+def test_records_are_arranged_whatever_their_order(times: tuple[int, ...]) -> None:
+    words = bag([9, 0], *([time, 1] for time in times), [0, 2])
+    kernel.arrange(words, np.array([0, 1, 5, 6]))
+    assert words.tolist() == [[9, 0], *([time, 1] for time in range(4)), [0, 2]]
+
+
 def test_one_call_answers_for_many_entities_and_instants() -> None:
     it = plan(view(Sum("quantity"), Distinct("quantity"), over=seconds(1)))
     words = bag([1, 0, 5, 5, 1], [2, 0, 6, 6, 1], [1, 0, 7, 7, 1])
@@ -85,7 +94,7 @@ def test_the_weight_of_a_group_is_summed() -> None:
     assert (groups.codes.tolist(), groups.weights.tolist()) == ([5, 9], [6, 1])
 
 
-@pytest.mark.parametrize("words", [[HALF, HALF], [-HALF, -HALF, -1]])
+@pytest.mark.parametrize("words", [[HALF, HALF], [-HALF, -HALF, -1], [THIRD, THIRD]])
 def test_a_sum_that_leaves_64_bits_names_view_and_feature(words: list[int]) -> None:
     records = bag(*([i, i, 1, word] for i, word in enumerate(words)))
     two = plan(view(Count(), Sum("quantity")))
@@ -111,7 +120,7 @@ def test_whether_a_sum_leaves_64_bits_does_not_depend_on_the_order() -> None:
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["first group", "last group"])
-@pytest.mark.parametrize("amounts", [[HALF, HALF], [-HALF, -HALF, -1]], ids=["upwards", "downwards"])
+@pytest.mark.parametrize("amounts", [[HALF, HALF], [-HALF, -HALF, -1], [THIRD, THIRD]], ids=str)
 def test_a_group_whose_sum_leaves_64_bits_is_an_error(amounts: list[int], last: bool) -> None:
     rows = [(5, amount) for amount in amounts] + [(9 if not last else 1, 3)] * 2
     words = bag(*([i, i, text_code, 1, amount] for i, (text_code, amount) in enumerate(rows)))
@@ -238,6 +247,18 @@ def test_doubles_sort_as_words_and_come_back() -> None:
     assert all(map(same, unorder(order(doubles)), doubles))
     assert same(unorder(order(np.array([-0.0])))[0], 0.0)
     assert decode(order(np.array([-2.25])), view(Min("score")).type_of("score")).tolist() == [-2.25]
+
+
+@pytest.mark.parametrize("before", [(), (Count(),), (Count(), Max("shop"))], ids=len)
+@pytest.mark.parametrize(
+    ("aggregate", "expected"), [(First("quantity"), 5), (Last("quantity"), 7), (LastK("quantity", k=2), [7, 6])], ids=str
+)
+def test_a_pick_is_found_wherever_its_cell_stands(
+    aggregate: Aggregate, expected: object, before: tuple[Aggregate, ...]
+) -> None:
+    it = view(*before, aggregate, over=days(1))
+    words = bag(*([t, -t, *[1] * len(before), q, t, -t] for t, q in [(1, 5), (3, 7), (2, 6)]))
+    assert values(it, words, [9], NO_TEXTS)[f"f{len(before)}"] == [expected]
 
 
 def test_a_plan_of_some_features_gives_what_the_whole_gives() -> None:
