@@ -5,7 +5,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test parity bench notebooks lint lock clean
+.PHONY: demo test parity bench mutants notebooks lint lock clean
 
 demo: $(READY)
 	$(BIN)/dualpath demo
@@ -18,6 +18,9 @@ parity: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+mutants: $(READY)
+	$(BIN)/python -m benchmarks.mutants
 
 notebooks: $(READY)
 	$(BIN)/python -m jupyter execute --inplace notebooks/*.ipynb

@@ -214,6 +214,22 @@ def test_a_folded_pick_is_the_pick_of_its_records(aggregate: Aggregate, rows: li
     assert fold(bag([*head, *rows[3]], [*head, *rows[3]]), layout(it), keep_bucket=True).tolist() == [[*head, *rows[3]]]
 
 
+@pytest.mark.parametrize(
+    ("resolution", "rows", "expected"),
+    [
+        (1, [[0, 5, 1], [0, -7, 3], [0, 2, 2]], [0, 5, 6]),
+        (2, [[0, 1, 1, 1], [0, 1, 0, 3], [0, 0, 0, 2]], [0, 1, 0, 6]),
+        (SECOND, [[0, 9, 9, 1], [0, 9, 4, 3], [0, 4, 3, 2]], [0, 9, 3, 6]),
+    ],
+)
+def test_a_folded_record_does_not_depend_on_the_order_of_those_it_folds(
+    resolution: int, rows: list[list[int]], expected: list[int]
+) -> None:
+    it = layout(view(Sum("quantity"), resolution=resolution))
+    for each in permutations(rows):
+        assert fold(bag(*each), it, keep_bucket=True).tolist() == [expected]
+
+
 def test_compaction_drops_what_no_window_reaches_and_folds_what_all_time_does() -> None:
     words = bag([SECOND, 1, 1], [SECOND + 1, 2, 1], [SECOND + 2, 3, 1])
     recent = view(Count(), over=seconds(1))
