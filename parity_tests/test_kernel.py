@@ -267,7 +267,9 @@ def test_doubles_sort_as_words_and_come_back() -> None:
 
 @pytest.mark.parametrize("before", [(), (Count(),), (Count(), Max("shop"))], ids=len)
 @pytest.mark.parametrize(
-    ("aggregate", "expected"), [(First("quantity"), 5), (Last("quantity"), 7), (LastK("quantity", k=2), [7, 6])], ids=str
+    ("aggregate", "expected"),
+    [(First("quantity"), 5), (Last("quantity"), 7), (LastK("quantity", k=2), [7, 6])],
+    ids=str,
 )
 def test_a_pick_is_found_wherever_its_cell_stands(
     aggregate: Aggregate, expected: object, before: tuple[Aggregate, ...]
