@@ -1,34 +1,16 @@
 """The batch path: event log in, record files out, through the same column expressions as the stream."""
 
 import shutil
-from collections.abc import Iterable, Sequence
 from datetime import date
 
-import xxhash
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
-from dualpath.spark.admit import spark_type
+from dualpath.spark.log import read_log
 from dualpath.spark.records import records, texts
-from dualpath.storage import Storage
-from dualpath.stores.history import DICTIONARY, History, shelf
-
-
-def read_log(
-    spark: SparkSession, storage: Storage, source: EventSource, epochs: Iterable[str] | None = None
-) -> DataFrame:
-    """Accepted events of finished batches: `event_id`, `event_time`, `arrival_time`, the fields, `late`, `epoch`."""
-    fields = ", ".join(f"`{f.name}` {spark_type(f)}" for f in source.fields)
-    schema = f"event_id string, event_time timestamp, arrival_time timestamp, {fields}, late boolean, epoch string"
-    wanted = None if epochs is None else list(epochs)
-    folders = [str(f) for f in storage.log_folders(wanted)]
-    if not folders:
-        return spark.createDataFrame([], schema)
-    files = spark.read.schema(schema).option("basePath", str(storage.folder("log"))).parquet(*folders)
-    events = files.drop("query", "batch")
-    return events if wanted is None else events.where(F.col("epoch").isin(wanted))
+from dualpath.stores.history import DICTIONARY, History, dictionary_salt, shelf
 
 
 def build(spark: SparkSession, repo: Repo, source: EventSource, through: date | None = None) -> list[str]:
@@ -37,40 +19,21 @@ def build(spark: SparkSession, repo: Repo, source: EventSource, through: date | 
     An epoch is built again only if the log has other batches for it than its part was made from.
     """
     storage, history = repo.storage(source.name), History(repo.root)
-    digests = digest(storage, source.name)
+    views, digests = repo.views_of(source.name), storage.digests(source.name)
     wanted = [e for e in digests if through is None or e <= through.isoformat()]
     built: set[str] = set()
-    for view in repo.views_of(source.name):
-        stale = stale_epochs(history, shelf(view), wanted, digests)
+    for view in views:
+        stale = history.stale(shelf(view), wanted, digests)
         if stale:
             made = records(read_log(spark, storage, source, stale), view, fold=False)
             _publish(history, shelf(view), made, stale, "entity")
             built.update(stale)
     shelf_of_texts = f"{DICTIONARY}/{source.name}"
-    stale = stale_epochs(history, shelf_of_texts, wanted, digests)
+    stale = history.stale(shelf_of_texts, wanted, storage.digests(dictionary_salt(source.name, views)))
     if stale:
-        made = texts(read_log(spark, storage, source, stale), repo.views_of(source.name))
+        made = texts(read_log(spark, storage, source, stale), views)
         _publish(history, shelf_of_texts, made, stale, "code")
     return sorted(built)
-
-
-def digest(storage: Storage, salt: str) -> dict[str, str]:
-    """For each epoch, the name of the part made from the batches the log has for it now."""
-    batches: dict[str, list[str]] = {}
-    for entry in storage.entries():
-        for epoch in entry.epochs if entry.done else ():
-            batches.setdefault(epoch, []).append(entry.name)
-
-    def part(epoch: str, names: list[str]) -> str:
-        return f"{epoch}-{xxhash.xxh64_hexdigest(' '.join([salt, *names]).encode())}"
-
-    return {epoch: part(epoch, names) for epoch, names in batches.items()}
-
-
-def stale_epochs(history: History, name: str, wanted: Sequence[str], digests: dict[str, str]) -> dict[str, str]:
-    """Epochs whose current part was made from other batches, with the names their new parts get."""
-    made_from = history.index(name)
-    return {e: digests[e] for e in wanted if made_from.get(e) != digests[e]}
 
 
 def _publish(history: History, name: str, made: DataFrame, parts: dict[str, str], order: str) -> None:

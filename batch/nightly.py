@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 import tenacity
 from pyspark.sql import SparkSession
 
-from batch.build import build, read_log
+from batch.build import build
 from batch.gate import GateError, GateReport, check
 from batch.publish import Published, publish, served
-from dualpath.errors import StateError
+from dualpath.errors import InputError, StateError
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
+from dualpath.spark.log import read_log
 from dualpath.storage import Storage
 from dualpath.view import View
 
@@ -31,14 +32,17 @@ class Night:
     published: tuple[Published, ...]
 
 
-def nightly(spark: SparkSession, repo: Repo, source: EventSource, day: date) -> Night:
+def nightly(spark: SparkSession, repo: Repo, source: EventSource, day: date, *, today: date | None = None) -> Night:
     """Run the night of one source and arrival day; twice is as good as once.
 
-    Earlier days that no night has published yet are checked and published with it. Raises `GateError` if the
-    events fail their expectations: then nothing is built or published.
+    Earlier days that no night has published yet are checked and published with it. `today` is the present day,
+    UTC. Raises `InputError` for a day that cannot be closed, and `GateError` if the events fail their
+    expectations: then nothing is built or published.
     """
-    settle(repo.storage(source.name), day)
-    events = read_log(spark, repo.storage(source.name), source, unchecked(repo, source, day))
+    storage = repo.storage(source.name)
+    closable(storage, day, today or datetime.now(UTC).date())
+    settle(storage, day)
+    events = read_log(spark, storage, source, unchecked(repo, source, day))
     report = check(events.drop("epoch"), source, day)
     if not report.passed:
         raise GateError(source, day, report)
@@ -54,12 +58,33 @@ def unchecked(repo: Repo, source: EventSource, day: date) -> list[str]:
     return [e for e in epochs if since < e < iso] + [iso] if iso in epochs else [iso]
 
 
-def materialize(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -> list[Published]:
-    """What `feast materialize` means for windowed views: the night without the gate."""
+def materialize(
+    spark: SparkSession, repo: Repo, views: Sequence[View], day: date, *, today: date | None = None
+) -> list[Published]:
+    """What `feast materialize` means for windowed views: the night without the gate, of the last day with events.
+
+    Raises `InputError` for a day that has not come, and for a source without events.
+    """
+    now, published = today or datetime.now(UTC).date(), []
     for source in {v.source.name: v.source for v in views}.values():
-        settle(repo.storage(source.name), day)
-        build(spark, repo, source, through=day)
-    return publish(spark, repo, views, day)
+        storage = repo.storage(source.name)
+        last = date.fromisoformat(max(storage.epochs(), default=day.isoformat()))
+        closed = day if day > now else min(day, last)
+        closable(storage, closed, now)
+        settle(storage, closed)
+        build(spark, repo, source, through=closed)
+        published += publish(spark, repo, [v for v in views if v.source.name == source.name], closed)
+    return published
+
+
+def closable(storage: Storage, day: date, today: date) -> None:
+    """Raise `InputError` if a day has not come, or if nothing has arrived on it or since: a seal is for ever."""
+    last = max(storage.epochs(), default="")
+    if day > today:
+        raise InputError(f"{day} has not come yet, today is {today} UTC; close a day that is over.")
+    if day.isoformat() > last:
+        known = f"the last day with events is {last}; close that one" if last else "run `dualpath stream` first"
+        raise InputError(f"source '{storage.source}': nothing has arrived on {day} or later; {known}.")
 
 
 def settle(storage: Storage, day: date) -> None:

@@ -135,7 +135,7 @@ def write_state(address: str, per_user: tuple[int, int]) -> None:
         target = Target(address, PROJECT, parts, Fence(1, 1), kind)
         list(target.write(shop.rows(view, epoch, events.user[chosen], words[chosen])))
     list(Target(address, PROJECT, {}, Fence(1, 1)).write([shop.texts(shop.CATEGORIES)]))
-    pointer.move(connect(address), PROJECT, view.name, lambda _: Pointer(NAMESPACE, SNAPSHOT, (EPOCH,)))
+    pointer.place(connect(address), PROJECT, view.name, Pointer(NAMESPACE, SNAPSHOT, (EPOCH,)))
 
 
 def write_finished(ours: FeatureStore, stock: FeatureStore) -> FeatureView:

@@ -6,11 +6,12 @@ Spark, Feast and Great Expectations are imported by the commands that need them,
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dualpath.console import repos
+from dualpath.console.options import DAY, DataOption, JsonOption, KafkaOption, KafkaOptions, RepoOption, SourceOption
 from dualpath.console.report import Report, finish
 
 app = typer.Typer(
@@ -19,17 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A feature store on Feast and Spark whose training sets and served values are the same bits.",
 )
-
-RepoOption = Annotated[
-    Path | None,
-    typer.Option("--repo", metavar="DIR", help="The feature repo; by default ./feature_repo or the current folder."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object; everything else goes to stderr.")]
-SourceOption = Annotated[str | None, typer.Option("--source", metavar="NAME", help="The event source meant.")]
-DataOption = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", envvar="DUALPATH_DATA", help="The folder of the datasets.")
-]
-DAY: dict[str, Any] = {"metavar": "YYYY-MM-DD", "formats": ["%Y-%m-%d"]}
 
 
 def main() -> None:
@@ -55,6 +45,7 @@ def demo(
     ] = None,
     cells: Annotated[int, typer.Option(min=1, help="How many values the parity check compares at least.")] = 120_000,
     data: DataOption = None,
+    kafka: Annotated[bool, typer.Option("--kafka", help="With a real Kafka broker before the stream.")] = False,
 ) -> None:
     """Show the whole platform at work on a shop's events: declare, stream, publish, serve, train, prove."""
 
@@ -62,7 +53,7 @@ def demo(
         opened = repos.opened(repo)
         from dualpath.console import demo
 
-        return demo.run(opened, fresh=fresh, cells=cells, data=data)
+        return demo.run(opened, fresh=fresh, cells=cells, data=data, kafka=kafka)
 
     report(work, as_json)
 
@@ -117,18 +108,82 @@ def stream(
     repo: RepoOption = None,
     as_json: JsonOption = False,
     source: SourceOption = None,
-    once: Annotated[bool, typer.Option("--once", help="End when everything that has landed is read.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="End when everything that is there is read.")] = False,
     interval: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How often to look for new events.")] = 1.0,
     files_per_batch: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many files a batch.")] = 16,
+    kafka: KafkaOption = None,
+    topic: Annotated[str | None, typer.Option(metavar="NAME", help="The Kafka topic to read.")] = None,
+    topic_pattern: Annotated[str | None, typer.Option(metavar="REGEX", help="Every topic of such a name.")] = None,
+    kafka_option: KafkaOptions = None,
+    max_offsets: Annotated[int | None, typer.Option(min=1, help="At most so many messages a batch.")] = None,
+    starting_timestamp: Annotated[
+        datetime | None, typer.Option(help="Where the first start begins, UTC; else at the earliest message.")
+    ] = None,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Go on though Kafka has deleted messages that were not read.")
+    ] = False,
+    from_snapshot: Annotated[
+        bool,
+        typer.Option("--from-snapshot", help="Fill the online store from the log first, and begin a new checkpoint."),
+    ] = False,
 ) -> None:
-    """Read landed events into the event log and the online store, until Ctrl-C or, with --once, to their end."""
+    """Read landed events, or with --kafka those of a topic, into the event log and the online store.
+
+    It runs until Ctrl-C or, with --once, to the end of what is there. After changing features, or if the checkpoint
+    was lost, start with --from-snapshot.
+    """
 
     def work() -> Report:
         opened = repos.opened(repo)
+        from dualpath.console import kafka as topics
         from dualpath.console import stream
 
         every = None if once else timedelta(seconds=interval)
-        return stream.run(opened, repos.sources(opened, source), interval=every, files_per_batch=files_per_batch)
+        payloads = topics.source(
+            kafka,
+            topic=topic,
+            pattern=topic_pattern,
+            options=kafka_option,
+            offsets_per_batch=max_offsets,
+            starting_timestamp=starting_timestamp,
+            accept_loss=accept_loss,
+        )
+        if payloads:
+            return stream.run(
+                opened, [(repos.source(opened, source), payloads)], interval=every, from_snapshot=from_snapshot
+            )
+        landed = stream.landed(opened, repos.sources(opened, source), files_per_batch)
+        return stream.run(opened, landed, interval=every, from_snapshot=from_snapshot)
+
+    report(work, as_json)
+
+
+@app.command()
+def produce(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .jsonl file of events.")],
+    kafka: Annotated[str, typer.Option("--kafka", metavar="HOST:PORT,...", help="Kafka's bootstrap servers.")],
+    topic: Annotated[str, typer.Option(metavar="NAME", help="The topic to write; it must be there.")],
+    repo: RepoOption = None,
+    as_json: JsonOption = False,
+    source: SourceOption = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, metavar="N", help="Events a second.")] = None,
+    speed: Annotated[
+        float | None, typer.Option(min=0.001, metavar="X", help="At the events' own pace, X times as fast.")
+    ] = None,
+    kafka_option: KafkaOptions = None,
+) -> None:
+    """Send the events of a file to a Kafka topic; as fast as it takes them unless told a pace.
+
+    The lines travel as they are; the stream keeps broken ones in the dead-letter table.
+    """
+
+    def work() -> Report:
+        opened = repos.opened(repo)
+        from dualpath.console import kafka as topics
+        from dualpath.console import produce
+
+        chosen, client = repos.source(opened, source), topics.client(kafka, kafka_option)
+        return produce.produce(opened, chosen, file, topic, client, per_second=rate, speed=speed)
 
     report(work, as_json)
 
@@ -194,6 +249,29 @@ def parity(
         from dualpath.console import work
 
         return work.parity(opened, cells=cells, oracle_cells=oracle_cells, seed=seed)
+
+    report(work, as_json)
+
+
+@app.command()
+def catalogue(
+    repo: RepoOption = None,
+    as_json: JsonOption = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write it there, as Markdown, instead of showing it."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit with 1 if the file is not what would be written.")
+    ] = False,
+) -> None:
+    """Describe every feature of the repo: what it is, its window, its type, its empty value and what it costs."""
+
+    def work() -> Report:
+        opened = repos.opened(repo)
+        from dualpath.console import catalogue
+
+        return catalogue.run(opened, output, check)
 
     report(work, as_json)
 

@@ -18,7 +18,7 @@ from feast.types import Array, Bool, FeastType, Float64, Int64, Map, String
 from dualpath.aggregates.base import Aggregate, Output
 from dualpath.errors import DeclarationError
 from dualpath.schema import EventSource, Field
-from dualpath.view import Feature, View
+from dualpath.view import MAX_RECORDS, Feature, View
 from dualpath.windows import Window
 
 T = TypeVar("T")
@@ -58,15 +58,17 @@ def feature_view(
     features: Iterable[Feature],
     resolution: timedelta = EXACT,
     description: str = "",
+    max_records: int = MAX_RECORDS,
 ) -> FeatureView:
     """Declare the features of an entity; raises `DeclarationError` naming file, view and remedy.
 
     The join keys of `entity` must be fields of `source`. A `resolution` coarser than a microsecond must
-    divide a day; it makes heavy entities cheap and moves windows' left edges down to a bucket's edge.
+    divide a day; it makes heavy entities cheap and moves windows' left edges down to a bucket's edge. An entity
+    with more than `max_records` records online is served as ever, and named by `dualpath status`.
     """
     entities = entity if isinstance(entity, list) else [entity]
     keys = tuple(e.join_key for e in entities)
-    view = _located(lambda: View(name, keys, source, tuple(features), resolution // EXACT, description))
+    view = _located(lambda: View(name, keys, source, tuple(features), resolution // EXACT, description, max_records))
     keys_schema = [FeastField(name=k, dtype=_TYPES[source.by_name[k].kind]) for k in keys]
     return FeatureView(
         name=name,

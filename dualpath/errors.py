@@ -1,6 +1,11 @@
 """Errors that speak to the user: what is wrong, where, and what to do about it."""
 
+import re
+
 import click
+
+RAISED = re.compile(r"^(?:dualpath|batch|streaming)\.[\w.]+: (.+)$", re.MULTILINE)
+"""One of dualpath's errors at the end of a Python traceback, as Spark quotes it."""
 
 
 class DualpathError(click.ClickException):
@@ -29,3 +34,13 @@ class CollisionError(StateError):
 
 class UnavailableError(DualpathError):
     """A service dualpath needs (Redis, Java) cannot be reached."""
+
+
+def quoted(error: BaseException) -> str | None:
+    """The sentence of one of dualpath's errors within another error, as of a Spark worker; None if it has none.
+
+    >>> quoted(RuntimeError("Traceback ...\\ndualpath.errors.InputError: view 'v': no; do so.\\n"))
+    "view 'v': no; do so."
+    """
+    said = RAISED.findall(str(error))
+    return said[-1] if said else None

@@ -1,10 +1,11 @@
-"""SQL expressions over one event: parsed once, checked against the schema, spelled for each engine.
+"""SQL expressions over one event: parsed once and checked against the schema. How engines are told is in `spelling`.
 
 The grammar is the part of SQL on which engines agree bit for bit: columns, literals, comparison, AND, OR,
 NOT, IN, BETWEEN, IS NULL, LIKE, exact `+ - *`, CASE, COALESCE, LOWER and UPPER. Division and functions
 of floating point are left out because engines round them differently.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,9 @@ EVENT_COLUMNS = {
 }
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
 _NUMBERS = ("integer", "decimal", "double")
+QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'")
+DIGITS = 18
+"""What a decimal holds in every engine, after the point included."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +36,17 @@ class Type:
 
 
 @lru_cache(maxsize=1024)
-def _parse(sql: str) -> exp.Expr:
+def parse(sql: str) -> exp.Expr:
+    """The syntax tree, which is shared: copy it to change it. Raises `DeclarationError` for what is not SQL."""
+    if '"' in QUOTED.sub("", sql):
+        raise DeclarationError(
+            f"cannot read the expression {sql}; write texts in single quotes and columns without any."
+        )
     try:
         return sqlglot.parse_one(sql, dialect="spark")
     except sqlglot.errors.SqlglotError as error:
         reason = str(error).splitlines()[0].partition(". ")[0]
         raise DeclarationError(f'cannot read the expression "{sql}" ({reason}); write plain SQL.') from None
-
-
-def spell(sql: str, dialect: str) -> str:
-    """The expression in an engine's dialect (`spark` or `duckdb`).
-
-    >>> spell("action = 'purchase' AND amount > 1.5", "duckdb")
-    "action = 'purchase' AND amount > 1.5"
-    """
-    return _parse(sql).sql(dialect=dialect)
 
 
 def columns(sql: str) -> set[str]:
@@ -55,7 +55,7 @@ def columns(sql: str) -> set[str]:
     >>> sorted(columns("coalesce(category, action)"))
     ['action', 'category']
     """
-    return {c.name for c in _parse(sql).find_all(exp.Column)}
+    return {c.name for c in parse(sql).find_all(exp.Column)}
 
 
 def check(sql: str, fields: Mapping[str, Field]) -> Type:
@@ -68,10 +68,32 @@ def check(sql: str, fields: Mapping[str, Field]) -> Type:
     >>> check("price * quantity", {"price": decimal("price", scale=2), "quantity": integer("quantity")})
     Type(kind='decimal', scale=2)
     """
-    return _Checker(sql, {**EVENT_COLUMNS, **fields}).type(_parse(sql))
+    return Checker(sql, {**EVENT_COLUMNS, **fields}).type(parse(sql))
 
 
-class _Checker:
+def alike(node: exp.Expr) -> list[exp.Expr]:
+    """The operands that must have one type: of a comparison, or the alternatives of a value; empty for other nodes."""
+    match node:
+        case exp.In():
+            return [node.this, *node.expressions] if node.expressions else []
+        case exp.Between():
+            return [node.this, node.args["low"], node.args["high"]]
+        case exp.Coalesce():
+            return [node.this, *node.expressions]
+        case exp.Case() if node.this is None:
+            default = node.args.get("default")
+            return [b.args["true"] for b in node.args["ifs"]] + ([default] if default is not None else [])
+    return [node.this, node.expression] if isinstance(node, _COMPARISONS) else []
+
+
+def is_number(node: exp.Expr) -> bool:
+    """Whether a node is a number as it is written, perhaps with a sign."""
+    if isinstance(node, exp.Neg):
+        return is_number(node.this)
+    return isinstance(node, exp.Literal) and not node.is_string
+
+
+class Checker:
     """Type inference by recursion over the syntax tree."""
 
     def __init__(self, sql: str, fields: Mapping[str, Field]) -> None:
@@ -109,22 +131,17 @@ class _Checker:
             case exp.Like():
                 self.same("text", node.this)
                 self.same("text", node.expression)
-                return Type("boolean")
-            case exp.In() if node.expressions:
-                self.unify([node.this, *node.expressions])
-                return Type("boolean")
-            case exp.Between():
-                self.unify([node.this, node.args["low"], node.args["high"]])
+                if any("\\" in text.this for text in node.expression.find_all(exp.Literal)):
+                    self.refuse("engines read a backslash in a LIKE pattern differently")
                 return Type("boolean")
             case exp.Case() if node.this is None:
                 for branch in node.args["ifs"]:
                     self.same("boolean", branch.this)
-                values = [b.args["true"] for b in node.args["ifs"]]
-                return self.unify([*values, node.args["default"]] if node.args.get("default") else values)
+                return self.unify(alike(node))
             case exp.Coalesce():
-                return self.unify([node.this, *node.expressions])
-            case _ if isinstance(node, _COMPARISONS):
-                self.unify([node.this, node.expression])
+                return self.unify(alike(node))
+            case _ if alike(node):
+                self.unify(alike(node))
                 return Type("boolean")
         return self.refuse(f"'{node.sql()}' is not something all engines compute alike")
 
@@ -140,6 +157,8 @@ class _Checker:
         whole, _, fraction = node.name.partition(".")
         if not (whole + fraction).isdigit():
             return self.refuse(f"the number {node.name} is not a plain decimal")
+        if len(whole + fraction) >= DIGITS:
+            return self.refuse(f"the number {node.name} has {DIGITS} digits or more")
         return Type("decimal", len(fraction)) if fraction else Type("integer")
 
     def number(self, node: exp.Expr) -> Type:
@@ -151,6 +170,8 @@ class _Checker:
         if "double" in (left.kind, right.kind):
             return self.refuse("arithmetic on doubles rounds differently between engines; declare decimals")
         scale = left.scale + right.scale if isinstance(node, exp.Mul) else max(left.scale, right.scale)
+        if scale > DIGITS:
+            return self.refuse(f"'{node.sql()}' has {scale} digits after the point, and {DIGITS} is the most")
         return Type("decimal" if "decimal" in (left.kind, right.kind) else "integer", scale)
 
     def same(self, kind: str, node: exp.Expr) -> Type:
@@ -158,8 +179,10 @@ class _Checker:
         return found if found.kind in (kind, "null") else self.refuse(f"'{node.sql()}' is {found.kind}, not {kind}")
 
     def unify(self, nodes: list[exp.Expr]) -> Type:
-        """The one type of values that are compared or alternatives; exact numbers mix, nothing else does."""
+        """The one type of values that are compared or alternatives; exact numbers mix, and doubles with literals."""
         types = [t for t in map(self.type, nodes) if t.kind != "null"]
+        if any(t.kind == "double" for t in types):
+            types = [t for t in (self.type(n) for n in nodes if not is_number(n)) if t.kind != "null"]
         kinds = {t.kind for t in types}
         if kinds <= {"integer", "decimal"} and kinds:
             return Type("decimal" if "decimal" in kinds else "integer", max(t.scale for t in types))

@@ -7,7 +7,7 @@ over int64 words, so the bits of an answer depend on the set of records alone.
 import numpy as np
 from numba import njit
 
-from dualpath.schema import NULL
+from dualpath.schema import NULL, SATURATED
 
 SUM, MIN, MAX, FIRST, LAST, GROUPS, TIMED, NEWEST, SKETCH = range(9)
 OPS = {
@@ -64,6 +64,8 @@ def reduce(words, a, b, right, coarse, op, slot):
                 continue
         word = words[k, slot]
         if op == SUM:
+            if word == SATURATED:
+                return OVERFLOW, total
             grown = total + word
             if ((total ^ grown) & (word ^ grown)) < 0:
                 carry += 1 if word > 0 else -1
@@ -110,6 +112,8 @@ def gather(words, a, b, right, coarse, how, slot, member, weight, codes, times, 
             codes[n] = words[k, slot] if slot >= 0 else 0
             times[n] = words[k, 0] if how == TIMED else 0
             weights[n] = words[k, weight]
+            if weights[n] == SATURATED:
+                return OVERFLOW, 0
             n += 1
     if how == NEWEST:
         arranged(times, weights, codes, n)

@@ -8,6 +8,7 @@ meaning, so a fold of records is a record. State is a bag of records: merging is
 
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import xxhash
 
 from dualpath.aggregates.base import Reduction
 from dualpath.errors import StateError
-from dualpath.schema import NULL
+from dualpath.schema import NULL, SATURATED
 from dualpath.view import View
 
 VERSION = 1
@@ -104,7 +105,7 @@ class Layout:
         if fingerprint != self.fingerprint:
             raise StateError(
                 f"view '{self.view}': the state was written for another declaration of the view; "
-                "publish it anew (`dualpath nightly`) after changing features."
+                "after changing features, start the stream with `dualpath stream --from-snapshot`."
             )
         return np.frombuffer(value, dtype="<i8", offset=HEADER.size).reshape(-1, self.width)
 
@@ -138,6 +139,22 @@ def layout(view: View) -> Layout:
     meaning = [view.source.name, [asdict(c) for c in cells], types]
     identity = json.dumps([VERSION, view.name, view.keys, view.resolution, meaning])
     return Layout(view.name, view.resolution, cells, xxhash.xxh32_intdigest(identity.encode()))
+
+
+def expressions(views: Sequence[View]) -> list[str]:
+    """Everything that the views compute of an event."""
+    return sorted({sql for view in views for cell in layout(view).cells for sql in (cell.of, cell.where) if sql})
+
+
+def text_expressions(views: Sequence[View]) -> list[str]:
+    """The expressions whose texts the views' records hold as codes."""
+    sqls = {
+        sql
+        for view in views
+        for cell in layout(view).cells
+        if cell.op in ("dimension", "first", "last") and (sql := cell.of) and view.type_of(sql).kind == "text"
+    }
+    return sorted(sqls)
 
 
 def code(text: str) -> int:
@@ -207,11 +224,7 @@ def fold(words: np.ndarray, kind: Layout, *, keep_bucket: bool) -> np.ndarray:
         column = words[:, slot]
         match cell.op:
             case "count" | "sum":
-                folded[:, slot] = np.add.reduceat(column, heads)
-                if (np.abs(np.add.reduceat(column.astype(np.float64), heads)) > 2.0**62).any():
-                    raise StateError(
-                        f"view '{kind.view}': the sum of {cell.of} leaves 64 bits; bound the field's values."
-                    )
+                folded[:, slot] = _summed(column, heads)
             case "max":
                 folded[:, slot] = np.maximum.reduceat(column, heads)
             case "min":
@@ -240,6 +253,18 @@ def _abridged(words: np.ndarray, kind: Layout, bucket: np.ndarray) -> np.ndarray
         words = words.copy()
         words[(full[:, 0] == bucket) & (words[:, slot] > full[:, 1]), slot] = NULL
     return words
+
+
+def _summed(column: np.ndarray, heads: np.ndarray) -> np.ndarray:
+    """The sum of each group, or `SATURATED` if it leaves 64 bits or has a sum in it that did."""
+    sums = np.add.reduceat(column, heads)
+    large = np.abs(np.add.reduceat(column.astype(np.float64), heads)) > 2.0**62
+    for i in np.flatnonzero(large):
+        group = column[heads[i] : heads[i + 1] if i + 1 < len(heads) else len(column)].tolist()
+        exact = sum(group)
+        fits = -(2**63) <= exact < SATURATED and SATURATED not in group
+        sums[i] = exact if fits else SATURATED
+    return sums
 
 
 def _pick(cells: np.ndarray, group: np.ndarray, heads: np.ndarray, op: str) -> np.ndarray:

@@ -15,7 +15,6 @@ from dualpath.schema import EventSource
 from dualpath.storage import Storage
 from dualpath.stores.append import Part
 from dualpath.stores.connection import address
-from dualpath.stores.pointer import Pointer
 from dualpath.view import View
 
 MICROSECOND = timedelta(microseconds=1)
@@ -77,11 +76,14 @@ class Repo:
         seconds = self.store.config.online_store.slack_seconds
         return None if seconds is None else seconds * 1_000_000
 
-    def part(self, view: View, pointer: Pointer, floor: int = 0) -> Part:
-        """How a view's records are written to Redis; a snapshot is compacted for `as_of` from `floor` on."""
+    def keep(self, view: View) -> int:
+        """Microseconds from a record's time until no window of the view can reach it; 0: never."""
         forgets = self.slack is not None and not view.remembers and view.reach is not None
-        keep = view.reach + self.slack if forgets else 0  # type: ignore[operator]
-        return Part(pointer.namespace, view, keep, floor)
+        return view.reach + self.slack if forgets else 0  # type: ignore[operator]
+
+    def part(self, view: View, namespace: str, floor: int = 0) -> Part:
+        """How a view's records are written to Redis; a snapshot is compacted for `as_of` from `floor` on."""
+        return Part(namespace, view, self.keep(view), floor)
 
     def apply(self) -> None:
         """`feast apply`, in a process of its own: a repo's modules have common names, and two repos would mix.

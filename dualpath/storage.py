@@ -1,8 +1,8 @@
 """Where a source's events live on disk, and the ledger that accounts for every row.
 
 Under the root, each source has `landing/` (payload files for the stream), `log/` (accepted events, the truth
-that batch and training read), `dead/` (refused rows with a reason), `ledger/` (one entry per micro-batch) and
-`checkpoint/` (Spark's). Log and dead letters are Parquet under `query=G/batch=N/`, so that a repeated batch
+that batch and training read), `dead/` (refused rows with a reason), `ledger/` (what became of every micro-batch)
+and `checkpoint/` (Spark's). Log and dead letters are Parquet under `query=G/batch=N/`, so that a repeated batch
 overwrites its own files; the log is further split by `epoch`, the arrival day a row is counted in.
 
 A day is *sealed* by the nightly job. Rows of a sealed arrival day that come later belong to the first open
@@ -10,37 +10,20 @@ one. A batch notes the seal it started under, so a replay gives its rows the sam
 """
 
 import fcntl
-import json
-import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import xxhash
+
+from dualpath import ledger
 from dualpath.errors import StateError
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One micro-batch: the seal it started under, whether it is done, and the fate of every row it read."""
-
-    query: int
-    batch: int
-    sealed: str = ""
-    done: bool = False
-    rows_read: int = 0
-    accepted: int = 0
-    duplicate: int = 0
-    dead_letter: int = 0
-    late: int = 0
-    latest_by: int = 0
-    epochs: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Its folder below the log, and (with `.json`) its file in the ledger."""
-        return f"query={self.query}/batch={self.batch}"
+from dualpath.files import write_atomically
+from dualpath.ledger import Block, Entry
+from dualpath.record import UNFENCED, Fence
 
 
 @dataclass(frozen=True)
@@ -84,40 +67,85 @@ class Storage:
         # Whoever seals a day must find every entry that was begun before, and no later one may miss the seal.
         with self._locked():
             entry = Entry(query, batch, self.sealed)
-            file = self._file(entry)
-            if file.exists():
-                return _read(file)
-            write_atomically(file, json.dumps(asdict(entry)))
-            return entry
+            file = ledger.file_of(self.folder("ledger"), entry)
+            return ledger.read(file) if file.exists() else ledger.write(self.folder("ledger"), entry)
 
     def unfinished(self, day: date) -> list[Entry]:
         """Batches that may still write rows of `day` or earlier: begun before it was sealed, and not done."""
         return [e for e in self.entries() if not e.done and e.sealed < day.isoformat()]
 
-    def finish(self, entry: Entry, **counts: object) -> Entry:
-        """Note that everything of a batch is written, with its counts."""
-        finished = replace(entry, done=True, **counts)  # type: ignore[arg-type]
-        write_atomically(self._file(entry), json.dumps(asdict(finished)))
-        return finished
+    def note(self, entry: Entry, **counts: object) -> Entry:
+        """Note that a batch's rows are in the log and the dead-letter table, with their counts."""
+        return ledger.write(self.folder("ledger"), replace(entry, logged=True, **counts))  # type: ignore[arg-type]
+
+    def finish(self, entry: Entry) -> Entry:
+        """Note that everything of a batch is written."""
+        done = ledger.write(self.folder("ledger"), replace(entry, done=True))
+        if entry.batch % ledger.BLOCK == 0:
+            ledger.fold(self.folder("ledger"), entry)
+        return done
+
+    def leave_off(self) -> None:
+        """End the last batch for a generation that does not come back: finish it if the log has its rows.
+
+        If not, it leaves nothing behind, and the next generation reads its rows.
+        """
+        for entry in self.entries():
+            if entry.logged and not entry.done:
+                self.finish(entry)
+            elif not entry.done:
+                for kind in ("log", "dead"):
+                    shutil.rmtree(self.folder(kind) / entry.name, ignore_errors=True)
+                ledger.file_of(self.folder("ledger"), entry).unlink()
+
+    def positions(self, before: int) -> dict[str, int]:
+        """The last position that the queries before one have read of each origin."""
+        return ledger.positions(self.folder("ledger"), before)
 
     def entries(self) -> list[Entry]:
-        """All batches, oldest first."""
-        files = self.folder("ledger").glob("query=*/batch=*.json")
-        return sorted(map(_read, files), key=lambda e: (e.query, e.batch))
+        """The latest batches, oldest first: all that are not done, and the done ones that no block replaces yet."""
+        return ledger.entries(self.folder("ledger"))
+
+    def blocks(self) -> list[Block]:
+        """All finished batches, oldest first: whole thousands in one block, the latest each in its own."""
+        return ledger.blocks(self.folder("ledger"))
+
+    def reached(self) -> tuple[Fence, Fence]:
+        """The last finished and the last begun batch; `UNFENCED` before the first."""
+        *_, before, last = [None, None, *ledger.files(self.folder("ledger"))]
+        if last is None:
+            return UNFENCED, UNFENCED
+        begun = Fence(*ledger.number(last))
+        if ledger.read(last).done:
+            return begun, begun
+        # A batch begins when the one before it is finished.
+        return (UNFENCED if before is None else Fence(*ledger.number(before))), begun
+
+    def new_namespace(self, above: int) -> str:
+        """A name for state in the online store that was never used before, higher than `n{above}`."""
+        file = self.folder("ledger") / "namespace"
+        number = max(above, int(file.read_text()) if file.exists() else 0) + 1
+        write_atomically(file, str(number))
+        return f"n{number}"
+
+    def digests(self, salt: str) -> dict[str, str]:
+        """For each epoch, the name of the part of record files that is made from the log's batches of now."""
+        spans: dict[str, dict[int, tuple[tuple[int, int], ...]]] = {}
+        for block in self.blocks():
+            for epoch, more in block.epochs.items():
+                of_query = spans.setdefault(epoch, {})
+                of_query[block.query] = ledger.joined((*of_query.get(block.query, ()), *more))
+        return {e: f"{e}-{xxhash.xxh64_hexdigest(f'{salt} {each}'.encode())}" for e, each in spans.items()}
 
     def log_folders(self, epochs: Iterable[str] | None = None) -> list[Path]:
         """Folders of finished batches that hold rows of the given epochs (default: all), oldest first."""
         wanted = None if epochs is None else set(epochs)
         folder = self.folder("log")
-        return [
-            folder / e.name
-            for e in self.entries()
-            if e.done and e.epochs and (wanted is None or wanted.intersection(e.epochs))
-        ]
+        return [folder / name for b in self.blocks() for name in b.folders(b.epochs if wanted is None else wanted)]
 
     def epochs(self) -> list[str]:
         """Every epoch with finished rows, ascending."""
-        return sorted({epoch for e in self.entries() if e.done for epoch in e.epochs})
+        return sorted({epoch for block in self.blocks() for epoch in block.epochs})
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -127,9 +155,6 @@ class Storage:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _file(self, entry: Entry) -> Path:
-        return self.folder("ledger") / f"{entry.name}.json"
-
 
 def first_open(sealed: str) -> str:
     """The first day after the sealed one; the beginning of time if none is sealed.
@@ -138,19 +163,3 @@ def first_open(sealed: str) -> str:
     ('2022-03-01', '0001-01-01')
     """
     return (date.fromisoformat(sealed) + timedelta(days=1)).isoformat() if sealed else "0001-01-01"
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Write a small file so that a reader, or a crash, sees the old or the new one whole."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with temporary.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
-
-
-def _read(file: Path) -> Entry:
-    plain = json.loads(file.read_text())
-    return Entry(**{**plain, "epochs": tuple(plain["epochs"])})

@@ -8,7 +8,11 @@ from dualpath.aggregates.base import Aggregate, Output
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type, check
 from dualpath.schema import EventSource, check_name
+from dualpath.spelling import spell as spelled
 from dualpath.windows import SECOND, Window, spell
+
+MAX_RECORDS = 100_000
+"""At five words a record, each read of such an entity moves four megabytes."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class View:
 
     `resolution` is the bucket width in microseconds: 1 is exact; a coarser one folds the events of a bucket
     into one record and moves the left edge of every window down to a bucket's edge, nothing else.
+    `max_records` is how many records an entity is expected to have online at most; one with more is reported.
     """
 
     name: str
@@ -38,6 +43,7 @@ class View:
     features: tuple[Feature, ...]
     resolution: int = 1
     description: str = ""
+    max_records: int = MAX_RECORDS
 
     def __post_init__(self) -> None:
         where = f"view '{self.name}'"
@@ -55,6 +61,8 @@ class View:
             raise DeclarationError(f"{where}: no features; declare at least one.")
         if self.resolution != 1 and (self.resolution < 1 or 86_400 * SECOND % self.resolution):
             raise DeclarationError(f"{where}: a resolution of {self.resolution} µs does not divide a day; choose one.")
+        if self.max_records < 1:
+            raise DeclarationError(f"{where}: max_records={self.max_records} lets no event in; give at least 1.")
         seen: set[str] = set()
         for feature in self.features:
             at = f"{where}, feature '{feature.name}'"
@@ -81,6 +89,10 @@ class View:
     def type_of(self, sql: str) -> Type:
         """The type of an expression over the source's events."""
         return check(sql, self.source.by_name)
+
+    def spell(self, sql: str, dialect: str) -> str:
+        """An expression in the dialect of an engine."""
+        return spelled(sql, dialect, self.source.by_name)
 
     def input_type(self, feature: Feature) -> Type:
         """The checked type of the column a feature aggregates; of kind null if it takes none."""
@@ -109,6 +121,7 @@ class View:
             "source": self.source.to_dict(),
             "resolution": self.resolution,
             "description": self.description,
+            "max_records": self.max_records,
             "features": [
                 {
                     "name": f.name,
@@ -135,6 +148,8 @@ class View:
             tuple(features),
             plain["resolution"],
             plain["description"],
+            # A registry may have been applied before there was a bound.
+            plain.get("max_records", MAX_RECORDS),
         )
 
     def __str__(self) -> str:

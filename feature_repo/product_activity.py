@@ -12,5 +12,12 @@ product_activity = feature_view(
     entity=product,
     source=shop_events,
     description="How much attention a product gets.",
-    features=[feature("product_views_last_hour", Count(where="action = 'view_item'"), over=hours(1))],
+    features=[
+        feature(
+            "product_views_last_hour",
+            Count(where="action = 'view_item'"),
+            over=hours(1),
+            description="How often the product was looked at in the last hour.",
+        )
+    ],
 )

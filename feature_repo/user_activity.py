@@ -13,10 +13,25 @@ user_activity = feature_view(
     source=shop_events,
     description="What a user is doing right now.",
     features=[
-        feature("actions_5min", Count(), over=minutes(5)),
-        feature("actions_30min", Count(), over=minutes(30)),
-        feature("interests_1h", Distinct("category"), over=hours(1)),
-        feature("spend_today", Sum("amount", where="action = 'purchase'"), over=today("UTC")),
-        feature("last_active", Max("event_time"), over=lifetime(), description="Microseconds since 1970, UTC."),
+        feature("actions_5min", Count(), over=minutes(5), description="Actions in the last five minutes."),
+        feature("actions_30min", Count(), over=minutes(30), description="Actions in the last half hour."),
+        feature(
+            "interests_1h",
+            Distinct("category"),
+            over=hours(1),
+            description="Categories looked at or bought from in the last hour, in ascending order.",
+        ),
+        feature(
+            "spend_today",
+            Sum("amount", where="action = 'purchase'"),
+            over=today("UTC"),
+            description="Money spent since midnight UTC.",
+        ),
+        feature(
+            "last_active",
+            Max("event_time"),
+            over=lifetime(),
+            description="When the user last did anything, in microseconds since 1970 UTC.",
+        ),
     ],
 )

@@ -13,7 +13,17 @@ user_orders = feature_view(
     source=shop_events,
     description="What a user has bought lately; an order's total stands on one of its lines.",
     features=[
-        feature("user_7d_avg_order_value", Mean("order_value"), over=days(7)),
-        feature("user_7d_orders", Count(where="order_value IS NOT NULL"), over=days(7)),
+        feature(
+            "user_7d_avg_order_value",
+            Mean("order_value"),
+            over=days(7),
+            description="What an order of the last seven days was worth on average.",
+        ),
+        feature(
+            "user_7d_orders",
+            Count(where="order_value IS NOT NULL"),
+            over=days(7),
+            description="Orders of the last seven days.",
+        ),
     ],
 )

@@ -1,5 +1,6 @@
 """What the tests share."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -9,10 +10,12 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from dualpath.errors import UnavailableError
 from dualpath.generate import generate
 from dualpath.landing import land
 from dualpath.repo import Repo
-from dualpath.runtime import redis
+from dualpath.runtime import jars, redis
+from dualpath.runtime.kafka import Broker
 from dualpath.spark.session import session
 from dualpath.stores.connection import embedded_folder
 from streaming.job import start
@@ -23,11 +26,32 @@ SOURCE = "shop_events"
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
+def connector() -> dict[str, str]:
+    """The settings that let a session read Kafka; none where the jars cannot be had."""
+    try:
+        return jars.settings(os.environ)
+    except UnavailableError:
+        return {}
+
+
+@pytest.fixture(scope="session")
+def spark(connector: dict[str, str]) -> Iterator[SparkSession]:
     """One Spark session, in UTC, for the whole run: starting it costs more than most tests."""
-    started = session("parity-tests", cores=2)
+    started = session("parity-tests", cores=2, conf=connector)
     yield started
     started.stop()
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory, connector: dict[str, str]) -> Iterator[Broker]:
+    """A Kafka broker of the module's own; its tests are skipped where the jars cannot be had."""
+    try:
+        jars.fetch("spark", os.environ)
+        jars.fetch("broker", os.environ)
+    except UnavailableError as error:
+        pytest.skip(error.message)
+    with Broker(tmp_path_factory.mktemp("kafka")) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -110,7 +110,7 @@ def records(repo: Repo) -> Counter[tuple[Any, ...]]:
     redis, bag = connect(repo.redis_address), Counter[tuple[Any, ...]]()
     for view in repo.views.values():
         known = pointer.read(redis, repo.project, view.name)
-        for part in known.parts:
+        for part in known.parts if known else ():
             prefix = keys.prefix(repo.project, known.namespace, view.name, part)
             for key in redis.scan_iter(match=prefix + b"*", count=1_000):
                 entity = key.removeprefix(prefix).decode()
@@ -131,9 +131,9 @@ def stored(repo: Repo) -> dict[bytes, bytes]:
 
 def counts(repo: Repo) -> dict[str, int]:
     """The fates of all rows read, by the ledger."""
-    entries = repo.storage(SOURCE).entries()
+    blocks = repo.storage(SOURCE).blocks()
     names = ("rows_read", "accepted", "duplicate", "dead_letter", "late")
-    return {name: sum(getattr(entry, name) for entry in entries) for name in names}
+    return {name: sum(getattr(block, name) for block in blocks) for name in names}
 
 
 def values(repo: Repo, known: pa.Table, *, rows: int = 60, seed: int = 1) -> dict[str, list[Any]]:

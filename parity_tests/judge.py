@@ -6,7 +6,6 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from dualpath.expression import spell
 from dualpath.view import View
 from parity_tests.oracle import expressions, oracle
 
@@ -30,5 +29,5 @@ def answers(view: View, events: pa.Table, asked: Sequence[tuple[tuple, int]]) ->
 
 def _plain(view: View, sql: str) -> str:
     """An expression in DuckDB's SQL; an instant as microseconds."""
-    spelled = spell(sql, "duckdb")
+    spelled = view.spell(sql, "duckdb")
     return f"epoch_us({spelled})" if view.type_of(sql).kind == "timestamp" else f"({spelled})"

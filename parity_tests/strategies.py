@@ -57,6 +57,7 @@ WHERE = [
     "note LIKE 'n%' OR upper(note) = 'NEW'",
     "event_time <= arrival_time",
     "CASE WHEN flag THEN quantity > 0 ELSE score IS NOT NULL END",
+    "score > -0.5 AND amount * quantity < 40",
 ]
 ZONES = ["UTC", "Europe/London", "America/New_York", "Asia/Kolkata", "Pacific/Apia"]
 SLIDING = [

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
 from dualpath.spark.admit import admit
@@ -49,16 +51,25 @@ def payload(**changes: Any) -> str:
     return "{" + ",".join(f'"{name}":{value}' for name, value in zip(members, spelled, strict=True)) + "}"
 
 
-def frame(spark: SparkSession, payloads: Iterable[str]) -> DataFrame:
-    return spark.createDataFrame([(p, i) for i, p in enumerate(payloads)], "value string, i int").coalesce(1)
+ROW = "value string, event_id string, arrival_time timestamp, origin string, position bigint"
+
+
+def frame(
+    spark: SparkSession, payloads: Iterable[str | None], event_id: str | None = None, arrival: datetime | None = None
+) -> DataFrame:
+    """Payloads as a source delivers them; the transport gives all of them the same id and arrival, or none."""
+    rows = [(p, event_id, arrival, "a file", i) for i, p in enumerate(payloads)]
+    return spark.createDataFrame(rows, ROW).coalesce(1)
 
 
 def judged(spark: SparkSession, payloads: Iterable[str], source: EventSource = CLICKS) -> list[dict[str, Any]]:
     """What admission says about each payload, in their order, in one job."""
-    return admit(frame(spark, payloads), source).toArrow().to_pylist()
+    return admit(frame(spark, payloads), source, F.lit(NOW)).toArrow().to_pylist()
 
 
 ISO = " is not an ISO-8601 instant of at most microseconds: "
+NOW = datetime(2026, 3, 10, tzinfo=UTC)
+UNBORN = "arrival_time is more than a day ahead"
 FAR = "event_time is more than a day after the arrival"
 REFUSED: list[tuple[dict[str, Any], str]] = [
     *(({"event_id": v}, "event_id is missing") for v in (..., None, "", "  ")),
@@ -92,6 +103,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"arrival_time": "1999-12-31T00:00:00Z", "event_time": "2000-01-01T00:00:00Z"}, "arrival_time is before 2000"),
     ({"event_time": "2026-03-02T10:00:05.000001Z"}, FAR),
+    ({"arrival_time": "2026-03-11T00:00:00.000001Z"}, UNBORN),
+    ({"arrival_time": "9999-03-11T00:00:00Z"}, UNBORN),
     ({"event_time": "9999-12-31T00:00:00Z"}, FAR),
     *(
         ({"amount": v}, "amount is not finite")
@@ -116,7 +129,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     *(({"quantity": v}, "quantity is too large") for v in (10**15 + 1, -(10**15) - 1, "999999999999999999")),
     *(({"score": v}, "score is not of kind double") for v in ("half", "1e4000", "", False, [1.5])),
-    *(({"score": v}, "score is too large") for v in ("1e309", Bare("-1.8e308"))),
+    *(({"score": v}, "score is too large") for v in ("1e309", "-1.8e308")),
     *(({"flag": v}, "flag is not of kind boolean") for v in (1, 0, "yes", "True", "", [True])),
     *(({"seen": v}, "seen is not of kind timestamp") for v in ("later", 5, "", "2026-03-01T10:00:00.0000001Z")),
     *(({"plan": v}, "plan is not one of the declared choices") for v in ("gold", "Free", "free ", "", 1)),
@@ -160,8 +173,38 @@ def test_what_is_not_exactly_one_json_object_is_refused_and_kept_as_it_came(spar
 
 
 def test_a_payload_that_is_null_is_refused(spark: SparkSession) -> None:
-    [row] = admit(spark.sql("SELECT CAST(NULL AS string) AS value"), CLICKS).collect()
+    [row] = admit(frame(spark, [None]), CLICKS, F.lit(NOW)).collect()
     assert row["reason"] == "no payload"
+
+
+BROKER_TIME = datetime(2026, 3, 1, 10, 0, 7, tzinfo=UTC)
+
+
+def test_the_transports_id_and_arrival_count_only_where_the_source_names_none(spark: SparkSession) -> None:
+    raw = frame(spark, [payload()], "from-header", BROKER_TIME)
+    [declared] = admit(raw, CLICKS, F.lit(NOW)).toArrow().to_pylist()
+    [left_open] = admit(raw, replace(CLICKS, event_id=None, arrival_time=None), F.lit(NOW)).toArrow().to_pylist()
+    assert (declared["event_id"], declared["arrival_time"]) == ("e1", datetime(2026, 3, 1, 10, 0, 5, tzinfo=UTC))
+    assert (left_open["event_id"], left_open["arrival_time"]) == ("from-header", BROKER_TIME)
+
+
+def test_without_a_transport_that_knows_them_the_content_is_the_id_and_the_event_time_the_arrival(
+    spark: SparkSession,
+) -> None:
+    [row] = judged(spark, [payload()], replace(CLICKS, event_id=None, arrival_time=None))
+    assert len(row["event_id"]) == 32
+    assert row["arrival_time"] == row["event_time"]
+
+
+def test_a_transport_without_a_clock_is_refused(spark: SparkSession) -> None:
+    raw = frame(spark, [payload()], arrival=datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC))
+    [row] = admit(raw, replace(CLICKS, arrival_time=None), F.lit(NOW)).collect()
+    assert row["reason"] == "the transport's time is before 2000"
+
+
+def test_a_row_keeps_its_place_whatever_becomes_of_it(spark: SparkSession) -> None:
+    found = judged(spark, [payload(), "not JSON"])
+    assert [(row["__origin"], row["__position"]) for row in found] == [("a file", 0), ("a file", 1)]
 
 
 def test_a_reason_quotes_no_more_than_a_readable_piece_of_the_payload(spark: SparkSession) -> None:
@@ -184,8 +227,9 @@ def test_bytes_that_are_not_utf_8_are_refused_and_their_neighbours_pass(spark: S
     ]
     file = tmp_path / "bytes.jsonl"
     file.write_bytes(b"\n".join(lines))
-    raw = spark.read.format("text").option("lineSep", "\n").load(str(file))
-    found = admit(raw, CLICKS).toArrow().to_pylist()
+    rest = (f"CAST(NULL AS {kind}) AS {name}" for name, kind in map(str.split, ROW.split(", ")[1:]))
+    raw = spark.read.format("text").option("lineSep", "\n").load(str(file)).selectExpr("value", *rest)
+    found = admit(raw, CLICKS, F.lit(NOW)).toArrow().to_pylist()
     bad = "not UTF-8"
     assert [row["reason"] for row in found] == [None, None, *[bad] * 6, "not a JSON object", None]
     assert [row["user"] for row in found][:2] == ["ann", "Zoë 😀"]
@@ -211,6 +255,7 @@ PASSED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ),
     ({"event_time": "2026-03-01T10:00:00.000001Z"}, {"event_time": at(2026, 3, 1, 10, 0, 0, 1)}),
     ({"event_time": "2000-01-01T00:00:00Z"}, {"event_time": at(2000, 1, 1), "late": True}),
+    ({"arrival_time": "2026-03-11T00:00:00Z"}, {"arrival_time": at(2026, 3, 11)}),
     ({"event_time": "2026-03-02T10:00:05Z"}, {"event_time": at(2026, 3, 2, 10, 0, 5), "late": False}),
     ({"event_time": "2026-03-01T09:00:05Z"}, {"late": False}),
     ({"event_time": "2026-03-01T09:00:04.999999Z"}, {"late": True}),

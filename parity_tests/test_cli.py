@@ -235,7 +235,7 @@ def written(storage: Storage, batch: int, accepted: int, reasons: list[str], **c
     pq.write_table(pa.table({"event_id": [str(i) for i in range(accepted)]}), log / "epoch=2026-03-01/part.parquet")
     pq.write_table(pa.table({"reason": pa.array(reasons, pa.string())}), dead / "part.parquet")
     fates = {"rows_read": accepted + len(reasons), "accepted": accepted, "dead_letter": len(reasons)}
-    storage.finish(entry, **{**fates, **counts}, epochs=("2026-03-01",))
+    storage.finish(storage.note(entry, **{**fates, **counts}, epochs=("2026-03-01",)))
 
 
 def test_a_repo_that_has_read_nothing_adds_up(untouched: Repo) -> None:
@@ -357,7 +357,7 @@ def test_from_generated_events_to_a_tampered_log(
     assert night["published"]["user_activity"]["changed"] is True
     assert len(told("batch", *option)["sources"][SOURCE]["built"]) >= 2
     assert "up to date" in run("batch", *option).stdout
-    assert "quality gate" in told("nightly", "--date", "2030-01-01", *option, code=1)["error"]
+    assert "has not come yet" in told("nightly", "--date", "9999-01-01", *option, code=1)["error"]
 
     proof = told("parity", *option, "--cells", "5000", "--oracle-cells", "200")
     assert proof["cells"] >= 5_000

@@ -1,12 +1,17 @@
 """Expressions: what they are, what is refused, and that another engine agrees on the type."""
 
 from decimal import Decimal
+from typing import Any
 
+import duckdb
+import pyarrow as pa
 import pytest
 
 from dualpath.aggregates import Count, First
 from dualpath.errors import DeclarationError
-from dualpath.expression import Type, check, columns, spell
+from dualpath.expression import Type, check, columns
+from dualpath.parity.events import arrow_type
+from dualpath.spelling import excesses, spell
 from dualpath.view import Feature, View
 from dualpath.windows import lifetime
 from parity_tests.events import evaluated
@@ -63,7 +68,11 @@ def test_an_expression_has_a_type(sql: str, expected: Type) -> None:
         ("CASE WHEN quantity THEN 1 END", "'quantity' is integer, not boolean"),
         ("action + 1", "'action' is not a number"),
         ("score + 1", "arithmetic on doubles rounds differently"),
-        ("score > 0.5", "decimal and double do not compare"),
+        ("score > amount", "decimal and double do not compare"),
+        ("score > quantity", "double and integer do not compare"),
+        ("note LIKE 'a\\\\%'", "engines read a backslash in a LIKE pattern differently"),
+        ("amount > 123456789012345678", "has 18 digits or more"),
+        (" * ".join(["amount"] * 10), "has 20 digits after the point, and 18 is the most"),
         ("action = 1", "integer and text do not compare"),
         ("action IN ('a', 1)", "integer and text do not compare"),
         ("amount BETWEEN 1 AND 'z'", "decimal and integer and text do not compare"),
@@ -87,7 +96,7 @@ def test_what_engines_would_compute_differently_is_refused(sql: str, why: str) -
     assert error.value.message.endswith(".")
 
 
-@pytest.mark.parametrize("sql", ["", "amount >", "((flag)", "action = 'buy"])
+@pytest.mark.parametrize("sql", ["", "amount >", "((flag)", "action = 'buy", 'action = "buy"', "\"action\" = 'buy'"])
 def test_what_is_not_sql_is_refused_in_one_line(sql: str) -> None:
     with pytest.raises(DeclarationError, match="cannot read the expression") as error:
         check(sql, CLICKS.by_name)
@@ -95,8 +104,35 @@ def test_what_is_not_sql_is_refused_in_one_line(sql: str) -> None:
 
 
 def test_an_expression_is_spelled_for_each_engine() -> None:
-    assert spell("`action` = 'it\\'s'", "duckdb") == "\"action\" = 'it''s'"
-    assert spell("`action` = 'it\\'s'", "spark") == "`action` = 'it\\'s'"
+    fields = CLICKS.by_name
+    assert spell("`action` = 'it\\'s'", "duckdb", fields) == "\"action\" = 'it''s'"
+    assert spell("`action` = 'it\\'s'", "spark", fields) == "`action` = 'it\\'s'"
+    assert spell("-(amount * 3 - quantity)", "spark", fields) == (
+        "-(CAST(CAST(amount * CAST(3 AS BIGINT) AS DECIMAL(18, 2)) - quantity AS DECIMAL(18, 2)))"
+    )
+    assert spell("score IN (-0.5, 2)", "duckdb", fields) == "score IN (CAST('-0.5' AS DOUBLE), CAST('2' AS DOUBLE))"
+
+
+@pytest.mark.parametrize(
+    ("sql", "event", "refused"),
+    [
+        ("quantity * quantity", {"quantity": 316_227_766}, False),
+        ("quantity * quantity", {"quantity": -316_227_767}, True),
+        ("amount * quantity", {"amount": Decimal("10000000000000.00"), "quantity": 100}, False),
+        ("amount * quantity", {"amount": Decimal("10000000000000.00"), "quantity": 101}, True),
+        ("amount * quantity > 5", {"amount": None, "quantity": 10**15}, False),
+        ("coalesce(quantity, 7) * quantity", {"quantity": 10**12}, True),
+        ("(CASE WHEN flag THEN 1 ELSE quantity END) * 1000", {"quantity": 10**15, "flag": True}, True),
+        ("coalesce(amount, 0.5)", {"amount": Decimal("10000000000000.00")}, False),
+    ],
+)
+def test_what_has_too_many_digits_to_be_calculated_is_found(sql: str, event: dict[str, Any], refused: bool) -> None:
+    names = {name: pa.array([event.get(name)], arrow_type(CLICKS.by_name[name])) for name in CLICKS.by_name}
+    with duckdb.connect() as connection:
+        connection.register("events", pa.table(names))
+        conditions = [each.condition for each in excesses([sql], CLICKS.by_name)]
+        found = [row for each in conditions for row in connection.sql(f"SELECT {each} FROM events").fetchall()]
+    assert ((True,) in found) == refused
 
 
 def test_the_columns_of_an_expression_are_found_wherever_they_stand() -> None:

@@ -1,6 +1,5 @@
 """The nightly job: it changes no value, publishes nothing bad, and loses nothing beside a running stream."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, date, datetime, timedelta
@@ -17,8 +16,8 @@ from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 
 from batch.build import build
-from batch.nightly import Night, nightly, settle
-from dualpath import storage as storage_module
+from batch.nightly import Night, materialize, nightly, settle
+from dualpath import ledger
 from dualpath.errors import InputError, StateError
 from dualpath.parity.check import families, serve, train
 from dualpath.parity.compare import differences
@@ -108,10 +107,19 @@ def test_parts_that_are_no_longer_served_expire_and_those_that_are_do_not(spark:
     assert {redis.pttl(key) for key in served} == {-1}
     assert all(0 < redis.pttl(key) <= 86_400_000 for key in set(states) - served)
 
-    # A part that is published again lives again.
-    redis.delete(*(keys.pointer(shop.project, view) for view in shop.views))
-    night(spark, shop, DAY_1)
-    assert {redis.pttl(key) for view in shop.views for key in live(shop, view)} == {-1}
+
+def test_a_day_that_has_not_come_or_has_no_events_yet_is_not_sealed(spark: SparkSession, shop: Repo) -> None:
+    storage, source, views = shop.storage(SOURCE), shop.sources[SOURCE], list(shop.views.values())
+    last = date.fromisoformat(storage.epochs()[-1])
+    tomorrow = last + timedelta(days=1)
+    for job, subject in ((nightly, source), (materialize, views)):
+        with pytest.raises(InputError, match=f"{tomorrow} has not come yet, today is {last} UTC"):
+            job(spark, shop, subject, tomorrow, today=last)
+    with pytest.raises(InputError, match=f"nothing has arrived on {tomorrow} or later; the last day with events is"):
+        nightly(spark, shop, source, tomorrow, today=tomorrow)
+    assert storage.sealed == ""
+    assert {p.day for p in materialize(spark, shop, views, tomorrow, today=tomorrow)} == {last.isoformat()}
+    assert storage.sealed == last.isoformat()
 
 
 @pytest.mark.parametrize("day", [DAY_1, DAY_2])
@@ -167,15 +175,14 @@ def test_sealing_waits_for_the_batch_a_running_stream_is_in(tmp_path: Path) -> N
 def test_a_batch_that_begins_while_a_day_is_sealed_is_waited_for_or_has_seen_the_seal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage, reached, go, real = Storage(tmp_path, "clicks"), Event(), Event(), storage_module.write_atomically
+    storage, reached, go, real = Storage(tmp_path, "clicks"), Event(), Event(), ledger.write
 
-    def held(file: Path, text: str) -> None:
-        if file.name != "sealed":
-            reached.set()
-            assert go.wait(30)
-        real(file, text)
+    def held(folder: Path, entry: ledger.Entry) -> ledger.Entry:
+        reached.set()
+        assert go.wait(30)
+        return real(folder, entry)
 
-    monkeypatch.setattr(storage_module, "write_atomically", held)
+    monkeypatch.setattr(ledger, "write", held)
 
     def seal() -> list[Any]:
         storage.seal(DAY_1)
@@ -194,13 +201,13 @@ def test_a_stream_that_died_in_a_batch_must_finish_it_before_the_night(
     spark: SparkSession, new_repo: Callable[[], Repo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo = new_repo()
-    faults.post(repo, LINES)
+    faults.post(repo, LINES, files=2)
     with monkeypatch.context() as faulty:
-        faults.crash(faulty, Sink, "write")
+        faults.crash(faulty, Sink, "write", nth=2)
         with pytest.raises(StreamingQueryException, match="Crash"):
-            drain(spark, repo)
+            drain(spark, repo, files_per_batch=1)
     with pytest.raises(StateError, match="the stream stopped in the middle of a batch; run `dualpath stream --once`"):
-        night(spark, repo, DAY_2)
+        night(spark, repo, DAY_1)
     drain(spark, repo)
     night(spark, repo, DAY_2)
     assert faults.counts(repo)["rows_read"] == len(LINES)
@@ -246,28 +253,6 @@ def test_nights_beside_a_running_stream_lose_and_double_nothing(
     for name in ("user_activity:actions_30min", "product_activity:product_views_last_hour"):
         seen = np.array([*(found[name] for found in watched), faults.values(repo, EVENTS, rows=50)[name]])
         assert len(seen) > 5 and (np.diff(seen, axis=0) >= 0).all()
-
-
-def test_what_a_night_restores_of_a_lost_redis(spark: SparkSession, shop: Repo) -> None:
-    """Everything, if it is the night of the last arrival day; the epochs after another day's stay lost."""
-    whole = faults.records(shop)
-    night(spark, shop, DAY_1)
-    connect(shop.redis_address).flushall()
-    assert faults.records(shop) == Counter()
-    night(spark, shop, DAY_1)
-    restored = faults.records(shop)
-    assert restored < whole
-    epochs = shop.storage(SOURCE).epochs()
-    night(spark, shop, date.fromisoformat(epochs[-1]))
-    assert faults.records(shop) == whole
-    assert faults.misserved(shop, faults.log(shop), rows=200) == []
-
-
-@pytest.mark.xfail(strict=True, reason="a lost Redis is not noticed: nothing says that open epochs are gone")
-def test_a_lost_redis_is_refused_by_readers(spark: SparkSession, shop: Repo) -> None:
-    connect(shop.redis_address).flushall()
-    with pytest.raises(StateError):
-        faults.values(shop, faults.log(shop), rows=5)
 
 
 def test_a_finite_slack_forgets_only_what_no_answer_needs(spark: SparkSession, new_repo: Callable[[], Repo]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 
 from dualpath.errors import UnavailableError
-from dualpath.runtime import doctor, java
+from dualpath.runtime import doctor, jars, java
 from dualpath.runtime import redis as embedded
 
 # --- Java
@@ -242,11 +242,25 @@ def test_the_doctor_says_that_a_configured_redis_does_not_answer(folder):
     assert not doctor.examine_redis("no address").ok
 
 
-def test_the_doctor_wants_the_kafka_connector_only_in_sparks_version(tmp_path):
+def test_the_doctor_misses_sparks_own_jars_and_those_of_another_version(tmp_path):
+    assert doctor.examine_spark(tmp_path, "4.2.0").found == "none"
     (tmp_path / "spark-core_2.13-4.2.0.jar").touch()
-    assert [finding.ok for finding in doctor.examine_jars(tmp_path, "4.2.0")] == [True, True]
-    (tmp_path / "spark-sql-kafka-0-10_2.13-4.1.0.jar").touch()
-    assert [finding.ok for finding in doctor.examine_jars(tmp_path, "4.2.0")] == [True, False]
+    assert doctor.examine_spark(tmp_path, "4.2.0").ok
+    assert not doctor.examine_spark(tmp_path, "4.3.0").ok
+
+
+def test_the_doctor_says_where_kafkas_jars_are_and_wants_the_connector_in_sparks_version(tmp_path):
+    environ = {"DUALPATH_CACHE": str(tmp_path)}
+    for finding in doctor.examine_kafka(environ, "4.2.0"):
+        assert finding.ok
+        assert "not fetched yet" in finding.found
+        assert finding.where.startswith(str(tmp_path))
+    jars.folder("spark", environ).mkdir()
+    (jars.folder("spark", environ) / "connector.jar").touch()
+    assert doctor.examine_kafka(environ, "4.2.0")[0].found == "1 jars"
+    connector, broker = doctor.examine_kafka(environ, "4.3.0")
+    assert "connector is of version 4.2.0 but Spark is 4.3.0" in connector.remedy
+    assert broker.ok
 
 
 def test_the_doctor_says_how_much_disk_is_missing(tmp_path):

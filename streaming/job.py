@@ -3,17 +3,18 @@
 read -> admit -> deduplicate -> per micro-batch: records to Redis, rows to the log, fates to the ledger.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from dualpath.errors import StateError
+from dualpath.record import expressions
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
-from dualpath.spark.admit import admit
-from dualpath.storage import Storage, write_atomically
+from dualpath.spark.admit import PLACE, admit
+from streaming import generation
 from streaming.sink import Sink
 from streaming.source import PayloadSource
 
@@ -25,39 +26,44 @@ def start(
     payloads: PayloadSource,
     *,
     interval: timedelta | None = None,
+    clock: Column | None = None,
 ) -> StreamingQuery:
-    """Start the stream of one source; with an `interval` it goes on for ever, without it ends with the input."""
+    """Start the stream of one source; with an `interval` it goes on for ever, without it ends with the input.
+
+    `clock` is the instant of a micro-batch; by default the one that Spark keeps in the checkpoint.
+    """
     storage = repo.storage(source.name)
-    query = generation(storage)
+    query = generation.present(storage)
     sink = Sink(repo, source, query)
+    sink.ready(spark)
+    raw = payloads.read(spark, storage.positions(before=query))
     trigger = {"availableNow": True} if interval is None else {"processingTime": f"{interval.total_seconds()} seconds"}
     return (
-        fates(payloads.read(spark), source)
+        fates(raw, source, F.current_timestamp() if clock is None else clock, expressions(sink.views))
         .writeStream.queryName(f"{repo.project}.{source.name}")
-        .option("checkpointLocation", str(storage.folder("checkpoint") / "spark"))
+        .option("checkpointLocation", str(generation.checkpoint(storage, query)))
         .foreachBatch(sink.land)
         .trigger(**trigger)
         .start()
     )
 
 
-def fates(raw: DataFrame, source: EventSource) -> DataFrame:
-    """Every accepted row once, with fate `accepted`, and every row read as `seen` or `dead`.
+def fates(raw: DataFrame, source: EventSource, clock: Column, sqls: Iterable[str]) -> DataFrame:
+    """Every accepted row once, with fate `accepted`, and every row read as `seen` or `dead`, with its place.
 
     Deduplication drops rows without a trace, so what was read travels beside what was kept: read = accepted +
     duplicate + dead holds by data, not by metrics that a crash may lose. Ids are remembered by the clock of the
-    batch, which Spark keeps in the checkpoint: a row is never behind that watermark, however late it arrives.
+    batch: a row is never behind that watermark, however late it arrives. Each row has it as `admitted_at`.
     """
-    judged = admit(raw, source)
-    names = [c for c in judged.columns if c not in ("payload", "reason")]
+    judged = admit(raw, source, clock, sqls)
+    names = [c for c in judged.columns if c not in ("payload", "reason", *PLACE)]
     horizon = f"{source.duplicates_within.total_seconds()} seconds"
     accepted = (
         judged.where("reason IS NULL")
-        .select(*names, F.current_timestamp().alias("admitted_at"))
+        .select(*names, clock.alias("admitted_at"))
         .withWatermark("admitted_at", horizon)
         .dropDuplicatesWithinWatermark(["event_id"])
-        .select(*names, F.lit(None).cast("string").alias("payload"), F.lit("accepted").alias("fate"))
-        .withColumn("reason", F.lit(None).cast("string"))
+        .select(*names, "admitted_at", F.lit("accepted").alias("fate"))
     )
     types = dict(judged.dtypes)
     seen = judged.select(
@@ -65,18 +71,7 @@ def fates(raw: DataFrame, source: EventSource) -> DataFrame:
         F.when(F.col("reason").isNotNull(), F.col("payload")).alias("payload"),
         F.when(F.col("reason").isNotNull(), "dead").otherwise("seen").alias("fate"),
         "reason",
+        *PLACE,
+        clock.alias("admitted_at"),
     )
-    return accepted.unionByName(seen)
-
-
-def generation(storage: Storage) -> int:
-    """The number of this checkpoint: 1 for the first, kept with it. Raises `StateError` if it was lost."""
-    file, begun = (storage.folder("checkpoint") / name for name in ("generation", "spark/metadata"))
-    if storage.entries() and not (file.exists() and begun.exists()):
-        raise StateError(
-            f"source '{storage.source}': the checkpoint is gone but the log has its rows; reading the input again "
-            "would count them twice. Restore the checkpoint folder from a backup."
-        )
-    if not file.exists():
-        write_atomically(file, "1")
-    return int(file.read_text())
+    return accepted.unionByName(seen, allowMissingColumns=True)

@@ -1,29 +1,42 @@
-"""What a micro-batch leaves behind: records in Redis, rows in the log and the dead-letter table, an entry in
-the ledger. Every step can run again after a crash at any line."""
+"""What a micro-batch leaves behind: rows in the log and the dead-letter table, records in Redis, an entry in
+the ledger. Every step can run again after a crash at any line.
+
+Which of two duplicates in one batch is kept depends on the order of a shuffle, so another attempt may keep the
+other. The first one that has written the log decides: the ledger notes it, and Redis is served from the log.
+"""
 
 import logging
-from collections.abc import Callable, Iterable
-from functools import reduce
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import tenacity
-from pyspark.sql import Column, DataFrame
+from prometheus_client import Gauge
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from redis import RedisError
 
 from dualpath.errors import StateError
+from dualpath.ledger import Entry
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
-from dualpath.spark.arrange import arrange
-from dualpath.spark.records import records, texts
-from dualpath.storage import Entry, first_open
-from dualpath.stores import pointer
-from dualpath.stores.append import OUTPUT, TEXTS, Target, foreign
+from dualpath.spark.admit import PLACE
+from dualpath.spark.log import read_folders
+from dualpath.storage import first_open
+from dualpath.stores import bounds, mark, pointer
+from dualpath.stores.append import Target
+from dualpath.stores.condition import State, examine
 from dualpath.stores.connection import connect
-from dualpath.stores.history import shelf
-from dualpath.view import View
+from dualpath.stores.frames import currency, send
+from dualpath.stores.pointer import FOREIGN, LostError
+from dualpath.stores.rebuild import rebuild
+from streaming.seam import Seam
 
 log = logging.getLogger(__name__)
+OVER_BOUND = Gauge("dualpath_entities_over_bound", "Entities with more records than max_records of the view", ["view"])
+BESIDES = ("fate", "payload", "reason", "admitted_at", *PLACE)
+"""Columns of `streaming.job.fates` that are about a row and not about the event in it."""
 
 
 class Sink:
@@ -33,64 +46,82 @@ class Sink:
         self.repo, self.source, self.query = repo, source, query
         self.views = repo.views_of(source.name)
         self.storage = repo.storage(source.name)
+        self.seam = Seam(self.storage, source, query)
 
     def land(self, batch: DataFrame, number: int) -> None:
         """Write one micro-batch; `batch` is a frame of `streaming.job.fates`."""
         # Before the batch is begun: one that is refused then would keep every night waiting.
-        self.patiently(self.agree)
+        self.patiently(self.agree, batch.sparkSession)
         entry = self.storage.begin(self.query, number)
         arrival_day = F.date_format("arrival_time", "yyyy-MM-dd")
         epoch = F.greatest(arrival_day, F.lit(first_open(entry.sealed)))
-        rows = batch.withColumn("epoch", epoch).persist()
+        whole = batch.withColumn("epoch", epoch).persist()
+        rows = self.seam.without_repeats(whole)
+        if rows is not whole:
+            rows.persist()
         try:
+            # Counted even if it is logged: Spark cannot commit a batch whose rows nobody has asked for.
             fates = self.count(rows)
-            if entry.done:
-                # Counted all the same: Spark cannot commit a batch whose rows nobody has asked for.
+            if entry.logged:
                 self.recognise(entry, fates)
-                return
-            accepted = rows.where("fate = 'accepted'").drop("fate", "payload", "reason")
-            if fates["accepted"]:
-                self.patiently(self.serve, accepted, Fence(self.query, number), fates["epochs"])
-                self.write(accepted, "log", entry, "epoch")
-            if fates["dead_letter"]:
-                self.write(rows.where("fate = 'dead'").select("payload", "reason"), "dead", entry)
-            self.storage.finish(entry, **fates)
+            else:
+                if fates["accepted"]:
+                    self.write(rows.where("fate = 'accepted'").drop(*BESIDES), "log", entry, "epoch")
+                if fates["dead_letter"]:
+                    place = (F.col(name).alias(name.removeprefix("__")) for name in PLACE)
+                    self.write(rows.where("fate = 'dead'").select("payload", "reason", *place), "dead", entry)
+                entry = self.storage.note(entry, **fates)
         finally:
             rows.unpersist()
+            whole.unpersist()
+        self.seam.pass_by(entry.clock)
+        if not entry.done:
+            self.patiently(self.serve, batch.sparkSession, entry)
+            self.storage.finish(entry)
 
-    def count(self, rows: DataFrame) -> dict[str, object]:
-        """The fate of every row read, the epochs of the accepted ones and how late the latest came."""
+    def count(self, rows: DataFrame) -> dict[str, Any]:
+        """The fates of the rows read, the epochs of the accepted ones, how late the latest came, the batch's clock,
+        and how far each origin was read."""
 
         def how_many(condition: str) -> Column:
             return F.count_if(F.expr(condition))
 
         lateness = F.unix_micros("arrival_time") - F.unix_micros("event_time")
-        found = rows.agg(
-            how_many("fate = 'accepted'").alias("accepted"),
-            how_many("fate = 'seen'").alias("good"),
-            how_many("fate = 'dead'").alias("dead_letter"),
-            how_many("late").alias("late"),
-            F.coalesce(F.max(F.when(F.col("late"), lateness)), F.lit(0)).alias("latest_by"),
-            F.sort_array(F.collect_set(F.when(F.col("fate") == "accepted", F.col("epoch")))).alias("epochs"),
-        ).first()
-        assert found is not None, "an aggregate without groups has one row"
+        # By origin: a batch has few, and accepted rows, which do not say theirs, are one of them.
+        found = (
+            rows.groupBy(F.col("__origin").alias("origin"))
+            .agg(
+                how_many("fate = 'accepted'").alias("accepted"),
+                how_many("fate = 'seen'").alias("good"),
+                how_many("fate = 'dead'").alias("dead_letter"),
+                how_many("late").alias("late"),
+                F.coalesce(F.max(F.when(F.col("late"), lateness)), F.lit(0)).alias("latest_by"),
+                F.collect_set(F.when(F.col("fate") == "accepted", F.col("epoch"))).alias("epochs"),
+                F.max("__position").alias("position"),
+                F.max(F.unix_micros("admitted_at")).alias("clock"),
+            )
+            .collect()
+        )
+        accepted, good, dead, late = (sum(r[n] for r in found) for n in ("accepted", "good", "dead_letter", "late"))
         return {
-            "rows_read": found["good"] + found["dead_letter"],
-            "accepted": found["accepted"],
-            "duplicate": found["good"] - found["accepted"],
-            "dead_letter": found["dead_letter"],
-            "late": found["late"],
-            "latest_by": found["latest_by"],
-            "epochs": tuple(found["epochs"]),
+            "rows_read": good + dead,
+            "accepted": accepted,
+            "duplicate": good - accepted,
+            "dead_letter": dead,
+            "late": late,
+            "latest_by": max((r["latest_by"] for r in found), default=0),
+            "clock": max((r["clock"] for r in found), default=0),
+            "epochs": tuple(sorted({epoch for r in found for epoch in r["epochs"]})),
+            "positions": {r["origin"]: r["position"] for r in found if r["origin"] is not None},
         }
 
-    def recognise(self, entry: Entry, fates: dict[str, object]) -> None:
+    def recognise(self, entry: Entry, fates: dict[str, Any]) -> None:
         """Raise `StateError` if a batch that was landed before holds other rows now, as after a lost checkpoint."""
         if (fates["rows_read"], fates["dead_letter"]) != (entry.rows_read, entry.dead_letter):
             raise StateError(
                 f"source '{self.source.name}': batch {entry.batch} had {entry.rows_read} rows when it was landed and "
                 f"has {fates['rows_read']} now; the checkpoint is not the one the log was written with: "
-                "restore the latest."
+                "restore the latest, or start with `dualpath stream --from-snapshot`."
             )
 
     def write(self, rows: DataFrame, kind: str, entry: Entry, *partition: str) -> None:
@@ -98,7 +129,7 @@ class Sink:
         folder = self.storage.folder(kind) / entry.name
         rows.coalesce(2).write.mode("overwrite").partitionBy(*partition).parquet(str(folder))
 
-    def patiently(self, step: Callable[..., None], *arguments: object) -> None:
+    def patiently(self, step: Callable[..., object], *arguments: object) -> None:
         """Do a step that needs Redis; while that is away, wait and try again, for every step may be repeated."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self.is_away),
@@ -109,25 +140,49 @@ class Sink:
         )
         retrying(step, *arguments)
 
-    def agree(self) -> None:
-        """Raise `StateError` if the online store holds state of other declarations than this stream's."""
-        redis = connect(self.repo.redis_address)
-        for view in self.views:
-            pointer.read(redis, self.repo.project, view.name).of(shelf(view))
-
-    def serve(self, events: DataFrame, fence: Fence, epochs: Iterable[str]) -> None:
-        """Make the epochs known, then append every entity's records once; the fence forgives repetition."""
-        redis = connect(self.repo.redis_address)
-        parts = {}
-        for view in self.views:
-            name = shelf(view)
-            known = pointer.move(redis, self.repo.project, view.name, lambda p, n=name: p.of(n).with_epochs(epochs))  # type: ignore[misc]
-            parts[view.name] = self.repo.part(view, known)
-        target = Target(self.repo.redis_address, self.repo.project, parts, fence)
+    def ready(self, spark: SparkSession) -> None:
+        """Agree with the online store once before any row comes, if it can be reached."""
         try:
-            currency(events, self.views).mapInArrow(target.write, OUTPUT).collect()
+            self.agree(spark)
         except Exception as error:
-            raise foreign(error) or error from None
+            if not self.is_away(error):
+                raise
+            log.warning("Redis is away (%s); the first batch will wait for it", error)
+
+    def agree(self, spark: SparkSession) -> tuple[str, Fence]:
+        """See that the online store holds all that was written, or rebuild it; answers its namespace and mark.
+
+        Raises `StateError` if it holds state of other declarations than this stream's.
+        """
+        redis = connect(self.repo.redis_address)
+        while (found := examine(redis, self.repo.project, self.storage, self.views)).state is not State.WHOLE:
+            if found.state is State.FOREIGN:
+                raise StateError(FOREIGN)
+            rebuild(spark, self.repo, self.source, found)
+        return next(p.namespace for p in found.pointers.values() if p), found.mark
+
+    def serve(self, spark: SparkSession, entry: Entry) -> None:
+        """Make the epochs known, append every entity's records once, and move the mark; fences forgive repetition.
+
+        Raises `LostError`, to be repeated, if Redis may have lost writes in the meantime.
+        """
+        redis = connect(self.repo.redis_address)
+        life, (namespace, since) = mark.life(redis), self.agree(spark)
+        if entry.accepted:
+            parts = {}
+            for view in self.views:
+                pointer.move(redis, self.repo.project, view.name, lambda p: p.with_epochs(entry.epochs))
+                parts[view.name] = self.repo.part(view, namespace)
+            target = Target(self.repo.redis_address, self.repo.project, parts, Fence(entry.query, entry.batch))
+            folder = self.storage.folder("log") / entry.name
+            send(currency(read_folders(spark, self.storage, self.source, [folder]), self.views), target)
+            heavy = Counter(each.view for each in bounds.over(redis, self.repo.project, self.views))
+            for view in self.views:
+                OVER_BOUND.labels(view.name).set(heavy[view.name])
+        if mark.life(redis) != life:
+            raise LostError("Redis was started again in the middle of a batch")
+        to = Fence(entry.query, entry.batch)
+        mark.advance(redis, self.repo.project, namespace, self.source.name, since=since, to=to)
 
     def is_away(self, error: BaseException) -> bool:
         """Whether an attempt failed because Redis cannot be reached."""
@@ -138,15 +193,3 @@ class Sink:
         except RedisError:
             return True
         return False
-
-
-def currency(events: DataFrame, views: list[View]) -> DataFrame:
-    """All views' records, and the texts behind their codes, as `dualpath.stores.append.INPUT`."""
-    frames = [
-        records(events, view, fold=True).select(F.lit(view.name).alias("view"), "epoch", "entity", "words")
-        for view in views
-    ]
-    coded = texts(events, views).select("code", "text").distinct()
-    named = F.lit(TEXTS).alias("view"), F.lit("").alias("epoch"), F.col("text").alias("entity")
-    frames.append(coded.select(*named, F.array("code").alias("words")))
-    return arrange(reduce(DataFrame.unionByName, frames))

@@ -1,32 +1,47 @@
-"""Where payloads come from. A source answers one question: the unbounded rows of `value`, a JSON string."""
+"""Where payloads come from. A source answers one question: the unbounded rows that nobody has taken yet."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class PayloadSource(Protocol):
     """Anything that can feed the stream."""
 
-    def read(self, spark: SparkSession) -> DataFrame:
-        """A streaming frame with the column `value` string, one payload a row."""
+    def read(self, spark: SparkSession, after: Mapping[str, int] = NOTHING) -> DataFrame:
+        """A streaming frame of one payload a row.
+
+        Its columns are those that `dualpath.spark.admit` takes: `value` string, a JSON object as it came; `event_id`
+        string and `arrival_time` timestamp, where the transport knows them, else null; `origin` string and `position`
+        bigint, the place the row comes from: positions grow within an origin, and no two rows of one share theirs
+        unless the origin is read as a whole.
+
+        `after` has the last position already taken of each origin, by an earlier query; those rows are left out.
+        """
 
 
 @dataclass(frozen=True)
 class Directory:
     """New `*.jsonl` files of a folder, in the order they appear; `files_per_batch` bounds a micro-batch.
 
-    A line that is not UTF-8 JSON is a row like any other: it ends in the dead-letter table.
+    A line that is not UTF-8 JSON is a row like any other: it ends in the dead-letter table. The origin of a row is
+    the name of its file (as a URI spells it), wherever the folder is; its position is 0, for a file is taken as a
+    whole or not at all.
     """
 
     folder: Path
     files_per_batch: int = 16
 
-    def read(self, spark: SparkSession) -> DataFrame:
+    def read(self, spark: SparkSession, after: Mapping[str, int] = NOTHING) -> DataFrame:
         self.folder.mkdir(parents=True, exist_ok=True)
-        return (
+        lines = (
             spark.readStream.format("text")
             .option("pathGlobFilter", "*.jsonl")
             .option("lineSep", "\n")
@@ -35,3 +50,11 @@ class Directory:
             .option("maxFileAge", "36500d")
             .load(str(self.folder))
         )
+        rows = lines.select(
+            "value",
+            F.lit(None).cast("string").alias("event_id"),
+            F.lit(None).cast("timestamp").alias("arrival_time"),
+            F.col("_metadata.file_name").alias("origin"),
+            F.lit(0).cast("bigint").alias("position"),
+        )
+        return rows.where(~F.col("origin").isin(*after)) if after else rows

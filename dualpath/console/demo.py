@@ -1,11 +1,12 @@
 """`demo`: the whole platform on a shop's events, told in eight steps."""
 
+import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,15 +18,16 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 
-from dualpath.console import land, poison, repos, status, stream, work
+from dualpath.console import brokered, land, poison, repos, status, stream, work
 from dualpath.console.report import Report, busy, output, plural, table
 from dualpath.errors import DualpathError, InputError
 from dualpath.parity.events import read
 from dualpath.repo import Repo
-from dualpath.runtime import redis
+from dualpath.runtime import jars, redis
 from dualpath.schema import EventSource
 from dualpath.spark.session import session
 from dualpath.stores.connection import configured, connect, embedded_folder
+from streaming.kafka import Kafka
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -79,16 +81,23 @@ class Story:
             output().print(Padding(part, edge, expand=False))
 
 
-def run(repo: Repo, *, fresh: bool | None, cells: int, data: Path | None) -> Report:
+def run(repo: Repo, *, fresh: bool | None, cells: int, data: Path | None, kafka: bool = False) -> Report:
     """Run every step; well only if the parity check passes and every row is accounted for."""
     story, began = Story(), time.perf_counter()
     prepare(repo, fresh)
-    with ThreadPoolExecutor(1) as background:
-        starting = background.submit(session, "dualpath-demo")
+    conf = None
+    if kafka:
+        with busy("Fetching Kafka's jars"):
+            conf = jars.settings(os.environ)
+    with ThreadPoolExecutor(1) as background, ExitStack() as held:
+        starting = background.submit(session, "dualpath-demo", conf=conf)
         declare(story, repo)
         source = repos.source(repo, None)
         deliver(story, repo, source, data)
-        spark = drain(story, repo, source, starting)
+        inputs = stream.landed(repo, [source], FILES_PER_BATCH)
+        if kafka:
+            inputs = [(source, relay(story, repo, source, held))]
+        spark = drain(story, repo, source, inputs, starting)
     publish(story, repo, source, spark)
     events = read(repo.storage(source.name), source)
     serve(story, repo, events)
@@ -98,7 +107,7 @@ def run(repo: Repo, *, fresh: bool | None, cells: int, data: Path | None) -> Rep
     ok = proof.ok and counts.ok
     verdict = {"passed": ok, "seconds": round(seconds, 1)}
     report = {**verdict, "steps": story.steps, "parity": proof.data, "status": counts.data}
-    return Report(report, farewell(repo, seconds) if ok else [], ok, [*proof.errors, *counts.errors])
+    return Report(report, farewell(repo, seconds, kafka) if ok else [], ok, [*proof.errors, *counts.errors])
 
 
 def prepare(repo: Repo, fresh: bool | None) -> None:
@@ -120,9 +129,9 @@ def empty(repo: Repo) -> None:
     config = repo.store.config
     redis.stop(embedded_folder(config))
     if address := configured(config):
-        client = connect(address)
-        for key in client.scan_iter(match=f"dp:{repo.project}:*", count=1000):
-            client.unlink(key)
+        server = connect(address)
+        for key in server.scan_iter(match=f"dp:{repo.project}:*", count=1000):
+            server.unlink(key)
     shutil.rmtree(repo.root, ignore_errors=True)
 
 
@@ -143,12 +152,12 @@ def deliver(story: Story, repo: Repo, source: EventSource, data: Path | None) ->
             story.say("Events are there already; no more are delivered.")
             return
         if data is not None:
-            landed, what = land.ingest(repo, source, "ga4_shop_events", data), "of a real web shop (GA4 export)"
+            report, what = land.ingest(repo, source, "ga4_shop_events", data), "of a real web shop (GA4 export)"
         else:
             start = datetime(2026, 3, 2, tzinfo=UTC)
-            landed = land.generate(repo, source, events=GENERATED, users=2_000, days=7, seed=1, start=start)
+            report = land.generate(repo, source, events=GENERATED, users=2_000, days=7, seed=1, start=start)
             what = "generated, with repeated, late and disordered ones among them"
-        story.say(f"{plural(landed.data['rows'], 'event')} {what}.")
+        story.say(f"{plural(report.data['rows'], 'event')} {what}.")
         story.say(f"{plural(poisoned(repo, source), 'poisoned line')}: no user, absurd times, NaN, no JSON, ...")
 
 
@@ -162,12 +171,22 @@ def poisoned(repo: Repo, source: EventSource) -> int:
     return len(lines)
 
 
-def drain(story: Story, repo: Repo, source: EventSource, starting: "Future[SparkSession]") -> "SparkSession":
-    """The stream, to the end of what has landed."""
+def relay(story: Story, repo: Repo, source: EventSource, held: ExitStack) -> Kafka:
+    """What has landed, through a topic of a broker that runs until `held` is closed."""
+    with story.step("Send them to a Kafka broker, which the stream reads from"):
+        topic, said = brokered.relay(repo, source, held)
+        story.say(*said)
+    return topic
+
+
+def drain(
+    story: Story, repo: Repo, source: EventSource, inputs: stream.Inputs, starting: "Future[SparkSession]"
+) -> "SparkSession":
+    """The stream, to the end of what is there."""
     with story.step("Stream them: every row into the event log, its state into Redis, or to the dead letters"):
         with busy("Starting Spark") as say:
             spark = starting.result()
-            done = stream.drain(spark, repo, [source], files=FILES_PER_BATCH, say=say)
+            done = stream.drain(spark, repo, inputs, say=say)
         story.say(*done.shown)
         why = table("rows", "refused because", numbers=("rows",))
         for reason, rows in status.reasons(repo.storage(source.name)).items():
@@ -234,14 +253,18 @@ def account(story: Story, repo: Repo) -> Report:
     return found
 
 
-def farewell(repo: Repo, seconds: float) -> Sequence[str]:
+def farewell(repo: Repo, seconds: float, kafka: bool) -> Sequence[str]:
     """What to try next."""
     folder = repos.shown(repo.folder)
     option = "" if folder in ("feature_repo", ".") else f" --repo {folder}"
-    tries = {
-        f"dualpath status{option}": "the accounts in full",
+    more = {
         f"dualpath generate --seed 2{option}": "more events, for ...",
         f"dualpath stream{option}": "... the stream, which runs until Ctrl-C",
+    }
+    tries = {
+        f"dualpath status{option}": "the accounts in full",
+        # The checkpoint of a stream from Kafka knows no files.
+        **({} if kafka else more),
         f"feast --chdir {folder} ui": "the features in a browser",
         f"dualpath stop{option}": "ends the embedded Redis",
     }

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +15,10 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dualpath.errors import DualpathError
+from dualpath.errors import DualpathError, quoted
 
 WIDTH = 120
 """Columns where the output is no terminal, so that logs do not cut tables short."""
-
-RAISED = re.compile(r"^(?:dualpath|batch|streaming)\.[\w.]+: (.+)$", re.MULTILINE)
-"""One of dualpath's errors at the end of a Python traceback, as Spark quotes it."""
 
 
 @dataclass
@@ -94,9 +90,7 @@ def sentence(error: BaseException) -> str | None:
         return f"Redis cannot be used: {error}. Start it, or correct its address (DUALPATH_REDIS)."
     if module.startswith("feast.errors"):
         return str(error)
-    if module.startswith(("py4j", "pyspark")) and (raised := RAISED.findall(str(error))):
-        return raised[-1]
-    return None
+    return quoted(error) if module.startswith(("py4j", "pyspark")) else None
 
 
 def output() -> Console:

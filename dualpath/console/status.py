@@ -15,10 +15,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dualpath.console.report import Report, plural, table
+from dualpath.ledger import Block
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
-from dualpath.storage import Entry, Storage
-from dualpath.stores import pointer
+from dualpath.storage import Storage
+from dualpath.stores import bounds
+from dualpath.stores.bounds import Heavy
+from dualpath.stores.condition import Condition, examine
 from dualpath.stores.connection import configured, connect, embedded_folder
 
 FATES = ("rows_read", "accepted", "duplicate", "dead_letter", "late")
@@ -58,7 +61,7 @@ class Account:
 
 def account(storage: Storage) -> Account:
     """The account of a source, from its ledger."""
-    return summed(_account(e) for e in storage.entries() if e.done)
+    return summed(map(_account, storage.blocks()))
 
 
 def summed(accounts: Iterable[Account]) -> Account:
@@ -73,34 +76,32 @@ def summed(accounts: Iterable[Account]) -> Account:
     return total
 
 
-def _account(entry: Entry) -> Account:
-    return Account(**{name: getattr(entry, name) for name in (*FATES, "latest_by")}, batches=1)
+def _account(block: Block) -> Account:
+    return Account(**{name: getattr(block, name) for name in (*FATES, "latest_by")}, batches=len(block.batches))
 
 
 def faults(storage: Storage) -> list[str]:
-    """What does not add up, batch by batch: the fates of its rows, and the rows its files hold."""
+    """What does not add up, block by block: the fates of its rows, and the rows its files hold."""
     found = []
-    for entry in storage.entries():
-        if not entry.done:
-            continue
-        if entry.rows_read != entry.accepted + entry.duplicate + entry.dead_letter:
-            found.append(f"{entry.name}: {entry.rows_read} rows read, but their fates sum up to another number")
-        for kind, expected in (("log", entry.accepted), ("dead", entry.dead_letter)):
+    for block in storage.blocks():
+        if block.rows_read != block.accepted + block.duplicate + block.dead_letter:
+            found.append(f"{block.name}: {block.rows_read} rows read, but their fates sum up to another number")
+        for kind, expected in (("log", block.accepted), ("dead", block.dead_letter)):
             try:
-                rows = sum(pq.read_metadata(f).num_rows for f in _files(storage, kind, entry))
+                rows = sum(pq.read_metadata(f).num_rows for f in _files(storage, kind, block))
             except (pa.ArrowException, OSError) as error:
-                found.append(f"{entry.name}: a file under {kind}/ cannot be read ({str(error).splitlines()[0]})")
+                found.append(f"{block.name}: a file under {kind}/ cannot be read ({str(error).splitlines()[0]})")
                 continue
             if rows != expected:
-                found.append(f"{entry.name}: {kind}/ holds {rows} rows of {expected}")
+                found.append(f"{block.name}: {kind}/ holds {rows} rows of {expected}")
     return found
 
 
 def reasons(storage: Storage) -> dict[str, int]:
     """Why rows were refused: the reason without the offending text, and how many rows, most frequent first."""
     counts: Counter[str] = Counter()
-    for entry in storage.entries():
-        for file in _files(storage, "dead", entry) if entry.done else ():
+    for block in storage.blocks():
+        for file in _files(storage, "dead", block) if block.dead_letter else ():
             try:
                 column = pq.read_table(file, columns=["reason"])["reason"]
             except (pa.ArrowException, OSError):
@@ -121,22 +122,43 @@ def _is_payload(file: Path) -> bool:
     return file.is_file() and file.suffix == ".jsonl" and not file.name.startswith("_")
 
 
-def _files(storage: Storage, kind: str, entry: Entry) -> list[Path]:
-    return sorted((storage.folder(kind) / entry.name).rglob("*.parquet"))
+def _files(storage: Storage, kind: str, block: Block) -> list[Path]:
+    folders = (storage.folder(kind) / f"query={block.query}/batch={number}" for number in block.batches)
+    return [file for folder in folders for file in sorted(folder.rglob("*.parquet"))]
 
 
-def served(repo: Repo) -> tuple[dict[str, str], str]:
-    """The day of each view's snapshot (empty: none yet), and why the online store cannot say, if it cannot."""
+@dataclass(frozen=True)
+class Served:
+    """What the online store says: its condition by source, and entities over their bound.
+
+    `silence` is why it says nothing, if it does not.
+    """
+
+    conditions: dict[str, Condition]
+    heavy: tuple[Heavy, ...] = ()
+    silence: str = ""
+
+    @property
+    def snapshots(self) -> dict[str, str]:
+        """The day of each view's snapshot; empty: none yet."""
+        pointers = {view: known for each in self.conditions.values() for view, known in each.pointers.items()}
+        return {view: known.snapshot if known else "" for view, known in sorted(pointers.items())}
+
+
+def served(repo: Repo) -> Served:
+    """Ask the online store."""
     config = repo.store.config
     address = configured(config) or embedded.running(embedded_folder(config))
     if address is None:
-        return {}, "The embedded Redis is not running; it starts with the next stream, nightly job or read."
+        silence = "The embedded Redis is not running; it starts with the next stream, nightly job or read."
+        return Served({}, silence=silence)
     redis = connect(address)
     redis.set_retry(Retry(NoBackoff(), 0))  # a look at the accounts does not wait for a server to come back
     try:
-        return {name: pointer.read(redis, repo.project, name).snapshot for name in repo.views}, ""
+        found = {n: examine(redis, repo.project, repo.storage(n), repo.views_of(n)) for n in repo.sources}
+        return Served(found, tuple(bounds.over(redis, repo.project, repo.views.values())))
     except RedisError as error:
-        return {}, f"Redis does not answer: {error}."
+        return Served({}, silence=f"Redis does not answer: {error}.")
 
 
 def report(repo: Repo) -> Report:
@@ -145,16 +167,20 @@ def report(repo: Repo) -> Report:
     accounts = {name: account(repo.storage(name)) for name in repo.sources}
     total = summed(accounts.values())
     adds_up = all(s["adds_up"] for s in sources.values())
-    snapshots, silence = served(repo)
+    online = served(repo)
     data = {
         **_numbers(total),
         "adds_up": adds_up,
         "sources": sources,
-        "snapshots": snapshots,
-        "redis": silence or "answers",
+        "snapshots": online.snapshots,
+        "over_bound": [asdict(each) for each in online.heavy],
+        "redis": online.silence or "answers",
+        "online_store": {name: each.state.name.lower() for name, each in online.conditions.items()},
     }
     errors = [f"{name}: {fault}." for name, s in sources.items() for fault in s["faults"]]
-    return Report(data, _shown(sources, accounts, total, snapshots, silence), adds_up, errors)
+    shown = _shown(sources, accounts, total, online)
+    shown += [f"{name}: the online store {each.state.value}." for name, each in online.conditions.items()]
+    return Report(data, shown, adds_up, errors)
 
 
 def _source(storage: Storage) -> dict[str, Any]:
@@ -179,8 +205,7 @@ def _shown(
     sources: dict[str, dict[str, Any]],
     accounts: dict[str, Account],
     total: Account,
-    snapshots: dict[str, str],
-    silence: str,
+    online: Served,
 ) -> list[Any]:
     heads = ("rows read", "accepted", "duplicate", "dead letter", "late")
     fates = table("source", *heads, "latest by", "adds up", numbers=heads)
@@ -202,11 +227,16 @@ def _shown(
             shown.append(why)
         if s["ignored_in_landing"]:
             shown.append(f"{name}: the stream ignores {', '.join(s['ignored_in_landing'])} (it reads *.jsonl files).")
-    if silence:
-        shown.append(silence)
-    else:
-        views = table("view", "snapshot served")
-        for view, day in snapshots.items():
-            views.add_row(view, day or "none yet; the stream's epochs alone")
-        shown.append(views)
+    if online.silence:
+        return [*shown, online.silence]
+    views = table("view", "snapshot served")
+    for view, day in online.snapshots.items():
+        views.add_row(view, day or "none yet; the stream's epochs alone")
+    shown.append(views)
+    if online.heavy:
+        numbers = ("records", "max_records")
+        large = table("view", "entity over its bound", *numbers, numbers=numbers)
+        for heavy in online.heavy:
+            large.add_row(heavy.view, heavy.entity, f"{heavy.records:,}", f"{heavy.bound:,}")
+        shown.append(large)
     return shown

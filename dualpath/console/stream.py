@@ -1,20 +1,27 @@
 """`stream`: the streaming job in the foreground, until the input ends or a signal asks it to."""
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
+
+from redis import RedisError
 
 from dualpath.console.report import Report, busy, plural, sentence
 from dualpath.console.status import Account, account
-from dualpath.errors import DualpathError
+from dualpath.errors import DualpathError, UnavailableError
 from dualpath.repo import Repo
+from dualpath.runtime import jars
 from dualpath.schema import EventSource
+from dualpath.stores.history import History
+from streaming.handover import hand_over
 from streaming.job import start
-from streaming.source import Directory
+from streaming.kafka import Kafka
+from streaming.source import Directory, PayloadSource
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -23,44 +30,67 @@ if TYPE_CHECKING:
 FINISHING = 60.0
 """Seconds a batch gets to finish when asked to stop; a batch cut off is repeated by the next start, so none is lost."""
 
+Inputs = Sequence[tuple[EventSource, PayloadSource]]
+"""Event sources, and where the payloads of each come from."""
+
 
 class StreamError(DualpathError):
     """A query that failed; the message is that of its cause."""
 
 
-def run(repo: Repo, sources: Sequence[EventSource], *, interval: timedelta | None, files_per_batch: int) -> Report:
-    """Stream the sources; without an `interval` to the end of what has landed."""
+def landed(repo: Repo, sources: Sequence[EventSource], files_per_batch: int) -> Inputs:
+    """Each source's landing folder."""
+    return [(s, Directory(repo.storage(s.name).folder("landing"), files_per_batch)) for s in sources]
+
+
+def run(repo: Repo, inputs: Inputs, *, interval: timedelta | None, from_snapshot: bool = False) -> Report:
+    """Stream the sources; without an `interval` to the end of what is there. `from_snapshot`: in a new generation."""
     from dualpath.spark.session import session
 
     with ExitStack() as held, busy("Starting Spark") as say:
-        for source in sources:
+        for source, _ in inputs:
             held.enter_context(repo.storage(source.name).alone())
-        return drain(session("dualpath-stream"), repo, sources, interval=interval, files=files_per_batch, say=say)
+        kafka = any(isinstance(payloads, Kafka) for _, payloads in inputs)
+        spark = session("dualpath-stream", conf=jars.settings(os.environ) if kafka else None)
+        for source, _ in inputs if from_snapshot else ():
+            say(f"Filling the online store from the log of {source.name}")
+            new_generation(spark, repo, source)
+        return drain(spark, repo, inputs, interval=interval, say=say)
+
+
+def new_generation(spark: "SparkSession", repo: Repo, source: EventSource) -> None:
+    """Build the record files of the published snapshot for the present declarations, then hand over."""
+    from batch.build import build
+
+    if published := History(repo.root).published(source.name):
+        build(spark, repo, source, through=date.fromisoformat(published))
+    try:
+        hand_over(spark, repo, source)
+    except RedisError as error:
+        raise UnavailableError(f"cannot fill the online store: Redis at {repo.redis_address} says: {error}.") from None
 
 
 def drain(
     spark: "SparkSession",
     repo: Repo,
-    sources: Sequence[EventSource],
+    inputs: Inputs,
     *,
     interval: timedelta | None = None,
-    files: int,
     say: Callable[[str], None],
 ) -> Report:
     """The same on a session that is there already; the report counts what this run alone has done."""
-    before = {s.name: account(repo.storage(s.name)) for s in sources}
+    before = {source.name: account(repo.storage(source.name)) for source, _ in inputs}
     with asked_to_stop() as stop:
         queries = []
         try:
-            for source in sources:
-                landing = Directory(repo.storage(source.name).folder("landing"), files)
-                queries.append(start(spark, repo, source, landing, interval=interval))
+            for source, payloads in inputs:
+                queries.append(start(spark, repo, source, payloads, interval=interval))
             follow(queries, stop, lambda: say(progress(repo, queries, before, interval)))
             say("Stopping after the batch under way")
         finally:
             for query in queries:
                 end(query)
-    done = {s.name: account(repo.storage(s.name)).since(before[s.name]) for s in sources}
+    done = {name: account(repo.storage(name)).since(earlier) for name, earlier in before.items()}
     data = {"sources": {name: each.counts() for name, each in done.items()}}
     return Report(data, [f"{name}: {each}" for name, each in done.items()])
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -18,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dualpath.errors import UnavailableError
-from dualpath.runtime import java
+from dualpath.runtime import jars, java
 from dualpath.runtime.redis import SERVER
 
 REINSTALL = "Run `make` again: it installs the versions of requirements.lock."
@@ -43,7 +42,8 @@ def examine(environ: Mapping[str, str], redis_address: str | None = None, folder
         examine_python(sys.version.split()[0], metadata.metadata("dualpath")["Requires-Python"]),
         *examine_packages(metadata.requires("dualpath") or [], _installed()),
         examine_java(environ),
-        *examine_jars(_package("pyspark") / "jars", metadata.version("pyspark")),
+        examine_spark(jars.spark_jars(), metadata.version("pyspark")),
+        *examine_kafka(environ, metadata.version("pyspark")),
         examine_redis(redis_address),
         examine_zones("America/New_York"),
         examine_disk(folder),
@@ -84,17 +84,25 @@ def examine_java(environ: Mapping[str, str]) -> Finding:
     return Finding("Java", True, f"{found.version} ({found.origin})", str(found.home))
 
 
-def examine_jars(jars: Path, version: str) -> list[Finding]:
-    """Spark's own jars, and the Kafka connector, whose version must be Spark's."""
-    core = next(jars.glob("spark-core_*.jar"), None)
-    whole = core is not None and _jar_version(core) == version
-    spark = Finding("Spark jars", whole, _jar_version(core) if core else "none", str(jars), "" if whole else REINSTALL)
-    connector = next(jars.glob("spark-sql-kafka-*.jar"), None)
-    if connector is None:
-        return [spark, Finding("Kafka connector", True, "not needed until the stream reads Kafka")]
-    fits = _jar_version(connector) == version
-    remedy = "" if fits else f"Replace it by the connector of version {version}."
-    return [spark, Finding("Kafka connector", fits, _jar_version(connector), str(connector), remedy)]
+def examine_spark(folder: Path, version: str) -> Finding:
+    """Spark's own jars."""
+    core = next(folder.glob("spark-core_*.jar"), None)
+    found = _jar_version(core) if core else "none"
+    return Finding("Spark jars", found == version, found, str(folder), "" if found == version else REINSTALL)
+
+
+def examine_kafka(environ: Mapping[str, str], version: str) -> list[Finding]:
+    """The jars that a stream from Kafka needs, and those of the demo's and the tests' broker; fetched when needed."""
+    findings = []
+    for name, conf in (("Kafka connector", "spark"), ("Kafka broker", "broker")):
+        there, where = jars.found(conf, environ), str(jars.folder(conf, environ))
+        found = f"{len(there)} jars" if there else "not fetched yet; the first command with --kafka fetches them"
+        findings.append(Finding(name, True, found, where))
+    try:
+        jars.agree(jars.version(), version)
+    except UnavailableError as error:
+        findings[0] = Finding("Kafka connector", False, jars.version(), findings[0].where, error.message)
+    return findings
 
 
 def examine_redis(address: str | None) -> Finding:
@@ -132,12 +140,6 @@ def examine_disk(folder: Path, needed: int = DISK_NEEDED) -> Finding:
 
 def _installed() -> dict[str, str]:
     return {canonicalize_name(package.name): package.version for package in metadata.distributions()}
-
-
-def _package(name: str) -> Path:
-    """A package's folder, found without importing it."""
-    spec = find_spec(name)
-    return Path(spec.origin).parent if spec and spec.origin else Path(name)
 
 
 def _jar_version(jar: Path) -> str:

@@ -3,10 +3,13 @@
 A row is refused, never repaired: what is wrong is said in `reason`, for the dead-letter table.
 """
 
+from collections.abc import Iterable
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dualpath.schema import DECIMAL_BOUND, EventSource, Field
+from dualpath.spelling import excesses
 
 INSTANT = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?$"
 WHOLE = r"^[+-]?\d{1,18}$"
@@ -15,6 +18,8 @@ EXPONENT = r"[eE]([+-]?\d+)$"
 NOT_FINITE = r'(?i)^"?[+-]?(nan|inf|infinity)"?$'
 EARLIEST = "2000-01-01 00:00:00"
 AHEAD = "INTERVAL 1 DAY"
+PLACE = ("__origin", "__position")
+"""Where a row came from, by names that no declared field can have."""
 
 SPARK_TYPES = {
     "text": "string",
@@ -30,12 +35,19 @@ def spark_type(field: Field) -> str:
     return f"decimal(18,{field.scale})" if field.kind == "decimal" else SPARK_TYPES[field.kind]
 
 
-def admit(raw: DataFrame, source: EventSource) -> DataFrame:
-    """Type and judge payloads.
+def admit(raw: DataFrame, source: EventSource, now: Column, expressions: Iterable[str] = ()) -> DataFrame:
+    """Type and judge payloads at the instant `now`, a timestamp: of a micro-batch, its own clock.
 
-    `raw` has `value`, a JSON object as a string. Answers `event_id`, `event_time`, `arrival_time`, the
-    declared fields, `late`, `payload` (the value as it came) and `reason`: null for a good row, else what is
-    wrong with it; the other columns of a refused row mean nothing. Unknown members of the object are ignored.
+    `expressions` are those that views compute of an event; a row with a calculation out of range is refused.
+
+    `raw` has `value`, a JSON object as a string; `event_id` and `arrival_time` as the transport gives them, or null;
+    `origin` and `position`, the row's place there. Answers `event_id`, `event_time`, `arrival_time`, the declared
+    fields, `late`, the place as `__origin` and `__position`, `payload` (the value as it came) and `reason`: null for a
+    good row, else what is wrong with it. Of a refused row only the last four mean something. Unknown members of the
+    object are ignored.
+
+    A column of the payload that the source names for the id or the arrival always counts. Only a source that names
+    none takes the transport's, and where there is none either, the hash of the content and the event time.
     """
     names = [source.event_id, source.event_time, source.arrival_time, source.occurrence]
     members = dict.fromkeys([*(f.name for f in source.fields), *(n for n in names if n)])
@@ -46,14 +58,20 @@ def admit(raw: DataFrame, source: EventSource) -> DataFrame:
         F.make_valid_utf8("value").alias("payload"),
         F.is_valid_utf8("value").alias("utf8"),
         F.when(F.size(parsed) == 2, F.get(parsed, 0)).alias("r"),
+        F.col("event_id").alias("given_id"),
+        F.col("arrival_time").alias("given_arrival"),
+        *(F.col(name.removeprefix("__")).alias(name) for name in PLACE),
     )
 
     event_time = _typed(_raw(source.event_time), "timestamp")
-    arrival_time = _typed(_raw(source.arrival_time), "timestamp") if source.arrival_time else event_time
+    declared = _typed(_raw(source.arrival_time), "timestamp") if source.arrival_time else None
+    arrival_time = F.coalesce("given_arrival", event_time) if declared is None else declared
     typed = rows.select(
         "payload",
         "utf8",
         "r",
+        "given_id",
+        *PLACE,
         event_time.alias("event_time"),
         arrival_time.alias("arrival_time"),
         *(_typed(_raw(f.name), f.kind, f.scale).alias(f.name) for f in source.fields),
@@ -65,8 +83,9 @@ def admit(raw: DataFrame, source: EventSource) -> DataFrame:
         "arrival_time",
         *(f.name for f in source.fields),
         F.coalesce(late, F.lit(False)).alias("late"),
+        *PLACE,
         "payload",
-        F.coalesce(*_faults(source)).alias("reason"),
+        F.coalesce(*_faults(source, now), *_excesses(source, expressions)).alias("reason"),
     )
 
 
@@ -91,7 +110,7 @@ def _typed(raw: Column, kind: str, scale: int = 0) -> Column:
 
 
 def _event_id(source: EventSource) -> Column:
-    """The payload's id, or the hash of its content: every declared field, the time, the occurrence."""
+    """The payload's id; else the transport's; else the hash of the content: every declared field, time, occurrence."""
     if source.event_id:
         return _raw(source.event_id)
     content = [F.unix_micros("event_time").alias("event_time")]
@@ -101,10 +120,10 @@ def _event_id(source: EventSource) -> Column:
         content.append(F.unix_micros(column).alias(field.name) if field.kind == "timestamp" else column)
     if source.occurrence:
         content.append(_raw(source.occurrence).alias("occurrence"))
-    return F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32)
+    return F.coalesce("given_id", F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32))
 
 
-def _faults(source: EventSource) -> list[Column]:
+def _faults(source: EventSource, now: Column) -> list[Column]:
     """Everything that can be wrong, most basic first; each null or a reason."""
     faults = [
         F.when(F.col("payload").isNull(), F.lit("no payload")),
@@ -116,11 +135,23 @@ def _faults(source: EventSource) -> list[Column]:
     faults += _time_faults(source.event_time, "event_time")
     if source.arrival_time:
         faults += _time_faults(source.arrival_time, "arrival_time")
+    else:
+        faults.append(F.when(_too_early("arrival_time"), F.lit(f"the transport's time is before {EARLIEST[:4]}")))
     too_far = F.col("event_time") > F.col("arrival_time") + F.expr(AHEAD)
     faults.append(F.when(too_far, F.lit(f"{source.event_time} is more than a day after the arrival")))
+    # Every arrival day is an epoch that each read asks for, so one of the far future would be asked for until then.
+    unborn = F.col("arrival_time") > now + F.expr(AHEAD)
+    faults.append(F.when(unborn, F.lit(f"{source.arrival_time or 'the arrival'} is more than a day ahead")))
     for field in source.fields:
         faults += _field_faults(field)
     return faults
+
+
+def _excesses(source: EventSource, expressions: Iterable[str]) -> list[Column]:
+    return [
+        F.when(F.expr(excess.condition), F.lit(f"{excess.calculation} has more than seventeen digits"))
+        for excess in excesses(expressions, source.by_name)
+    ]
 
 
 def _time_faults(member: str, column: str) -> list[Column]:
@@ -128,8 +159,12 @@ def _time_faults(member: str, column: str) -> list[Column]:
     return [
         F.when(raw.isNull(), F.lit(f"{member} is missing")),
         F.when(time.isNull(), _says(raw, f"{member} is not an ISO-8601 instant of at most microseconds")),
-        F.when(time < F.lit(EARLIEST).cast("timestamp"), _says(raw, f"{member} is before {EARLIEST[:4]}")),
+        F.when(_too_early(column), _says(raw, f"{member} is before {EARLIEST[:4]}")),
     ]
+
+
+def _too_early(column: str) -> Column:
+    return F.col(column) < F.lit(EARLIEST).cast("timestamp")
 
 
 def _field_faults(field: Field) -> list[Column]:

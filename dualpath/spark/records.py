@@ -5,10 +5,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 
-from dualpath import expression
 from dualpath.numbers import order
-from dualpath.record import Cell, layout
-from dualpath.schema import NULL
+from dualpath.record import Cell, layout, text_expressions
+from dualpath.schema import NULL, SATURATED
+from dualpath.spelling import excesses
 from dualpath.view import View
 
 
@@ -66,22 +66,30 @@ def records(events: DataFrame, view: View, *, fold: bool) -> DataFrame:
 
 def texts(events: DataFrame, views: list[View]) -> DataFrame:
     """Every distinct text the views' records hold as a code: columns `code` bigint, `text` string, `epoch`."""
-    sqls = {
-        sql
-        for view in views
-        for cell in layout(view).cells
-        if cell.op in ("dimension", "first", "last") and (sql := cell.of) and view.type_of(sql).kind == "text"
-    }
-    found = [F.expr(expression.spell(sql, "spark")) for sql in sorted(sqls)]
+    found = [F.expr(views[0].spell(sql, "spark")) for sql in text_expressions(views)]
     empty = F.array().cast("array<string>")
     every = events.select("epoch", F.explode(F.array(*found) if found else empty).alias("text"))
     distinct = every.where(F.col("text").isNotNull()).distinct()
     return distinct.select(F.xxhash64("text").alias("code"), "text", "epoch")
 
 
+def computed(sql: str, view: View) -> Column:
+    """An expression of an event. The log may hold events from before it was declared; one that it cannot be computed
+    for fails the job, with a sentence."""
+    column = F.expr(view.spell(sql, "spark"))
+    for excess in excesses([sql], view.source.by_name):
+        said = (
+            f"view '{view.name}': {excess.calculation} has more than seventeen digits in an event of the log; "
+            "calculate with smaller numbers. (event '"
+        )
+        failed = F.raise_error(F.concat(F.lit(said), F.col("event_id"), F.lit("')")))
+        column = F.when(F.expr(excess.condition), failed).otherwise(column)
+    return column
+
+
 def _encoded(sql: str, view: View) -> Column:
     """An expression as an int64 word; null stays null."""
-    column, kind = F.expr(expression.spell(sql, "spark")), view.type_of(sql)
+    column, kind = computed(sql, view), view.type_of(sql)
     match kind.kind:
         case "text":
             return F.when(column.isNotNull(), F.xxhash64(column))
@@ -104,10 +112,10 @@ def ordered(column: Column) -> Column:
 
 def _cell(cell: Cell, view: View) -> Column:
     """What one event contributes to a cell."""
-    passes = F.coalesce(F.expr(expression.spell(cell.where, "spark")), F.lit(False)) if cell.where else F.lit(True)
+    passes = F.coalesce(computed(cell.where, view), F.lit(False)) if cell.where else F.lit(True)
     if cell.op == "count":
         if cell.of is not None:
-            passes = passes & F.expr(expression.spell(cell.of, "spark")).isNotNull()
+            passes = passes & computed(cell.of, view).isNotNull()
         return F.when(passes, F.lit(1)).otherwise(F.lit(0)).cast("bigint")
     assert cell.of is not None, "every cell but a count is of an expression"
     word = F.when(passes, _encoded(cell.of, view))
@@ -127,8 +135,10 @@ def _cell(cell: Cell, view: View) -> Column:
 def _fold(cell: Cell, name: str) -> Column:
     """Two records' cells into one."""
     match cell.op:
-        case "count" | "sum":
+        case "count":
             return F.sum(name)
+        case "sum":
+            return F.coalesce(F.try_sum(name), F.lit(SATURATED))
         case "min" | "first":
             return F.min(name)
         case _:

@@ -1,15 +1,16 @@
 -- Append records to parts of state, each once.
 -- KEYS: parts. ARGV[1]: the 24-byte header of this write. ARGV[2]: '1' to replace instead of append.
--- ARGV[2i + 1]: records of KEYS[i]. ARGV[2i + 2]: when KEYS[i] may expire, milliseconds since 1970, or '0'.
+-- ARGV[3]: the length, bytes, above which a value is large. ARGV[2i + 2]: records of KEYS[i]. ARGV[2i + 3]: when
+-- KEYS[i] may expire, milliseconds since 1970, or '0'.
 -- A key whose fence is not older than the header's has seen this write and is left alone. Answers how many
--- keys were written.
-local header, replace = ARGV[1], ARGV[2] == '1'
+-- keys were written and, for each large value, the place of its key and its length.
+local header, replace, large = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
 local format, epoch, batch = string.sub(header, 1, 8), struct.unpack('<i8i8', string.sub(header, 9))
-local written = 0
+local written, answer = 0, {0}
 for i, key in ipairs(KEYS) do
-  local records, expiry = ARGV[2 * i + 1], tonumber(ARGV[2 * i + 2])
+  local records, expiry = ARGV[2 * i + 2], tonumber(ARGV[2 * i + 3])
   local old = redis.call('GETRANGE', key, 0, 23)
-  local fresh = true
+  local fresh, length = true, #header + #records
   if old == '' or replace then
     redis.call('SET', key, header .. records)
   elseif string.sub(old, 1, 8) ~= format then
@@ -19,7 +20,9 @@ for i, key in ipairs(KEYS) do
     fresh = epoch > old_epoch or (epoch == old_epoch and batch > old_batch)
     if fresh then
       redis.call('SETRANGE', key, 0, header)
-      redis.call('APPEND', key, records)
+      length = redis.call('APPEND', key, records)
+    else
+      length = redis.call('STRLEN', key)
     end
   end
   if fresh then
@@ -32,5 +35,9 @@ for i, key in ipairs(KEYS) do
       end
     end
   end
+  if length > large then
+    answer[#answer + 1], answer[#answer + 2] = i, length
+  end
 end
-return written
+answer[1] = written
+return answer

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dualpath.errors import CollisionError, StateError
+from dualpath.errors import CollisionError, StateError, quoted
 from dualpath.record import HEADER, VERSION, Fence, Layout, compact, layout
-from dualpath.stores import keys
+from dualpath.stores import bounds, keys
 from dualpath.stores.connection import connect
 from dualpath.stores.pointer import FOREIGN
 from dualpath.view import View
@@ -93,7 +93,7 @@ class _Writer:
         self.pieces: list[bytes] = []
         self.latest = 0
         self.view = ""
-        self.calls: list[tuple[bytes, bytes, int]] = []
+        self.calls: list[tuple[str, bytes, bytes, int]] = []
         self.records: dict[str, int] = {}
         self.written: dict[str, int] = {}
 
@@ -135,7 +135,8 @@ class _Writer:
             self.view = view
         value = b"".join(self.pieces)
         if view == TEXTS:
-            self.calls.append((str(int.from_bytes(value[:8], "little", signed=True)).encode(), entity.encode(), 0))
+            code = str(int.from_bytes(value[:8], "little", signed=True)).encode()
+            self.calls.append((entity, code, entity.encode(), 0))
         else:
             part = self.target.parts[view]
             if self.target.kind == "s" and part.floor:
@@ -144,7 +145,7 @@ class _Writer:
             key = keys.prefix(self.target.project, part.namespace, view, self.target.kind + epoch) + entity.encode()
             expiry = (self.latest + part.keep) // 1000 + 1 if part.keep else 0
             if value:
-                self.calls.append((key, value, expiry))
+                self.calls.append((entity, key, value, expiry))
         self.run, self.pieces, self.latest = None, [], 0
 
     def flush(self) -> None:
@@ -157,21 +158,26 @@ class _Writer:
         if self.view == TEXTS:
             self.send_texts()
         else:
-            header = HEADER.pack(VERSION, self.target.parts[self.view].layout.fingerprint, *self.target.fence)
-            arguments: list[bytes | int] = [header, 1 if self.target.kind == "s" else 0]
-            for _, value, expiry in self.calls:
+            part = self.target.parts[self.view]
+            header = HEADER.pack(VERSION, part.layout.fingerprint, *self.target.fence)
+            large = bounds.length(part.view, part.layout)
+            arguments: list[bytes | int] = [header, 1 if self.target.kind == "s" else 0, large]
+            for _, _, value, expiry in self.calls:
                 arguments += [value, expiry]
-            written = self.script(keys=[key for key, _, _ in self.calls], args=arguments)
+            written, *found = self.script(keys=[key for _, key, _, _ in self.calls], args=arguments)
             self.written[self.view] = self.written.get(self.view, 0) + int(written)
+            if found:
+                sizes = [(self.calls[i - 1][0], size) for i, size in zip(found[::2], found[1::2], strict=True)]
+                bounds.note(self.redis, self.target.project, self.view, sizes)
         self.calls = []
 
     def send_texts(self) -> None:
         name = keys.dictionary(self.target.project)
         with self.redis.pipeline(transaction=False) as pipe:
-            for code, text, _ in self.calls:
+            for _, code, text, _ in self.calls:
                 pipe.hsetnx(name, code, text)
-            known = pipe.hmget(name, [code for code, _, _ in self.calls]).execute()[-1]
-        for (code, text, _), first in zip(self.calls, known, strict=True):
+            known = pipe.hmget(name, [code for _, code, _, _ in self.calls]).execute()[-1]
+        for (_, code, text, _), first in zip(self.calls, known, strict=True):
             if first != text:
                 raise CollisionError(
                     f"the texts '{first.decode()}' and '{text.decode()}' have the same 64-bit code {code.decode()}; "
@@ -179,6 +185,9 @@ class _Writer:
                 )
 
 
-def foreign(error: Exception) -> StateError | None:
-    """The sentence for a writer's complaint that a part holds another layout; None for another error."""
-    return StateError(FOREIGN) if "FOREIGN" in str(error) else None
+def refusal(error: Exception) -> StateError | None:
+    """A writer's own complaint as its one sentence, though Spark wrapped it; None for another error."""
+    if "FOREIGN" in str(error):
+        return StateError(FOREIGN)
+    said = quoted(error)
+    return StateError(said) if said else None

@@ -3,11 +3,12 @@
 `records/{view}-{fingerprint}/{epoch}-{digest}/*.parquet` holds `entity` string and `words` list<int64>;
 `records/.../index.json` says which part is current for each epoch, so a reader sees old or new, never half.
 The dictionary of texts is kept the same way, under `records/dictionary/{source}/`, as `code` int64 and `text` string.
+`records/published/{source}` holds the day of the snapshot that serving reads.
 """
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from dualpath.errors import StateError
-from dualpath.record import layout
-from dualpath.storage import write_atomically
+from dualpath.files import write_atomically
+from dualpath.record import layout, text_expressions
 from dualpath.values import Dictionary
 from dualpath.view import View
 
@@ -32,6 +33,11 @@ FILTERED_BELOW = 5_000
 def shelf(view: View) -> str:
     """The folder of a view's records; a changed declaration has another."""
     return f"{view.name}-{layout(view).fingerprint:08x}"
+
+
+def dictionary_salt(source: str, views: Sequence[View]) -> str:
+    """What the parts of a dictionary depend on besides the batches of the log: the texts that views ask for."""
+    return " ".join([source, *text_expressions(views)])
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,21 @@ class History:
         for old in folder.iterdir():
             if old.is_dir() and old.name not in current:
                 shutil.rmtree(old)
+
+    def stale(self, name: str, wanted: Iterable[str], digests: Mapping[str, str]) -> dict[str, str]:
+        """Epochs whose current part was made from other batches, with the names their new parts get."""
+        made_from = self.index(name)
+        return {e: digests[e] for e in wanted if made_from.get(e) != digests[e]}
+
+    def published(self, source: str) -> str:
+        """The day of the last snapshot that was published of a source's views; empty: none."""
+        file = self.folder("published") / source
+        return file.read_text() if file.exists() else ""
+
+    def note_published(self, source: str, day: str) -> None:
+        """Note it here too, for a Redis that was lost cannot say; never back to an earlier day."""
+        if day > self.published(source):
+            write_atomically(self.folder("published") / source, day)
 
     def paths(self, name: str, through: str | None = None) -> list[str]:
         """Parquet files of every current part, of epochs up to `through`."""

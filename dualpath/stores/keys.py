@@ -30,6 +30,16 @@ def pointer(project: str, view: str) -> bytes:
     return f"dp:{project}:pointer:{view}".encode()
 
 
+def heavy(project: str, view: str) -> bytes:
+    """The key of the sorted set of a view's largest entities."""
+    return f"dp:{project}:heavy:{view}".encode()
+
+
 def dictionary(project: str) -> bytes:
     """The key of the hash of codes (decimal) to texts."""
     return f"dp:{project}:dictionary".encode()
+
+
+def marks(project: str, namespace: str, source: str) -> list[bytes]:
+    """The keys of a source's marks in a namespace: one, because a server keeps a prefix of its writes."""
+    return [f"dp:{project}:mark:{namespace}:{source}".encode()]

@@ -20,7 +20,7 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _get_requested_feature_views_to_features_dict
 
 from dualpath.declare import view_of
-from dualpath.errors import InputError
+from dualpath.errors import InputError, quoted
 from dualpath.stores import training
 from dualpath.stores.history import History
 from dualpath.view import View
@@ -182,7 +182,10 @@ def on_spark(
 
     spark = session("dualpath-training")
     rows = pa.table({"row": np.arange(len(as_of)), "entity": entity, "as_of": as_of})
-    found = distributed.features(spark, spark.createDataFrame(rows), view, names, history).toArrow().sort_by("row")
+    try:
+        found = distributed.features(spark, spark.createDataFrame(rows), view, names, history).toArrow().sort_by("row")
+    except Exception as error:
+        raise (InputError(said) if (said := quoted(error)) else error) from None
     return {name: found[name] for name in names}
 
 

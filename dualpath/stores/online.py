@@ -96,7 +96,12 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         if tables:
             self._open(config)
             for table in tables:
-                self._forget(config, f"dp:{config.project}:*:{table.name}:*", keys.pointer(config.project, table.name))
+                self._forget(
+                    config,
+                    f"dp:{config.project}:*:{table.name}:*",
+                    keys.pointer(config.project, table.name),
+                    keys.heavy(config.project, table.name),
+                )
         super().update(config, tables, *args, **kwargs)
 
     def teardown(self, config: RepoConfig, tables: Any, entities: Any) -> None:
@@ -223,7 +228,9 @@ class _Windowed:
         where: dict[Any, int] = {}
         self.rows = np.array([where.setdefault(n, len(where)) for n in zip(*columns, strict=True)], dtype=np.int64)
         self.table, self.plan = table, compiled.plan
-        self.ask = state.Ask(self.plan.view.name, compiled.format, [keys.entity(n) for n in where])
+        self.ask = state.Ask(
+            self.plan.view.name, self.plan.view.source.name, compiled.format, [keys.entity(n) for n in where]
+        )
         self.values: dict[str, Any] = {}
         self.found: list[bool] = []
 

@@ -2,19 +2,25 @@
 
 Served state is snapshot + the epochs after it. A reader asks for the pointer with every read, so a moved
 one is seen at once; a writer changes it by compare-and-set, so two writers cannot undo each other.
+
+State is rebuilt in a new namespace, with a number that was never used before. So pointers only ever go up in
+`rank`: a reader who is shown a lower one than before looks at a store that has lost writes.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from redis import RedisError
+
 from dualpath.errors import StateError
 from dualpath.stores import keys
 
 FOREIGN = (
-    "the online store holds state of another declaration of a view; publish it anew (`dualpath nightly`) "
-    "after changing features."
+    "the online store holds state of another declaration of a view; after changing features, start the stream "
+    "with `dualpath stream --from-snapshot`, which fills the new state beside the old."
 )
+REBUILDING = "rebuilding"
 COMPARE_AND_SET = """
 local old = redis.call('GET', KEYS[1])
 if (old or '') ~= ARGV[1] then return 0 end
@@ -23,21 +29,37 @@ return 1
 """
 
 
+class LostError(RedisError):
+    """Redis lost writes between two looks at it; what was written in between is to be written again."""
+
+
 @dataclass(frozen=True)
 class Pointer:
     """`namespace` holds the parts; `snapshot` is a day or empty; `epochs` are days after it, ascending.
 
     `floor` is the earliest `as_of` the state can answer, microseconds UTC; 0: any. `digest` names the record
     files the snapshot was made from, so that publishing the same again can be left out. `shelf` names the
-    declaration the state was written for; empty: nothing was written yet.
+    declaration the state was written for; empty: nothing was written yet. While it is `rebuilding`, the namespace
+    is being filled, and there is nothing to read.
     """
 
-    namespace: str = "n1"
+    namespace: str
     snapshot: str = ""
     epochs: tuple[str, ...] = ()
     floor: int = 0
     digest: str = ""
     shelf: str = ""
+    rebuilding: bool = False
+
+    @property
+    def number(self) -> int:
+        """The number of the namespace."""
+        return int(self.namespace[1:])
+
+    @property
+    def rank(self) -> tuple[int, str, int]:
+        """Ascends with every change: a namespace gets later snapshots, and between two of them more epochs."""
+        return self.number, self.snapshot, len(self.epochs)
 
     @property
     def parts(self) -> list[str]:
@@ -47,7 +69,7 @@ class Pointer:
     def supersedes(self, part: str) -> bool:
         """Whether no reader asks for a part any more: the snapshot has its records, or it is an older snapshot.
 
-        >>> [Pointer(snapshot="2022-01-02").supersedes(part) for part in ("s2022-01-01", "e2022-01-02", "s2022-01-02")]
+        >>> [Pointer("n1", "2022-01-02").supersedes(part) for part in ("s2022-01-01", "e2022-01-02", "s2022-01-02")]
         [True, True, False]
         """
         return part[1:] < self.snapshot or part == "e" + self.snapshot
@@ -55,18 +77,21 @@ class Pointer:
     def encode(self) -> bytes:
         """As stored.
 
-        >>> Pointer(snapshot="2022-01-01", epochs=("2022-01-02",)).encode()
-        b'n1 2022-01-01 0 - - 2022-01-02'
+        >>> Pointer("n1", "2022-01-01", ("2022-01-02",)).encode(), Pointer("n2", rebuilding=True).encode()
+        (b'n1 2022-01-01 0 - - 2022-01-02', b'n2 rebuilding')
         """
+        if self.rebuilding:
+            return f"{self.namespace} {REBUILDING}".encode()
         head = [self.namespace, self.snapshot or "-", str(self.floor), self.digest or "-", self.shelf or "-"]
         return " ".join([*head, *self.epochs]).encode()
 
     @classmethod
-    def decode(cls, stored: bytes | None) -> "Pointer":
-        """The inverse of `encode`; a missing pointer is an empty state."""
-        if not stored:
-            return cls()
-        namespace, snapshot, floor, digest, shelf, *epochs = stored.decode().split(" ")
+    def decode(cls, stored: bytes) -> "Pointer":
+        """The inverse of `encode`."""
+        namespace, *rest = stored.decode().split(" ")
+        if rest == [REBUILDING]:
+            return cls(namespace, rebuilding=True)
+        snapshot, floor, digest, shelf, *epochs = rest
         return cls(namespace, snapshot.strip("-"), tuple(epochs), int(floor), digest.strip("-"), shelf.strip("-"))
 
     def of(self, shelf: str) -> "Pointer":
@@ -92,16 +117,24 @@ class Pointer:
         return replace(self, snapshot=day, floor=floor, digest=digest, shelf=shelf, epochs=later)
 
 
-def read(redis: Any, project: str, view: str) -> Pointer:
-    """The pointer of a view."""
-    return Pointer.decode(redis.get(keys.pointer(project, view)))
+def read(redis: Any, project: str, view: str) -> Pointer | None:
+    """The pointer of a view; None if nothing was ever written for it, or everything was lost."""
+    stored = redis.get(keys.pointer(project, view))
+    return Pointer.decode(stored) if stored else None
+
+
+def place(redis: Any, project: str, view: str, pointer: Pointer) -> None:
+    """Point to a new namespace."""
+    redis.set(keys.pointer(project, view), pointer.encode())
 
 
 def move(redis: Any, project: str, view: str, change: Callable[[Pointer], Pointer]) -> Pointer:
-    """Change the pointer of a view atomically; answers the new one."""
+    """Change the pointer of a view atomically; answers the new one. Raises `LostError` if there is none."""
     key = keys.pointer(project, view)
     while True:
         stored = redis.get(key)
+        if not stored:
+            raise LostError(f"the pointer of view '{view}' was lost")
         changed = change(Pointer.decode(stored))
-        if changed.encode() == stored or redis.eval(COMPARE_AND_SET, 1, key, stored or b"", changed.encode()):
+        if changed.encode() == stored or redis.eval(COMPARE_AND_SET, 1, key, stored, changed.encode()):
             return changed

@@ -15,6 +15,7 @@ from dualpath import kernel
 from dualpath.errors import StateError
 from dualpath.record import HEADER, Layout
 from dualpath.stores import keys
+from dualpath.stores.mark import receded
 from dualpath.stores.pointer import Pointer
 
 T = TypeVar("T")
@@ -58,6 +59,7 @@ class Ask:
     """The entities wanted of one view, each once."""
 
     view: str
+    source: str
     format: Format
     entities: Sequence[str]
 
@@ -71,16 +73,23 @@ class State(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A view's pointer as last seen, and what follows from it."""
+    """A view's pointer as last seen, what follows from it, and the marks as last seen."""
 
     key: bytes
     stored: bytes | None
+    rank: tuple[int, str, int]
     floor: int
     prefixes: list[bytes]
+    marks: list[bytes]
+    seen: list[bytes | None]
 
 
 class Reader:
-    """Reads by the last pointers it has seen, so that one round trip is enough unless a pointer moved."""
+    """Reads by the last pointers it has seen, so that one round trip is enough unless a pointer moved.
+
+    Raises `StateError` for a view whose state is not whole: never written, lost, or gone back behind what this
+    reader has seen before, as a Redis does that comes back with an older dump.
+    """
 
     def __init__(self, project: str) -> None:
         self.project = project
@@ -89,30 +98,64 @@ class Reader:
     def read(self, asks: Sequence[Ask]) -> Steps[list[State]]:
         """The state of each ask; pointers are read with the parts, and if one moved, all is read once more."""
         while True:
-            known = [self._known.get(ask.view) or self._learn(ask.view, None) for ask in asks]
+            known = [self._known.get(ask.view) or self._unknown(ask.view) for ask in asks]
             wanted: list[bytes] = []
-            for ask, (key, _, _, prefixes) in zip(asks, known, strict=True):
-                wanted.append(key)
-                wanted += [prefix + name for name in map(str.encode, ask.entities) for prefix in prefixes]
+            for ask, each in zip(asks, known, strict=True):
+                wanted.append(each.key)
+                wanted += each.marks
+                wanted += [prefix + name for name in map(str.encode, ask.entities) for prefix in each.prefixes]
             answers = yield "mget", (wanted,)
             at, moved, found = 0, False, []
-            for ask, (_, stored, floor, prefixes) in zip(asks, known, strict=True):
-                end = at + 1 + len(ask.entities) * len(prefixes)
-                if answers[at] != stored:
+            for ask, each in zip(asks, known, strict=True):
+                parts = at + 1 + len(each.marks)
+                end = parts + len(ask.entities) * len(each.prefixes)
+                if answers[at] != each.stored:
                     moved = True
-                    self._learn(ask.view, answers[at])
+                    self._learn(ask, each, answers[at])
+                elif (marks := answers[at + 1 : parts]) != each.seen:
+                    self._advance(ask, each, marks)
                 if not moved:
-                    found.append(State(*_join(ask, answers[at + 1 : end], len(prefixes)), floor))
+                    found.append(State(*_join(ask, answers[parts:end], len(each.prefixes)), each.floor))
                 at = end
             if not moved:
                 return found
 
-    def _learn(self, view: str, stored: bytes | None) -> _Known:
+    def _unknown(self, view: str) -> _Known:
+        return _Known(keys.pointer(self.project, view), b"", (0, "", 0), 0, [], [], [])
+
+    def _learn(self, ask: Ask, before: _Known, stored: bytes | None) -> None:
+        """Take a pointer that is not the one seen before."""
+        if not stored:
+            raise StateError(
+                f"view '{ask.view}': the online store has no state, because nothing was streamed yet or everything was "
+                "lost; run `dualpath stream`, which fills it from the log."
+            )
         pointer = Pointer.decode(stored)
-        prefixes = [keys.prefix(self.project, pointer.namespace, view, part) for part in pointer.parts]
-        known = _Known(keys.pointer(self.project, view), stored, pointer.floor, prefixes)
-        self._known[view] = known
-        return known
+        if pointer.rebuilding:
+            raise StateError(
+                f"view '{ask.view}': the online store has lost writes and is being rebuilt; ask again when "
+                "`dualpath status` says that it is whole."
+            )
+        if pointer.rank < before.rank:
+            raise StateError(_receded(ask.view))
+        prefixes = [keys.prefix(self.project, pointer.namespace, ask.view, part) for part in pointer.parts]
+        marks = keys.marks(self.project, pointer.namespace, ask.source)
+        # In the same namespace the marks that were seen still hold; a new one has marks of its own.
+        seen: list[bytes | None] = before.seen if marks == before.marks else [None for _ in marks]
+        self._known[ask.view] = _Known(before.key, stored, pointer.rank, pointer.floor, prefixes, marks, seen)
+
+    def _advance(self, ask: Ask, before: _Known, marks: list[bytes | None]) -> None:
+        """Take marks that are not those seen before this request."""
+        if receded(before.seen, marks):
+            raise StateError(_receded(ask.view))
+        self._known[ask.view] = before._replace(seen=marks)
+
+
+def _receded(view: str) -> str:
+    return (
+        f"view '{view}': the online store has lost writes that were served before; the stream rebuilds it with its "
+        "next batch. If it was emptied on purpose, start this process again."
+    )
 
 
 def _join(ask: Ask, values: Sequence[bytes | None], parts: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,53 @@
+"""What the commands say of Kafka: its address, the topics and the client's settings."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from dualpath.errors import InputError
+from streaming.kafka import Kafka
+
+
+def source(
+    bootstrap: str | None,
+    *,
+    topic: str | None,
+    pattern: str | None,
+    options: Sequence[str] | None,
+    offsets_per_batch: int | None,
+    starting_timestamp: datetime | None,
+    accept_loss: bool,
+) -> Kafka | None:
+    """The topic to stream from; None without an address, when nothing else may be said of Kafka either."""
+    if bootstrap is None:
+        if topic or pattern or options or offsets_per_batch or starting_timestamp or accept_loss:
+            raise InputError("a topic or another option of Kafka was given without its address; name it with --kafka.")
+        return None
+    return Kafka(
+        bootstrap,
+        topic,
+        pattern,
+        offsets_per_batch=offsets_per_batch,
+        starting_timestamp=starting_timestamp and starting_timestamp.replace(tzinfo=UTC),
+        accept_loss=accept_loss,
+        client=settings(options),
+    )
+
+
+def client(bootstrap: str, options: Sequence[str] | None) -> dict[str, str]:
+    """The settings of a client that is not Spark's."""
+    return {**settings(options), "bootstrap.servers": bootstrap}
+
+
+def settings(options: Sequence[str] | None) -> dict[str, str]:
+    """The settings among `NAME=VALUE` words.
+
+    >>> settings(["security.protocol=SASL_SSL", "sasl.password=a=b"])
+    {'security.protocol': 'SASL_SSL', 'sasl.password': 'a=b'}
+    """
+    found = {}
+    for option in options or ():
+        name, given, value = option.partition("=")
+        if not (name and given):
+            raise InputError(f"--kafka-option {option} is not of the form NAME=VALUE.")
+        found[name] = value
+    return found

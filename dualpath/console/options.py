@@ -1,0 +1,22 @@
+"""The options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RepoOption = Annotated[
+    Path | None,
+    typer.Option("--repo", metavar="DIR", help="The feature repo; by default ./feature_repo or the current folder."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object; everything else goes to stderr.")]
+SourceOption = Annotated[str | None, typer.Option("--source", metavar="NAME", help="The event source meant.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", envvar="DUALPATH_DATA", help="The folder of the datasets.")
+]
+KafkaOption = Annotated[str | None, typer.Option("--kafka", metavar="HOST:PORT,...", help="Kafka's bootstrap servers.")]
+KafkaOptions = Annotated[
+    list[str] | None,
+    typer.Option("--kafka-option", metavar="NAME=VALUE", help="A setting of Kafka's client, as for TLS; repeatable."),
+]
+DAY: dict[str, Any] = {"metavar": "YYYY-MM-DD", "formats": ["%Y-%m-%d"]}

@@ -1,0 +1,23 @@
+"""Small files that a reader, or a crash, finds whole: the old one or the new one."""
+
+import os
+from pathlib import Path
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Replace a small file.
+
+    It outlives a power failure once this returns: the file and its place in the folder are both on the disk.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    with temporary.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

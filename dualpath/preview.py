@@ -1,0 +1,228 @@
+"""What a view says about a handful of events, in memory: for trying out a declaration, and for tests of the core.
+
+DuckDB evaluates the SQL; there is no Spark, no Redis and no file.
+
+Inside, an event is a dict: `event_id`; `event_time`, `arrival_time` and timestamp fields as integer microseconds UTC;
+decimals as `Decimal`; the other fields as plain Python values; None for null.
+"""
+
+import math
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from feast import FeatureView
+
+from dualpath import kernel
+from dualpath.declare import view_of
+from dualpath.errors import InputError
+from dualpath.plan import plan
+from dualpath.record import Cell, code, hashed, layout
+from dualpath.schema import DECIMAL_BOUND, NULL, Field
+from dualpath.stores.instants import micros
+from dualpath.stores.keys import entity
+from dualpath.values import Dictionary, arrow
+from dualpath.view import View
+
+ARROW = {
+    "text": pa.string(),
+    "integer": pa.int64(),
+    "double": pa.float64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.timestamp("us"),
+}
+PYTHON: dict[str, type] = {"text": str, "integer": int, "double": float, "boolean": bool}
+
+
+def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of: Any) -> list[dict[str, Any]]:
+    """The join keys and the features of every entity among the events, at one instant, in order of appearance.
+
+    An event has the columns that its source names; one that is left out is null. Without an id its place is its
+    id, without an arrival time it arrives when it happens. Instants are datetimes (naive is UTC) or ISO-8601 text.
+    Events are taken as different and as accepted. Raises `InputError` for a value that is not of its field's kind.
+
+    >>> from datetime import datetime
+    >>> from dualpath.aggregates import Count
+    >>> from dualpath.schema import EventSource, text
+    >>> from dualpath.view import Feature
+    >>> from dualpath.windows import minutes
+    >>> clicks = EventSource("clicks", (text("user"),))
+    >>> lately = View("lately", ("user",), clicks, (Feature("clicks_5min", Count(), minutes(5)),))
+    >>> noon = datetime(2026, 3, 1, 12)
+    >>> preview(lately, [{"user": "ann", "event_time": noon}], "2026-03-01T12:04:59")
+    [{'user': 'ann', 'clicks_5min': 1}]
+    """
+    if not isinstance(view, View):
+        declared = view_of(view)
+        if declared is None:
+            raise InputError(f"view '{view.name}' is not windowed; preview one that dualpath.declare made.")
+        view = declared
+    if not events:
+        return []
+    typed = [_event(view, number, event) for number, event in enumerate(events)]
+    owners, words = records(view, typed)
+    texts, instant = dictionary(view, typed), _instant(as_of, "as_of")
+    rows = []
+    for keys in dict.fromkeys(tuple(event[key] for key in view.keys) for event in typed):
+        if None not in keys:
+            mine = words[[owner == entity(keys) for owner in owners]] if owners else words
+            found = values(view, mine, [instant], texts)
+            rows.append({**dict(zip(view.keys, keys, strict=True)), **{name: each[0] for name, each in found.items()}})
+    return rows
+
+
+def _event(view: View, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    source, where = view.source, f"event {number}"
+    names = (source.event_id, source.event_time, source.arrival_time)
+    unknown = set(given).difference(source.by_name, (name for name in names if name))
+    if unknown:
+        raise InputError(f"{where}: '{source.name}' has no {', '.join(sorted(unknown))}; correct the name.")
+    time = _instant(given.get(source.event_time), f"{where}, {source.event_time}")
+    arrival = given.get(source.arrival_time) if source.arrival_time else None
+    return {
+        "event_id": str(given.get(source.event_id, number) if source.event_id else number),
+        "event_time": time,
+        "arrival_time": time if arrival is None else _instant(arrival, f"{where}, {source.arrival_time}"),
+        **{f.name: _typed(given.get(f.name), f, f"{where}, {f.name}") for f in source.fields},
+    }
+
+
+def _instant(value: Any, where: str) -> int:
+    try:
+        return micros(value)
+    except InputError:
+        raise InputError(f"{where}: {value!r} is not an instant; give a datetime or ISO-8601 text.") from None
+
+
+def _typed(value: Any, field: Field, where: str) -> Any:
+    """A value as admission would store it; refused where admission would refuse."""
+    if value is None:
+        return None
+    if field.kind == "timestamp":
+        return _instant(value, where)
+    typed: Any = value
+    try:
+        match field.kind:
+            case "decimal":
+                typed = Decimal(str(value))
+                fits = typed.scaleb(field.scale) % 1 == 0 and abs(typed.scaleb(field.scale)) <= DECIMAL_BOUND
+            case "integer":
+                fits = type(value) is int and abs(value) <= DECIMAL_BOUND
+            case "double":
+                typed = float(value)
+                fits = math.isfinite(typed)
+            case _:
+                fits = isinstance(value, PYTHON[field.kind])
+    except (InvalidOperation, TypeError, ValueError):
+        fits = False
+    if not fits:
+        kind = f"a decimal with {field.scale} digits after the point" if field.kind == "decimal" else field.kind
+        raise InputError(f"{where}: {value!r} does not fit the field, which is {kind}; correct it.")
+    return typed
+
+
+def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """The events with, under its text, the value of every expression of the view's cells, and of `more`.
+
+    Columns, and expressions that are there already, are left as they are.
+    """
+    known = events[0].keys() if events else ()
+    cells = {sql for cell in layout(view).cells for sql in (cell.of, cell.where) if sql}
+    sqls = sorted(cells.union(more).difference(known))
+    if not sqls or not events:
+        return list(events)
+    types = {"event_time": ARROW["timestamp"], "arrival_time": ARROW["timestamp"]}
+    for field in view.source.fields:
+        types[field.name] = pa.decimal128(18, field.scale) if field.kind == "decimal" else ARROW[field.kind]
+    table = pa.table({name: pa.array([e.get(name) for e in events], kind) for name, kind in types.items()})
+    _engine().register("events", table)
+    rows = _engine().execute(f"SELECT {', '.join(view.spell(sql, 'duckdb') for sql in sqls)} FROM events").fetchall()
+    plain = [[_micros(value) for value in row] for row in rows]
+    return [{**event, **dict(zip(sqls, row, strict=True))} for event, row in zip(events, plain, strict=True)]
+
+
+@cache
+def _engine() -> duckdb.DuckDBPyConnection:
+    """One thread keeps the events in their order."""
+    return duckdb.connect(config={"threads": 1})
+
+
+def _micros(value: Any) -> Any:
+    return (value - datetime(1970, 1, 1)) // timedelta(microseconds=1) if isinstance(value, datetime) else value
+
+
+def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np.ndarray]:
+    """The events' records, not folded: each one's entity string, and its words int64[n, width].
+
+    As on the Spark paths, an event without the entity's keys, or that adds nothing to any cell, has no record.
+    """
+    kind = layout(view)
+    entities, rows = [], []
+    for event in evaluated(view, events):
+        cells = [_words(cell, view, event) for cell in kind.cells]
+        keys = [event[key] for key in view.keys]
+        nothing = [0 if cell.op in ("count", "sum") else NULL for cell in kind.cells]
+        if None not in keys and [words[0] for words in cells] != nothing:
+            time = event["event_time"]
+            bucket = time // view.resolution * view.resolution
+            header = [time, code(event["event_id"])] if view.resolution == 1 else [bucket, time, time]
+            entities.append(entity(keys))
+            rows.append(header + [word for words in cells for word in words])
+    return entities, np.array(rows, dtype=np.int64).reshape(-1, kind.width)
+
+
+def _words(cell: Cell, view: View, event: dict[str, Any]) -> list[int]:
+    """What one event adds to a cell."""
+    passes = cell.where is None or event[cell.where] is True
+    value = event[cell.of] if cell.of else True
+    there = passes and value is not None
+    if cell.op == "count":
+        return [int(there)]
+    assert cell.of is not None, "every cell but a count is of an expression"
+    word = _word(value, view.type_of(cell.of).scale) if there else 0 if cell.op == "sum" else NULL
+    if cell.op == "sketch" and there and not isinstance(value, str):
+        word = hashed(word)
+    if cell.op in ("first", "last"):
+        return [word, event["event_time"], code(event["event_id"])] if there else [NULL] * 3
+    return [word]
+
+
+def _word(value: Any, scale: int) -> int:
+    """A value as an int64 word."""
+    match value:
+        case str():
+            return code(value)
+        case float():
+            bits = struct.unpack("<q", struct.pack("<d", value + 0.0))[0]
+            return bits if bits >= 0 else bits ^ (2**63 - 1)
+    return int(value * 10**scale)
+
+
+def dictionary(view: View, events: Sequence[dict[str, Any]]) -> Dictionary:
+    """Codes of every text that the view's expressions take."""
+    texts = sorted({value for event in evaluated(view, events) for value in event.values() if isinstance(value, str)})
+    return Dictionary.of(pa.array(map(code, texts), pa.int64()), pa.array(texts, pa.string()))
+
+
+def values(
+    view: View,
+    words: np.ndarray,
+    instants: Sequence[int],
+    texts: Dictionary,
+    features: tuple[str, ...] | None = None,
+) -> dict[str, list[Any]]:
+    """What a model sees of the one entity whose records are `words` (in any order), at each instant."""
+    words, chosen = words.copy(), plan(view, features)
+    kernel.arrange(words, np.array([0, len(words)]))
+    spans = np.tile(np.array([0, len(words)]), (len(instants), 1))
+    found = chosen.evaluate(words, spans, np.array(instants, dtype=np.int64))
+    return {
+        name: arrow(each, chosen.outputs[name], texts).to_pylist(maps_as_pydicts="strict")
+        for name, each in found.items()
+    }

@@ -1,0 +1,197 @@
+"""A real Kafka broker on this machine, one node in KRaft mode, for the demo and the tests.
+
+It lives as long as the `Broker` that started it; its data stays in its folder.
+"""
+
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from uuid import uuid4
+
+import tenacity
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from dualpath.errors import UnavailableError
+from dualpath.runtime import jars, java
+
+HOST = "127.0.0.1"
+PATIENCE = 60.0  # seconds: on a busy machine the start takes several
+MEMORY = "-Xmx512m"
+QUICKLY = "-XX:TieredStopAtLevel=1"
+WARNINGS = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller}
+listeners=BROKER://{host}:{broker},CONTROLLER://{host}:{controller}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=BROKER
+controller.listener.names=CONTROLLER
+log.dirs={folder}/data
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+# Whatever the age of the events, a topic keeps them; by default a replayed month would be deleted at once.
+log.retention.ms=-1
+"""
+
+
+class Broker:
+    """The broker whose data is in `folder`; `with Broker(folder) as broker` starts and stops it.
+
+    It listens on 127.0.0.1 only, without encryption or passwords, and at the same port each time: the one it found
+    free when the folder was new.
+    """
+
+    def __init__(self, folder: Path, environ: Mapping[str, str] = os.environ) -> None:
+        self.folder, self.environ = folder.resolve(), environ
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """The bootstrap server, "127.0.0.1:PORT"; known once the broker has been started."""
+        listeners = next(line for line in self._properties.read_text().splitlines() if line.startswith("listeners="))
+        return listeners.partition("://")[2].partition(",")[0]
+
+    @property
+    def _properties(self) -> Path:
+        return self.folder / "server.properties"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "broker.log"
+
+    @property
+    def _cluster(self) -> str:
+        """The name of the cluster, which only this broker belongs to."""
+        lines = (self.folder / "data" / "meta.properties").read_text().splitlines()
+        return next(line for line in lines if line.startswith("cluster.id=")).partition("=")[2]
+
+    def start(self) -> str:
+        """Start it, wait until it answers, and return its address; fetches the jars if they are not there.
+
+        Raises:
+            UnavailableError: it does not start; carries the end of its log.
+        """
+        classes = f"{jars.folder('broker', self.environ)}/*"
+        jars.fetch("broker", self.environ)
+        command = [str(java.find(self.environ).executable), MEMORY, QUICKLY, WARNINGS, "-cp", classes]
+        if not self._properties.exists():
+            self._format(command)
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "kafka.Kafka", str(self._properties)],
+                env=dict(self.environ),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is for the program that reads from the broker; the broker is stopped after it.
+                start_new_session=True,
+            )
+        if not self._comes_up():
+            self.stop()
+            lines = self._log.read_text(errors="replace").splitlines()
+            tail = [line for line in lines if not line.startswith("\tat ")][-8:]
+            raise UnavailableError(
+                f"The Kafka broker for {self.folder} did not start at {self.address}. Its log ends with:\n  "
+                + "\n  ".join(tail)
+            )
+        return self.address
+
+    def stop(self) -> None:
+        """End it and wait until it has written everything; nothing happens if it does not run."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def __enter__(self) -> "Broker":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _format(self, command: list[str]) -> None:
+        """Give a new folder its configuration and its empty storage."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        broker, controller = _free_ports(2)
+        # The final name comes last: a folder that has it is formatted.
+        draft = self._properties.with_suffix(".draft")
+        draft.write_text(PROPERTIES.format(host=HOST, broker=broker, controller=controller, folder=self.folder))
+        name = uuid4().hex[:22]  # as base64, sixteen bytes
+        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", name, "-c", str(draft)]
+        done = subprocess.run([*command, *tool], env=dict(self.environ), capture_output=True, text=True)
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines() or ["it does not say why"]
+            raise UnavailableError(f"Kafka cannot prepare its storage in {self.folder}: {said[-1]}")
+        draft.replace(self._properties)
+
+    def _comes_up(self) -> bool:
+        """Wait until it answers; False if it has ended instead, or takes too long."""
+        process, admin = self.process, client(self.address)
+        assert process is not None, "it has been started"
+
+        def answers() -> bool:
+            with suppress(KafkaException):
+                # Another broker may have taken the port meanwhile.
+                return admin.list_topics(timeout=1).cluster_id == self._cluster
+            return False
+
+        return _until(lambda: process.poll() is not None or answers()) and process.poll() is None
+
+
+def client(address: str) -> AdminClient:
+    """An administrator's client that comes back quickly to a broker that was away, and keeps quiet meanwhile."""
+    return AdminClient({"bootstrap.servers": address, "reconnect.backoff.max.ms": 200, "log_level": 0})
+
+
+def create_topic(address: str, name: str, *, partitions: int, config: Mapping[str, str] | None = None) -> None:
+    """Make a topic and wait until clients see it; `config` holds topic settings, as `message.timestamp.type`.
+
+    Raises:
+        UnavailableError: the broker does not answer, or refuses, as it does if the topic is there already.
+    """
+    admin, topic = client(address), NewTopic(name, num_partitions=partitions, config=dict(config or {}))
+    [made] = admin.create_topics([topic]).values()
+    try:
+        made.result()
+        visible = _until(lambda: name in admin.list_topics(timeout=PATIENCE).topics)
+    except KafkaException as error:
+        raise UnavailableError(f"The topic {name} cannot be made at {address}: {error.args[0].str()}") from None
+    if not visible:
+        raise UnavailableError(f"The topic {name} was made at {address} but is not there after {PATIENCE:.0f} s.")
+
+
+def _until(condition: Callable[[], bool]) -> bool:
+    """Wait for something to become true; False if it takes too long."""
+    patiently = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda met: not met),
+        stop=tenacity.stop_after_delay(PATIENCE),
+        wait=tenacity.wait_fixed(0.05),
+        retry_error_callback=lambda state: False,
+    )
+    return patiently(condition)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports nobody listens on, all different."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [probe.getsockname()[1] for probe in probes]

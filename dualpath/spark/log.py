@@ -1,0 +1,30 @@
+"""The event log as a Spark frame."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from dualpath.schema import EventSource
+from dualpath.spark.admit import spark_type
+from dualpath.storage import Storage
+
+
+def read_log(
+    spark: SparkSession, storage: Storage, source: EventSource, epochs: Iterable[str] | None = None
+) -> DataFrame:
+    """Accepted events of finished batches: `event_id`, `event_time`, `arrival_time`, the fields, `late`, `epoch`."""
+    wanted = None if epochs is None else list(epochs)
+    events = read_folders(spark, storage, source, storage.log_folders(wanted))
+    return events if wanted is None else events.where(F.col("epoch").isin(wanted))
+
+
+def read_folders(spark: SparkSession, storage: Storage, source: EventSource, folders: Sequence[Path]) -> DataFrame:
+    """The same of some batches' folders, finished or not."""
+    fields = ", ".join(f"`{f.name}` {spark_type(f)}" for f in source.fields)
+    schema = f"event_id string, event_time timestamp, arrival_time timestamp, {fields}, late boolean, epoch string"
+    if not folders:
+        return spark.createDataFrame([], schema)
+    files = spark.read.schema(schema).option("basePath", str(storage.folder("log")))
+    return files.parquet(*map(str, folders)).drop("query", "batch")

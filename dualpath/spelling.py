@@ -1,0 +1,96 @@
+"""Expressions in the engines' own SQL, so that each computes the same: exact, and never out of range.
+
+Arithmetic is exact as long as its result has at most seventeen digits (`DERIVED_BOUND`). Rows for which it would
+not be are refused where they come in, so what is spelled here never overflows on an event of the log.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from dualpath.expression import DIGITS, EVENT_COLUMNS, Checker, alike, is_number, parse
+from dualpath.schema import DERIVED_BOUND, Field
+
+ARITHMETIC = (exp.Add, exp.Sub, exp.Mul)
+
+
+def spell(sql: str, dialect: str, fields: Mapping[str, Field]) -> str:
+    """The expression in an engine's dialect (`spark` or `duckdb`), over events with these fields.
+
+    >>> from dualpath.schema import decimal, integer
+    >>> fields = {"price": decimal("price", scale=2), "quantity": integer("quantity")}
+    >>> spell("price * quantity > 1.5", "duckdb", fields)
+    'CAST(price * quantity AS DECIMAL(18, 2)) > 1.5'
+    """
+    tree = parse(sql).copy()
+    checker = Checker(sql, {**EVENT_COLUMNS, **fields})
+    doubles = [n for node in tree.walk() if _has_double(checker, alike(node)) for n in alike(node) if is_number(n)]
+    kinds = [(node, checker.type(node)) for node in tree.find_all(*ARITHMETIC)]
+    for number in doubles:
+        number.replace(_cast(exp.Literal.string(number.sql()), "double"))
+    # The inner ones first: a node is replaced by a copy of itself.
+    for node, kind in reversed(kinds):
+        for side in (node.this, node.expression):
+            if isinstance(side, exp.Literal) and "." not in side.name:
+                side.replace(_cast(side, "bigint"))
+        if kind.kind == "decimal":
+            wrapped = _cast(node, f"decimal({DIGITS}, {kind.scale})")
+            tree = wrapped if node is tree else tree
+            node.replace(wrapped)
+    return tree.sql(dialect=dialect)
+
+
+@dataclass(frozen=True)
+class Excess:
+    """`calculation`, as it is declared, is out of range where the Spark SQL `condition` over an event is true."""
+
+    calculation: str
+    condition: str
+
+
+def excesses(sqls: Iterable[str], fields: Mapping[str, Field]) -> list[Excess]:
+    """For every calculation in the expressions: when it might have more digits than are computed exactly.
+
+    Sizes are bounded from above, in doubles, which do not overflow: of a sum by the sum of the sizes, of
+    alternatives by the largest.
+
+    >>> from dualpath.schema import integer
+    >>> [each.condition for each in excesses(["n - 1"], {"n": integer("n")})]
+    ["ABS(CAST(n AS DOUBLE)) + CAST('1' AS DOUBLE) > CAST('1e17' AS DOUBLE)"]
+    """
+    found: dict[str, Excess] = {}
+    for sql in sqls:
+        checker = Checker(sql, {**EVENT_COLUMNS, **fields})
+        for node in parse(sql).find_all(*ARITHMETIC):
+            digits = len(str(DERIVED_BOUND)) - 1 - checker.type(node).scale
+            text = node.sql(dialect="spark")
+            found[text] = Excess(text, f"{_size(node)} > CAST('1e{digits}' AS DOUBLE)")
+    return list(found.values())
+
+
+def _size(node: exp.Expr) -> str:
+    """Spark SQL of a double that is not smaller than the number's absolute value; null only where that is."""
+    match node:
+        case exp.Paren() | exp.Neg():
+            return _size(node.this)
+        case exp.Column():
+            return f"ABS(CAST({node.sql(dialect='spark')} AS DOUBLE))"
+        case exp.Literal():
+            return f"CAST('{node.name}' AS DOUBLE)"
+        case exp.Null():
+            return "CAST(NULL AS DOUBLE)"
+        case exp.Mul():
+            return f"({_size(node.this)}) * ({_size(node.expression)})"
+        case exp.Add() | exp.Sub():
+            return f"{_size(node.this)} + {_size(node.expression)}"
+    sizes = list(map(_size, alike(node)))
+    return f"GREATEST({', '.join(sizes)})" if len(sizes) > 1 else sizes[0]
+
+
+def _has_double(checker: Checker, nodes: list[exp.Expr]) -> bool:
+    return any(checker.type(node).kind == "double" for node in nodes)
+
+
+def _cast(node: exp.Expr, kind: str) -> exp.Expr:
+    return exp.Cast(this=node.copy(), to=exp.DataType.build(kind, dialect="spark"))

@@ -1,0 +1,44 @@
+"""What is written to Redis, as Spark frames: every record that leaves for the online store passes here."""
+
+from collections.abc import Sequence
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dualpath.spark.arrange import arrange
+from dualpath.spark.records import records, texts
+from dualpath.stores.append import OUTPUT, TEXTS, Target, refusal
+from dualpath.view import View
+
+
+def currency(events: DataFrame, views: list[View]) -> DataFrame:
+    """All views' records of events, by epoch, and the texts behind their codes: `dualpath.stores.append.INPUT`."""
+    frames = [
+        records(events, view, fold=True).select(F.lit(view.name).alias("view"), "epoch", "entity", "words")
+        for view in views
+    ]
+    return joined([*frames, dictionary(texts(events, views))])
+
+
+def dictionary(texts: DataFrame) -> DataFrame:
+    """Texts (`code`, `text`) as rows for the writer."""
+    named = F.lit(TEXTS).alias("view"), F.lit("").alias("epoch"), F.col("text").alias("entity")
+    return texts.select("code", "text").distinct().select(*named, F.array("code").alias("words"))
+
+
+def joined(frames: Sequence[DataFrame]) -> DataFrame:
+    """Rows for the writer in one frame, in the order that it needs."""
+    return arrange(reduce(DataFrame.unionByName, frames))
+
+
+def send(rows: DataFrame, target: Target) -> dict[str, tuple[int, int]]:
+    """Write rows of `joined`; answers the number of records and of written parts by view.
+
+    Raises `StateError` if a part holds another layout, and `CollisionError` if two texts share a code.
+    """
+    try:
+        done = rows.mapInArrow(target.write, OUTPUT).groupBy("view").agg(F.sum("records"), F.sum("parts")).collect()
+    except Exception as error:
+        raise refusal(error) or error from None
+    return {view: (written, parts) for view, written, parts in done}

@@ -1,0 +1,93 @@
+"""The ledger folds finished batches into blocks, and nobody who asks it can tell."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dualpath import ledger
+from dualpath.ledger import SUMMED
+from dualpath.storage import Storage
+from parity_tests import faults
+
+EPOCHS = [("2026-03-01",), ("2026-03-01", "2026-03-02"), (), ("2026-03-02",), ("2026-03-01",)]
+
+
+def land(storage: Storage, batches: range, query: int = 1) -> None:
+    """Batches as the stream finishes them."""
+    for batch in batches:
+        entry = storage.begin(query, batch)
+        fates = {"rows_read": 6, "accepted": 3, "duplicate": 2, "dead_letter": 1, "late": batch % 2, "latest_by": batch}
+        place = {"epochs": EPOCHS[batch % 5], "positions": {f"{batch}.jsonl": 0, "shop/0": 10 * batch}}
+        storage.finish(storage.note(entry, clock=1_000 * query + batch, **fates, **place))
+
+
+def told(storage: Storage) -> dict[str, Any]:
+    """All that is asked of a ledger."""
+    blocks = storage.blocks()
+    return {
+        "sums": [sum(getattr(b, name) for b in blocks) for name in SUMMED],
+        "most": [max(getattr(b, name) for b in blocks) for name in ("latest_by", "clock")],
+        "batches": [(b.query, n) for b in blocks for n in b.batches],
+        "epochs": storage.epochs(),
+        "digests": storage.digests("salt"),
+        "folders": storage.log_folders(),
+        "of a day": storage.log_folders(["2026-03-02"]),
+        "reached": storage.reached(),
+        "positions": [ledger.positions(storage.folder("ledger"), before) for before in (1, 2, 3)],
+    }
+
+
+@pytest.fixture
+def expected(tmp_path: Path) -> dict[str, Any]:
+    """What an unfolded ledger tells."""
+    storage = Storage(tmp_path, "clicks")
+    land(storage, range(11))
+    land(storage, range(3), query=2)
+    return told(storage)
+
+
+def test_a_folded_ledger_tells_what_an_unfolded_one_does(
+    tmp_path: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "BLOCK", 4)
+    other = Storage(tmp_path / "other", "clicks")
+    land(other, range(11))
+    land(other, range(3), query=2)
+    assert [(b.query, b.first, b.last) for b in other.blocks()][:3] == [(1, 0, 3), (1, 4, 7), (1, 8, 8)]
+    assert len(other.entries()) == 3 + 3
+    for name, found in told(other).items():
+        if name in ("folders", "of a day"):
+            right = [f.relative_to(tmp_path) for f in expected[name]]
+            assert [f.relative_to(tmp_path / "other") for f in found] == right
+        else:
+            assert found == expected[name], name
+
+
+@pytest.mark.parametrize("removed", range(4))
+def test_a_fold_that_dies_while_it_removes_entries_counts_nothing_twice(
+    removed: int, tmp_path: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "BLOCK", 4)
+    other = Storage(tmp_path / "other", "clicks")
+    land(other, range(4))
+    with monkeypatch.context() as faulty:
+        faults.crash(faulty, Path, "unlink", nth=removed + 1)
+        with pytest.raises(faults.Crash):
+            land(other, range(4, 5))
+    assert [n for b in other.blocks() for n in b.batches] == list(range(5))
+    assert other.reached() == ((1, 4), (1, 4))
+    land(other, range(5, 11))
+    land(other, range(3), query=2)
+    assert told(other)["sums"] == expected["sums"] and told(other)["positions"] == expected["positions"]
+    assert len(other.entries()) == 3 + 3
+
+
+def test_a_batch_that_is_begun_is_not_counted_and_the_one_before_it_is_finished(tmp_path: Path) -> None:
+    storage = Storage(tmp_path, "clicks")
+    assert storage.reached() == ((0, 0), (0, 0))
+    storage.begin(1, 0)
+    assert storage.reached() == ((0, 0), (1, 0)) and storage.blocks() == []
+    land(storage, range(2))
+    storage.begin(2, 0)
+    assert storage.reached() == ((1, 1), (2, 0))
