@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import date
 
 from pyspark.sql import SparkSession
-from redis import RedisError
 
 from dualpath.errors import StateError, UnavailableError
 from dualpath.repo import Repo
 from dualpath.stores import pointer
 from dualpath.stores.condition import examine
-from dualpath.stores.connection import connect
+from dualpath.stores.connection import FAILED, connect, shown
 from dualpath.stores.history import History
 from dualpath.stores.pointer import Pointer
 from dualpath.stores.retire import retire
@@ -49,17 +48,17 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
                 pointers[each.view.name] = _move(redis, repo, each, pointers[each.view.name].namespace)
             History(repo.root).note_published(views[0].source.name, day.isoformat())
             retire(redis, repo.project, pointers)
-        except RedisError as error:
+        except FAILED as error:
             raise _unavailable(repo, error) from None
     return [Published(s.view.name, s.day, *written.get(s.view.name, (0, 0)), s in due) for s in snapshots]
 
 
 def served(repo: Repo, views: Sequence[View]) -> dict[str, Pointer]:
     """The pointer of each of a source's views, by its name. Raises `StateError` and `UnavailableError` as `publish`."""
-    source, redis = views[0].source.name, connect(repo.redis_address)
+    source = views[0].source.name
     try:
-        return examine(redis, repo.project, repo.storage(source), views).require(source)
-    except RedisError as error:
+        return examine(connect(repo.redis_address), repo.project, repo.storage(source), views).require(source)
+    except FAILED as error:
         raise _unavailable(repo, error) from None
 
 
@@ -74,5 +73,5 @@ def _move(redis: object, repo: Repo, snapshot: Snapshot, namespace: str) -> Poin
     return pointer.move(redis, repo.project, snapshot.view.name, change)
 
 
-def _unavailable(repo: Repo, error: RedisError) -> UnavailableError:
-    return UnavailableError(f"cannot publish: Redis at {repo.redis_address} says: {error}.")
+def _unavailable(repo: Repo, error: Exception) -> UnavailableError:
+    return UnavailableError(f"cannot publish: Redis at {shown(repo.redis_address)} says: {error}.")

@@ -67,7 +67,7 @@ class Repo:
 
     @cached_property
     def redis_address(self) -> str:
-        """Feast connection string of the online store; an embedded Redis is started if none is configured."""
+        """Where the online store is, for `connect`; an embedded Redis is started if none is configured."""
         return address(self.store.config)
 
     @property

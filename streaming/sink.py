@@ -14,7 +14,6 @@ import tenacity
 from prometheus_client import Gauge
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from redis import RedisError
 
 from dualpath.errors import StateError
 from dualpath.ledger import Entry
@@ -27,7 +26,7 @@ from dualpath.storage import first_open
 from dualpath.stores import bounds, mark, pointer
 from dualpath.stores.append import Target
 from dualpath.stores.condition import State, examine
-from dualpath.stores.connection import connect
+from dualpath.stores.connection import FAILED, connect
 from dualpath.stores.frames import currency, send
 from dualpath.stores.pointer import FOREIGN, LostError
 from dualpath.stores.rebuild import rebuild
@@ -186,10 +185,10 @@ class Sink:
 
     def is_away(self, error: BaseException) -> bool:
         """Whether an attempt failed because Redis cannot be reached."""
-        if isinstance(error, RedisError):
+        if isinstance(error, FAILED):
             return True
         try:
-            connect(self.repo.redis_address).ping()
-        except RedisError:
+            mark.life(connect(self.repo.redis_address))
+        except FAILED:
             return True
         return False

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from redis import RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -22,7 +21,7 @@ from dualpath.storage import Storage
 from dualpath.stores import bounds
 from dualpath.stores.bounds import Heavy
 from dualpath.stores.condition import Condition, examine
-from dualpath.stores.connection import configured, connect, embedded_folder
+from dualpath.stores.connection import FAILED, configured, connect, embedded_folder
 
 FATES = ("rows_read", "accepted", "duplicate", "dead_letter", "late")
 
@@ -152,12 +151,12 @@ def served(repo: Repo) -> Served:
     if address is None:
         silence = "The embedded Redis is not running; it starts with the next stream, nightly job or read."
         return Served({}, silence=silence)
-    redis = connect(address)
-    redis.set_retry(Retry(NoBackoff(), 0))  # a look at the accounts does not wait for a server to come back
     try:
+        redis = connect(address)
+        redis.set_retry(Retry(NoBackoff(), 0))  # a look at the accounts does not wait for a server to come back
         found = {n: examine(redis, repo.project, repo.storage(n), repo.views_of(n)) for n in repo.sources}
         return Served(found, tuple(bounds.over(redis, repo.project, repo.views.values())))
-    except RedisError as error:
+    except FAILED as error:
         return Served({}, silence=f"Redis does not answer: {error}.")
 
 

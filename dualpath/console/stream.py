@@ -9,14 +9,13 @@ from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from redis import RedisError
-
 from dualpath.console.report import Report, busy, plural, sentence
 from dualpath.console.status import Account, account
 from dualpath.errors import DualpathError, UnavailableError
 from dualpath.repo import Repo
 from dualpath.runtime import jars
 from dualpath.schema import EventSource
+from dualpath.stores.connection import FAILED, shown
 from dualpath.stores.history import History
 from streaming.handover import hand_over
 from streaming.job import start
@@ -66,8 +65,9 @@ def new_generation(spark: "SparkSession", repo: Repo, source: EventSource) -> No
         build(spark, repo, source, through=date.fromisoformat(published))
     try:
         hand_over(spark, repo, source)
-    except RedisError as error:
-        raise UnavailableError(f"cannot fill the online store: Redis at {repo.redis_address} says: {error}.") from None
+    except FAILED as error:
+        where = shown(repo.redis_address)
+        raise UnavailableError(f"cannot fill the online store: Redis at {where} says: {error}.") from None
 
 
 def drain(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from redis import RedisCluster
 
 from dualpath.errors import CollisionError, StateError, quoted
 from dualpath.record import HEADER, VERSION, Fence, Layout, compact, layout
@@ -22,8 +23,15 @@ from dualpath.stores.pointer import FOREIGN
 from dualpath.view import View
 
 ENTITIES_PER_CALL = 500
+"""A single Redis takes any entities in a call; a cluster those of one hash tag, so that many tags' are gathered."""
+BYTES_GATHERED = 32_000_000
+"""Records gathered, at least, before they are sent however few entities they belong to."""
 TEXTS = ""
 """The `view` of rows that carry dictionary entries: `entity` is the text, `words` its code."""
+
+Call = tuple[str, bytes, bytes, int]
+"""Entity, key, records, and when the key may expire (milliseconds since 1970, 0: never); of a text: the text, its
+code, the text in bytes, 0."""
 
 INPUT = "view string, epoch string, entity string, words array<bigint>"
 OUTPUT = "view string, records bigint, parts bigint"
@@ -83,17 +91,20 @@ class Target:
 
 
 class _Writer:
-    """Cuts sorted rows into entities and sends them off in calls of `ENTITIES_PER_CALL`."""
+    """Cuts sorted rows into entities and sends them off, some `ENTITIES_PER_CALL` a call."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.redis: Any = connect(target.connection_string)
+        self.cluster = isinstance(self.redis, RedisCluster)
+        self.gathered = ENTITIES_PER_CALL * (len(keys.TAGS) // 4 if self.cluster else 1)
         self.script = self.redis.register_script(SCRIPT)
         self.run: tuple[str, str, str] | None = None
         self.pieces: list[bytes] = []
         self.latest = 0
         self.view = ""
-        self.calls: list[tuple[str, bytes, bytes, int]] = []
+        self.calls: list[Call] = []
+        self.size = 0
         self.records: dict[str, int] = {}
         self.written: dict[str, int] = {}
 
@@ -130,7 +141,7 @@ class _Writer:
         if self.run is None:
             return
         view, epoch, entity = self.run
-        if view != self.view or len(self.calls) == ENTITIES_PER_CALL:
+        if view != self.view or len(self.calls) == self.gathered or self.size > BYTES_GATHERED:
             self.send()
             self.view = view
         value = b"".join(self.pieces)
@@ -142,10 +153,11 @@ class _Writer:
             if self.target.kind == "s" and part.floor:
                 words = np.frombuffer(value, dtype="<i8").reshape(-1, part.layout.width)
                 value = compact(words, part.layout, part.view, part.floor).tobytes()
-            key = keys.prefix(self.target.project, part.namespace, view, self.target.kind + epoch) + entity.encode()
+            key = keys.prefix(self.target.project, part.namespace, view, self.target.kind + epoch) + keys.tagged(entity)
             expiry = (self.latest + part.keep) // 1000 + 1 if part.keep else 0
             if value:
                 self.calls.append((entity, key, value, expiry))
+        self.size += len(value)
         self.run, self.pieces, self.latest = None, [], 0
 
     def flush(self) -> None:
@@ -158,18 +170,30 @@ class _Writer:
         if self.view == TEXTS:
             self.send_texts()
         else:
-            part = self.target.parts[self.view]
-            header = HEADER.pack(VERSION, part.layout.fingerprint, *self.target.fence)
-            large = bounds.length(part.view, part.layout)
-            arguments: list[bytes | int] = [header, 1 if self.target.kind == "s" else 0, large]
-            for _, _, value, expiry in self.calls:
-                arguments += [value, expiry]
-            written, *found = self.script(keys=[key for _, key, _, _ in self.calls], args=arguments)
-            self.written[self.view] = self.written.get(self.view, 0) + int(written)
-            if found:
-                sizes = [(self.calls[i - 1][0], size) for i, size in zip(found[::2], found[1::2], strict=True)]
-                bounds.note(self.redis, self.target.project, self.view, sizes)
-        self.calls = []
+            for calls in self.groups():
+                self.append(self.target.parts[self.view], calls)
+        self.calls, self.size = [], 0
+
+    def groups(self) -> list[list[Call]]:
+        """What may go in one call: keys of one slot in a cluster, where EVALSHA cannot be pipelined either."""
+        if not self.cluster:
+            return [self.calls]
+        groups: dict[bytes, list[Call]] = {}
+        for call in self.calls:
+            groups.setdefault(keys.tagged(call[0])[: keys.TAG], []).append(call)
+        return [*groups.values()]
+
+    def append(self, part: Part, calls: list[Call]) -> None:
+        header = HEADER.pack(VERSION, part.layout.fingerprint, *self.target.fence)
+        large = bounds.length(part.view, part.layout)
+        arguments: list[bytes | int] = [header, 1 if self.target.kind == "s" else 0, large]
+        for _, _, value, expiry in calls:
+            arguments += [value, expiry]
+        written, *found = self.script(keys=[key for _, key, _, _ in calls], args=arguments)
+        self.written[self.view] = self.written.get(self.view, 0) + int(written)
+        if found:
+            sizes = [(calls[i - 1][0], size) for i, size in zip(found[::2], found[1::2], strict=True)]
+            bounds.note(self.redis, self.target.project, self.view, sizes)
 
     def send_texts(self) -> None:
         name = keys.dictionary(self.target.project)

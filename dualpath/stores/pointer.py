@@ -23,6 +23,7 @@ FOREIGN = (
 REBUILDING = "rebuilding"
 COMPARE_AND_SET = """
 local old = redis.call('GET', KEYS[1])
+if old == ARGV[2] then return 1 end
 if (old or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
