@@ -14,6 +14,7 @@ from redis import RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from dualpath.console import live
 from dualpath.console.report import Report, plural, table
 from dualpath.ledger import Block
 from dualpath.repo import Repo
@@ -176,6 +177,7 @@ def report(repo: Repo) -> Report:
         "over_bound": [asdict(each) for each in online.heavy],
         "redis": online.silence or "answers",
         "online_store": {name: each.state.name.lower() for name, each in online.conditions.items()},
+        "streams": {name: live.numbers(found) for name in repo.sources if (found := live.read(repo.storage(name)))},
     }
     errors = [f"{name}: {fault}." for name, s in sources.items() for fault in s["faults"]]
     shown = _shown(sources, accounts, total, online)
