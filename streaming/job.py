@@ -42,8 +42,8 @@ def start(
     sink = Sink(repo, source, query, meter)
     sink.ready(spark)
     raw = payloads.read(spark, storage.positions(before=query))
-    Listener(spark, name, meter)
     trigger = {"availableNow": True} if interval is None else {"processingTime": f"{interval.total_seconds()} seconds"}
+    Listener(spark, name, meter)
     return (
         fates(raw, source, F.current_timestamp() if clock is None else clock, expressions(sink.views))
         .writeStream.queryName(name)

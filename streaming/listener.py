@@ -1,6 +1,8 @@
 """Spark's reports of a query, handed to its source's meter."""
 
+import atexit
 import json
+from threading import Event
 from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
@@ -17,13 +19,19 @@ if TYPE_CHECKING:
     )
 
 
+PATIENCE = 2.0
+"""Seconds that the end of the process waits for the last report of a query that was stopped."""
+
+
 class Listener(StreamingQueryListener):
     """Listens to the query of a name, from before it starts until it ends; Spark calls it beside the batches."""
 
     def __init__(self, spark: SparkSession, name: str, meter: Meter) -> None:
         self.streams, self.name, self.meter = spark.streams, name, meter
-        self.run = ""
+        self.run, self.ended = "", Event()
         self.streams.addListener(self)
+        # Spark complains of each report that it cannot deliver to a Python that has gone.
+        atexit.register(self.ended.wait, PATIENCE)
 
     def onQueryStarted(self, event: "QueryStartedEvent") -> None:  # noqa: N802 - Spark's name
         if event.name == self.name:
@@ -41,3 +49,4 @@ class Listener(StreamingQueryListener):
         if str(event.runId) == self.run:
             self.meter.save()
             self.streams.removeListener(self)
+            self.ended.set()
