@@ -34,6 +34,8 @@ PROBES, SHARE = 20, 20
 """How many users are read all the time, and of how many events one is theirs."""
 WARM_UP = 20.0
 """Seconds at the rate before anything counts."""
+OVERTIME = 5.0
+"""Seconds at the rate after nothing counts any more: what is measured is a stream that still has work."""
 PAUSE = 0.01
 """Seconds between two reads: by so much a freshness may be too long."""
 PATIENCE = 600.0
@@ -50,8 +52,8 @@ class Load:
 
     @property
     def events(self) -> int:
-        """How many are sent, those of the warm-up included."""
-        return int(self.rate * (WARM_UP + self.seconds))
+        """How many are sent, those that do not count included."""
+        return int(self.rate * (WARM_UP + self.seconds + OVERTIME))
 
     def user(self, number: int) -> int:
         """Of whom the n-th event is; those below `PROBES` are probes."""
@@ -108,13 +110,15 @@ def _measure(here: Place, load: Load) -> Found:
     source = here.repo.sources[SOURCE]
     programs: dict[str, Callable[[], float]] = {"Redis": lambda: _redis_seconds(here)}
     with _streaming(here, topic) as stream:
-        _send(here.broker.address, source, Load(1_000, 1 - WARM_UP, 100), sent)
+        _send(here.broker.address, source, Load(1_000, 1 - WARM_UP - OVERTIME, 100), sent)
         _until(lambda: None not in _read(here)[1])
         producer = get_context("spawn").Process(target=_send, args=(here.broker.address, source, load, sent))
         producer.start()
         assert here.broker.process and producer.pid, "both run"
         for name, pid in (("stream", stream.pid), ("broker", here.broker.process.pid), ("producer", producer.pid)):
             programs[name] = lambda pid=pid: _seconds(pid)  # type: ignore[misc]
+        born = time.time_ns() // 1_000
+        _until(lambda: max(_read(here)[1]) > born)
         reads = [_read(here)]
         while reads[-1][0] < reads[0][0] + WARM_UP:
             reads.append(_read(here))

@@ -156,9 +156,7 @@ def stream(
             inputs: stream.Inputs = [(repos.source(opened, source), payloads)]
         else:
             inputs = stream.landed(opened, repos.sources(opened, source), files_per_batch)
-        return stream.run(
-            opened, inputs, interval=every, from_snapshot=from_snapshot, metrics_port=metrics_port
-        )
+        return stream.run(opened, inputs, interval=every, from_snapshot=from_snapshot, metrics_port=metrics_port)
 
     report(work, as_json)
 

@@ -18,8 +18,8 @@ from rich.console import Console
 import streaming.job
 from dualpath.console.live import ARRIVAL_AGE, EVENT_AGE, Reading, Watch, read
 from dualpath.errors import UnavailableError
-from dualpath.repo import Repo
 from dualpath.ledger import Entry
+from dualpath.repo import Repo
 from parity_tests import faults
 from parity_tests.conftest import SOURCE
 from parity_tests.test_cli import told
