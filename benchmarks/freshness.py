@@ -24,6 +24,7 @@ import tenacity
 from benchmarks.measure import Sheet, spell
 from benchmarks.place import Place, place
 from dualpath.console.live import Reading, read
+from dualpath.errors import StateError
 from dualpath.replay import rate, replay
 from dualpath.schema import EventSource
 from dualpath.stores.connection import connect
@@ -194,9 +195,9 @@ def _streaming(here: Place, topic: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    """Wait for something to become true; raises `tenacity.RetryError` if it takes too long."""
+    """Wait for something to become true; while there is no state it is not. Raises `tenacity.RetryError` in the end."""
     tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda met: not met),
+        retry=tenacity.retry_if_result(lambda met: not met) | tenacity.retry_if_exception_type(StateError),
         stop=tenacity.stop_after_delay(PATIENCE),
         wait=tenacity.wait_fixed(0.1),
     )(condition)

@@ -1,25 +1,34 @@
 """The stream's own numbers: each row once, the same by HTTP, in the file and in what `status --watch` shows."""
 
-from collections.abc import Callable
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from prometheus_client import generate_latest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from redis import ConnectionError as RedisConnectionError
 from rich.console import Console
 
 import streaming.job
+from batch.build import build
 from dualpath.console.live import ARRIVAL_AGE, EVENT_AGE, Reading, Watch, read
 from dualpath.errors import UnavailableError
 from dualpath.ledger import Entry
 from dualpath.repo import Repo
+from dualpath.runtime import redis
+from dualpath.stores.connection import embedded_folder
 from parity_tests import faults
 from parity_tests.conftest import SOURCE
 from parity_tests.test_cli import told
@@ -29,6 +38,7 @@ from streaming.metrics import FILE, Meter, Metrics, exposed
 from streaming.sink import Sink
 from streaming.source import Directory
 
+NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 LINES = [*faults.payloads(faults.events()), b"no event"]
 
 
@@ -180,7 +190,7 @@ def test_a_frame_shows_the_last_minute_of_a_stream(new_repo: Callable[[], Repo],
     shown = " ".join(frame(watch, 1_010).split())
     assert "stream 2 batches in 10.0 s redis answers rows/s 2 lag 21 rows newest arrival none yet" in shown
     assert "state 7 ids, 1 MiB" in shown
-    assert "25 0 0 25 1 2.0 h" in shown
+    assert "25 0 0 25 1 0 2.0 h" in shown
     assert "event time - - arrival time 450 ms 499 ms" in shown
     assert "triggerExecution 400 ms addBatch 300 ms" in shown
     meter.waiting()
@@ -203,3 +213,84 @@ def test_a_stream_that_was_started_again_is_shown_from_its_start(new_repo: Calla
 def test_watching_for_a_program_is_refused(new_repo: Callable[[], Repo]) -> None:
     said = told("status", "--watch", "--repo", new_repo().folder, code=1)["error"]
     assert said == "--watch is for people and --json for programs; leave one of them out."
+
+
+RECENT = """
+from entities import user
+from sources import shop_events
+
+from dualpath.aggregates import Count, Last
+from dualpath.declare import feature, feature_view
+from dualpath.windows import days, hours
+
+recent = feature_view(
+    "recent",
+    entity=user,
+    source=shop_events,
+    features=[
+        feature("actions_1h", Count(), over=hours(1)),
+        feature("actions_2d", Count(), over=days(2)),
+        feature("last_2d", Last("action"), over=days(2)),
+    ],
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def forgetful(spark: SparkSession, applied: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
+    """A repo of one view, which looks back two days, and an online store with a slack of one hour.
+
+    It has streamed, at noon, events of `ann` from now to four days ago and events of `bob` that are all out of reach.
+    """
+    folder = tmp_path_factory.mktemp("forgetful") / "feature_repo"
+    shutil.copytree(applied, folder, ignore=shutil.ignore_patterns("__pycache__", "data"))
+    for name in ("engagement", "product_activity", "services", "user_activity", "user_orders"):
+        (folder / f"{name}.py").unlink()
+    (folder / "recent.py").write_text(RECENT)
+    settings = folder / "feature_store.yaml"
+    settings.write_text(settings.read_text().replace("slack_seconds: null", "slack_seconds: 3600"))
+    repo = Repo(folder)
+    repo.apply()
+    ages = {"ann": (0, 1, 40, 49, 49.5, 60, 96), "bob": (49.25, 50)}
+    events = [
+        {"user_id": user, "action": f"a{age}", "event_time": (NOON - timedelta(hours=age)).isoformat()}
+        for user, each in ages.items()
+        for age in each
+    ]
+    faults.post(repo, [json.dumps(each | {"arrival_time": NOON.isoformat()}).encode() for each in events])
+    landing, clock = Directory(repo.storage(SOURCE).folder("landing")), F.lit(NOON)
+    try:
+        with faults.partitions(spark, 2):
+            start(spark, repo, repo.sources[SOURCE], landing, clock=clock).awaitTermination()
+            build(spark, repo, repo.sources[SOURCE])
+        yield repo
+    finally:
+        redis.stop(embedded_folder(repo.store.config))
+
+
+def test_events_that_no_window_reaches_are_logged_and_counted_but_not_served(forgetful: Repo) -> None:
+    [entry] = [each for each in forgetful.storage(SOURCE).entries() if each.rows_read]
+    assert (entry.rows_read, entry.accepted, entry.beyond) == (9, 9, 6)
+    assert len(faults.log(forgetful)) == 9
+    assert Counter(entity for _, entity, *_ in faults.records(forgetful).elements()) == {"ann": 3}
+    said = told("status", "--repo", forgetful.folder)
+    assert (said["beyond"], said["adds_up"]) == (6, True)
+    assert read(forgetful.storage(SOURCE)).value("dualpath_beyond_rows_total") == 6
+
+
+def test_values_without_the_events_that_no_window_reaches_are_those_of_training(forgetful: Repo) -> None:
+    instants = [NOON - timedelta(hours=1), NOON - timedelta(minutes=30), NOON, NOON + timedelta(days=1)]
+    asked = [{"user_id": user, "event_timestamp": at} for user in ("ann", "bob") for at in instants]
+    features = ["recent:actions_1h", "recent:actions_2d", "recent:last_2d"]
+    forgetful.store._get_provider().online_store.clock = lambda: int(NOON.timestamp()) * 1_000_000
+    served = forgetful.store.get_online_features(features, asked).to_dict()
+    trained = forgetful.store.get_historical_features(pd.DataFrame(asked), features).to_df()
+    trained = trained.set_index(["user_id", "event_timestamp"]).loc[[tuple(row.values()) for row in asked]]
+    for name in ("actions_1h", "actions_2d", "last_2d"):
+        assert served[name] == [None if pd.isna(v) else v for v in trained[name]]
+    assert served["actions_2d"] == [2, 2, 3, 2, 0, 0, 0, 0]
+
+
+def test_where_a_view_remembers_everything_nothing_is_out_of_reach(streamed: Streamed) -> None:
+    assert streamed.repo.keeps(SOURCE) == 0
+    assert streamed.reading.value("dualpath_beyond_rows_total") == 0

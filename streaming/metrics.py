@@ -44,6 +44,7 @@ class Metrics:
         self.batches = counter("batches", "Finished micro-batches")
         self.rows = counter("rows", "Rows of finished micro-batches; the fates add up to the rows read", "fate")
         self.late = counter("late_rows", "Accepted rows that arrived later than the source's late_after")
+        self.beyond = counter("beyond_rows", "Accepted rows that no window could reach any more")
         self.latest_by = gauge("latest_by_seconds", "How late the latest row came")
         self.records = counter("records", "Records appended to Redis", "view")
         self.parts = counter("parts", "Values in Redis that were appended to", "view")
@@ -125,6 +126,7 @@ class Meter:
         for fate in ("accepted", "duplicate", "dead_letter"):
             m.rows.add((self.source, fate), getattr(done, fate))
         m.late.add(self.own, done.late)
+        m.beyond.add(self.own, done.beyond)
         self.latest_by = max(self.latest_by, done.latest_by)
         m.latest_by.set(self.own, self.latest_by / 1e6)
         if done.accepted:

@@ -22,6 +22,7 @@ from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.admit import PLACE
 from dualpath.spark.log import read_folders
+from dualpath.spark.reach import beyond
 from dualpath.storage import first_open
 from dualpath.stores import bounds, mark, pointer
 from dualpath.stores.append import Target
@@ -45,6 +46,7 @@ class Sink:
         self.repo, self.source, self.query, self.meter = repo, source, query, meter
         self.views = repo.views_of(source.name)
         self.storage = repo.storage(source.name)
+        self.keep = repo.keeps(source.name)
         self.seam = Seam(self.storage, source, query)
 
     def land(self, batch: DataFrame, number: int) -> None:
@@ -95,6 +97,7 @@ class Sink:
                 how_many("fate = 'seen'").alias("good"),
                 how_many("fate = 'dead'").alias("dead_letter"),
                 how_many("late").alias("late"),
+                F.count_if((F.col("fate") == "accepted") & beyond(self.keep, F.col("admitted_at"))).alias("beyond"),
                 F.coalesce(F.max(F.when(F.col("late"), lateness)), F.lit(0)).alias("latest_by"),
                 F.collect_set(F.when(F.col("fate") == "accepted", F.col("epoch"))).alias("epochs"),
                 F.max("__position").alias("position"),
@@ -109,6 +112,7 @@ class Sink:
             "duplicate": good - accepted,
             "dead_letter": dead,
             "late": late,
+            "beyond": sum(r["beyond"] for r in found),
             "latest_by": max((r["latest_by"] for r in found), default=0),
             "clock": max((r["clock"] for r in found), default=0),
             "epochs": tuple(sorted({epoch for r in found for epoch in r["epochs"]})),
@@ -180,7 +184,8 @@ class Sink:
                 parts[view.name] = self.repo.part(view, namespace)
             target = Target(self.repo.redis_address, self.repo.project, parts, Fence(entry.query, entry.batch))
             folder = self.storage.folder("log") / entry.name
-            events = read_folders(spark, self.storage, self.source, [folder])
+            clock = F.timestamp_micros(F.lit(entry.clock))
+            events = read_folders(spark, self.storage, self.source, [folder]).where(~beyond(self.keep, clock))
             self.meter.wrote(send(currency(events, self.views), target))
             heavy = Counter(each.view for each in bounds.over(redis, self.repo.project, self.views))
             for view in self.views:

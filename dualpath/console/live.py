@@ -145,9 +145,10 @@ def shown(found: Reading, earlier: Reading | None, now: float) -> Iterable[Rende
             f"{_number(found.value('dualpath_state_bytes') / 2**20)} MiB",
         }
     )
-    rows = table("read", "accepted", "duplicate", "dead letter", "late", "latest by", numbers=HEADS)
-    late, by = found.value("dualpath_late_rows_total"), found.value("dualpath_latest_by_seconds")
-    counts = (sum(fates.values()), *(fates.get(f, 0) for f in ("accepted", "duplicate", "dead_letter")), late)
+    rows = table("read", "accepted", "duplicate", "dead letter", "late", "beyond", "latest by", numbers=HEADS)
+    names = ("late_rows_total", "beyond_rows_total", "latest_by_seconds")
+    late, past, by = (found.value(f"dualpath_{name}") for name in names)
+    counts = (sum(fates.values()), *(fates.get(f, 0) for f in ("accepted", "duplicate", "dead_letter")), late, past)
     rows.add_row(*map(_number, counts), spell(by) if by > 0 else "-")
     yield rows
     fresh = table("servable after", "p50", "p99", numbers=HEADS)
@@ -162,7 +163,7 @@ def shown(found: Reading, earlier: Reading | None, now: float) -> Iterable[Rende
     yield phases
 
 
-HEADS = ("read", "accepted", "duplicate", "dead letter", "late", "latest by", "p50", "p99", "mean")
+HEADS = ("read", "accepted", "duplicate", "dead letter", "late", "beyond", "latest by", "p50", "p99", "mean")
 
 
 def _alive(found: Reading, now: float) -> str:

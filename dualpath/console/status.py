@@ -25,18 +25,23 @@ from dualpath.stores.bounds import Heavy
 from dualpath.stores.condition import Condition, examine
 from dualpath.stores.connection import configured, connect, embedded_folder
 
-FATES = ("rows_read", "accepted", "duplicate", "dead_letter", "late")
+FATES = ("rows_read", "accepted", "duplicate", "dead_letter", "late", "beyond")
 
 
 @dataclass(frozen=True)
 class Account:
-    """The fates of the rows of finished batches. `latest_by` is how late the latest came, microseconds."""
+    """The fates of the rows of finished batches.
+
+    `late` and `beyond`, those that no window could reach any more, are of the accepted ones. `latest_by` is how late
+    the latest came, microseconds.
+    """
 
     rows_read: int = 0
     accepted: int = 0
     duplicate: int = 0
     dead_letter: int = 0
     late: int = 0
+    beyond: int = 0
     latest_by: int = 0
     batches: int = 0
 
@@ -209,7 +214,7 @@ def _shown(
     total: Account,
     online: Served,
 ) -> list[Any]:
-    heads = ("rows read", "accepted", "duplicate", "dead letter", "late")
+    heads = ("rows read", "accepted", "duplicate", "dead letter", "late", "beyond")
     fates = table("source", *heads, "latest by", "adds up", numbers=heads)
     for name, each in [*accounts.items(), ("total", total)]:
         ok = sources[name]["adds_up"] if name in sources else all(s["adds_up"] for s in sources.values())
