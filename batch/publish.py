@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 from dualpath.errors import StateError, UnavailableError
 from dualpath.repo import Repo
 from dualpath.stores import pointer
+from dualpath.stores.append import Done
 from dualpath.stores.condition import examine
 from dualpath.stores.connection import FAILED, connect, shown
 from dualpath.stores.history import History
@@ -39,7 +40,7 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
     pointers = served(repo, views)
     snapshots = [Snapshot(repo, v, day.isoformat()) for v in views]
     due = [s for s in snapshots if s.pointed(pointers[s.view.name]) != pointers[s.view.name]]
-    written: dict[str, tuple[int, int]] = {}
+    written: dict[str, Done] = {}
     if due:
         try:
             written = fill(spark, repo, due, {name: p.namespace for name, p in pointers.items()})
@@ -50,7 +51,8 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
             retire(redis, repo.project, pointers)
         except FAILED as error:
             raise _unavailable(repo, error) from None
-    return [Published(s.view.name, s.day, *written.get(s.view.name, (0, 0)), s in due) for s in snapshots]
+    found = ((s, written.get(s.view.name, Done(s.view.name))) for s in snapshots)
+    return [Published(s.view.name, s.day, done.records, done.parts, s in due) for s, done in found]
 
 
 def served(repo: Repo, views: Sequence[View]) -> dict[str, Pointer]:

@@ -81,6 +81,11 @@ class Repo:
         forgets = self.slack is not None and not view.remembers and view.reach is not None
         return view.reach + self.slack if forgets else 0  # type: ignore[operator]
 
+    def keeps(self, source: str) -> int:
+        """How long a source's events matter to any of its views, microseconds; 0: for ever."""
+        found = [self.keep(view) for view in self.views_of(source)]
+        return max(found) if all(found) else 0
+
     def part(self, view: View, namespace: str, floor: int = 0) -> Part:
         """How a view's records are written to Redis; a snapshot is compacted for `as_of` from `floor` on."""
         return Part(namespace, view, self.keep(view), floor)

@@ -4,8 +4,9 @@ Runs inside Spark's Python workers. The fence in each value's header makes a tas
 replayed batch harmless; see `append.lua`.
 """
 
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.resources import files
 from typing import Any
@@ -34,7 +35,10 @@ Call = tuple[str, bytes, bytes, int]
 code, the text in bytes, 0."""
 
 INPUT = "view string, epoch string, entity string, words array<bigint>"
-OUTPUT = "view string, records bigint, parts bigint"
+OUTPUT = "view string, records bigint, parts bigint, calls bigint, seconds double"
+ANSWER = pa.schema(
+    [("view", pa.string()), *((n, pa.int64()) for n in ("records", "parts", "calls")), ("seconds", pa.float64())]
+)
 SCRIPT = files("dualpath.stores").joinpath("append.lua").read_text()
 
 
@@ -71,7 +75,8 @@ class Target:
     kind: str = "e"
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Write `INPUT` rows, sorted by view, epoch, entity; answers `OUTPUT`, one row per view.
+        """Write `INPUT` rows, sorted by view, epoch, entity; answers `OUTPUT`, one row per view: how many
+        records, parts that were written, calls to Redis, and the seconds they took.
 
         Raises `CollisionError` if two texts share a code and `StateError` if a part holds another layout.
         """
@@ -79,15 +84,23 @@ class Target:
         for batch in batches:
             writer.take(batch)
         writer.flush()
-        views = sorted(writer.records)
-        yield pa.RecordBatch.from_arrays(
-            [
-                pa.array(views, pa.string()),
-                pa.array([writer.records[v] for v in views], pa.int64()),
-                pa.array([writer.written.get(v, 0) for v in views], pa.int64()),
-            ],
-            names=["view", "records", "parts"],
-        )
+        yield pa.RecordBatch.from_pylist([asdict(done) for _, done in sorted(writer.done.items())], ANSWER)
+
+
+@dataclass
+class Done:
+    """What was written of a view: a row of `OUTPUT`."""
+
+    view: str
+    records: int = 0
+    parts: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, more: "Done") -> "Done":
+        """With what another writer has written of the view."""
+        numbers = (getattr(self, n) + getattr(more, n) for n in ("records", "parts", "calls", "seconds"))
+        return Done(self.view, *numbers)
 
 
 class _Writer:
@@ -105,8 +118,7 @@ class _Writer:
         self.view = ""
         self.calls: list[Call] = []
         self.size = 0
-        self.records: dict[str, int] = {}
-        self.written: dict[str, int] = {}
+        self.done: dict[str, Done] = {}
 
     def take(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
@@ -132,7 +144,7 @@ class _Writer:
                 self.run = run
             piece = flat[offsets[head] : offsets[tail]]
             self.pieces.append(piece.astype("<i8", copy=False).tobytes())
-            self.records[run[0]] = self.records.get(run[0], 0) + int(tail - head)
+            self.done.setdefault(run[0], Done(run[0])).records += int(tail - head)
             if run[0] != TEXTS:
                 self.latest = max(self.latest, int(piece[:: self.target.parts[run[0]].layout.width].max()))
 
@@ -167,11 +179,14 @@ class _Writer:
     def send(self) -> None:
         if not self.calls:
             return
+        began = time.perf_counter()
         if self.view == TEXTS:
             self.send_texts()
         else:
             for calls in self.groups():
                 self.append(self.target.parts[self.view], calls)
+        self.done[self.view].calls += 1
+        self.done[self.view].seconds += time.perf_counter() - began
         self.calls, self.size = [], 0
 
     def groups(self) -> list[list[Call]]:
@@ -190,7 +205,7 @@ class _Writer:
         for _, _, value, expiry in calls:
             arguments += [value, expiry]
         written, *found = self.script(keys=[key for _, key, _, _ in calls], args=arguments)
-        self.written[self.view] = self.written.get(self.view, 0) + int(written)
+        self.done[self.view].parts += int(written)
         if found:
             sizes = [(calls[i - 1][0], size) for i, size in zip(found[::2], found[1::2], strict=True)]
             bounds.note(self.redis, self.target.project, self.view, sizes)
