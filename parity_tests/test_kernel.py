@@ -63,7 +63,7 @@ def test_records_are_arranged_within_each_entity() -> None:
     assert words.tolist() == [[1, 1], [2, 2], [3, 0], [0, 4], [1, 3]]
 
 
-@pytest.mark.parametrize("times", permutations(range(4)), ids=str)
+@pytest.mark.parametrize("times", list(permutations(range(4))), ids=str)
 def test_records_are_arranged_whatever_their_order(times: tuple[int, ...]) -> None:
     words = bag([9, 0], *([time, 1] for time in times), [0, 2])
     kernel.arrange(words, np.array([0, 1, 5, 6]))
