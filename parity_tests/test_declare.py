@@ -19,6 +19,7 @@ from dualpath.aggregates import (
     First,
     LastK,
     Max,
+    Percentile,
     Ratio,
     Sum,
     SumBy,
@@ -78,10 +79,8 @@ WRONG_FEATURES = [
         lambda: declare(feature("it", DecayedCount(), over=lifetime())),
         "DecayedCount needs the times of events, which all time folds away; bound the window",
     ),
-    (
-        lambda: declare(feature("it", Count(), over=days(1).before(days(1))), resolution=timedelta(minutes=1)),
-        "an offset window ends inside buckets; leave the view's resolution exact",
-    ),
+    (lambda: declare(amount(Percentile("amount", p=0))), "p=0 is not a fraction; give one above 0 and at most 1"),
+    (lambda: declare(amount(Percentile("amount", p=1.1))), "p=1.1 is not a fraction; give one above 0"),
     (lambda: declare(count("it"), count("it")), "the name is taken twice; rename one of the two"),
     (
         lambda: declare(count("it"), entity=who("it"), source=keyed_by("it")),

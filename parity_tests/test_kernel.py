@@ -63,7 +63,7 @@ def test_records_are_arranged_within_each_entity() -> None:
     assert words.tolist() == [[1, 1], [2, 2], [3, 0], [0, 4], [1, 3]]
 
 
-@pytest.mark.parametrize("times", permutations(range(4)), ids=str)
+@pytest.mark.parametrize("times", list(permutations(range(4))), ids=str)
 def test_records_are_arranged_whatever_their_order(times: tuple[int, ...]) -> None:
     words = bag([9, 0], *([time, 1] for time in times), [0, 2])
     kernel.arrange(words, np.array([0, 1, 5, 6]))
@@ -230,6 +230,12 @@ def test_a_folded_record_does_not_depend_on_the_order_of_those_it_folds(
         assert fold(bag(*each), it, keep_bucket=True).tolist() == [expected]
 
 
+def test_a_large_sum_is_of_its_own_bucket_alone() -> None:
+    it = layout(view(Sum("quantity"), resolution=10))
+    words = bag([0, 1, 1, HALF], [0, 1, 1, THIRD - HALF], [10, 11, 11, HALF], [10, 11, 11, HALF - 6], [20, 21, 21, 7])
+    assert fold(words, it, keep_bucket=True)[:, 3].tolist() == [THIRD, 2 * HALF - 6, 7]
+
+
 def test_compaction_drops_what_no_window_reaches_and_folds_what_all_time_does() -> None:
     words = bag([SECOND, 1, 1], [SECOND + 1, 2, 1], [SECOND + 2, 3, 1])
     recent = view(Count(), over=seconds(1))
@@ -281,7 +287,8 @@ def test_a_pick_is_found_wherever_its_cell_stands(
     aggregate: Aggregate, expected: object, before: tuple[Aggregate, ...]
 ) -> None:
     it = view(*before, aggregate, over=days(1))
-    words = bag(*([t, -t, *[1] * len(before), q, t, -t] for t, q in [(1, 5), (3, 7), (2, 6)]))
+    picks = [(1, -1, 5), (3, NULL, 7), (2, -2, 6)]  # an id's code may be any word
+    words = bag(*([time, id_, *[1] * len(before), word, time, id_] for time, id_, word in picks))
     assert values(it, words, [9], NO_TEXTS)[f"f{len(before)}"] == [expected]
 
 
