@@ -271,6 +271,12 @@ def test_doubles_sort_as_words_and_come_back() -> None:
     assert decode(order(np.array([-2.25])), view(Min("score")).type_of("score")).tolist() == [-2.25]
 
 
+def test_a_large_sum_of_one_bucket_has_nothing_of_the_next() -> None:
+    it = layout(view(Sum("quantity"), resolution=SECOND))
+    words = bag([0, 1, 1, HALF], [0, 2, 2, HALF - 2], [SECOND, SECOND, SECOND, 5])
+    assert fold(words, it, keep_bucket=True)[:, 3].tolist() == [2**63 - 2, 5]
+
+
 @pytest.mark.parametrize("before", [(), (Count(),), (Count(), Max("shop"))], ids=len)
 @pytest.mark.parametrize(
     ("aggregate", "expected"),
