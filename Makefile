@@ -9,7 +9,7 @@ READY := .venv/.ready
 SEED ?= 1
 STEPS ?= 60
 
-.PHONY: demo test parity chaos bench notebooks lint lock clean
+.PHONY: demo test parity chaos bench mutants notebooks lint lock clean
 
 demo: $(READY)
 	$(BIN)/dualpath demo
@@ -26,6 +26,9 @@ chaos: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+mutants: $(READY)
+	$(BIN)/python -m benchmarks.mutants
 
 notebooks: $(READY)
 	$(BIN)/python -m jupyter execute --inplace notebooks/*.ipynb

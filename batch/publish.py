@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import date
 
 from pyspark.sql import SparkSession
-from redis import RedisError
 
 from dualpath.errors import StateError, UnavailableError
 from dualpath.repo import Repo
 from dualpath.stores import pointer
+from dualpath.stores.append import Done
 from dualpath.stores.condition import examine
-from dualpath.stores.connection import connect
+from dualpath.stores.connection import FAILED, connect, shown
 from dualpath.stores.history import History
 from dualpath.stores.pointer import Pointer
 from dualpath.stores.retire import retire
@@ -40,7 +40,7 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
     life, pointers = _life(repo), served(repo, views)
     snapshots = [Snapshot(repo, v, day.isoformat()) for v in views]
     due = [s for s in snapshots if s.pointed(pointers[s.view.name]) != pointers[s.view.name]]
-    written: dict[str, tuple[int, int]] = {}
+    written: dict[str, Done] = {}
     if due:
         try:
             written = fill(spark, repo, due, {name: p.namespace for name, p in pointers.items()})
@@ -49,28 +49,29 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
                 pointers[each.view.name] = _move(redis, repo, each, pointers[each.view.name].namespace, life)
             History(repo.root).note_published(views[0].source.name, day.isoformat())
             retire(redis, repo.project, pointers)
-        except RedisError as error:
+        except FAILED as error:
             raise _unavailable(repo, error) from None
-    return [Published(s.view.name, s.day, *written.get(s.view.name, (0, 0)), s in due) for s in snapshots]
+    found = ((s, written.get(s.view.name, Done(s.view.name))) for s in snapshots)
+    return [Published(s.view.name, s.day, done.records, done.parts, s in due) for s, done in found]
 
 
 def served(repo: Repo, views: Sequence[View]) -> dict[str, Pointer]:
     """The pointer of each of a source's views, by its name. Raises `StateError` and `UnavailableError` as `publish`."""
-    source, redis = views[0].source.name, connect(repo.redis_address)
+    source = views[0].source.name
     try:
-        return examine(redis, repo.project, repo.storage(source), views).require(source)
-    except RedisError as error:
+        return examine(connect(repo.redis_address), repo.project, repo.storage(source), views).require(source)
+    except FAILED as error:
         raise _unavailable(repo, error) from None
 
 
-def _life(repo: Repo) -> str:
+def _life(repo: Repo) -> list[str]:
     try:
         return pointer.life(connect(repo.redis_address))
-    except RedisError as error:
+    except FAILED as error:
         raise _unavailable(repo, error) from None
 
 
-def _move(redis: object, repo: Repo, snapshot: Snapshot, namespace: str, life: str) -> Pointer:
+def _move(redis: object, repo: Repo, snapshot: Snapshot, namespace: str, life: list[str]) -> Pointer:
     def change(known: Pointer) -> Pointer:
         if known.namespace != namespace:
             raise StateError(
@@ -81,5 +82,5 @@ def _move(redis: object, repo: Repo, snapshot: Snapshot, namespace: str, life: s
     return pointer.move(redis, repo.project, snapshot.view.name, change, within=life)
 
 
-def _unavailable(repo: Repo, error: RedisError) -> UnavailableError:
-    return UnavailableError(f"cannot publish: Redis at {repo.redis_address} says: {error}.")
+def _unavailable(repo: Repo, error: Exception) -> UnavailableError:
+    return UnavailableError(f"cannot publish: Redis at {shown(repo.redis_address)} says: {error}.")

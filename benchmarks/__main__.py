@@ -1,32 +1,50 @@
-"""The command: `python -m benchmarks [serving|kernel ...] [--json]`."""
+"""The command: `python -m benchmarks [serving|kernel|freshness|streaming ...] [--json]`."""
 
 import importlib
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from benchmarks.measure import table
+from benchmarks.measure import Figure, table
 
-BENCHMARKS = ("serving", "kernel")
+BENCHMARKS = ("serving", "kernel", "freshness", "streaming")
 
 
 def main(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Which to run: serving, kernel; all if none is named.")
+        list[str] | None, typer.Argument(help="Which to run: serving, kernel, freshness, streaming; all by default.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+    rate: Annotated[float, typer.Option(min=100, help="Of freshness: events a second.")] = 2_000,
+    seconds: Annotated[float, typer.Option(min=1, help="Of freshness: for how long, after the warm-up.")] = 60,
+    users: Annotated[int, typer.Option(min=1, help="Of freshness: of how many users.")] = 10_000,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Of freshness: a picture, PNG.")] = None,
+    events: Annotated[int, typer.Option(min=100_000, help="Of streaming: how many events.")] = 1_000_000,
 ) -> None:
     """Print every figure beside its peers; a ratio says how many times longer than dualpath a peer takes."""
     unknown = set(names or ()) - set(BENCHMARKS)
     if unknown:
         raise typer.BadParameter(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}.")
-    found = {name: list(importlib.import_module(f"benchmarks.{name}").run()) for name in names or BENCHMARKS}
+    options: dict[str, dict[str, Any]] = {
+        "freshness": {"per_second": rate, "seconds": seconds, "users": users, "plot": plot},
+        "streaming": {"events": events},
+    }
+    found = {
+        name: list(importlib.import_module(f"benchmarks.{name}").run(**options.get(name, {})))
+        for name in names or BENCHMARKS
+    }
     if as_json:
         print(json.dumps({name: [f.to_dict() for f in figures] for name, figures in found.items()}, indent=1))
-    else:
-        Console().print(table(figure for figures in found.values() for figure in figures))
+        return
+    every = [each for figures in found.values() for each in figures]
+    if timed := [each for each in every if isinstance(each, Figure)]:
+        Console().print(table(timed))
+    for sheet in every:
+        if not isinstance(sheet, Figure):
+            Console().print(sheet)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,27 @@ class Figure:
         return {"work": self.work, "peers": peers}
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """What is not a ratio of call times: named cells for people, and `data` for programs."""
+
+    work: str
+    cells: Mapping[str, str]
+    data: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form."""
+        return {"work": self.work, **self.data}
+
+    def __rich__(self) -> Table:
+        drawn = Table(title=self.work, title_justify="left", show_header=False)
+        drawn.add_column()
+        drawn.add_column(justify="right")
+        for name, value in self.cells.items():
+            drawn.add_row(name, value)
+        return drawn
+
+
 def take_turns(
     work: str,
     peers: Mapping[str, Callable[[Any], Any]],

@@ -102,7 +102,7 @@ def _compare(root: Path, address: str, load: str, per_user: tuple[int, int]) -> 
                     finished_features, [{"user_id": n} for n in names]
                 ),
                 "Redis MGET alone": lambda names: client.mget(
-                    [keys.pointer(PROJECT, activity.name), *(p + n.encode() for n in names for p in prefixes)]
+                    [keys.pointer(PROJECT, activity.name), *(p + keys.tagged(n) for n in names for p in prefixes)]
                 ),
             },
             drawn(entities, calls + warm_up),

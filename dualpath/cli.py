@@ -13,6 +13,7 @@ import typer
 from dualpath.console import repos
 from dualpath.console.options import DAY, DataOption, JsonOption, KafkaOption, KafkaOptions, RepoOption, SourceOption
 from dualpath.console.report import Report, finish
+from dualpath.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -126,6 +127,9 @@ def stream(
         bool,
         typer.Option("--from-snapshot", help="Fill the online store from the log first, and begin a new checkpoint."),
     ] = False,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, metavar="N", help="Serve metrics to Prometheus there; 0: any port.")
+    ] = None,
 ) -> None:
     """Read landed events, or with --kafka those of a topic, into the event log and the online store.
 
@@ -149,11 +153,10 @@ def stream(
             accept_loss=accept_loss,
         )
         if payloads:
-            return stream.run(
-                opened, [(repos.source(opened, source), payloads)], interval=every, from_snapshot=from_snapshot
-            )
-        landed = stream.landed(opened, repos.sources(opened, source), files_per_batch)
-        return stream.run(opened, landed, interval=every, from_snapshot=from_snapshot)
+            inputs: stream.Inputs = [(repos.source(opened, source), payloads)]
+        else:
+            inputs = stream.landed(opened, repos.sources(opened, source), files_per_batch)
+        return stream.run(opened, inputs, interval=every, from_snapshot=from_snapshot, metrics_port=metrics_port)
 
     report(work, as_json)
 
@@ -277,13 +280,26 @@ def catalogue(
 
 
 @app.command()
-def status(repo: RepoOption = None, as_json: JsonOption = False) -> None:
-    """Account for every row ever read, and say whether the counts add up with the files."""
+def status(
+    repo: RepoOption = None,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show the running stream's numbers until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often --watch looks.")] = 1.0,
+) -> None:
+    """Account for every row ever read, and say whether the counts add up with the files.
+
+    With --watch, show instead what the running stream says of itself: rates, lag, durations, freshness.
+    """
 
     def work() -> Report:
+        if watch and as_json:
+            raise InputError("--watch is for people and --json for programs; leave one of them out.")
         opened = repos.opened(repo)
-        from dualpath.console import status
+        from dualpath.console import live, status
 
+        if watch:
+            live.watch(opened, interval=interval)
+            return Report({})
         return status.report(opened)
 
     report(work, as_json)

@@ -17,7 +17,7 @@ from dualpath.files import write_atomically
 
 BLOCK = 1_000
 """Batches in a block."""
-SUMMED = ("rows_read", "accepted", "duplicate", "dead_letter", "late")
+SUMMED = ("rows_read", "accepted", "duplicate", "dead_letter", "late", "beyond")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Entry:
     duplicate: int = 0
     dead_letter: int = 0
     late: int = 0
+    beyond: int = 0
     latest_by: int = 0
     clock: int = 0
     epochs: tuple[str, ...] = ()
@@ -65,6 +66,7 @@ class Block:
     duplicate: int
     dead_letter: int
     late: int
+    beyond: int
     latest_by: int
     clock: int
     epochs: Mapping[str, tuple[tuple[int, int], ...]]

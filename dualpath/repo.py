@@ -67,7 +67,7 @@ class Repo:
 
     @cached_property
     def redis_address(self) -> str:
-        """Feast connection string of the online store; an embedded Redis is started if none is configured."""
+        """Where the online store is, for `connect`; an embedded Redis is started if none is configured."""
         return address(self.store.config)
 
     @property
@@ -80,6 +80,11 @@ class Repo:
         """Microseconds from a record's time until no window of the view can reach it; 0: never."""
         forgets = self.slack is not None and not view.remembers and view.reach is not None
         return view.reach + self.slack if forgets else 0  # type: ignore[operator]
+
+    def keeps(self, source: str) -> int:
+        """How long a source's events matter to any of its views, microseconds; 0: for ever."""
+        found = [self.keep(view) for view in self.views_of(source)]
+        return max(found) if all(found) else 0
 
     def part(self, view: View, namespace: str, floor: int = 0) -> Part:
         """How a view's records are written to Redis; a snapshot is compacted for `as_of` from `floor` on."""

@@ -169,7 +169,7 @@ def records(repo: Repo) -> Counter[tuple[Any, ...]]:
         for part in known.parts if known else ():
             prefix = keys.prefix(repo.project, known.namespace, view.name, part)
             for key in client.scan_iter(match=prefix + b"*", count=1_000):
-                entity = key.removeprefix(prefix).decode()
+                entity = key.removeprefix(prefix)[keys.TAG :].decode()
                 bag.update((view.name, entity, *words) for words in layout(view).unpack(client.get(key)).tolist())
     return bag
 

@@ -1,5 +1,6 @@
 """One declaration, one history, and the core's answers: what a law is tested on."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,7 @@ class Scene:
 @st.composite
 def scenes(draw: st.DrawFn, aggregate: str, kind: str | None) -> Scene:
     view, (events, instants) = draw(views(aggregate, kind)), draw(histories())
+    view = View.from_dict(json.loads(json.dumps(view.to_dict())))  # as it comes out of Feast's registry
     events = evaluated(view, events)
     who = ("ann", 1)[: len(view.keys)]
     owners, words = records(view, events)

@@ -99,6 +99,12 @@ ROW = st.fixed_dictionaries(
     {"ago": NEAR, "delay": NEAR, **{name: st.sampled_from(pool) for name, pool in POOLS.items()}}
 )
 ROWS = st.lists(ROW, max_size=8)
+CROWD = st.lists(
+    st.builds(lambda row, ago: {**row, "ago": ago, "user": "ann", "shop": 1}, ROW, st.sampled_from([0, 0, 1, SECOND])),
+    min_size=3,
+    max_size=6,
+)
+"""Events of one entity within a second: several values in one window, repeated ones too."""
 LATER = st.lists(NEAR, min_size=1, max_size=3)
 
 
@@ -107,7 +113,7 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
     """Events with different ids, in no order, and instants to ask at; both often on each other's window edges."""
     now = draw(st.sampled_from(INSTANTS))
     events = []
-    for number, row in enumerate(draw(ROWS)):
+    for number, row in enumerate(draw(st.one_of(ROWS, CROWD))):
         time = now - row.pop("ago")
         # A delay of -1 is an event stamped ahead of its arrival.
         events.append({"event_id": f"e{number}", "event_time": time, "arrival_time": time + row.pop("delay"), **row})

@@ -17,10 +17,10 @@ import pytest
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
-import streaming.sink
 from batch.build import build
 from dualpath.aggregates import Count, Sum
 from dualpath.cli import app
+from dualpath.console.live import read
 from dualpath.declare import feature_view, view_of
 from dualpath.errors import DeclarationError, InputError
 from dualpath.plan import FoldError
@@ -271,8 +271,7 @@ def test_a_sum_that_leaves_64_bits_is_an_error_that_names_view_and_entity(
 
 
 def test_the_stream_exports_how_many_entities_are_over_their_bound(large: Repo) -> None:
-    gauge = streaming.sink.OVER_BOUND
-    exported = {name: gauge.labels(name)._value.get() for name in large.views}
+    exported = read(large.storage(SOURCE)).by("view", "dualpath_entities_over_bound")
     assert exported == {**dict.fromkeys(large.views, 0), "large": 2}
 
 

@@ -259,6 +259,7 @@ def test_status_sums_batches_and_groups_reasons(repo: Repo) -> None:
         "duplicate": 2,
         "dead_letter": 3,
         "late": 1,
+        "beyond": 0,
     }
     assert (said["adds_up"], said["latest_by"], said["batches"]) == (True, "0:01:30", 2)
     shop = said["sources"][SOURCE]

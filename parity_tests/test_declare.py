@@ -11,12 +11,24 @@ from feast import Entity, FeatureView, ValueType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualpath.aggregates import Aggregate, ApproxDistinctCount, Count, First, Max, Ratio, Sum, SumBy
+from dualpath.aggregates import (
+    Aggregate,
+    ApproxDistinctCount,
+    Count,
+    DecayedCount,
+    First,
+    LastK,
+    Max,
+    Percentile,
+    Ratio,
+    Sum,
+    SumBy,
+)
 from dualpath.declare import event_source, feature, feature_view, view_of
 from dualpath.errors import DeclarationError
 from dualpath.schema import EventSource, Field, decimal, integer, text
 from dualpath.view import View
-from dualpath.windows import calendar, days, minutes, today
+from dualpath.windows import calendar, days, lifetime, minutes, today
 from parity_tests.strategies import CASES, CLICKS, views
 
 HERE = Path(__file__).name
@@ -59,6 +71,16 @@ WRONG_FEATURES = [
     (lambda: declare(amount(Count(where="amount"))), 'the condition "amount" is not true or false; compare something'),
     (lambda: declare(amount(First("amount / 2"))), "is not something all engines compute alike"),
     (lambda: declare(amount(Count(where="amount >"))), "write plain SQL"),
+    (
+        lambda: declare(amount(LastK("amount")), resolution=timedelta(minutes=1)),
+        "LastK needs single events; leave the view's resolution exact",
+    ),
+    (
+        lambda: declare(feature("it", DecayedCount(), over=lifetime())),
+        "DecayedCount needs the times of events, which all time folds away; bound the window",
+    ),
+    (lambda: declare(amount(Percentile("amount", p=0))), "p=0 is not a fraction; give one above 0 and at most 1"),
+    (lambda: declare(amount(Percentile("amount", p=1.1))), "p=1.1 is not a fraction; give one above 0"),
     (lambda: declare(count("it"), count("it")), "the name is taken twice; rename one of the two"),
     (
         lambda: declare(count("it"), entity=who("it"), source=keyed_by("it")),
@@ -164,6 +186,7 @@ def test_a_view_survives_json(name: str, kind: str | None, data: st.DataObject) 
     view = data.draw(views(name, kind))
     restored = View.from_dict(json.loads(json.dumps(view.to_dict())))
     assert restored == view and hash(restored) == hash(view)
+    assert (restored.reach, restored.remembers) == (view.reach, view.remembers)
     assert [restored.output(f) for f in restored.features] == [view.output(f) for f in view.features]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dualpath import kernel
-from dualpath.aggregates import Aggregate, Count, Distinct, First, Last, Max, Mean, Min, Sum
+from dualpath.aggregates import Aggregate, Count, Distinct, First, Last, LastK, Max, Mean, Min, Sum, SumBy
 from dualpath.errors import CollisionError, DeclarationError, StateError
 from dualpath.numbers import decode, divide, order, unorder
 from dualpath.parity.compare import same
@@ -22,6 +22,8 @@ from parity_tests.strategies import CLICKS
 
 NO_TEXTS = Dictionary.of([], [])
 HALF = 2**62
+THIRD = (2**64 - 1) // 3
+"""Added to itself it leaves 64 bits and comes out with every bit turned over."""
 
 
 def view(*aggregates: Aggregate, over: Window | None = None, resolution: int = 1, source: EventSource = CLICKS) -> View:
@@ -61,6 +63,13 @@ def test_records_are_arranged_within_each_entity() -> None:
     assert words.tolist() == [[1, 1], [2, 2], [3, 0], [0, 4], [1, 3]]
 
 
+@pytest.mark.parametrize("times", list(permutations(range(4))), ids=str)
+def test_records_are_arranged_whatever_their_order(times: tuple[int, ...]) -> None:
+    words = bag([9, 0], *([time, 1] for time in times), [0, 2])
+    kernel.arrange(words, np.array([0, 1, 5, 6]))
+    assert words.tolist() == [[9, 0], *([time, 1] for time in range(4)), [0, 2]]
+
+
 def test_one_call_answers_for_many_entities_and_instants() -> None:
     it = plan(view(Sum("quantity"), Distinct("quantity"), over=seconds(1)))
     words = bag([1, 0, 5, 5, 1], [2, 0, 6, 6, 1], [1, 0, 7, 7, 1])
@@ -85,7 +94,7 @@ def test_the_weight_of_a_group_is_summed() -> None:
     assert (groups.codes.tolist(), groups.weights.tolist()) == ([5, 9], [6, 1])
 
 
-@pytest.mark.parametrize("words", [[HALF, HALF], [-HALF, -HALF, -1]])
+@pytest.mark.parametrize("words", [[HALF, HALF], [-HALF, -HALF, -1], [THIRD, THIRD]])
 def test_a_sum_that_leaves_64_bits_names_view_and_feature(words: list[int]) -> None:
     records = bag(*([i, i, 1, word] for i, word in enumerate(words)))
     two = plan(view(Count(), Sum("quantity")))
@@ -108,6 +117,24 @@ def test_nine_thousand_largest_amounts_still_sum() -> None:
 def test_whether_a_sum_leaves_64_bits_does_not_depend_on_the_order() -> None:
     for words in permutations([HALF, HALF, -HALF]):
         assert value(view(Sum("quantity")), bag(*([7, i, word] for i, word in enumerate(words)))) == HALF
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first group", "last group"])
+@pytest.mark.parametrize("amounts", [[HALF, HALF], [-HALF, -HALF, -1], [THIRD, THIRD]], ids=str)
+def test_a_group_whose_sum_leaves_64_bits_is_an_error(amounts: list[int], last: bool) -> None:
+    rows = [(5, amount) for amount in amounts] + [(9 if not last else 1, 3)] * 2
+    words = bag(*([i, i, text_code, 1, amount] for i, (text_code, amount) in enumerate(rows)))
+    two = plan(view(Count(), SumBy("quantity", by="action")))
+    with pytest.raises(FoldError, match="feature 'f1': the sum leaves 64 bits") as error:
+        two.evaluate(np.insert(words, 2, 1, axis=1), np.array([[0, 0], [0, len(words)]]), np.array([9, 9]))
+    assert error.value.row == 1
+
+
+def test_whether_a_group_leaves_64_bits_does_not_depend_on_the_order() -> None:
+    for amounts in permutations([HALF, HALF, -HALF, -HALF - 1, -1]):
+        words = bag(*([i, i, 5, 1, amount] for i, amount in enumerate([*amounts, 0])))
+        found = plan(view(SumBy("quantity", by="action"))).evaluate(words, np.array([[0, 6]]), np.array([9]))["f0"]
+        assert (found.codes.tolist(), found.weights.tolist()) == ([5], [-2])
 
 
 @pytest.mark.parametrize("resolution", [1, SECOND])
@@ -187,6 +214,28 @@ def test_a_folded_pick_is_the_pick_of_its_records(aggregate: Aggregate, rows: li
     assert fold(bag([*head, *rows[3]], [*head, *rows[3]]), layout(it), keep_bucket=True).tolist() == [[*head, *rows[3]]]
 
 
+@pytest.mark.parametrize(
+    ("resolution", "rows", "expected"),
+    [
+        (1, [[0, 5, 1], [0, -7, 3], [0, 2, 2]], [0, 5, 6]),
+        (2, [[0, 1, 1, 1], [0, 1, 0, 3], [0, 0, 0, 2]], [0, 1, 0, 6]),
+        (SECOND, [[0, 9, 9, 1], [0, 9, 4, 3], [0, 4, 3, 2]], [0, 9, 3, 6]),
+    ],
+)
+def test_a_folded_record_does_not_depend_on_the_order_of_those_it_folds(
+    resolution: int, rows: list[list[int]], expected: list[int]
+) -> None:
+    it = layout(view(Sum("quantity"), resolution=resolution))
+    for each in permutations(rows):
+        assert fold(bag(*each), it, keep_bucket=True).tolist() == [expected]
+
+
+def test_a_large_sum_is_of_its_own_bucket_alone() -> None:
+    it = layout(view(Sum("quantity"), resolution=10))
+    words = bag([0, 1, 1, HALF], [0, 1, 1, THIRD - HALF], [10, 11, 11, HALF], [10, 11, 11, HALF - 6], [20, 21, 21, 7])
+    assert fold(words, it, keep_bucket=True)[:, 3].tolist() == [THIRD, 2 * HALF - 6, 7]
+
+
 def test_compaction_drops_what_no_window_reaches_and_folds_what_all_time_does() -> None:
     words = bag([SECOND, 1, 1], [SECOND + 1, 2, 1], [SECOND + 2, 3, 1])
     recent = view(Count(), over=seconds(1))
@@ -220,6 +269,27 @@ def test_doubles_sort_as_words_and_come_back() -> None:
     assert all(map(same, unorder(order(doubles)), doubles))
     assert same(unorder(order(np.array([-0.0])))[0], 0.0)
     assert decode(order(np.array([-2.25])), view(Min("score")).type_of("score")).tolist() == [-2.25]
+
+
+def test_a_large_sum_of_one_bucket_has_nothing_of_the_next() -> None:
+    it = layout(view(Sum("quantity"), resolution=SECOND))
+    words = bag([0, 1, 1, HALF], [0, 2, 2, HALF - 2], [SECOND, SECOND, SECOND, 5])
+    assert fold(words, it, keep_bucket=True)[:, 3].tolist() == [2**63 - 2, 5]
+
+
+@pytest.mark.parametrize("before", [(), (Count(),), (Count(), Max("shop"))], ids=len)
+@pytest.mark.parametrize(
+    ("aggregate", "expected"),
+    [(First("quantity"), 5), (Last("quantity"), 7), (LastK("quantity", k=2), [7, 6])],
+    ids=str,
+)
+def test_a_pick_is_found_wherever_its_cell_stands(
+    aggregate: Aggregate, expected: object, before: tuple[Aggregate, ...]
+) -> None:
+    it = view(*before, aggregate, over=days(1))
+    picks = [(1, -1, 5), (3, NULL, 7), (2, -2, 6)]  # an id's code may be any word
+    words = bag(*([time, id_, *[1] * len(before), word, time, id_] for time, id_, word in picks))
+    assert values(it, words, [9], NO_TEXTS)[f"f{len(before)}"] == [expected]
 
 
 def test_a_plan_of_some_features_gives_what_the_whole_gives() -> None:

@@ -117,7 +117,7 @@ def test_the_stream_and_the_batch_make_the_same_records(shop: Repo) -> None:
         for part in known.parts:
             prefix = keys.prefix(shop.project, known.namespace, view.name, part)
             for key in redis.scan_iter(match=prefix + b"*", count=1_000):
-                entity = key.removeprefix(prefix).decode()
+                entity = key.removeprefix(prefix)[keys.TAG :].decode()
                 stream.setdefault(entity, []).extend(map(tuple, kind.unpack(redis.get(key)).tolist()))
         assert batch and {e: sorted(r) for e, r in batch.items()} == {e: sorted(r) for e, r in stream.items()}
 

@@ -291,7 +291,7 @@ def test_a_write_with_an_older_or_equal_fence_is_skipped_and_a_newer_one_lands(c
     trail = [(2, 5, 1), (2, 5, 0), (2, 4, 0), (1, 9, 0), (1, 2**40, 0), (2, 6, 1), (3, 0, 1), (2, 7, 0), (3, 0, 0)]
     done = [write(calm, Fence(query, batch), "fenced", record) for query, batch, _ in trail]
     assert done == [expected for *_, expected in trail]
-    [key] = connect(calm.redis_address).keys("*:fenced")
+    [key] = connect(calm.redis_address).keys("*}fenced")
     value = connect(calm.redis_address).getdel(key)
     assert layout(calm.views["product_activity"]).unpack(value).tolist() == [record] * sum(done)
 
@@ -541,9 +541,9 @@ def test_after_a_refusal_the_old_declaration_can_still_go_on(
 
 def test_a_part_with_records_of_another_layout_is_never_appended_to(calm: Repo) -> None:
     width = layout(calm.views["product_activity"]).width
-    redis_ = connect(calm.redis_address)
-    redis_.set(keys.prefix(calm.project, "n1", "product_activity", "e2026-03-01") + b"foreign", b"\1\0\0\0" + bytes(20))
+    redis_, part = connect(calm.redis_address), keys.prefix(calm.project, "n1", "product_activity", "e2026-03-01")
+    redis_.set(part + keys.tagged("foreign"), b"\1\0\0\0" + bytes(20))
     with pytest.raises(ResponseError, match="FOREIGN"):
         write(calm, Fence(9, 9), "foreign", [7] * width)
-    [key] = redis_.keys("*:foreign")
+    [key] = redis_.keys("*}foreign")
     assert redis_.getdel(key) == b"\1\0\0\0" + bytes(20)

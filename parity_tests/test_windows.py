@@ -148,6 +148,11 @@ def test_no_calendar_window_looks_further_back_than_it_says(unit: str, zone: str
     assert np.diff(midnights).max() <= window.reach
 
 
+@pytest.mark.parametrize(("unit", "longest"), [("day", 1), ("week", 7), ("month", 31)])
+def test_a_calendar_window_looks_no_further_back_than_its_unit_and_seven_hours(unit: str, longest: int) -> None:
+    assert calendar(unit).reach == longest * DAY + 7 * 3600 * SECOND
+
+
 def test_reach_counts_the_offset_and_the_bucket() -> None:
     window = minutes(30).before(hours(1))
     assert window.reach == 5400 * SECOND

@@ -15,6 +15,8 @@ from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.admit import PLACE, admit
 from streaming import generation
+from streaming.listener import Listener
+from streaming.metrics import FILE, Meter, Metrics
 from streaming.sink import Sink
 from streaming.source import PayloadSource
 
@@ -27,20 +29,24 @@ def start(
     *,
     interval: timedelta | None = None,
     clock: Column | None = None,
+    metrics: Metrics | None = None,
 ) -> StreamingQuery:
     """Start the stream of one source; with an `interval` it goes on for ever, without it ends with the input.
 
-    `clock` is the instant of a micro-batch; by default the one that Spark keeps in the checkpoint.
+    `clock` is the instant of a micro-batch; by default the one that Spark keeps in the checkpoint. Several sources
+    can share their `metrics`; each leaves them in its ledger folder too.
     """
-    storage = repo.storage(source.name)
+    storage, name = repo.storage(source.name), f"{repo.project}.{source.name}"
     query = generation.present(storage)
-    sink = Sink(repo, source, query)
+    meter = Meter(metrics or Metrics(), source.name, storage.folder("ledger") / FILE)
+    sink = Sink(repo, source, query, meter)
     sink.ready(spark)
     raw = payloads.read(spark, storage.positions(before=query))
     trigger = {"availableNow": True} if interval is None else {"processingTime": f"{interval.total_seconds()} seconds"}
+    Listener(spark, name, meter)
     return (
         fates(raw, source, F.current_timestamp() if clock is None else clock, expressions(sink.views))
-        .writeStream.queryName(f"{repo.project}.{source.name}")
+        .writeStream.queryName(name)
         .option("checkpointLocation", str(generation.checkpoint(storage, query)))
         .foreachBatch(sink.land)
         .trigger(**trigger)

@@ -12,10 +12,8 @@ from contextlib import suppress
 from typing import Any
 
 import tenacity
-from prometheus_client import Gauge
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from redis import RedisError
 
 from dualpath.errors import StateError
 from dualpath.ledger import Entry
@@ -24,18 +22,19 @@ from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.admit import PLACE
 from dualpath.spark.log import read_folders
+from dualpath.spark.reach import beyond
 from dualpath.storage import first_open
 from dualpath.stores import bounds, mark, pointer
 from dualpath.stores.append import Target
 from dualpath.stores.condition import State, examine
-from dualpath.stores.connection import connect
+from dualpath.stores.connection import FAILED, connect
 from dualpath.stores.frames import currency, send
 from dualpath.stores.pointer import FOREIGN, LostError
 from dualpath.stores.rebuild import rebuild
+from streaming.metrics import Meter
 from streaming.seam import Seam
 
 log = logging.getLogger(__name__)
-OVER_BOUND = Gauge("dualpath_entities_over_bound", "Entities with more records than max_records of the view", ["view"])
 BESIDES = ("fate", "payload", "reason", "admitted_at", *PLACE)
 """Columns of `streaming.job.fates` that are about a row and not about the event in it."""
 
@@ -43,16 +42,17 @@ BESIDES = ("fate", "payload", "reason", "admitted_at", *PLACE)
 class Sink:
     """Lands micro-batches of one source; `query` is the generation of the checkpoint."""
 
-    def __init__(self, repo: Repo, source: EventSource, query: int) -> None:
-        self.repo, self.source, self.query = repo, source, query
+    def __init__(self, repo: Repo, source: EventSource, query: int, meter: Meter) -> None:
+        self.repo, self.source, self.query, self.meter = repo, source, query, meter
         self.views = repo.views_of(source.name)
         self.storage = repo.storage(source.name)
+        self.keep = repo.keeps(source.name)
         self.seam = Seam(self.storage, source, query)
 
     def land(self, batch: DataFrame, number: int) -> None:
         """Write one micro-batch; `batch` is a frame of `streaming.job.fates`."""
         # Before the batch is begun: one that is refused then would keep every night waiting.
-        self.patiently(self.agree, batch.sparkSession)
+        self.meter.timed("addBatch/agree", self.patiently, self.agree, batch.sparkSession)
         entry = self.storage.begin(self.query, number)
         arrival_day = F.date_format("arrival_time", "yyyy-MM-dd")
         epoch = F.greatest(arrival_day, F.lit(first_open(entry.sealed)))
@@ -62,12 +62,13 @@ class Sink:
             rows.persist()
         try:
             # Counted even if it is logged: Spark cannot commit a batch whose rows nobody has asked for.
-            fates = self.count(rows)
+            fates = self.meter.timed("addBatch/count", self.count, rows)
             if entry.logged:
                 self.recognise(entry, fates)
             else:
                 if fates["accepted"]:
-                    self.write(rows.where("fate = 'accepted'").drop(*BESIDES), "log", entry, "epoch")
+                    accepted = rows.where("fate = 'accepted'").drop(*BESIDES)
+                    self.meter.timed("addBatch/log", self.write, accepted, "log", entry, "epoch")
                 if fates["dead_letter"]:
                     place = (F.col(name).alias(name.removeprefix("__")) for name in PLACE)
                     self.write(rows.where("fate = 'dead'").select("payload", "reason", *place), "dead", entry)
@@ -77,8 +78,8 @@ class Sink:
             whole.unpersist()
         self.seam.pass_by(entry.clock)
         if not entry.done:
-            self.patiently(self.serve, batch.sparkSession, entry)
-            self.storage.finish(entry)
+            self.meter.timed("addBatch/serve", self.patiently, self.serve, batch.sparkSession, entry)
+            self.meter.landed(self.storage.finish(entry), self.storage.folder("log") / entry.name)
 
     def count(self, rows: DataFrame) -> dict[str, Any]:
         """The fates of the rows read, the epochs of the accepted ones, how late the latest came, the batch's clock,
@@ -96,6 +97,7 @@ class Sink:
                 how_many("fate = 'seen'").alias("good"),
                 how_many("fate = 'dead'").alias("dead_letter"),
                 how_many("late").alias("late"),
+                F.count_if((F.col("fate") == "accepted") & beyond(self.keep, F.col("admitted_at"))).alias("beyond"),
                 F.coalesce(F.max(F.when(F.col("late"), lateness)), F.lit(0)).alias("latest_by"),
                 F.collect_set(F.when(F.col("fate") == "accepted", F.col("epoch"))).alias("epochs"),
                 F.max("__position").alias("position"),
@@ -110,6 +112,7 @@ class Sink:
             "duplicate": good - accepted,
             "dead_letter": dead,
             "late": late,
+            "beyond": sum(r["beyond"] for r in found),
             "latest_by": max((r["latest_by"] for r in found), default=0),
             "clock": max((r["clock"] for r in found), default=0),
             "epochs": tuple(sorted({epoch for r in found for epoch in r["epochs"]})),
@@ -135,11 +138,15 @@ class Sink:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self.is_away),
             wait=tenacity.wait_exponential(multiplier=0.1, max=5),
-            before_sleep=lambda state: log.warning(
-                "Redis is away (%s); waiting", state.outcome and state.outcome.exception()
-            ),
+            before_sleep=self.waiting,
         )
         retrying(step, *arguments)
+        self.meter.answered()
+
+    def waiting(self, attempt: tenacity.RetryCallState) -> None:
+        """Say that a step failed because Redis is away."""
+        log.warning("Redis is away (%s); waiting", attempt.outcome and attempt.outcome.exception())
+        self.meter.waiting()
 
     def ready(self, spark: SparkSession) -> None:
         """Agree with the online store once before any row comes, if it can be reached."""
@@ -161,6 +168,7 @@ class Sink:
                 raise StateError(FOREIGN)
             with suppress(LostError):  # then it is found not to be whole, and rebuilt again
                 rebuild(spark, self.repo, self.source, found)
+                self.meter.rebuilt(found.state.name.lower())
         return next(p.namespace for p in found.pointers.values() if p), found.mark
 
     def serve(self, spark: SparkSession, entry: Entry) -> None:
@@ -177,19 +185,21 @@ class Sink:
                 parts[view.name] = self.repo.part(view, namespace)
             target = Target(self.repo.redis_address, self.repo.project, parts, Fence(entry.query, entry.batch))
             folder = self.storage.folder("log") / entry.name
-            send(currency(read_folders(spark, self.storage, self.source, [folder]), self.views), target)
+            clock = F.timestamp_micros(F.lit(entry.clock))
+            events = read_folders(spark, self.storage, self.source, [folder]).where(~beyond(self.keep, clock))
+            self.meter.wrote(send(currency(events, self.views), target))
             heavy = Counter(each.view for each in bounds.over(redis, self.repo.project, self.views))
             for view in self.views:
-                OVER_BOUND.labels(view.name).set(heavy[view.name])
+                self.meter.over_bound(view.name, heavy[view.name])
         to = Fence(entry.query, entry.batch)
         mark.advance(redis, self.repo.project, namespace, self.source.name, since=since, to=to, within=life)
 
     def is_away(self, error: BaseException) -> bool:
         """Whether an attempt failed because Redis cannot be reached."""
-        if isinstance(error, RedisError):
+        if isinstance(error, FAILED):
             return True
         try:
-            connect(self.repo.redis_address).ping()
-        except RedisError:
+            pointer.life(connect(self.repo.redis_address))
+        except FAILED:
             return True
         return False

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -13,6 +13,7 @@ from dualpath.console.repos import FILE
 from dualpath.errors import InputError
 from dualpath.runtime import redis
 from dualpath.runtime.doctor import examine
+from dualpath.stores.connection import VARIABLE, embedded_folder, named, parse
 
 if TYPE_CHECKING:
     from dualpath.repo import Repo
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 def doctor(folder: Path | None) -> Report:
     """Look at the machine, and at the Redis of the repo in `folder` if there is one."""
-    findings = examine(os.environ, redis_address(folder, os.environ), folder or Path())
+    address, parameters = redis_server(folder, os.environ)
+    findings = examine(os.environ, address, folder or Path(), parameters)
     shown = table("", "needed", "found", "where")
     for each in findings:
         shown.add_row("ok" if each.ok else "NO", each.name, each.found, each.where)
@@ -30,25 +32,27 @@ def doctor(folder: Path | None) -> Report:
     return Report(data, [shown, *verdict], not missing, [f"{m.name} ({m.found}): {m.remedy}" for m in missing])
 
 
-def redis_address(folder: Path | None, environ: Mapping[str, str]) -> str | None:
-    """The configured "host:port", read without Feast, whose import takes seconds; None for the embedded server."""
+def redis_server(folder: Path | None, environ: Mapping[str, str]) -> tuple[str | None, dict[str, Any]]:
+    """The first configured "host:port" and the parameters given with it, read without Feast, whose import takes
+    seconds; None for the embedded server."""
     settings: Mapping[str, str] = {}
     if folder is not None:
         try:
             settings = (yaml.safe_load((folder / FILE).read_text()) or {}).get("online_store") or {}
         except (yaml.YAMLError, AttributeError) as error:
             raise InputError(f"{folder / FILE} cannot be read: {' '.join(str(error).split())}.") from None
-    connection = settings.get("connection_string") or environ.get("DUALPATH_REDIS")
-    return connection.partition(",")[0] if connection else None
+    connection = settings.get("connection_string") or environ.get(VARIABLE)
+    if not connection:
+        return None, {}
+    nodes, parameters = parse(connection)
+    return nodes[0], parameters
 
 
 def stop(repo: "Repo") -> Report:
     """End the repo's embedded Redis; its data stays."""
-    from dualpath.stores.connection import configured, embedded_folder
-
     config = repo.store.config
     stopped = redis.stop(embedded_folder(config))
     said = "The embedded Redis has stopped; its data stays." if stopped else "No embedded Redis is running."
-    if not stopped and configured(config):
+    if not stopped and named(config):
         said = "The repo uses a Redis of its own configuration, which dualpath does not stop."
     return Report({"stopped": stopped}, [said])

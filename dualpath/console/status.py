@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from redis import RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from dualpath.console import live
 from dualpath.console.report import Report, plural, table
 from dualpath.ledger import Block
 from dualpath.repo import Repo
@@ -22,20 +22,25 @@ from dualpath.storage import Storage
 from dualpath.stores import bounds
 from dualpath.stores.bounds import Heavy
 from dualpath.stores.condition import Condition, examine
-from dualpath.stores.connection import configured, connect, embedded_folder
+from dualpath.stores.connection import FAILED, configured, connect, embedded_folder
 
-FATES = ("rows_read", "accepted", "duplicate", "dead_letter", "late")
+FATES = ("rows_read", "accepted", "duplicate", "dead_letter", "late", "beyond")
 
 
 @dataclass(frozen=True)
 class Account:
-    """The fates of the rows of finished batches. `latest_by` is how late the latest came, microseconds."""
+    """The fates of the rows of finished batches.
+
+    `late` and `beyond`, those that no window could reach any more, are of the accepted ones. `latest_by` is how late
+    the latest came, microseconds.
+    """
 
     rows_read: int = 0
     accepted: int = 0
     duplicate: int = 0
     dead_letter: int = 0
     late: int = 0
+    beyond: int = 0
     latest_by: int = 0
     batches: int = 0
 
@@ -152,12 +157,12 @@ def served(repo: Repo) -> Served:
     if address is None:
         silence = "The embedded Redis is not running; it starts with the next stream, nightly job or read."
         return Served({}, silence=silence)
-    redis = connect(address)
-    redis.set_retry(Retry(NoBackoff(), 0))  # a look at the accounts does not wait for a server to come back
     try:
+        redis = connect(address)
+        redis.set_retry(Retry(NoBackoff(), 0))  # a look at the accounts does not wait for a server to come back
         found = {n: examine(redis, repo.project, repo.storage(n), repo.views_of(n)) for n in repo.sources}
         return Served(found, tuple(bounds.over(redis, repo.project, repo.views.values())))
-    except RedisError as error:
+    except FAILED as error:
         return Served({}, silence=f"Redis does not answer: {error}.")
 
 
@@ -176,6 +181,7 @@ def report(repo: Repo) -> Report:
         "over_bound": [asdict(each) for each in online.heavy],
         "redis": online.silence or "answers",
         "online_store": {name: each.state.name.lower() for name, each in online.conditions.items()},
+        "streams": {name: live.numbers(found) for name in repo.sources if (found := live.read(repo.storage(name)))},
     }
     errors = [f"{name}: {fault}." for name, s in sources.items() for fault in s["faults"]]
     shown = _shown(sources, accounts, total, online)
@@ -207,7 +213,7 @@ def _shown(
     total: Account,
     online: Served,
 ) -> list[Any]:
-    heads = ("rows read", "accepted", "duplicate", "dead letter", "late")
+    heads = ("rows read", "accepted", "duplicate", "dead letter", "late", "beyond")
     fates = table("source", *heads, "latest by", "adds up", numbers=heads)
     for name, each in [*accounts.items(), ("total", total)]:
         ok = sources[name]["adds_up"] if name in sources else all(s["adds_up"] for s in sources.values())

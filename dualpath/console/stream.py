@@ -9,18 +9,18 @@ from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from redis import RedisError
-
 from dualpath.console.report import Report, busy, plural, sentence
 from dualpath.console.status import Account, account
 from dualpath.errors import DualpathError, UnavailableError
 from dualpath.repo import Repo
 from dualpath.runtime import jars
 from dualpath.schema import EventSource
+from dualpath.stores.connection import FAILED, shown
 from dualpath.stores.history import History
 from streaming.handover import hand_over
 from streaming.job import start
 from streaming.kafka import Kafka
+from streaming.metrics import Metrics, exposed
 from streaming.source import Directory, PayloadSource
 
 if TYPE_CHECKING:
@@ -43,19 +43,29 @@ def landed(repo: Repo, sources: Sequence[EventSource], files_per_batch: int) -> 
     return [(s, Directory(repo.storage(s.name).folder("landing"), files_per_batch)) for s in sources]
 
 
-def run(repo: Repo, inputs: Inputs, *, interval: timedelta | None, from_snapshot: bool = False) -> Report:
+def run(
+    repo: Repo,
+    inputs: Inputs,
+    *,
+    interval: timedelta | None,
+    from_snapshot: bool = False,
+    metrics_port: int | None = None,
+) -> Report:
     """Stream the sources; without an `interval` to the end of what is there. `from_snapshot`: in a new generation."""
     from dualpath.spark.session import session
 
     with ExitStack() as held, busy("Starting Spark") as say:
         for source, _ in inputs:
             held.enter_context(repo.storage(source.name).alone())
+        metrics = Metrics()
+        if metrics_port is not None:
+            held.enter_context(exposed(metrics, metrics_port))
         kafka = any(isinstance(payloads, Kafka) for _, payloads in inputs)
         spark = session("dualpath-stream", conf=jars.settings(os.environ) if kafka else None)
         for source, _ in inputs if from_snapshot else ():
             say(f"Filling the online store from the log of {source.name}")
             new_generation(spark, repo, source)
-        return drain(spark, repo, inputs, interval=interval, say=say)
+        return drain(spark, repo, inputs, interval=interval, say=say, metrics=metrics)
 
 
 def new_generation(spark: "SparkSession", repo: Repo, source: EventSource) -> None:
@@ -66,8 +76,9 @@ def new_generation(spark: "SparkSession", repo: Repo, source: EventSource) -> No
         build(spark, repo, source, through=date.fromisoformat(published))
     try:
         hand_over(spark, repo, source)
-    except RedisError as error:
-        raise UnavailableError(f"cannot fill the online store: Redis at {repo.redis_address} says: {error}.") from None
+    except FAILED as error:
+        where = shown(repo.redis_address)
+        raise UnavailableError(f"cannot fill the online store: Redis at {where} says: {error}.") from None
 
 
 def drain(
@@ -77,6 +88,7 @@ def drain(
     *,
     interval: timedelta | None = None,
     say: Callable[[str], None],
+    metrics: Metrics | None = None,
 ) -> Report:
     """The same on a session that is there already; the report counts what this run alone has done."""
     before = {source.name: account(repo.storage(source.name)) for source, _ in inputs}
@@ -84,7 +96,7 @@ def drain(
         queries = []
         try:
             for source, payloads in inputs:
-                queries.append(start(spark, repo, source, payloads, interval=interval))
+                queries.append(start(spark, repo, source, payloads, interval=interval, metrics=metrics))
             follow(queries, stop, lambda: say(progress(repo, queries, before, interval)))
             say("Stopping after the batch under way")
         finally:

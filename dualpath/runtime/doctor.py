@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from packaging.requirements import Requirement
@@ -35,16 +37,21 @@ class Finding:
     remedy: str = ""
 
 
-def examine(environ: Mapping[str, str], redis_address: str | None = None, folder: Path = Path()) -> list[Finding]:
-    """Look at everything. `redis_address` is the configured "host:port", None for the embedded server;
-    `folder` is where data will be written."""
+def examine(
+    environ: Mapping[str, str],
+    redis_address: str | None = None,
+    folder: Path = Path(),
+    redis_parameters: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Finding]:
+    """Look at everything. `redis_address` is the configured "host:port", None for the embedded server, and
+    `redis_parameters` are the client's (password, ssl, ...); `folder` is where data will be written."""
     return [
         examine_python(sys.version.split()[0], metadata.metadata("dualpath")["Requires-Python"]),
         *examine_packages(metadata.requires("dualpath") or [], _installed()),
         examine_java(environ),
         examine_spark(jars.spark_jars(), metadata.version("pyspark")),
         *examine_kafka(environ, metadata.version("pyspark")),
-        examine_redis(redis_address),
+        examine_redis(redis_address, **redis_parameters),
         examine_zones("America/New_York"),
         examine_disk(folder),
     ]
@@ -105,8 +112,8 @@ def examine_kafka(environ: Mapping[str, str], version: str) -> list[Finding]:
     return findings
 
 
-def examine_redis(address: str | None) -> Finding:
-    """The configured server if it answers, or the binary of the embedded one."""
+def examine_redis(address: str | None, **parameters: Any) -> Finding:
+    """The configured server if it answers, a cluster's first node among them, or the binary of the embedded one."""
     if address is None:
         there = shutil.which(SERVER) is not None
         found = "embedded server" if there else "no embedded server"
@@ -114,7 +121,8 @@ def examine_redis(address: str | None) -> Finding:
     host, _, port = address.rpartition(":")
     try:
         once = Retry(NoBackoff(), 0)
-        with Redis(host, int(port), socket_timeout=5, socket_connect_timeout=5, retry=once) as client:
+        limits: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 5, **parameters}
+        with Redis(host, int(port), retry=once, **limits) as client:
             return Finding("Redis", True, client.info("server")["redis_version"], address)
     except (RedisError, ValueError) as error:
         remedy = "Start it, correct the address, or leave the address out to use the embedded server."

@@ -4,8 +4,9 @@ Runs inside Spark's Python workers. The fence in each value's header makes a tas
 replayed batch harmless; see `append.lua`.
 """
 
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.resources import files
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from redis import RedisCluster
 
 from dualpath.errors import CollisionError, StateError, quoted
 from dualpath.record import HEADER, VERSION, Fence, Layout, compact, layout
@@ -22,11 +24,21 @@ from dualpath.stores.pointer import FOREIGN
 from dualpath.view import View
 
 ENTITIES_PER_CALL = 500
+"""A single Redis takes any entities in a call; a cluster those of one hash tag, so that many tags' are gathered."""
+BYTES_GATHERED = 32_000_000
+"""Records gathered, at least, before they are sent however few entities they belong to."""
 TEXTS = ""
 """The `view` of rows that carry dictionary entries: `entity` is the text, `words` its code."""
 
+Call = tuple[str, bytes, bytes, int]
+"""Entity, key, records, and when the key may expire (milliseconds since 1970, 0: never); of a text: the text, its
+code, the text in bytes, 0."""
+
 INPUT = "view string, epoch string, entity string, words array<bigint>"
-OUTPUT = "view string, records bigint, parts bigint"
+OUTPUT = "view string, records bigint, parts bigint, calls bigint, seconds double"
+ANSWER = pa.schema(
+    [("view", pa.string()), *((n, pa.int64()) for n in ("records", "parts", "calls")), ("seconds", pa.float64())]
+)
 SCRIPT = files("dualpath.stores").joinpath("append.lua").read_text()
 
 
@@ -63,7 +75,8 @@ class Target:
     kind: str = "e"
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Write `INPUT` rows, sorted by view, epoch, entity; answers `OUTPUT`, one row per view.
+        """Write `INPUT` rows, sorted by view, epoch, entity; answers `OUTPUT`, one row per view: how many
+        records, parts that were written, calls to Redis, and the seconds they took.
 
         Raises `CollisionError` if two texts share a code and `StateError` if a part holds another layout.
         """
@@ -71,31 +84,41 @@ class Target:
         for batch in batches:
             writer.take(batch)
         writer.flush()
-        views = sorted(writer.records)
-        yield pa.RecordBatch.from_arrays(
-            [
-                pa.array(views, pa.string()),
-                pa.array([writer.records[v] for v in views], pa.int64()),
-                pa.array([writer.written.get(v, 0) for v in views], pa.int64()),
-            ],
-            names=["view", "records", "parts"],
-        )
+        yield pa.RecordBatch.from_pylist([asdict(done) for _, done in sorted(writer.done.items())], ANSWER)
+
+
+@dataclass
+class Done:
+    """What was written of a view: a row of `OUTPUT`."""
+
+    view: str
+    records: int = 0
+    parts: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, more: "Done") -> "Done":
+        """With what another writer has written of the view."""
+        numbers = (getattr(self, n) + getattr(more, n) for n in ("records", "parts", "calls", "seconds"))
+        return Done(self.view, *numbers)
 
 
 class _Writer:
-    """Cuts sorted rows into entities and sends them off in calls of `ENTITIES_PER_CALL`."""
+    """Cuts sorted rows into entities and sends them off, some `ENTITIES_PER_CALL` a call."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.redis: Any = connect(target.connection_string)
+        self.cluster = isinstance(self.redis, RedisCluster)
+        self.gathered = ENTITIES_PER_CALL * (len(keys.TAGS) // 4 if self.cluster else 1)
         self.script = self.redis.register_script(SCRIPT)
         self.run: tuple[str, str, str] | None = None
         self.pieces: list[bytes] = []
         self.latest = 0
         self.view = ""
-        self.calls: list[tuple[str, bytes, bytes, int]] = []
-        self.records: dict[str, int] = {}
-        self.written: dict[str, int] = {}
+        self.calls: list[Call] = []
+        self.size = 0
+        self.done: dict[str, Done] = {}
 
     def take(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
@@ -121,7 +144,7 @@ class _Writer:
                 self.run = run
             piece = flat[offsets[head] : offsets[tail]]
             self.pieces.append(piece.astype("<i8", copy=False).tobytes())
-            self.records[run[0]] = self.records.get(run[0], 0) + int(tail - head)
+            self.done.setdefault(run[0], Done(run[0])).records += int(tail - head)
             if run[0] != TEXTS:
                 self.latest = max(self.latest, int(piece[:: self.target.parts[run[0]].layout.width].max()))
 
@@ -130,7 +153,7 @@ class _Writer:
         if self.run is None:
             return
         view, epoch, entity = self.run
-        if view != self.view or len(self.calls) == ENTITIES_PER_CALL:
+        if view != self.view or len(self.calls) == self.gathered or self.size > BYTES_GATHERED:
             self.send()
             self.view = view
         value = b"".join(self.pieces)
@@ -142,10 +165,11 @@ class _Writer:
             if self.target.kind == "s" and part.floor:
                 words = np.frombuffer(value, dtype="<i8").reshape(-1, part.layout.width)
                 value = compact(words, part.layout, part.view, part.floor).tobytes()
-            key = keys.prefix(self.target.project, part.namespace, view, self.target.kind + epoch) + entity.encode()
+            key = keys.prefix(self.target.project, part.namespace, view, self.target.kind + epoch) + keys.tagged(entity)
             expiry = (self.latest + part.keep) // 1000 + 1 if part.keep else 0
             if value:
                 self.calls.append((entity, key, value, expiry))
+        self.size += len(value)
         self.run, self.pieces, self.latest = None, [], 0
 
     def flush(self) -> None:
@@ -155,21 +179,36 @@ class _Writer:
     def send(self) -> None:
         if not self.calls:
             return
+        began = time.perf_counter()
         if self.view == TEXTS:
             self.send_texts()
         else:
-            part = self.target.parts[self.view]
-            header = HEADER.pack(VERSION, part.layout.fingerprint, *self.target.fence)
-            large = bounds.length(part.view, part.layout)
-            arguments: list[bytes | int] = [header, 1 if self.target.kind == "s" else 0, large]
-            for _, _, value, expiry in self.calls:
-                arguments += [value, expiry]
-            written, *found = self.script(keys=[key for _, key, _, _ in self.calls], args=arguments)
-            self.written[self.view] = self.written.get(self.view, 0) + int(written)
-            if found:
-                sizes = [(self.calls[i - 1][0], size) for i, size in zip(found[::2], found[1::2], strict=True)]
-                bounds.note(self.redis, self.target.project, self.view, sizes)
-        self.calls = []
+            for calls in self.groups():
+                self.append(self.target.parts[self.view], calls)
+        self.done[self.view].calls += 1
+        self.done[self.view].seconds += time.perf_counter() - began
+        self.calls, self.size = [], 0
+
+    def groups(self) -> list[list[Call]]:
+        """What may go in one call: keys of one slot in a cluster, where EVALSHA cannot be pipelined either."""
+        if not self.cluster:
+            return [self.calls]
+        groups: dict[bytes, list[Call]] = {}
+        for call in self.calls:
+            groups.setdefault(keys.tagged(call[0])[: keys.TAG], []).append(call)
+        return [*groups.values()]
+
+    def append(self, part: Part, calls: list[Call]) -> None:
+        header = HEADER.pack(VERSION, part.layout.fingerprint, *self.target.fence)
+        large = bounds.length(part.view, part.layout)
+        arguments: list[bytes | int] = [header, 1 if self.target.kind == "s" else 0, large]
+        for _, _, value, expiry in calls:
+            arguments += [value, expiry]
+        written, *found = self.script(keys=[key for _, key, _, _ in calls], args=arguments)
+        self.done[self.view].parts += int(written)
+        if found:
+            sizes = [(calls[i - 1][0], size) for i, size in zip(found[::2], found[1::2], strict=True)]
+            bounds.note(self.redis, self.target.project, self.view, sizes)
 
     def send_texts(self) -> None:
         name = keys.dictionary(self.target.project)

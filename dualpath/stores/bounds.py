@@ -64,7 +64,7 @@ def _measured(redis: Any, project: str, view: View, known: pointer.Pointer, note
     with redis.pipeline(transaction=False) as pipe:
         for entity in noted:
             for prefix in prefixes:
-                pipe.strlen(prefix + entity)
+                pipe.strlen(prefix + keys.tagged(entity.decode()))
         sizes = pipe.execute()
     size, parts, found = 8 * layout(view).width, len(prefixes), []
     for i, entity in enumerate(noted):

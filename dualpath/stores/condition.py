@@ -27,7 +27,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Condition:
-    """How the online store was found: the pointers of a source's views, and the mark of their namespace."""
+    """How the online store was found: the pointers of a source's views, and how far their namespace is marked."""
 
     state: State
     pointers: dict[str, Pointer | None]
@@ -47,7 +47,7 @@ def examine(redis: Any, project: str, storage: Storage, views: Sequence[View]) -
     finished, _ = storage.reached()
     pointers = {v.name: pointer.read(redis, project, v.name) for v in views}
     serving = sorted({p.namespace for p in pointers.values() if p and not p.rebuilding})
-    marks = [mark.read(redis, project, namespace, storage.source) for namespace in serving]
+    marks = [m for namespace in serving for m in mark.read(redis, project, namespace, storage.source)]
     _, begun = storage.reached()
     if any(m is None or not finished <= m <= begun for m in marks):
         return Condition(State.LOST, pointers)
@@ -55,7 +55,8 @@ def examine(redis: Any, project: str, storage: Storage, views: Sequence[View]) -
         return Condition(State.LOST if finished > UNFENCED else State.NEW, pointers)
     if len(serving) != 1 or any(p and p.rebuilding for p in pointers.values()):
         return Condition(State.REBUILDING, pointers)
-    at = marks[0] or UNFENCED
+    # The lowest: a batch that was cut off may have moved some of a cluster's marks.
+    at = min(m for m in marks if m)
     if None in pointers.values():
         return Condition(State.ABSENT, pointers, at)
     own = {v.name: ("", shelf(v)) for v in views}

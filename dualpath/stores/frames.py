@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from dualpath.spark.arrange import arrange
 from dualpath.spark.records import records, texts
-from dualpath.stores.append import OUTPUT, TEXTS, Target, refusal
+from dualpath.stores.append import OUTPUT, TEXTS, Done, Target, refusal
 from dualpath.view import View
 
 
@@ -32,13 +32,17 @@ def joined(frames: Sequence[DataFrame]) -> DataFrame:
     return arrange(reduce(DataFrame.unionByName, frames))
 
 
-def send(rows: DataFrame, target: Target) -> dict[str, tuple[int, int]]:
-    """Write rows of `joined`; answers the number of records and of written parts by view.
+def send(rows: DataFrame, target: Target) -> dict[str, Done]:
+    """Write rows of `joined`; answers what was done by view.
 
     Raises `StateError` if a part holds another layout, and `CollisionError` if two texts share a code.
     """
     try:
-        done = rows.mapInArrow(target.write, OUTPUT).groupBy("view").agg(F.sum("records"), F.sum("parts")).collect()
+        # Summed up here: a shuffle of a few rows costs a batch more than all else about them.
+        answers = rows.mapInArrow(target.write, OUTPUT).collect()
     except Exception as error:
         raise refusal(error) or error from None
-    return {view: (written, parts) for view, written, parts in done}
+    found: dict[str, Done] = {}
+    for answer in answers:
+        found[answer["view"]] = found.get(answer["view"], Done(answer["view"])) + Done(**answer.asDict())
+    return found

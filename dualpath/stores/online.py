@@ -14,16 +14,15 @@ from typing import Any, Literal
 
 import numpy as np
 from feast import FeatureView, RepoConfig, utils
-from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
+from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, RedisType
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
-from redis import RedisError
 
 from dualpath.declare import TAG
 from dualpath.errors import InputError, UnavailableError
 from dualpath.plan import FoldError, plan
 from dualpath.stores import instants, keys, protos, state
-from dualpath.stores.connection import address
+from dualpath.stores.connection import FAILED, address, named, shown
 from dualpath.view import View
 
 AS_OF: ContextVar[np.ndarray | None] = ContextVar("AS_OF", default=None)
@@ -118,7 +117,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
     def _open(self, config: RepoConfig) -> None:
         """Settle which Redis it is, once, before Feast's own code connects."""
         if not config.online_store.connection_string:
-            config.online_store.connection_string = address(config)
+            config.online_store.connection_string = named(config) or address(config)
 
     def _refuse_values(self, table: FeatureView) -> None:
         if TAG in table.tags:
@@ -135,8 +134,8 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         token = AS_OF.set(as_of)
         try:
             yield rows
-        except RedisError as error:
-            where = config.online_store.connection_string.split(",")[0]
+        except FAILED as error:
+            where = shown(config.online_store.connection_string)
             raise UnavailableError(
                 f"the online store cannot be read: Redis at {where} says: {error}. Start it or fix "
                 "online_store.connection_string."
@@ -144,9 +143,10 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         finally:
             AS_OF.reset(token)
 
-    def _reader_of(self, project: str) -> state.Reader:
-        if self._reader is None or self._reader.project != project:
-            self._reader = state.Reader(project)
+    def _reader_of(self, config: RepoConfig) -> state.Reader:
+        if self._reader is None or self._reader.project != config.project:
+            cluster = config.online_store.redis_type == RedisType.redis_cluster
+            self._reader = state.Reader(config.project, cluster=cluster)
         return self._reader
 
 
@@ -178,6 +178,7 @@ class _Request:
         *_: Any,
     ) -> None:
         self.store, self.project, self.grouped_refs = store, config.project, grouped_refs
+        self.reader = store._reader_of(config)
         self.response, self.full_names = response, full_names
         now, as_of, slack = store.clock(), AS_OF.get(), config.online_store.slack_seconds
         rows = len(next(iter(join_keys.values()), ()))
@@ -195,7 +196,7 @@ class _Request:
         windowed = [w for w in self.windowed if w]
         if not windowed:
             return
-        states = yield from self.store._reader_of(self.project).read([w.ask for w in windowed])
+        states = yield from self.reader.read([w.ask for w in windowed])
         codes: list[int] = []
         for each, found in zip(windowed, states, strict=True):
             floor = max(self.floor, found.floor)

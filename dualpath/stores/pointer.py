@@ -7,11 +7,11 @@ State is rebuilt in a new namespace, with a number that was never used before. S
 `rank`: a reader who is shown a lower one than before looks at a store that has lost writes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from redis import RedisError
+from redis import RedisCluster, RedisError
 
 from dualpath.errors import StateError
 from dualpath.stores import keys
@@ -22,13 +22,14 @@ FOREIGN = (
 )
 REBUILDING = "rebuilding"
 COMPARE_AND_SET = """
--- Answers 1 if KEYS[1] was ARGV[1] and is ARGV[2] now, 0 if it was not, and -1 if the server was started again since
--- it said that its `life` is ARGV[3] (empty: whichever). It must be asked here: between a look and a write it can die.
+-- Answers 1 if KEYS[1] was ARGV[1] or ARGV[2] and is ARGV[2] now, 0 if it was neither, and -1 if the server is none
+-- of those whose `life` is ARGV[3] (empty: whichever). It must be asked here: between a look and a write it can die.
 if ARGV[3] ~= '' then
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-  if run ~= ARGV[3] then return -1 end
+  if not string.find(ARGV[3], run, 1, true) then return -1 end
 end
 local old = redis.call('GET', KEYS[1])
+if old == ARGV[2] then return 1 end
 if (old or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
@@ -40,9 +41,12 @@ class LostError(RedisError):
     """Redis may have lost writes between two looks at it; what was written in between is to be written again."""
 
 
-def life(redis: Any) -> str:
-    """Another name for each start of the server: within one, no acknowledged write is lost."""
-    return redis.info("server")["run_id"]
+def life(redis: Any) -> list[str]:
+    """Another name for each start of a server, and each change of a cluster's primaries: while it stays the same, no
+    acknowledged write is lost. Raises an error of `redis` unless all of them answer."""
+    cluster = isinstance(redis, RedisCluster)
+    told = [redis.info("server", target_nodes=n) for n in redis.get_primaries()] if cluster else [redis.info("server")]
+    return sorted(each["run_id"] for each in told)
 
 
 @dataclass(frozen=True)
@@ -140,20 +144,24 @@ def place(redis: Any, project: str, view: str, pointer: Pointer) -> None:
     redis.set(keys.pointer(project, view), pointer.encode())
 
 
-def move(redis: Any, project: str, view: str, change: Callable[[Pointer], Pointer], *, within: str = "") -> Pointer:
+def move(
+    redis: Any, project: str, view: str, change: Callable[[Pointer], Pointer], *, within: Sequence[str] = ()
+) -> Pointer:
     """Change the pointer of a view atomically; answers the new one. Raises `LostError` if there is none.
 
-    It moves only `within` a life of the server, if one is given; else it raises `LostError`.
+    It moves only `within` a life of the servers, if one is given; else it raises `LostError`.
     """
     key = keys.pointer(project, view)
     while True:
+        if within and life(redis) != within:  # the script sees its own server, and a cluster has others
+            raise LostError("a server was started again meanwhile")
         stored = redis.get(key)
         if not stored:
             raise LostError(f"the pointer of view '{view}' was lost")
         changed = change(Pointer.decode(stored))
         if changed.encode() == stored:
             return changed
-        outcome = redis.eval(COMPARE_AND_SET, 1, key, stored, changed.encode(), within)
+        outcome = redis.eval(COMPARE_AND_SET, 1, key, stored, changed.encode(), ",".join(within))
         if outcome == OTHER_LIFE:
             raise LostError("the server was started again meanwhile")
         if outcome == DONE:

@@ -14,7 +14,7 @@ from dualpath.record import UNFENCED, Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_log
-from dualpath.stores import keys, mark, pointer
+from dualpath.stores import mark, pointer
 from dualpath.stores.append import Target
 from dualpath.stores.condition import Condition, State
 from dualpath.stores.connection import connect
@@ -87,5 +87,5 @@ def _check(repo: Repo, source: EventSource, views: list[View], day: str) -> None
 def _retire(redis: Any, project: str, source: str, made: dict[str, Pointer], old: set[str]) -> None:
     retire(redis, project, made)
     for namespace in old:
-        for key in keys.marks(project, namespace, source):
+        for key in mark.names(redis, project, namespace, source):
             redis.pexpire(key, GRACE)

@@ -12,7 +12,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from dualpath.record import UNFENCED
 from dualpath.repo import Repo
-from dualpath.stores.append import Part, Target
+from dualpath.stores.append import Done, Part, Target
 from dualpath.stores.frames import dictionary, joined, send
 from dualpath.stores.history import DICTIONARY, RECORDS, TEXTS, History, shelf
 from dualpath.stores.pointer import Pointer
@@ -57,9 +57,7 @@ class Snapshot:
         return found.select(F.lit(self.view.name).alias("view"), F.lit(self.day).alias("epoch"), "entity", "words")
 
 
-def fill(
-    spark: SparkSession, repo: Repo, snapshots: Sequence[Snapshot], namespaces: dict[str, str]
-) -> dict[str, tuple[int, int]]:
+def fill(spark: SparkSession, repo: Repo, snapshots: Sequence[Snapshot], namespaces: dict[str, str]) -> dict[str, Done]:
     """Write snapshots, and the texts behind their codes, into namespaces by view; answers as `frames.send`."""
     history = History(repo.root)
     paths = [p for s in sorted({s.view.source.name for s in snapshots}) for p in history.paths(f"{DICTIONARY}/{s}")]

@@ -1,4 +1,5 @@
-"""Reading state from Redis: one MGET of every part of every view of every entity asked for.
+"""Reading state from Redis: one MGET of every part of every view of every entity asked for, and in a cluster one for
+each hash tag among them, all at once.
 
 What is asked and what the replies mean is written once, as generators that yield calls of a Redis client and
 are sent the replies; `run` and `run_async` make the calls.
@@ -15,7 +16,6 @@ from dualpath import kernel
 from dualpath.errors import StateError
 from dualpath.record import HEADER, Layout
 from dualpath.stores import keys
-from dualpath.stores.mark import receded
 from dualpath.stores.pointer import Pointer
 
 T = TypeVar("T")
@@ -73,47 +73,54 @@ class State(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A view's pointer as last seen, what follows from it, and the marks as last seen."""
+    """A view's pointer as last seen, what follows from it, and the marks as last seen, by their tags."""
 
     key: bytes
     stored: bytes | None
     rank: tuple[int, str, int]
     floor: int
     prefixes: list[bytes]
-    marks: list[bytes]
-    seen: list[bytes | None]
+    mark: bytes
+    seen: dict[bytes, bytes | None]
 
 
 class Reader:
     """Reads by the last pointers it has seen, so that one round trip is enough unless a pointer moved.
 
+    In a cluster, what one MGET reads is of one moment and the rest of moments a little apart. All parts of an entity
+    and the mark that speaks for them are read by one. The pointer is not: if it moves in between, an answer of its
+    old parts is what was served just before, for parts outlive it by `retire.GRACE`.
+
     Raises `StateError` for a view whose state is not whole: never written, lost, or gone back behind what this
     reader has seen before, as a Redis does that comes back with an older dump.
     """
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, *, cluster: bool = False) -> None:
         self.project = project
+        self.cluster = cluster
         self._known: dict[str, _Known] = {}
 
     def read(self, asks: Sequence[Ask]) -> Steps[list[State]]:
         """The state of each ask; pointers are read with the parts, and if one moved, all is read once more."""
+        names = [[*map(keys.tagged, ask.entities)] for ask in asks]
+        tags = [sorted({name[: keys.TAG] for name in each}) if self.cluster else [b""] for each in names]
         while True:
             known = [self._known.get(ask.view) or self._unknown(ask.view) for ask in asks]
             wanted: list[bytes] = []
-            for ask, each in zip(asks, known, strict=True):
+            for each, named, where in zip(known, names, tags, strict=True):
                 wanted.append(each.key)
-                wanted += each.marks
-                wanted += [prefix + name for name in map(str.encode, ask.entities) for prefix in each.prefixes]
-            answers = yield "mget", (wanted,)
+                wanted += [each.mark + tag for tag in where]
+                wanted += [prefix + name for name in named for prefix in each.prefixes]
+            answers = yield "mget_nonatomic" if self.cluster else "mget", (wanted,)
             at, moved, found = 0, False, []
-            for ask, each in zip(asks, known, strict=True):
-                parts = at + 1 + len(each.marks)
+            for ask, each, where in zip(asks, known, tags, strict=True):
+                parts = at + 1 + len(where)
                 end = parts + len(ask.entities) * len(each.prefixes)
                 if answers[at] != each.stored:
                     moved = True
                     self._learn(ask, each, answers[at])
-                elif (marks := answers[at + 1 : parts]) != each.seen:
-                    self._advance(ask, each, marks)
+                elif (marks := answers[at + 1 : parts]) != [*map(each.seen.get, where)]:
+                    self._advance(ask, each, dict(zip(where, marks, strict=True)))
                 if not moved:
                     found.append(State(*_join(ask, answers[parts:end], len(each.prefixes)), each.floor))
                 at = end
@@ -121,7 +128,8 @@ class Reader:
                 return found
 
     def _unknown(self, view: str) -> _Known:
-        return _Known(keys.pointer(self.project, view), b"", (0, "", 0), 0, [], [], [])
+        """Of a view never asked for: no part to read, and a mark that nobody writes."""
+        return _Known(keys.pointer(self.project, view), b"", (0, "", 0), 0, [], b"", {})
 
     def _learn(self, ask: Ask, before: _Known, stored: bytes | None) -> None:
         """Take a pointer that is not the one seen before."""
@@ -139,16 +147,16 @@ class Reader:
         if pointer.rank < before.rank:
             raise StateError(_receded(ask.view))
         prefixes = [keys.prefix(self.project, pointer.namespace, ask.view, part) for part in pointer.parts]
-        marks = keys.marks(self.project, pointer.namespace, ask.source)
+        mark = keys.mark(self.project, pointer.namespace, ask.source)
         # In the same namespace the marks that were seen still hold; a new one has marks of its own.
-        seen: list[bytes | None] = before.seen if marks == before.marks else [None for _ in marks]
-        self._known[ask.view] = _Known(before.key, stored, pointer.rank, pointer.floor, prefixes, marks, seen)
+        seen = before.seen if mark == before.mark else {}
+        self._known[ask.view] = _Known(before.key, stored, pointer.rank, pointer.floor, prefixes, mark, seen)
 
-    def _advance(self, ask: Ask, before: _Known, marks: list[bytes | None]) -> None:
-        """Take marks that are not those seen before this request."""
-        if receded(before.seen, marks):
+    def _advance(self, ask: Ask, before: _Known, marks: dict[bytes, bytes | None]) -> None:
+        """Take marks, by their tags, that are not those seen before this request."""
+        if any((now or b"") < (before.seen.get(tag) or b"") for tag, now in marks.items()):
             raise StateError(_receded(ask.view))
-        self._known[ask.view] = before._replace(seen=marks)
+        self._known[ask.view] = before._replace(seen=before.seen | marks)
 
 
 def _receded(view: str) -> str:

@@ -1,0 +1,297 @@
+"""A Redis Cluster, and a Redis with a password, are Redis: everything that a repo does is done on real servers."""
+
+import asyncio
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import redis
+from pyspark.errors.exceptions.base import StreamingQueryException
+from pyspark.sql import SparkSession
+from redis.connection import SSLConnection
+
+from batch import publish
+from batch.build import build
+from batch.nightly import nightly
+from dualpath.console import demo, machine, status
+from dualpath.errors import InputError, StateError, UnavailableError
+from dualpath.parity.check import check
+from dualpath.record import Fence, layout
+from dualpath.repo import Repo
+from dualpath.runtime.redis import HOST, SERVER
+from dualpath.stores import append, bounds, connection, keys, mark
+from dualpath.stores.connection import connect
+from parity_tests import faults
+from parity_tests.conftest import SOURCE, drain
+
+PASSWORD = "s=cret"
+NODES = 3
+SLOTS = 16_384
+BUS = 10_000
+"""How far a node's port for its peers lies above that for clients."""
+LINES = faults.payloads(faults.events())
+DAY_1, DAY_2 = date(2026, 3, 1), date(2026, 3, 2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small(spark: SparkSession) -> Iterator[None]:
+    with faults.partitions(spark, 2):
+        yield
+
+
+# --- servers
+
+
+@dataclass(frozen=True)
+class Server:
+    """A Redis of the test's own."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def client(self) -> redis.Redis:
+        return redis.Redis(HOST, self.port, password=PASSWORD)
+
+
+@contextmanager
+def server(folder: Path, port: int, *options: str) -> Iterator[Server]:
+    """One that wants the password; it answers once this is entered."""
+    folder.mkdir()
+    wanted = ("--port", str(port), "--bind", HOST, "--dir", str(folder), "--save", "", "--requirepass", PASSWORD)
+    process = subprocess.Popen([SERVER, *wanted, *options], stdout=subprocess.DEVNULL)
+    try:
+        started = Server(port, process)
+        faults.until(lambda: _answers(started))
+        yield started
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(started: Server) -> bool:
+    assert started.process.poll() is None, "the server has ended"
+    with suppress(redis.ConnectionError):
+        return bool(started.client.ping())
+    return False
+
+
+def free_port() -> int:
+    """One whose port for peers is free too."""
+    with closing(socket.socket()) as client, closing(socket.socket()) as peers:
+        client.bind((HOST, 0))
+        port = client.getsockname()[1]
+        try:
+            peers.bind((HOST, port + BUS))
+        except (OSError, OverflowError):
+            return free_port()
+        return port
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """A cluster of three nodes, which ask each other for the password too."""
+    root = tmp_path_factory.mktemp("cluster")
+    options = ("--cluster-enabled", "yes", "--masterauth", PASSWORD, "--cluster-require-full-coverage", "yes")
+    with ExitStack() as held:
+        started = [held.enter_context(server(root / str(n), free_port(), *options)) for n in range(NODES)]
+        for number, each in enumerate(started):
+            share = range(SLOTS * number // NODES, SLOTS * (number + 1) // NODES)
+            each.client.execute_command("CLUSTER ADDSLOTS", *share)
+            each.client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+            each.client.execute_command("CLUSTER MEET", HOST, started[0].port)
+        faults.until(lambda: all(_settled(each) for each in started))
+        yield started
+
+
+def _settled(node: Server) -> bool:
+    told = node.client.execute_command("CLUSTER INFO")
+    return told["cluster_state"] == "ok" and told["cluster_known_nodes"] == str(NODES)
+
+
+def repo_on(applied: Path, folder: Path, connection_string: str, kind: str = "redis") -> Repo:
+    """An applied repo whose `feature_store.yaml` names these servers."""
+    shutil.copytree(applied, folder)
+    settings = folder / "feature_store.yaml"
+    online = f'connection_string: "{connection_string}"\n  redis_type: {kind}'
+    settings.write_text(settings.read_text().replace('connection_string: ""', online))
+    return Repo(folder)
+
+
+@pytest.fixture
+def repo(nodes: list[Server], applied: Path, tmp_path: Path) -> Repo:
+    """A repo on the empty cluster."""
+    for each in nodes:
+        each.client.flushall()
+    named = ",".join(f"{HOST}:{each.port}" for each in nodes[:2])
+    return repo_on(applied, tmp_path / "feature_repo", f"{named},password={PASSWORD}", "redis_cluster")
+
+
+def whole(spark: SparkSession, repo: Repo, lines: int) -> None:
+    """Every row has one fate, and served is trained is the oracle's."""
+    found = faults.counts(repo)
+    assert found["rows_read"] == lines == found["accepted"] + found["duplicate"] + found["dead_letter"]
+    told = status.report(repo)
+    assert (told.ok, told.data["redis"], told.data["online_store"]) == (True, "answers", {SOURCE: "whole"})
+    build(spark, repo, repo.sources[SOURCE])
+    proof = check(repo, cells=2_000, oracle_cells=200)
+    assert proof.passed and proof.differing == 0, proof.examples
+
+
+def deliver(spark: SparkSession, repo: Repo, lines: Sequence[bytes]) -> None:
+    faults.post(repo, lines)
+    drain(spark, repo)
+
+
+ASKED = (
+    ["user_activity:actions_30min", "user_activity:interests_1h"],
+    [{"user_id": f"user_{n:06d}"} for n in range(9)],
+)
+
+
+# --- a cluster
+
+
+@pytest.mark.slow
+def test_stream_nights_and_reads_agree_on_a_cluster(spark: SparkSession, repo: Repo, nodes: list[Server]) -> None:
+    deliver(spark, repo, LINES[:300])
+    assert all(each.client.dbsize() > 20 for each in nodes)
+    whole(spark, repo, 300)
+    known = faults.log(repo)
+    before = faults.values(repo, known)
+    nightly(spark, repo, repo.sources[SOURCE], DAY_1)
+    assert faults.values(repo, known) == before
+    deliver(spark, repo, LINES[300:])
+    nightly(spark, repo, repo.sources[SOURCE], DAY_2)
+    whole(spark, repo, len(LINES))
+    served = repo.store.get_online_features(*ASKED).to_dict()
+    assert asyncio.run(repo.store.get_online_features_async(*ASKED)).to_dict() == served
+    client = connect(repo.redis_address)
+    assert bounds.over(client, repo.project, repo.views.values()) == []
+    tags = {key[key.index(b"{") :][: keys.TAG] for key in client.scan_iter(match="dp:*", count=1_000)}
+    assert tags == set(keys.TAGS)
+    demo.empty(repo)
+    assert not any(each.client.dbsize() for each in nodes)
+
+
+def test_a_node_that_was_emptied_is_noticed_and_everything_rebuilt(
+    spark: SparkSession, repo: Repo, nodes: list[Server]
+) -> None:
+    deliver(spark, repo, LINES[:300])
+    users = [{"user_id": name} for name in sorted(set(faults.log(repo)["user_id"].to_pylist()))]
+    repo.store.get_online_features(ASKED[0], users)
+    # The one with the fewest pointers, whose loss is not seen by them.
+    min(nodes, key=lambda node: len(node.client.keys("dp:*:pointer:*"))).client.flushall()
+    assert status.report(repo).data["online_store"] == {SOURCE: "lost"}
+    with pytest.raises(StateError, match=r"the online store (has lost writes|has no state)"):
+        repo.store.get_online_features(ASKED[0], users)
+    deliver(spark, repo, LINES[300:])
+    whole(spark, repo, len(LINES))
+
+
+def test_a_batch_that_was_cut_off_among_the_marks_is_finished(
+    spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(spark, repo, LINES[:200])
+    with monkeypatch.context() as faulty:
+        faults.crash(faulty, redis.RedisCluster, "eval", nth=40)
+        with pytest.raises(StreamingQueryException, match="Crash"):
+            deliver(spark, repo, LINES[200:])
+    client = connect(repo.redis_address)
+    assert len(set(mark.read(client, repo.project, "n1", SOURCE))) == 2
+    drain(spark, repo)
+    whole(spark, repo, len(LINES))
+    assert {key.split(b":")[2] for key in client.scan_iter(match="dp:shop:n*")} == {b"n1"}
+
+
+@pytest.mark.parametrize(("entities", "size"), [(2, append.BYTES_GATHERED), (append.ENTITIES_PER_CALL, 1_000)])
+def test_what_is_sent_before_all_is_gathered_is_there_once(
+    entities: int, size: int, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(append, "ENTITIES_PER_CALL", entities)
+    monkeypatch.setattr(append, "BYTES_GATHERED", size)
+    view, names = repo.views["product_activity"], [f"product_{n:03d}" for n in range(300)]
+    record = [7] * layout(view).width
+    rows = pa.record_batch([[view.name] * 300, ["2026-03-01"] * 300, names, [record] * 300],
+                           ["view", "epoch", "entity", "words"])  # fmt: skip
+    target = append.Target(repo.redis_address, repo.project, {view.name: repo.part(view, "n1")}, Fence(1, 1))
+    for expected in (300, 0):
+        [answer] = target.write([rows])
+        assert answer["parts"][0].as_py() == expected
+    client, prefix = connect(repo.redis_address), keys.prefix(repo.project, "n1", view.name, "e2026-03-01")
+    stored = client.mget_nonatomic([prefix + keys.tagged(name) for name in names])
+    assert [layout(view).unpack(value).tolist() for value in stored] == [[record]] * 300
+
+
+def test_a_node_that_does_not_answer_is_said_without_the_password(applied: Path, tmp_path: Path) -> None:
+    nowhere = f"{HOST}:{free_port()},password={PASSWORD}"
+    repo = repo_on(applied, tmp_path / "feature_repo", nowhere, "redis_cluster")
+    for step in (
+        lambda: repo.store.get_online_features(*ASKED),
+        lambda: publish.served(repo, [*repo.views.values()]),
+    ):
+        with pytest.raises(UnavailableError) as raised:
+            step()
+        assert HOST in raised.value.message and PASSWORD not in raised.value.message
+    assert "Redis does not answer" in status.report(repo).data["redis"]
+
+
+# --- a single server
+
+
+def test_a_redis_with_a_password_is_named_by_the_connection_string(
+    spark: SparkSession, applied: Path, tmp_path: Path
+) -> None:
+    with server(tmp_path / "redis", free_port()) as single:
+        repo = repo_on(applied, tmp_path / "feature_repo", f"{HOST}:{single.port},password={PASSWORD}")
+        deliver(spark, repo, LINES[:300])
+        nightly(spark, repo, repo.sources[SOURCE], DAY_1)
+        whole(spark, repo, 300)
+        [found] = [each for each in machine.doctor(repo.folder).data["findings"] if each["name"] == "Redis"]
+        assert found["ok"] and found["where"] == f"{HOST}:{single.port}"
+        wrong = repo_on(applied, tmp_path / "wrong", f"{HOST}:{single.port},password=guessed")
+        with pytest.raises(UnavailableError, match=rf"Redis at {HOST}:{single.port} says: .*password") as raised:
+            wrong.store.get_online_features(*ASKED)
+        assert "guessed" not in raised.value.message
+
+
+# --- the connection string
+
+
+def test_parameters_reach_the_client_as_feast_passes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = connect("redis:6380,ssl=true,ssl_ca_certs=/ca.pem,username=ann,password=x=y")
+    pool = plain.connection_pool
+    assert pool.connection_class is SSLConnection
+    taken = {name: pool.connection_kwargs[name] for name in ("host", "port", "username", "password", "ssl_ca_certs")}
+    assert taken == {"host": "redis", "port": 6380, "username": "ann", "password": "x=y", "ssl_ca_certs": "/ca.pem"}
+    monkeypatch.setattr(connection, "RedisCluster", lambda **given: given)
+    given: dict[str, Any] = connect("a:1,b:2,ssl=true,password=12,cluster=true")
+    assert [(node.host, node.port) for node in given.pop("startup_nodes")] == [("a", 1), ("b", 2)]
+    assert given == {"ssl": True, "password": 12}
+
+
+def config(kind: str, connection_string: str) -> Any:
+    return SimpleNamespace(online_store=SimpleNamespace(redis_type=kind, connection_string=connection_string))
+
+
+def test_the_kind_of_redis_is_what_the_repo_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(connection.VARIABLE, raising=False)
+    assert connection.configured(config("redis", "a:1,db=3")) == "a:1,db=3"
+    assert connection.configured(config("redis_cluster", "a:1,b:2")) == "a:1,b:2,cluster=true"
+    with pytest.raises(
+        InputError, match=r"^online_store.redis_type is redis_sentinel, which dualpath does not write to"
+    ):
+        connection.address(config("redis_sentinel", "a:1"))
+    with pytest.raises(InputError, match=r"^online_store.redis_type is redis_cluster, but no nodes are named"):
+        connection.address(config("redis_cluster", ""))
+    monkeypatch.setenv(connection.VARIABLE, "c:3")
+    assert connection.address(config("redis_cluster", "")) == "c:3,cluster=true"
