@@ -174,22 +174,32 @@ def _signed(word: int) -> int:
     return word - 2**64 if word >= 2**63 else word
 
 
-def compact(words: np.ndarray, kind: Layout, view: View, floor: int) -> np.ndarray:
-    """The fewest records that give the same values at every `as_of >= floor` (microseconds UTC).
+class Horizon(NamedTuple):
+    """Of whom compaction takes care: whoever asks from `floor` on, but not inside a bucket that ended by `closed`;
+    microseconds UTC."""
+
+    floor: int
+    closed: int
+
+
+def compact(words: np.ndarray, kind: Layout, view: View, floor: int, closed: int | None = None) -> np.ndarray:
+    """The fewest records that give the same values at every `as_of >= floor` outside of folded buckets.
 
     Records that only a lifetime window still reaches fold into one per combination of dimensions, or go
-    if there is no such window; buckets closed before `floor` fold into one record each.
+    if there is no such window; buckets that ended by `closed`, by default `floor`, fold into one record each.
+    Raises `StateError` if a sum nears 64 bits.
     """
     if not len(words):
         return words
+    closed = floor if closed is None else closed
     edge = floor - view.reach if view.reach is not None else floor
     last = words[:, 0] if kind.resolution == 1 else words[:, 1]
     old = last <= edge
     parts = [fold(words[old], kind, keep_bucket=False)] if view.remembers and old.any() else []
     young = words[~old]
     if kind.resolution > 1:
-        closed = young[:, 0] + kind.resolution <= floor
-        parts += [fold(young[closed], kind, keep_bucket=True), young[~closed]]
+        over = young[:, 0] + kind.resolution <= closed
+        parts += [fold(young[over], kind, keep_bucket=True), young[~over]]
     else:
         parts.append(young)
     merged = np.concatenate(parts)

@@ -11,6 +11,7 @@ from feast import FeatureStore
 
 from dualpath.declare import view_of
 from dualpath.errors import DeclarationError, InputError
+from dualpath.record import Horizon
 from dualpath.schema import EventSource
 from dualpath.storage import Storage
 from dualpath.stores.append import Part
@@ -81,9 +82,9 @@ class Repo:
         forgets = self.slack is not None and not view.remembers and view.reach is not None
         return view.reach + self.slack if forgets else 0  # type: ignore[operator]
 
-    def part(self, view: View, namespace: str, floor: int = 0) -> Part:
-        """How a view's records are written to Redis; a snapshot is compacted for `as_of` from `floor` on."""
-        return Part(namespace, view, self.keep(view), floor)
+    def part(self, view: View, namespace: str, horizon: Horizon | None = None) -> Part:
+        """How a view's records are written to Redis, and for whom they are compacted."""
+        return Part(namespace, view, self.keep(view), horizon)
 
     def apply(self) -> None:
         """`feast apply`, in a process of its own: a repo's modules have common names, and two repos would mix.

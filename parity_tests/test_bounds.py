@@ -22,7 +22,7 @@ from dualpath.aggregates import Count, Sum
 from dualpath.cli import app
 from dualpath.declare import feature_view, view_of
 from dualpath.errors import DeclarationError, InputError, StateError
-from dualpath.record import Fence, layout
+from dualpath.record import Fence, Horizon, layout
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.stores import bounds, keys, pointer
@@ -267,7 +267,7 @@ def test_compaction_names_view_and_entity_where_a_sum_would_leave_64_bits(emptie
         [["spent"] * 2, ["2026-03-01"] * 2, ["ann"] * 2, [[1, 1, 2**62], [2, 2, 2**62]]],
         ["view", "epoch", "entity", "words"],
     )
-    part = Part("n1", view, keep=0, floor=9 * SECOND)
+    part = Part("n1", view, keep=0, horizon=Horizon(9 * SECOND, 9 * SECOND))
     with pytest.raises(StateError) as raised:
         list(Target(emptied.redis_address, "shop", {"spent": part}, Fence(0, 0), "s").write([rows]))
     sentence = "view 'spent': the sum of quantity leaves 64 bits; bound the field's values. (entity 'ann')"

@@ -110,6 +110,26 @@ def test_compaction_changes_no_value_from_its_floor_on(scene: Scene, data: st.Da
 
 
 @law
+def test_compaction_as_events_come_changes_no_value_or_is_refused_inside_a_closed_bucket(
+    scene: Scene, data: st.DataObject
+) -> None:
+    width = scene.view.resolution
+    floors, ends = (sorted(data.draw(st.sampled_from(scene.instants)) for _ in range(2)) for _ in range(2))
+    state = scene.words[:0]
+    for come, floor, closed in zip(halves(scene.words, data), floors, ends, strict=True):
+        state = compact(np.concatenate([state, come]), scene.layout, scene.view, min(floor, closed), closed)
+    for as_of in (as_of for as_of in scene.instants if as_of >= floors[-1]):
+        rights = {as_of - feature.over.offset for feature in scene.view.features}
+        try:
+            found = scene.values(state, [as_of])
+        except FoldError:
+            cut = [right // width * width + width for right in rights if (right + 1) % width]
+            assert any(end <= ends[-1] for end in cut), "refused although no closed bucket is cut"
+        else:
+            assert differences(found, scene.values(scene.words, [as_of])) == []
+
+
+@law
 def test_a_folded_bucket_gives_the_same_value_or_is_refused(scene: Scene, data: st.DataObject) -> None:
     width = scene.view.resolution
     if width == 1:

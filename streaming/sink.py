@@ -25,6 +25,7 @@ from dualpath.spark.log import read_folders
 from dualpath.storage import first_open
 from dualpath.stores import bounds, mark, pointer
 from dualpath.stores.append import Target
+from dualpath.stores.compaction import horizon
 from dualpath.stores.condition import State, examine
 from dualpath.stores.connection import FAILED, connect
 from dualpath.stores.frames import currency, send
@@ -171,7 +172,7 @@ class Sink:
             parts = {}
             for view in self.views:
                 pointer.move(redis, self.repo.project, view.name, lambda p: p.with_epochs(entry.epochs))
-                parts[view.name] = self.repo.part(view, namespace)
+                parts[view.name] = self.repo.part(view, namespace, horizon(entry.clock, self.repo.slack))
             target = Target(self.repo.redis_address, self.repo.project, parts, Fence(entry.query, entry.batch))
             folder = self.storage.folder("log") / entry.name
             send(currency(read_folders(spark, self.storage, self.source, [folder]), self.views), target)

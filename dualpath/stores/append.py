@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from redis import RedisCluster
 
 from dualpath.errors import CollisionError, StateError, quoted
-from dualpath.record import HEADER, VERSION, Fence, Layout, compact, layout
-from dualpath.stores import bounds, keys
+from dualpath.record import HEADER, VERSION, Fence, Horizon, Layout, compact, layout
+from dualpath.stores import bounds, compaction, keys
 from dualpath.stores.connection import connect
 from dualpath.stores.pointer import FOREIGN
 from dualpath.view import View
@@ -42,14 +42,14 @@ SCRIPT = files("dualpath.stores").joinpath("append.lua").read_text()
 class Part:
     """Where a view's records go, and how long they matter.
 
-    `keep` is microseconds from a record's time until no window can reach it; 0: never forgotten. A snapshot
-    is compacted to what an `as_of` from `floor` on can see; 0: not at all.
+    `keep` is microseconds from a record's time until no window can reach it; 0: never forgotten. A snapshot, and
+    a value that has grown by an append, is compacted to what `horizon` takes care of; None: not at all.
     """
 
     namespace: str
     view: View
     keep: int
-    floor: int = 0
+    horizon: Horizon | None = None
 
     @cached_property
     def layout(self) -> Layout:
@@ -99,6 +99,7 @@ class _Writer:
         self.cluster = isinstance(self.redis, RedisCluster)
         self.gathered = ENTITIES_PER_CALL * (len(keys.TAGS) // 4 if self.cluster else 1)
         self.script = self.redis.register_script(SCRIPT)
+        self.compactor = compaction.Compactor(self.redis)
         self.run: tuple[str, str, str] | None = None
         self.pieces: list[bytes] = []
         self.latest = 0
@@ -150,10 +151,10 @@ class _Writer:
             self.calls.append((entity, code, entity.encode(), 0))
         else:
             part = self.target.parts[view]
-            if self.target.kind == "s" and part.floor:
+            if self.target.kind == "s" and part.horizon:
                 words = np.frombuffer(value, dtype="<i8").reshape(-1, part.layout.width)
                 try:
-                    value = compact(words, part.layout, part.view, part.floor).tobytes()
+                    value = compact(words, part.layout, part.view, *part.horizon).tobytes()
                 except StateError as error:
                     raise StateError(f"{error.message} (entity '{entity}')") from None
             key = keys.prefix(self.target.project, part.namespace, view, self.target.kind + epoch) + keys.tagged(entity)
@@ -189,14 +190,17 @@ class _Writer:
     def append(self, part: Part, calls: list[Call]) -> None:
         header = HEADER.pack(VERSION, part.layout.fingerprint, *self.target.fence)
         large = bounds.length(part.view, part.layout)
-        arguments: list[bytes | int] = [header, 1 if self.target.kind == "s" else 0, large]
+        arguments: list[bytes | int] = [header, 1 if self.target.kind == "s" else 0, large, compaction.LEAST]
         for _, _, value, expiry in calls:
             arguments += [value, expiry]
-        written, *found = self.script(keys=[key for _, key, _, _ in calls], args=arguments)
+        written, larger, grown = self.script(keys=[key for _, key, _, _ in calls], args=arguments)
         self.written[self.view] = self.written.get(self.view, 0) + int(written)
-        if found:
-            sizes = [(calls[i - 1][0], size) for i, size in zip(found[::2], found[1::2], strict=True)]
+        if larger:
+            sizes = [(calls[i - 1][0], size) for i, size in zip(larger[::2], larger[1::2], strict=True)]
             bounds.note(self.redis, self.target.project, self.view, sizes)
+        if part.horizon:
+            for i in grown:
+                self.compactor.compact(calls[i - 1][1], part.layout, part.view, part.horizon)
 
     def send_texts(self) -> None:
         name = keys.dictionary(self.target.project)

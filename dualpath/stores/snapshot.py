@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from dualpath.record import UNFENCED
+from dualpath.record import UNFENCED, Horizon
 from dualpath.repo import Repo
 from dualpath.stores.append import Part, Target
 from dualpath.stores.frames import dictionary, joined, send
@@ -36,6 +36,11 @@ class Snapshot:
     def floor(self) -> int:
         """The earliest `as_of` it can answer, microseconds UTC; 0: any."""
         return 0 if self.repo.slack is None else _end_of(date.fromisoformat(self.day)) - self.repo.slack
+
+    @property
+    def horizon(self) -> Horizon | None:
+        """For whom it is compacted; None: for nobody, as any instant may be asked."""
+        return Horizon(self.floor, self.floor) if self.floor else None
 
     @cached_property
     def digest(self) -> str:
@@ -64,7 +69,7 @@ def fill(
     history = History(repo.root)
     paths = [p for s in sorted({s.view.source.name for s in snapshots}) for p in history.paths(f"{DICTIONARY}/{s}")]
     texts = [dictionary(spark.read.schema(from_arrow_schema(TEXTS)).parquet(*paths))] if paths else []
-    parts: dict[str, Part] = {s.view.name: repo.part(s.view, namespaces[s.view.name], s.floor) for s in snapshots}
+    parts: dict[str, Part] = {s.view.name: repo.part(s.view, namespaces[s.view.name], s.horizon) for s in snapshots}
     target = Target(repo.redis_address, repo.project, parts, UNFENCED, kind="s")
     return send(joined([*(s.records(spark) for s in snapshots), *texts]), target)
 
