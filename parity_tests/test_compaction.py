@@ -144,16 +144,40 @@ def test_a_hot_value_stays_small_over_many_batches_and_every_answer_is_that_of_a
     assert any(after < before for before, after in pairwise(lengths))
 
 
+def test_a_value_that_cannot_shrink_is_read_once_a_doubling(
+    address: str, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, calls = Shop(address, EVER, slack=None), in_between(monkeypatch, lambda: None)
+    shop.run(range(1, 601))
+    lengths = [HEADER.size + 8 * args[0].size for args in calls]
+    assert len(shop.stored) == HEADER.size + 8 * 1_800 * layout(EVER).width > 4 * LEAST
+    assert [length // LEAST for length in lengths] == [1, 2, 4]
+
+
+def in_between(monkeypatch: pytest.MonkeyPatch, once: Callable[[], Any]) -> list[tuple[Any, ...]]:
+    """Do something between the first read of a value and its replacement; answers the arguments of all compactions."""
+    real, calls = compaction.compact, []
+
+    def struck(*args: Any) -> np.ndarray:
+        calls.append(args)
+        if len(calls) == 1:
+            once()
+        return real(*args)
+
+    monkeypatch.setattr(compaction, "compact", struck)
+    return calls
+
+
 def test_a_bucket_is_folded_a_minute_after_it_closed_and_what_lies_in_later_ones_stays_apart(
     address: str, client: Redis
 ) -> None:
     shop = Shop(address, HOT)
-    clock = NOW + 2 * MINUTE + BEHIND
+    clock = NOW + 3 * MINUTE - 1
     ahead = [NOW + 3 * MINUTE + i for i in range(90)]
-    shop.write(1, [NOW + i for i in range(300)] + [NOW + 2 * MINUTE + i for i in range(30)] + ahead, clock)
+    shop.write(1, [NOW + i for i in range(300)] + [NOW + MINUTE + i for i in range(30)] + ahead, clock)
     left = layout(HOT).unpack(shop.stored)
     buckets, counts = np.unique(left[:, 0], return_counts=True)
-    assert dict(zip((buckets - NOW).tolist(), counts.tolist(), strict=True)) == {0: 3, 2 * MINUTE: 30, 3 * MINUTE: 90}
+    assert dict(zip((buckets - NOW).tolist(), counts.tolist(), strict=True)) == {0: 3, MINUTE: 30, 3 * MINUTE: 90}
     assert differences(shop.answers([ahead[40]]), shop.truth([ahead[40]])) == []
 
 
@@ -192,20 +216,6 @@ def test_a_batch_that_is_written_again_changes_no_byte(address: str, client: Red
         assert shop.stored == before and HEADER.unpack_from(before)[2:] == (1, number)
 
 
-def in_between(monkeypatch: pytest.MonkeyPatch, once: Callable[[], Any]) -> list[bytes]:
-    """Do something between the first read of a value and its replacement; the list gets what was read then."""
-    real, calls = compaction.compact, []
-
-    def struck(*args: Any) -> np.ndarray:
-        calls.append(args)
-        if len(calls) == 1:
-            once()
-        return real(*args)
-
-    monkeypatch.setattr(compaction, "compact", struck)
-    return calls
-
-
 def test_an_append_between_the_read_and_the_replacement_stays(
     address: str, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +227,23 @@ def test_an_append_between_the_read_and_the_replacement_stays(
     assert len(layout(HOT).unpack(shop.stored)) == 603
     assert HEADER.unpack_from(shop.stored)[2:] == (1, 2)
     assert differences(shop.answers([NOW + 2 * MINUTE]), shop.truth([NOW + 2 * MINUTE])) == []
+
+
+def test_an_append_that_makes_up_for_what_another_compaction_took_away_stays_too(
+    address: str, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The length is that which was read; the fence is not."""
+    shop, other, clock = Shop(address, HOT), Shop(address, HOT, compacts=False), NOW + 3 * MINUTE
+
+    def meanwhile() -> None:
+        Compactor(connect(address)).compact(shop.key, layout(HOT), HOT, horizon(clock, 0))
+        other.write(2, [NOW + MINUTE + i for i in range(597)], clock)
+
+    in_between(monkeypatch, meanwhile)
+    shop.write(1, [NOW + i for i in range(600)], clock)
+    shop.events += other.events
+    assert len(layout(HOT).unpack(shop.stored)) == 600
+    assert differences(shop.answers([clock]), shop.truth([clock])) == []
 
 
 def test_two_that_compact_one_value_at_once_leave_what_one_would(
