@@ -110,6 +110,17 @@ def test_compaction_changes_no_value_from_its_floor_on(scene: Scene, data: st.Da
 
 
 @law
+def test_compaction_as_events_come_changes_no_value_from_the_last_floor_on(scene: Scene, data: st.DataObject) -> None:
+    assume(scene.view.resolution == 1 or not any(f.over.offset for f in scene.view.features))
+    floors = sorted(data.draw(st.sampled_from(scene.instants)) for _ in range(2))
+    state = scene.words[:0]
+    for come, floor in zip(halves(scene.words, data), floors, strict=True):
+        state = compact(np.concatenate([state, come]), scene.layout, scene.view, floor)
+    later = [as_of for as_of in scene.instants if as_of >= floors[-1]]
+    assert differences(scene.values(state, later), scene.values(scene.words, later)) == []
+
+
+@law
 def test_a_folded_bucket_gives_the_same_value_or_is_refused(scene: Scene, data: st.DataObject) -> None:
     width = scene.view.resolution
     if width == 1:

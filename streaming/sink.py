@@ -24,7 +24,7 @@ from dualpath.spark.admit import PLACE
 from dualpath.spark.log import read_folders
 from dualpath.spark.reach import beyond
 from dualpath.storage import first_open
-from dualpath.stores import bounds, mark, pointer
+from dualpath.stores import bounds, compaction, mark, pointer
 from dualpath.stores.append import Target
 from dualpath.stores.condition import State, examine
 from dualpath.stores.connection import FAILED, connect
@@ -180,9 +180,10 @@ class Sink:
         life, (namespace, since) = pointer.life(redis), self.agree(spark)
         if entry.accepted:
             parts = {}
+            floor = compaction.floor(entry.clock, self.repo.slack)
             for view in self.views:
                 pointer.move(redis, self.repo.project, view.name, lambda p: p.with_epochs(entry.epochs))
-                parts[view.name] = self.repo.part(view, namespace)
+                parts[view.name] = self.repo.part(view, namespace, floor)
             target = Target(self.repo.redis_address, self.repo.project, parts, Fence(entry.query, entry.batch))
             folder = self.storage.folder("log") / entry.name
             clock = F.timestamp_micros(F.lit(entry.clock))

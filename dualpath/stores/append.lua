@@ -1,14 +1,19 @@
 -- Append records to parts of state, each once.
 -- KEYS: parts. ARGV[1]: the 24-byte header of this write. ARGV[2]: '1' to replace instead of append.
--- ARGV[3]: the length, bytes, above which a value is large. ARGV[2i + 2]: records of KEYS[i]. ARGV[2i + 3]: when
--- KEYS[i] may expire, milliseconds since 1970, or '0'.
+-- ARGV[3]: the length, bytes, above which a value is large. ARGV[4]: that from which on one is worth compacting.
+-- ARGV[2i + 3]: records of KEYS[i]. ARGV[2i + 4]: when KEYS[i] may expire, milliseconds since 1970, or '0'.
 -- A key whose fence is not older than the header's has seen this write and is left alone. Answers how many
--- keys were written and, for each large value, the place of its key and its length.
-local header, replace, large = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
+-- keys were written; for each large value, the place of its key and its length; and the places of those that
+-- an append has taken past a power of two.
+local header, replace, large, worth = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), tonumber(ARGV[4])
 local format, epoch, batch = string.sub(header, 1, 8), struct.unpack('<i8i8', string.sub(header, 9))
-local written, answer = 0, {0}
+local written, larger, grown = 0, {}, {}
+local function doublings(length)
+  local _, exponent = math.frexp(length)
+  return exponent
+end
 for i, key in ipairs(KEYS) do
-  local records, expiry = ARGV[2 * i + 2], tonumber(ARGV[2 * i + 3])
+  local records, expiry = ARGV[2 * i + 3], tonumber(ARGV[2 * i + 4])
   local old = redis.call('GETRANGE', key, 0, 23)
   local fresh, length = true, #header + #records
   if old == '' or replace then
@@ -27,6 +32,9 @@ for i, key in ipairs(KEYS) do
   end
   if fresh then
     written = written + 1
+    if length >= worth and doublings(length) > doublings(length - #records) and not replace then
+      grown[#grown + 1] = i
+    end
     if expiry > 0 then
       local now = redis.call('TIME')
       local left = redis.call('PTTL', key)
@@ -36,8 +44,7 @@ for i, key in ipairs(KEYS) do
     end
   end
   if length > large then
-    answer[#answer + 1], answer[#answer + 2] = i, length
+    larger[#larger + 1], larger[#larger + 2] = i, length
   end
 end
-answer[1] = written
-return answer
+return {written, larger, grown}

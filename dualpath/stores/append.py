@@ -18,7 +18,7 @@ from redis import RedisCluster
 
 from dualpath.errors import CollisionError, StateError, quoted
 from dualpath.record import HEADER, VERSION, Fence, Layout, compact, layout
-from dualpath.stores import bounds, keys
+from dualpath.stores import bounds, compaction, keys
 from dualpath.stores.connection import connect
 from dualpath.stores.pointer import FOREIGN
 from dualpath.view import View
@@ -46,8 +46,8 @@ SCRIPT = files("dualpath.stores").joinpath("append.lua").read_text()
 class Part:
     """Where a view's records go, and how long they matter.
 
-    `keep` is microseconds from a record's time until no window can reach it; 0: never forgotten. A snapshot
-    is compacted to what an `as_of` from `floor` on can see; 0: not at all.
+    `keep` is microseconds from a record's time until no window can reach it; 0: never forgotten. A snapshot, and
+    a value that has grown by an append, is compacted to what an `as_of` from `floor` on can see; 0: not at all.
     """
 
     namespace: str
@@ -112,6 +112,7 @@ class _Writer:
         self.cluster = isinstance(self.redis, RedisCluster)
         self.gathered = ENTITIES_PER_CALL * (len(keys.TAGS) // 4 if self.cluster else 1)
         self.script = self.redis.register_script(SCRIPT)
+        self.compactor = compaction.Compactor(self.redis)
         self.run: tuple[str, str, str] | None = None
         self.pieces: list[bytes] = []
         self.latest = 0
@@ -201,14 +202,17 @@ class _Writer:
     def append(self, part: Part, calls: list[Call]) -> None:
         header = HEADER.pack(VERSION, part.layout.fingerprint, *self.target.fence)
         large = bounds.length(part.view, part.layout)
-        arguments: list[bytes | int] = [header, 1 if self.target.kind == "s" else 0, large]
+        arguments: list[bytes | int] = [header, 1 if self.target.kind == "s" else 0, large, compaction.LEAST]
         for _, _, value, expiry in calls:
             arguments += [value, expiry]
-        written, *found = self.script(keys=[key for _, key, _, _ in calls], args=arguments)
+        written, larger, grown = self.script(keys=[key for _, key, _, _ in calls], args=arguments)
         self.done[self.view].parts += int(written)
-        if found:
-            sizes = [(calls[i - 1][0], size) for i, size in zip(found[::2], found[1::2], strict=True)]
+        if larger:
+            sizes = [(calls[i - 1][0], size) for i, size in zip(larger[::2], larger[1::2], strict=True)]
             bounds.note(self.redis, self.target.project, self.view, sizes)
+        if part.floor:
+            for i in grown:
+                self.compactor.compact(calls[i - 1][1], part.layout, part.view, part.floor)
 
     def send_texts(self) -> None:
         name = keys.dictionary(self.target.project)
