@@ -12,7 +12,11 @@ from typing import Any
 from dualpath.errors import DeclarationError
 
 KINDS = ("text", "integer", "decimal", "double", "boolean", "timestamp")
-RESERVED = ("event_id", "event_time", "arrival_time", "epoch", "late", "batch", "query")
+RESERVED = (
+    *("event_id", "event_time", "arrival_time", "late", "epoch", "batch", "query"),  # columns of the log
+    *("payload", "reason", "fate", "admitted_at"),  # columns of a micro-batch
+)
+"""Names that a declared field cannot have."""
 NULL = -(2**63)
 """The word that stands for SQL null in a record. No encoded value may take it."""
 

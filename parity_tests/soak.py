@@ -40,7 +40,7 @@ from parity_tests import faults
 from parity_tests.chaos.__main__ import applied
 from parity_tests.conftest import CHECKOUT, SOURCE
 from parity_tests.promise import FIELDS
-from streaming.generation import checkpoint, present
+from streaming.generation import checkpoint
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 TOPIC, PARTITIONS = "soak", 4
@@ -135,7 +135,7 @@ class Soak:
     def lose_checkpoint(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        shutil.rmtree(checkpoint(self.storage, present(self.storage)))
+        shutil.rmtree(checkpoint(self.storage, self.storage.reached()[1].epoch))
         self.stream("--from-snapshot")
 
     def strike(self) -> None:

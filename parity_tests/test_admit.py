@@ -12,6 +12,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from dualpath.declare import event_source
 from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
 from dualpath.spark.admit import admit
 
@@ -205,6 +206,14 @@ def test_a_transport_without_a_clock_is_refused(spark: SparkSession) -> None:
 def test_a_row_keeps_its_place_whatever_becomes_of_it(spark: SparkSession) -> None:
     found = judged(spark, [payload(), "not JSON"])
     assert [(row["__origin"], row["__position"]) for row in found] == [("a file", 0), ("a file", 1)]
+
+
+def test_a_field_may_have_any_name_that_is_not_reserved(spark: SparkSession) -> None:
+    names = ("value", "r", "utf8", "json", "given_id", "origin", "position", "now", "clock", "time")
+    source = event_source("odd", fields=[text(name) for name in names])
+    event = {"event_id": "e", "event_time": "2026-03-01T00:00:00Z", "arrival_time": "2026-03-01T00:00:00Z"}
+    [row] = judged(spark, [json.dumps(event | {name: name for name in names})], source)
+    assert row["reason"] is None and {name: row[name] for name in names} == {name: name for name in names}
 
 
 def test_a_reason_quotes_no_more_than_a_readable_piece_of_the_payload(spark: SparkSession) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,7 +37,9 @@ from dualpath.stores.connection import connect, embedded_folder
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 from streaming import sink
+from streaming.generation import present
 from streaming.job import start
+from streaming.kafka import Kafka
 from streaming.sink import Sink
 from streaming.source import Directory
 
@@ -447,6 +450,21 @@ def test_a_lost_checkpoint_is_refused_before_anything_is_read_twice(
     assert faults.bits(calm) == before
     shutil.rmtree(folder, ignore_errors=True)
     (tmp_path / "lost").rename(folder)
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        (Kafka("localhost:9092", "shop_events"), "the topic shop_events"),
+        (Kafka("localhost:9092", pattern="shop_.*"), "the topics shop_.*"),
+    ],
+)
+def test_a_checkpoint_goes_on_only_with_what_it_was_made_from(other: Kafka, name: str, calm: Repo) -> None:
+    storage = calm.storage(SOURCE)
+    assert present(storage, Directory(calm.root).name) == present(storage, Directory(calm.folder).name)
+    said = f"the checkpoint is of a stream that reads the files of a folder, and this one reads {name}. Read what"
+    with pytest.raises(StateError, match=re.escape(said)):
+        present(storage, other.name)
 
 
 def test_an_old_checkpoint_whose_batches_hold_other_rows_is_refused(

@@ -1,4 +1,4 @@
-"""Generations: each checkpoint of the stream has a number, and a folder of that number."""
+"""Generations: each checkpoint of the stream has a number, a folder of that number, and one thing that it reads."""
 
 from pathlib import Path
 
@@ -7,10 +7,13 @@ from dualpath.files import write_atomically
 from dualpath.storage import Storage
 
 
-def present(storage: Storage) -> int:
-    """The number of the generation that goes on, 1 before the first; raises `StateError` if its checkpoint is lost."""
+def present(storage: Storage, reads: str) -> int:
+    """The number of the generation that goes on, 1 before the first; from now on it `reads` this and nothing else.
+
+    Raises `StateError` if its checkpoint is lost, or was made while something else was read.
+    """
     file, (_, begun) = _file(storage), storage.reached()
-    number = int(file.read_text()) if file.exists() else 1
+    number, known = _kept(file)
     # A generation that has begun a batch has a checkpoint; without one it would read its input again.
     if begun.epoch > number or (begun.epoch and not file.exists()) or _lost(storage, number, begun.epoch):
         raise StateError(
@@ -18,16 +21,21 @@ def present(storage: Storage) -> int:
             "would count them twice. Start with `dualpath stream --from-snapshot`, which goes on behind them, or "
             "restore the latest checkpoint folder."
         )
-    if not file.exists():
-        write_atomically(file, str(number))
-    return number
+    if known not in ("", reads):
+        raise StateError(
+            f"source '{storage.source}': the checkpoint is of a stream that reads {known}, and this one reads {reads}. "
+            "Read what it did, or start with `dualpath stream --from-snapshot`, which begins a new checkpoint."
+        )
+    if not known:
+        write_atomically(file, f"{max(number, 1)}\n{reads}")
+    return max(number, 1)
 
 
 def begin_next(storage: Storage) -> int:
     """Make the next number the present one."""
     _, begun = storage.reached()
     file = _file(storage)
-    number = max(begun.epoch, int(file.read_text()) if file.exists() else 0) + 1
+    number = max(begun.epoch, _kept(file)[0]) + 1
     write_atomically(file, str(number))
     return number
 
@@ -35,6 +43,12 @@ def begin_next(storage: Storage) -> int:
 def checkpoint(storage: Storage, number: int) -> Path:
     """Spark's checkpoint of a generation."""
     return storage.folder("checkpoint") / f"query={number}"
+
+
+def _kept(file: Path) -> tuple[int, str]:
+    """The present number and what it reads; 0 before the first, and empty before it has read anything."""
+    number, _, reads = file.read_text().partition("\n") if file.exists() else ("0", "", "")
+    return int(number), reads
 
 
 def _lost(storage: Storage, number: int, begun: int) -> bool:

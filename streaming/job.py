@@ -37,7 +37,7 @@ def start(
     can share their `metrics`; each leaves them in its ledger folder too.
     """
     storage, name = repo.storage(source.name), f"{repo.project}.{source.name}"
-    query = generation.present(storage)
+    query = generation.present(storage, payloads.name)
     meter = Meter(metrics or Metrics(), source.name, storage.folder("ledger") / FILE)
     sink = Sink(repo, source, query, meter)
     sink.ready(spark)

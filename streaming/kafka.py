@@ -56,6 +56,10 @@ class Kafka:
         if (self.topic is None) == (self.pattern is None):
             raise InputError(f"Kafka at {self.bootstrap}: name either a topic or a pattern of topics.")
 
+    @property
+    def name(self) -> str:
+        return f"the topic {self.topic}" if self.topic else f"the topics {self.pattern}"
+
     def read(self, spark: SparkSession, after: Mapping[str, int] = NOTHING) -> DataFrame:
         """See `streaming.source.PayloadSource`; an origin of another topic in `after` means nothing here.
 

@@ -15,6 +15,10 @@ NOTHING: Mapping[str, int] = MappingProxyType({})
 class PayloadSource(Protocol):
     """Anything that can feed the stream."""
 
+    @property
+    def name(self) -> str:
+        """What it reads, for people, and the same from start to start: a checkpoint is of one such thing."""
+
     def read(self, spark: SparkSession, after: Mapping[str, int] = NOTHING) -> DataFrame:
         """A streaming frame of one payload a row.
 
@@ -38,6 +42,10 @@ class Directory:
 
     folder: Path
     files_per_batch: int = 16
+
+    @property
+    def name(self) -> str:
+        return "the files of a folder"
 
     def read(self, spark: SparkSession, after: Mapping[str, int] = NOTHING) -> DataFrame:
         self.folder.mkdir(parents=True, exist_ok=True)

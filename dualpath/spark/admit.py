@@ -56,21 +56,21 @@ def admit(raw: DataFrame, source: EventSource, now: Column, expressions: Iterabl
     parsed = F.from_json(F.concat(F.lit("["), F.col("value"), F.lit(",{}]")), f"array<struct<{schema}>>")
     rows = raw.select(
         F.make_valid_utf8("value").alias("payload"),
-        F.is_valid_utf8("value").alias("utf8"),
-        F.when(F.size(parsed) == 2, F.get(parsed, 0)).alias("r"),
-        F.col("event_id").alias("given_id"),
-        F.col("arrival_time").alias("given_arrival"),
+        F.is_valid_utf8("value").alias("__utf8"),
+        F.when(F.size(parsed) == 2, F.get(parsed, 0)).alias("__json"),
+        F.col("event_id").alias("__given_id"),
+        F.col("arrival_time").alias("__given_arrival"),
         *(F.col(name.removeprefix("__")).alias(name) for name in PLACE),
     )
 
     event_time = _typed(_raw(source.event_time), "timestamp")
     declared = _typed(_raw(source.arrival_time), "timestamp") if source.arrival_time else None
-    arrival_time = F.coalesce("given_arrival", event_time) if declared is None else declared
+    arrival_time = F.coalesce("__given_arrival", event_time) if declared is None else declared
     typed = rows.select(
         "payload",
-        "utf8",
-        "r",
-        "given_id",
+        "__utf8",
+        "__json",
+        "__given_id",
         *PLACE,
         event_time.alias("event_time"),
         arrival_time.alias("arrival_time"),
@@ -90,7 +90,7 @@ def admit(raw: DataFrame, source: EventSource, now: Column, expressions: Iterabl
 
 
 def _raw(name: str) -> Column:
-    return F.col(f"r.`{name}`")
+    return F.col(f"__json.`{name}`")
 
 
 def _typed(raw: Column, kind: str, scale: int = 0) -> Column:
@@ -120,15 +120,15 @@ def _event_id(source: EventSource) -> Column:
         content.append(F.unix_micros(column).alias(field.name) if field.kind == "timestamp" else column)
     if source.occurrence:
         content.append(_raw(source.occurrence).alias("occurrence"))
-    return F.coalesce("given_id", F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32))
+    return F.coalesce("__given_id", F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32))
 
 
 def _faults(source: EventSource, now: Column) -> list[Column]:
     """Everything that can be wrong, most basic first; each null or a reason."""
     faults = [
         F.when(F.col("payload").isNull(), F.lit("no payload")),
-        F.when(~F.col("utf8"), F.lit("not UTF-8")),
-        F.when(F.col("r").isNull(), F.lit("not a JSON object")),
+        F.when(~F.col("__utf8"), F.lit("not UTF-8")),
+        F.when(F.col("__json").isNull(), F.lit("not a JSON object")),
     ]
     for name in filter(None, (source.event_id, source.occurrence)):
         faults.append(F.when(F.coalesce(F.trim(_raw(name)), F.lit("")) == "", F.lit(f"{name} is missing")))
