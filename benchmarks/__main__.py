@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks [serving|kernel|freshness|streaming ...] [--json]`."""
+"""The command: `python -m benchmarks [serving|kernel|growth|freshness|streaming ...] [--json]`."""
 
 import importlib
 import json
@@ -10,13 +10,11 @@ from rich.console import Console
 
 from benchmarks.measure import Figure, table
 
-BENCHMARKS = ("serving", "kernel", "freshness", "streaming")
+BENCHMARKS = ("serving", "kernel", "growth", "freshness", "streaming")
 
 
 def main(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Which to run: serving, kernel, freshness, streaming; all by default.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Which to run; all by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
     rate: Annotated[float, typer.Option(min=100, help="Of freshness: events a second.")] = 2_000,
     seconds: Annotated[float, typer.Option(min=1, help="Of freshness: for how long, after the warm-up.")] = 60,

@@ -1,18 +1,18 @@
-"""How long the value of a hot product becomes, micro-batch by micro-batch: `python -m benchmarks.growth`.
+"""How long the value of a hot product becomes, micro-batch by micro-batch, with and without compaction.
 
 An event of each of the shop's three kinds in every second and a micro-batch a second, for two hours, at a resolution
 of a minute and a window of one hour: 183 records are what the window needs.
 """
 
 import tempfile
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks import shop
+from benchmarks.measure import Sheet
 from dualpath.aggregates import CountBy
 from dualpath.declare import feature, feature_view, view_of
 from dualpath.record import Fence, code, layout
@@ -37,30 +37,31 @@ SHOWN = (60, 600, 1_800, 3_600, 7_200)
 """Micro-batches after which the value is measured."""
 
 
-def main() -> None:
-    """Print a table of bytes."""
+def run() -> Iterator[Sheet]:
+    """The bytes of the value, both ways."""
     view = view_of(activity)
     assert view is not None, "it is windowed"
     with tempfile.TemporaryDirectory() as folder:
         address = embedded.ensure(Path(folder))
         try:
-            lengths = {way: measured(address, way, view, compacts=compacts) for way, compacts in WAYS.items()}
+            found = {way: _measured(address, way, view, compacts=compacts) for way, compacts in WAYS.items()}
         finally:
             embedded.stop(Path(folder))
-    table = Table("micro-batches", *(f"{way}: bytes" for way in WAYS), title="the value of a hot product")
-    for i, batches in enumerate(SHOWN):
-        table.add_row(f"{batches:,}", *(f"{found[i]:,}" for found in lengths.values()))
-    Console().print(table)
+    cells = {
+        f"{batches:,} micro-batches": ", ".join(f"{found[way][i]:,} bytes {way}" for way in WAYS)
+        for i, batches in enumerate(SHOWN)
+    }
+    yield Sheet("the value of a hot product", cells, {"micro_batches": SHOWN, "bytes": found})
 
 
-def measured(address: str, project: str, view: View, *, compacts: bool) -> list[int]:
+def _measured(address: str, project: str, view: View, *, compacts: bool) -> list[int]:
     """Write the batches; answers the bytes of the value after those of `SHOWN`."""
     client, found = connect(address), []
     key = keys.prefix(project, "n1", view.name, "e" + EPOCH) + keys.tagged(shop.name(0))
     for number in range(1, max(SHOWN) + 1):
         clock = shop.AS_OF + number * SECOND
         part = Part("n1", view, keep=0, floor=floor(clock, slack=0) if compacts else 0)
-        words = second(view, clock)
+        words = _second(view, clock)
         rows = shop.rows(view, EPOCH, np.zeros(len(words), dtype=np.int64), words)
         list(Target(address, project, {view.name: part}, Fence(1, number)).write(rows))
         if number in SHOWN:
@@ -68,7 +69,7 @@ def measured(address: str, project: str, view: View, *, compacts: bool) -> list[
     return found
 
 
-def second(view: View, clock: int) -> np.ndarray:
+def _second(view: View, clock: int) -> np.ndarray:
     """The records of a micro-batch: one a kind, of the minute of its clock; int64[3, width]."""
     kind = layout(view)
     words = np.ones((len(shop.ACTIONS), kind.width), dtype=np.int64)
@@ -76,7 +77,3 @@ def second(view: View, clock: int) -> np.ndarray:
     words[:, 1] = words[:, 2] = clock
     words[:, kind.slot(kind.cells[0])] = [code(action) for action in shop.ACTIONS]
     return words
-
-
-if __name__ == "__main__":
-    main()
