@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -112,14 +112,14 @@ def _measure(here: Place, load: Load) -> Found:
     programs: dict[str, Callable[[], float]] = {"Redis": lambda: _redis_seconds(here)}
     with _streaming(here, topic) as stream:
         _send(here.broker.address, source, Load(1_000, 1 - WARM_UP - OVERTIME, 100), sent)
-        _until(lambda: None not in _read(here)[1])
+        _until(lambda: None not in _read(here)[1], stream)
         producer = get_context("spawn").Process(target=_send, args=(here.broker.address, source, load, sent))
         producer.start()
         assert here.broker.process and producer.pid, "both run"
         for name, pid in (("stream", stream.pid), ("broker", here.broker.process.pid), ("producer", producer.pid)):
             programs[name] = lambda pid=pid: _seconds(pid)  # type: ignore[misc]
         born = time.time_ns() // 1_000
-        _until(lambda: max(_read(here)[1]) > born)
+        _until(lambda: max(_read(here)[1]) > born, stream)
         reads = [_read(here)]
         while reads[-1][0] < reads[0][0] + WARM_UP:
             reads.append(_read(here))
@@ -194,20 +194,31 @@ def _streaming(here: Place, topic: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(PATIENCE)
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    """Wait for something to become true; while there is no state it is not. Raises `tenacity.RetryError` in the end."""
+def _until(condition: Callable[[], bool], stream: subprocess.Popen[bytes]) -> None:
+    """Wait for something to become true while the stream runs; before there is any state it is not.
+
+    Raises `tenacity.RetryError` in the end, and `RuntimeError` if the stream has ended.
+    """
+
+    def met() -> bool:
+        if stream.poll() is not None:
+            raise RuntimeError("the stream has ended by itself; what it said is above.")
+        return condition()
+
     tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda met: not met) | tenacity.retry_if_exception_type(StateError),
         stop=tenacity.stop_after_delay(PATIENCE),
         wait=tenacity.wait_fixed(0.1),
-    )(condition)
+    )(met)
 
 
 def _seconds(pid: int) -> float:
-    """CPU seconds that a process and those it started have used."""
-    first = psutil.Process(pid)
-    every = [each.cpu_times() for each in (first, *first.children(recursive=True))]
-    return sum(each.user + each.system for each in every)
+    """CPU seconds that a process, and those of its children that still run, have used."""
+    first, total = psutil.Process(pid), 0.0
+    for each in (first, *first.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            total += sum(each.cpu_times()[:2])
+    return total
 
 
 def _redis_seconds(here: Place) -> float:

@@ -13,7 +13,8 @@ def present(storage: Storage, reads: str) -> int:
     Raises `StateError` if its checkpoint is lost, or was made while something else was read.
     """
     file, (_, begun) = _file(storage), storage.reached()
-    number, known = _kept(file)
+    kept, known = _kept(file)
+    number = max(kept, 1)
     # A generation that has begun a batch has a checkpoint; without one it would read its input again.
     if begun.epoch > number or (begun.epoch and not file.exists()) or _lost(storage, number, begun.epoch):
         raise StateError(
@@ -27,8 +28,8 @@ def present(storage: Storage, reads: str) -> int:
             "Read what it did, or start with `dualpath stream --from-snapshot`, which begins a new checkpoint."
         )
     if not known:
-        write_atomically(file, f"{max(number, 1)}\n{reads}")
-    return max(number, 1)
+        write_atomically(file, f"{number}\n{reads}")
+    return number
 
 
 def begin_next(storage: Storage) -> int:
