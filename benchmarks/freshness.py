@@ -4,7 +4,6 @@ An event happens the moment it is produced. Every twentieth is of a probe, a use
 time: the first read that shows an event's time, or a later one, is the instant from which it was servable.
 """
 
-import json
 import signal
 import subprocess
 import sys
@@ -20,13 +19,12 @@ from typing import Any
 import numpy as np
 import psutil
 import tenacity
+from confluent_kafka import Producer
 
 from benchmarks.measure import Sheet, spell
 from benchmarks.place import Place, place
 from dualpath.console.live import Reading, read
 from dualpath.errors import StateError
-from dualpath.replay import rate, replay
-from dualpath.schema import EventSource
 from dualpath.stores.connection import connect
 
 SOURCE = TOPIC = "shop_events"
@@ -37,8 +35,11 @@ WARM_UP = 20.0
 """Seconds at the rate before anything counts."""
 OVERTIME = 5.0
 """Seconds at the rate after nothing counts any more: what is measured is a stream that still has work."""
-PAUSE = 0.01
+PAUSE = 0.02
 """Seconds between two reads: by so much a freshness may be too long."""
+TICK = 0.005
+"""Seconds between two bursts of the producer, which an event's time is exact to."""
+EVENT = '{"user_id":"%d","action":"view_item","product_id":"p%d","category":"c1","event_time":"%s","arrival_time":"%s"}'
 PATIENCE = 600.0
 """Seconds until the stream must have begun, and must have ended."""
 
@@ -108,12 +109,11 @@ def run(*, per_second: float, seconds: float, users: int, plot: Path | None) -> 
 
 def _measure(here: Place, load: Load) -> Found:
     topic, storage, sent = here.topic(TOPIC), here.repo.storage(SOURCE), here.repo.folder / "sent.npy"
-    source = here.repo.sources[SOURCE]
     programs: dict[str, Callable[[], float]] = {"Redis": lambda: _redis_seconds(here)}
     with _streaming(here, topic) as stream:
-        _send(here.broker.address, source, Load(1_000, 1 - WARM_UP - OVERTIME, 100), sent)
+        _send(here.broker.address, Load(1_000, 1 - WARM_UP - OVERTIME, 100), sent)
         _until(lambda: None not in _read(here)[1], stream)
-        producer = get_context("spawn").Process(target=_send, args=(here.broker.address, source, load, sent))
+        producer = get_context("spawn").Process(target=_send, args=(here.broker.address, load, sent))
         producer.start()
         assert here.broker.process and producer.pid, "both run"
         for name, pid in (("stream", stream.pid), ("broker", here.broker.process.pid), ("producer", producer.pid)):
@@ -165,20 +165,22 @@ def _read(here: Place) -> tuple[float, list[Any]]:
     return time.time(), values
 
 
-def _send(address: str, source: EventSource, load: Load, sent: Path) -> None:
-    """Produce the events, and leave each one's user and time, microseconds, in a file."""
+def _send(address: str, load: Load, sent: Path) -> None:
+    """Produce the events, those of each `TICK` at once, and leave each one's user and time, microseconds, in a file."""
+    producer = Producer({"bootstrap.servers": address, "linger.ms": 1})
     events = np.empty((load.events, 2), dtype=np.int64)
-
-    def lines() -> Iterator[bytes]:
-        for number in range(load.events):
-            user, now = load.user(number), time.time_ns() // 1_000
-            events[number] = user, now
-            instant = datetime.fromtimestamp(now / 1e6, UTC).isoformat()
-            event = {"user_id": str(user), "action": "view_item", "product_id": f"p{number % 500}", "category": "c1"}
-            yield json.dumps(event | {"event_time": instant, "arrival_time": instant}).encode()
-
-    client = {"bootstrap.servers": address}
-    replay(lines(), TOPIC, source, key=("user_id",), client=client, pace=rate(load.rate))
+    first, start = 0, time.monotonic()
+    while first < load.events:
+        due = min(load.events, int((time.monotonic() - start) * load.rate) + 1)
+        now = time.time_ns() // 1_000
+        instant = datetime.fromtimestamp(now / 1e6, UTC).isoformat()
+        for number in range(first, due):
+            events[number] = user, _ = load.user(number), now
+            producer.produce(TOPIC, EVENT % (user, number % 500, instant, instant), key=str(user))
+        first = due
+        producer.poll(0)
+        time.sleep(TICK)
+    producer.flush()
     np.save(sent, events)
 
 

@@ -52,6 +52,7 @@ def payload(**changes: Any) -> str:
     return "{" + ",".join(f'"{name}":{value}' for name, value in zip(members, spelled, strict=True)) + "}"
 
 
+NOW = datetime(2026, 3, 10, tzinfo=UTC)
 ROW = "value string, event_id string, arrival_time timestamp, origin string, position bigint"
 
 
@@ -60,16 +61,15 @@ def frame(
 ) -> DataFrame:
     """Payloads as a source delivers them; the transport gives all of them the same id and arrival, or none."""
     rows = [(p, event_id, arrival, "a file", i) for i, p in enumerate(payloads)]
-    return spark.createDataFrame(rows, ROW).coalesce(1)
+    return spark.createDataFrame(rows, ROW).coalesce(1).withColumn("admitted_at", F.lit(NOW))
 
 
 def judged(spark: SparkSession, payloads: Iterable[str], source: EventSource = CLICKS) -> list[dict[str, Any]]:
     """What admission says about each payload, in their order, in one job."""
-    return admit(frame(spark, payloads), source, F.lit(NOW)).toArrow().to_pylist()
+    return admit(frame(spark, payloads), source).toArrow().to_pylist()
 
 
 ISO = " is not an ISO-8601 instant of at most microseconds: "
-NOW = datetime(2026, 3, 10, tzinfo=UTC)
 UNBORN = "arrival_time is more than a day ahead"
 FAR = "event_time is more than a day after the arrival"
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -174,7 +174,7 @@ def test_what_is_not_exactly_one_json_object_is_refused_and_kept_as_it_came(spar
 
 
 def test_a_payload_that_is_null_is_refused(spark: SparkSession) -> None:
-    [row] = admit(frame(spark, [None]), CLICKS, F.lit(NOW)).collect()
+    [row] = admit(frame(spark, [None]), CLICKS).collect()
     assert row["reason"] == "no payload"
 
 
@@ -183,8 +183,8 @@ BROKER_TIME = datetime(2026, 3, 1, 10, 0, 7, tzinfo=UTC)
 
 def test_the_transports_id_and_arrival_count_only_where_the_source_names_none(spark: SparkSession) -> None:
     raw = frame(spark, [payload()], "from-header", BROKER_TIME)
-    [declared] = admit(raw, CLICKS, F.lit(NOW)).toArrow().to_pylist()
-    [left_open] = admit(raw, replace(CLICKS, event_id=None, arrival_time=None), F.lit(NOW)).toArrow().to_pylist()
+    [declared] = admit(raw, CLICKS).toArrow().to_pylist()
+    [left_open] = admit(raw, replace(CLICKS, event_id=None, arrival_time=None)).toArrow().to_pylist()
     assert (declared["event_id"], declared["arrival_time"]) == ("e1", datetime(2026, 3, 1, 10, 0, 5, tzinfo=UTC))
     assert (left_open["event_id"], left_open["arrival_time"]) == ("from-header", BROKER_TIME)
 
@@ -199,7 +199,7 @@ def test_without_a_transport_that_knows_them_the_content_is_the_id_and_the_event
 
 def test_a_transport_without_a_clock_is_refused(spark: SparkSession) -> None:
     raw = frame(spark, [payload()], arrival=datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC))
-    [row] = admit(raw, replace(CLICKS, arrival_time=None), F.lit(NOW)).collect()
+    [row] = admit(raw, replace(CLICKS, arrival_time=None)).collect()
     assert row["reason"] == "the transport's time is before 2000"
 
 
@@ -238,7 +238,7 @@ def test_bytes_that_are_not_utf_8_are_refused_and_their_neighbours_pass(spark: S
     file.write_bytes(b"\n".join(lines))
     rest = (f"CAST(NULL AS {kind}) AS {name}" for name, kind in map(str.split, ROW.split(", ")[1:]))
     raw = spark.read.format("text").option("lineSep", "\n").load(str(file)).selectExpr("value", *rest)
-    found = admit(raw, CLICKS, F.lit(NOW)).toArrow().to_pylist()
+    found = admit(raw, CLICKS).toArrow().to_pylist()
     bad = "not UTF-8"
     assert [row["reason"] for row in found] == [None, None, *[bad] * 6, "not a JSON object", None]
     assert [row["user"] for row in found][:2] == ["ann", "Zoë 😀"]

@@ -3,18 +3,17 @@
 read -> admit -> deduplicate -> per micro-batch: records to Redis, rows to the log, fates to the ledger.
 """
 
-from collections.abc import Iterable
 from datetime import timedelta
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from dualpath.record import expressions
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
-from dualpath.spark.admit import PLACE, admit
 from streaming import generation
+from streaming.fates import fates
 from streaming.listener import Listener
 from streaming.metrics import FILE, Meter, Metrics
 from streaming.sink import Sink
@@ -52,32 +51,3 @@ def start(
         .trigger(**trigger)
         .start()
     )
-
-
-def fates(raw: DataFrame, source: EventSource, clock: Column, sqls: Iterable[str]) -> DataFrame:
-    """Every accepted row once, with fate `accepted`, and every row read as `seen` or `dead`, with its place.
-
-    Deduplication drops rows without a trace, so what was read travels beside what was kept: read = accepted +
-    duplicate + dead holds by data, not by metrics that a crash may lose. Ids are remembered by the clock of the
-    batch: a row is never behind that watermark, however late it arrives. Each row has it as `admitted_at`.
-    """
-    judged = admit(raw, source, clock, sqls)
-    names = [c for c in judged.columns if c not in ("payload", "reason", *PLACE)]
-    horizon = f"{source.duplicates_within.total_seconds()} seconds"
-    accepted = (
-        judged.where("reason IS NULL")
-        .select(*names, clock.alias("admitted_at"))
-        .withWatermark("admitted_at", horizon)
-        .dropDuplicatesWithinWatermark(["event_id"])
-        .select(*names, "admitted_at", F.lit("accepted").alias("fate"))
-    )
-    types = dict(judged.dtypes)
-    seen = judged.select(
-        *(F.lit(None).cast(types[n]).alias(n) for n in names),
-        F.when(F.col("reason").isNotNull(), F.col("payload")).alias("payload"),
-        F.when(F.col("reason").isNotNull(), "dead").otherwise("seen").alias("fate"),
-        "reason",
-        *PLACE,
-        clock.alias("admitted_at"),
-    )
-    return accepted.unionByName(seen, allowMissingColumns=True)

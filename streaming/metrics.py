@@ -60,7 +60,7 @@ class Metrics:
         self.event_age = Ages(kept, "event_to_servable_seconds", "From event time to servable", "source")
         self.arrival_age = Ages(kept, "arrival_to_servable_seconds", "From arrival time to servable", "source")
         self.phases = Spans(kept, "batch_phase_seconds", "Duration of a micro-batch's phases", "source", "phase")
-        self.scanned = counter("spark_input_rows", "Rows as Spark counts them: once for every scan of the source")
+        self.scanned = counter("spark_input_rows", "Rows as Spark counts them")
         self.rate = gauge("spark_processed_rows_per_second", "The same a second, in the last micro-batch")
         self.lag = gauge("lag_rows", "Rows the last micro-batch left behind")
         self.lag_most = gauge("lag_rows_of_a_partition", "The same of the partition that is most behind")

@@ -27,7 +27,7 @@ class Seam:
         self.pass_by(max((block.clock for block in known), default=0))
 
     def without_repeats(self, rows: DataFrame) -> DataFrame:
-        """Rows of `streaming.job.fates` but for accepted ones that were accepted before; `rows` itself if there is
+        """Rows of `streaming.fates.fates` but for accepted ones that were accepted before; `rows` itself if there is
         no earlier batch left to ask."""
         if not self.blocks:
             return rows

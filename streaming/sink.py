@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import tenacity
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dualpath.errors import StateError
@@ -28,15 +28,16 @@ from dualpath.stores import bounds, compaction, mark, pointer
 from dualpath.stores.append import Target
 from dualpath.stores.condition import State, examine
 from dualpath.stores.connection import FAILED, connect
-from dualpath.stores.frames import currency, send
+from dualpath.stores.frames import FEW, currency, send
 from dualpath.stores.pointer import FOREIGN, LostError
 from dualpath.stores.rebuild import rebuild
+from streaming.fates import Tally
 from streaming.metrics import Meter
 from streaming.seam import Seam
 
 log = logging.getLogger(__name__)
 BESIDES = ("fate", "payload", "reason", "admitted_at", *PLACE)
-"""Columns of `streaming.job.fates` that are about a row and not about the event in it."""
+"""Columns of `streaming.fates.fates` that are about a row and not about the event in it."""
 
 
 class Sink:
@@ -48,30 +49,33 @@ class Sink:
         self.storage = repo.storage(source.name)
         self.keep = repo.keeps(source.name)
         self.seam = Seam(self.storage, source, query)
+        self.tally = Tally(self.keep)
+        self.arrival_day = F.date_format("arrival_time", "yyyy-MM-dd")
 
     def land(self, batch: DataFrame, number: int) -> None:
-        """Write one micro-batch; `batch` is a frame of `streaming.job.fates`."""
+        """Write one micro-batch; `batch` is a frame of `streaming.fates.fates`."""
         # Before the batch is begun: one that is refused then would keep every night waiting.
         self.meter.timed("addBatch/agree", self.patiently, self.agree, batch.sparkSession)
         entry = self.storage.begin(self.query, number)
-        arrival_day = F.date_format("arrival_time", "yyyy-MM-dd")
-        epoch = F.greatest(arrival_day, F.lit(first_open(entry.sealed)))
+        epoch = F.greatest(self.arrival_day, F.lit(first_open(entry.sealed)))
         whole = batch.withColumn("epoch", epoch).persist()
         rows = self.seam.without_repeats(whole)
         if rows is not whole:
             rows.persist()
         try:
             # Counted even if it is logged: Spark cannot commit a batch whose rows nobody has asked for.
-            fates = self.meter.timed("addBatch/count", self.count, rows)
+            fates = self.meter.timed("addBatch/count", self.tally.of, rows)
             if entry.logged:
                 self.recognise(entry, fates)
             else:
                 if fates["accepted"]:
                     accepted = rows.where("fate = 'accepted'").drop(*BESIDES)
-                    self.meter.timed("addBatch/log", self.write, accepted, "log", entry, "epoch")
+                    files = 1 if fates["accepted"] <= FEW else 2
+                    self.meter.timed("addBatch/log", self.write, accepted.coalesce(files), "log", entry, "epoch")
                 if fates["dead_letter"]:
                     place = (F.col(name).alias(name.removeprefix("__")) for name in PLACE)
-                    self.write(rows.where("fate = 'dead'").select("payload", "reason", *place), "dead", entry)
+                    dead = rows.where("fate = 'dead'").select("payload", "reason", *place)
+                    self.write(dead.coalesce(1), "dead", entry)
                 entry = self.storage.note(entry, **fates)
         finally:
             rows.unpersist()
@@ -80,44 +84,6 @@ class Sink:
         if not entry.done:
             self.meter.timed("addBatch/serve", self.patiently, self.serve, batch.sparkSession, entry)
             self.meter.landed(self.storage.finish(entry), self.storage.folder("log") / entry.name)
-
-    def count(self, rows: DataFrame) -> dict[str, Any]:
-        """The fates of the rows read, the epochs of the accepted ones, how late the latest came, the batch's clock,
-        and how far each origin was read."""
-
-        def how_many(condition: str) -> Column:
-            return F.count_if(F.expr(condition))
-
-        lateness = F.unix_micros("arrival_time") - F.unix_micros("event_time")
-        # By origin: a batch has few, and accepted rows, which do not say theirs, are one of them.
-        found = (
-            rows.groupBy(F.col("__origin").alias("origin"))
-            .agg(
-                how_many("fate = 'accepted'").alias("accepted"),
-                how_many("fate = 'seen'").alias("good"),
-                how_many("fate = 'dead'").alias("dead_letter"),
-                how_many("late").alias("late"),
-                F.count_if((F.col("fate") == "accepted") & beyond(self.keep, F.col("admitted_at"))).alias("beyond"),
-                F.coalesce(F.max(F.when(F.col("late"), lateness)), F.lit(0)).alias("latest_by"),
-                F.collect_set(F.when(F.col("fate") == "accepted", F.col("epoch"))).alias("epochs"),
-                F.max("__position").alias("position"),
-                F.max(F.unix_micros("admitted_at")).alias("clock"),
-            )
-            .collect()
-        )
-        accepted, good, dead, late = (sum(r[n] for r in found) for n in ("accepted", "good", "dead_letter", "late"))
-        return {
-            "rows_read": good + dead,
-            "accepted": accepted,
-            "duplicate": good - accepted,
-            "dead_letter": dead,
-            "late": late,
-            "beyond": sum(r["beyond"] for r in found),
-            "latest_by": max((r["latest_by"] for r in found), default=0),
-            "clock": max((r["clock"] for r in found), default=0),
-            "epochs": tuple(sorted({epoch for r in found for epoch in r["epochs"]})),
-            "positions": {r["origin"]: r["position"] for r in found if r["origin"] is not None},
-        }
 
     def recognise(self, entry: Entry, fates: dict[str, Any]) -> None:
         """Raise `StateError` if a batch that was landed before holds other rows now, as after a lost checkpoint."""
@@ -131,7 +97,7 @@ class Sink:
     def write(self, rows: DataFrame, kind: str, entry: Entry, *partition: str) -> None:
         """Rows to the batch's own folder; a repetition replaces it."""
         folder = self.storage.folder(kind) / entry.name
-        rows.coalesce(2).write.mode("overwrite").partitionBy(*partition).parquet(str(folder))
+        rows.write.mode("overwrite").partitionBy(*partition).parquet(str(folder))
 
     def patiently(self, step: Callable[..., object], *arguments: object) -> None:
         """Do a step that needs Redis; while that is away, wait and try again, for every step may be repeated."""
@@ -188,7 +154,7 @@ class Sink:
             folder = self.storage.folder("log") / entry.name
             clock = F.timestamp_micros(F.lit(entry.clock))
             events = read_folders(spark, self.storage, self.source, [folder]).where(~beyond(self.keep, clock))
-            self.meter.wrote(send(currency(events, self.views), target))
+            self.meter.wrote(send(currency(events, self.views, few=entry.accepted <= FEW), target))
             heavy = Counter(each.view for each in bounds.over(redis, self.repo.project, self.views))
             for view in self.views:
                 self.meter.over_bound(view.name, heavy[view.name])

@@ -133,7 +133,7 @@ def end(query: "StreamingQuery") -> None:
 def progress(
     repo: Repo, queries: "Sequence[StreamingQuery]", before: dict[str, Account], interval: timedelta | None
 ) -> str:
-    """One line: rows in so far, by the ledger (Spark reads every row twice and counts it twice), and the last batch."""
+    """One line: rows in so far, by the ledger, and the last batch."""
     done = [account(repo.storage(name)).since(start) for name, start in before.items()]
     rows, batches = sum(d.rows_read for d in done), sum(d.batches for d in done)
     reports: list[Any] = [p for q in queries if (p := q.lastProgress) and p["numInputRows"]]

@@ -35,16 +35,18 @@ def spark_type(field: Field) -> str:
     return f"decimal(18,{field.scale})" if field.kind == "decimal" else SPARK_TYPES[field.kind]
 
 
-def admit(raw: DataFrame, source: EventSource, now: Column, expressions: Iterable[str] = ()) -> DataFrame:
-    """Type and judge payloads at the instant `now`, a timestamp: of a micro-batch, its own clock.
+def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) -> DataFrame:
+    """Type and judge payloads.
 
     `expressions` are those that views compute of an event; a row with a calculation out of range is refused.
 
     `raw` has `value`, a JSON object as a string; `event_id` and `arrival_time` as the transport gives them, or null;
-    `origin` and `position`, the row's place there. Answers `event_id`, `event_time`, `arrival_time`, the declared
-    fields, `late`, the place as `__origin` and `__position`, `payload` (the value as it came) and `reason`: null for a
-    good row, else what is wrong with it. Of a refused row only the last four mean something. Unknown members of the
-    object are ignored.
+    `origin` and `position`, the row's place there; and `admitted_at`, the instant of judging, a timestamp.
+
+    Answers `event_id`, `event_time`, `arrival_time`, the declared fields, `late`, the place as `__origin` and
+    `__position`, `admitted_at`, `payload` (the value as it came) and `reason`: null for a good row, else what is wrong
+    with it. Of a refused row only the last five mean something.
+    Unknown members of the object are ignored.
 
     A column of the payload that the source names for the id or the arrival always counts. Only a source that names
     none takes the transport's, and where there is none either, the hash of the content and the event time.
@@ -61,6 +63,7 @@ def admit(raw: DataFrame, source: EventSource, now: Column, expressions: Iterabl
         F.col("event_id").alias("__given_id"),
         F.col("arrival_time").alias("__given_arrival"),
         *(F.col(name.removeprefix("__")).alias(name) for name in PLACE),
+        "admitted_at",
     )
 
     event_time = _typed(_raw(source.event_time), "timestamp")
@@ -72,6 +75,7 @@ def admit(raw: DataFrame, source: EventSource, now: Column, expressions: Iterabl
         "__json",
         "__given_id",
         *PLACE,
+        "admitted_at",
         event_time.alias("event_time"),
         arrival_time.alias("arrival_time"),
         *(_typed(_raw(f.name), f.kind, f.scale).alias(f.name) for f in source.fields),
@@ -84,8 +88,9 @@ def admit(raw: DataFrame, source: EventSource, now: Column, expressions: Iterabl
         *(f.name for f in source.fields),
         F.coalesce(late, F.lit(False)).alias("late"),
         *PLACE,
+        "admitted_at",
         "payload",
-        F.coalesce(*_faults(source, now), *_excesses(source, expressions)).alias("reason"),
+        F.coalesce(*_faults(source), *_excesses(source, expressions)).alias("reason"),
     )
 
 
@@ -123,7 +128,7 @@ def _event_id(source: EventSource) -> Column:
     return F.coalesce("__given_id", F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32))
 
 
-def _faults(source: EventSource, now: Column) -> list[Column]:
+def _faults(source: EventSource) -> list[Column]:
     """Everything that can be wrong, most basic first; each null or a reason."""
     faults = [
         F.when(F.col("payload").isNull(), F.lit("no payload")),
@@ -140,7 +145,7 @@ def _faults(source: EventSource, now: Column) -> list[Column]:
     too_far = F.col("event_time") > F.col("arrival_time") + F.expr(AHEAD)
     faults.append(F.when(too_far, F.lit(f"{source.event_time} is more than a day after the arrival")))
     # Every arrival day is an epoch that each read asks for, so one of the far future would be asked for until then.
-    unborn = F.col("arrival_time") > now + F.expr(AHEAD)
+    unborn = F.col("arrival_time") > F.col("admitted_at") + F.expr(AHEAD)
     faults.append(F.when(unborn, F.lit(f"{source.arrival_time or 'the arrival'} is more than a day ahead")))
     for field in source.fields:
         faults += _field_faults(field)

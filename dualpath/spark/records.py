@@ -1,5 +1,9 @@
 """Events to records, as Spark columns: the one translation both Spark paths use."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -20,6 +24,24 @@ def entity(view: View) -> Column:
     return F.concat(*(F.concat(F.length(p).cast("string"), F.lit(":"), p) for p in parts))
 
 
+@dataclass(frozen=True)
+class Translation:
+    """A view's columns. They are built once: each is a dozen calls into the JVM, and a micro-batch has little time.
+
+    `columns` are those of events that the others name; `present` says whether an event gives a record. `words` are
+    of a single event, `folded_words` of those in a group of `group`, folded by `folds`.
+    """
+
+    columns: list[Column]
+    present: Column
+    entity: Column
+    words: Column
+    row: Column
+    group: list[Column]
+    folds: list[Column]
+    folded_words: Column
+
+
 def records(events: DataFrame, view: View, *, fold: bool) -> DataFrame:
     """Records of a view: `entity` string, `epoch` string and `words` array<bigint> of the layout's width.
 
@@ -27,50 +49,79 @@ def records(events: DataFrame, view: View, *, fold: bool) -> DataFrame:
     view looks at, give no record. With `fold`, a coarse view's events are folded by bucket (the online
     store); without, every event is its own record (the offline store, whose right edges stay exact).
     """
+    by = _translation(view)
+    found = events.select(*_shared(), *by.columns).where(by.present)
+    if not fold or view.resolution == 1:
+        return found.select(by.entity, "epoch", by.words)
+    return found.groupBy(by.entity, "epoch", *by.group).agg(*by.folds).select("entity", "epoch", by.folded_words)
+
+
+def records_of_all(events: DataFrame, views: Sequence[View]) -> DataFrame:
+    """Records of several views in one pass, none folded: `view` string and the columns of `records`."""
+    translations = [_translation(view) for view in views]
+    columns = [column for by in translations for column in by.columns]
+    rows = F.explode(F.array(*(by.row for by in translations))).alias("row")
+    found = events.select(*_shared(), *columns).select("epoch", rows).where("row IS NOT NULL")
+    return found.select("row.view", "epoch", "row.entity", "row.words")
+
+
+@cache
+def _shared() -> list[Column]:
+    return [
+        F.col("epoch"),
+        F.unix_micros("event_time").alias("time"),
+        F.xxhash64("event_id").alias("id"),
+        (F.col("event_time") > F.col("arrival_time")).alias("early"),
+    ]
+
+
+@cache
+def _translation(view: View) -> Translation:
     kind = layout(view)
-    time = F.unix_micros("event_time")
-    named = [_cell(cell, view).alias(f"c{i}") for i, cell in enumerate(kind.cells)]
+    names = [f"{view.name}__{i}" for i in range(len(kind.cells))]
+    owner, time = F.col(f"{view.name}__entity"), F.col("time")
     needed = F.lit(False)
-    for i, cell in enumerate(kind.cells):
-        column = F.col(f"c{i}")
+    for name, cell in zip(names, kind.cells, strict=True):
+        column = F.col(name)
         needed = needed | ((column != 0) if cell.op in ("count", "sum") else column.isNotNull())
-    base = (
-        events.dropna(subset=list(view.keys))
-        .select(
-            entity(view).alias("entity"),
-            "epoch",
-            time.alias("time"),
-            F.xxhash64("event_id").alias("id"),
-            (F.col("event_time") > F.col("arrival_time")).alias("early"),
-            *named,
-        )
-        .where(needed)
+    bucket = time - F.pmod(time, F.lit(view.resolution))
+    alone = [time, F.col("id")] if view.resolution == 1 else [bucket, time, time]
+    present, words = owner.isNotNull() & needed, _words(alone, kind.cells, names)
+    folded = [F.col("bucket"), F.col("latest"), F.col("earliest")]
+    return Translation(
+        columns=[
+            entity(view).alias(f"{view.name}__entity"),
+            *(_cell(cell, view).alias(name) for name, cell in zip(names, kind.cells, strict=True)),
+        ],
+        present=present,
+        entity=owner.alias("entity"),
+        words=words.alias("words"),
+        row=F.when(present, F.struct(F.lit(view.name).alias("view"), owner.alias("entity"), words.alias("words"))),
+        group=[
+            bucket.alias("bucket"),
+            # An event stamped ahead of its arrival stays apart, so that no reader at the present must cut a record.
+            F.when(F.col("early"), time).alias("apart"),
+            *(F.col(name) for name, cell in zip(names, kind.cells, strict=True) if cell.splits),
+        ],
+        folds=[
+            F.max("time").alias("latest"),
+            F.min("time").alias("earliest"),
+            *(_fold(c, name).alias(name) for name, c in zip(names, kind.cells, strict=True) if not c.splits),
+        ],
+        folded_words=_words(folded, kind.cells, names).alias("words"),
     )
-    if view.resolution == 1:
-        return base.select("entity", "epoch", _words([F.col("time"), F.col("id")], kind.cells))
-    bucket = F.col("time") - F.pmod(F.col("time"), F.lit(view.resolution))
-    base = base.withColumn("bucket", bucket)
-    header = [F.col("bucket"), F.col("latest"), F.col("earliest")]
-    if not fold:
-        whole = base.withColumns({"latest": F.col("time"), "earliest": F.col("time")})
-        return whole.select("entity", "epoch", _words(header, kind.cells))
-    # An event stamped ahead of its arrival stays apart, so that no reader at the present must cut a record.
-    apart = F.when(F.col("early"), F.col("time"))
-    dimensions = [f"c{i}" for i, c in enumerate(kind.cells) if c.splits]
-    folds = [_fold(c, f"c{i}").alias(f"c{i}") for i, c in enumerate(kind.cells) if not c.splits]
-    folded = base.groupBy("entity", "epoch", "bucket", apart.alias("apart"), *dimensions).agg(
-        F.max("time").alias("latest"), F.min("time").alias("earliest"), *folds
-    )
-    return folded.select("entity", "epoch", _words(header, kind.cells))
 
 
 def texts(events: DataFrame, views: list[View]) -> DataFrame:
     """Every distinct text the views' records hold as a code: columns `code` bigint, `text` string, `epoch`."""
-    found = [F.expr(views[0].spell(sql, "spark")) for sql in text_expressions(views)]
-    empty = F.array().cast("array<string>")
-    every = events.select("epoch", F.explode(F.array(*found) if found else empty).alias("text"))
-    distinct = every.where(F.col("text").isNotNull()).distinct()
+    distinct = events.select("epoch", _texts(tuple(views)).alias("text")).where("text IS NOT NULL").distinct()
     return distinct.select(F.xxhash64("text").alias("code"), "text", "epoch")
+
+
+@cache
+def _texts(views: tuple[View, ...]) -> Column:
+    found = [F.expr(views[0].spell(sql, "spark")) for sql in text_expressions(views)]
+    return F.explode(F.array(*found) if found else F.array().cast("array<string>"))
 
 
 def computed(sql: str, view: View) -> Column:
@@ -145,12 +196,12 @@ def _fold(cell: Cell, name: str) -> Column:
             return F.max(name)
 
 
-def _words(header: list[Column], cells: tuple[Cell, ...]) -> Column:
-    """The record's words in the layout's order."""
+def _words(header: list[Column], cells: tuple[Cell, ...], names: list[str]) -> Column:
+    """The record's words in the layout's order; `names` are the cells' columns."""
     words, nothing = list(header), F.lit(NULL).cast("bigint")
-    for i, cell in enumerate(cells):
+    for cell, name in zip(cells, names, strict=True):
         if cell.op in ("first", "last"):
-            words += [F.coalesce(F.col(f"c{i}.{part}"), nothing) for part in ("value", "time", "id")]
+            words += [F.coalesce(F.col(f"{name}.{part}"), nothing) for part in ("value", "time", "id")]
         else:
-            words.append(F.coalesce(F.col(f"c{i}"), nothing))
-    return F.array(*words).alias("words")
+            words.append(F.coalesce(F.col(name), nothing))
+    return F.array(*words)

@@ -22,6 +22,8 @@ ALWAYS = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.ui.showConsoleProgress": "false",
+    # It tells the JVM, for every column that is written down, in which line: half of all calls into it.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
 }
 
 LOCAL = {
@@ -32,6 +34,8 @@ LOCAL = {
     "spark.sql.streaming.checkpointFileManagerClass": (
         "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
     ),
+    # Nor does this one write checksums, for each of which there was a shell as well.
+    "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
 }
 
 
@@ -85,7 +89,8 @@ def _launch(cores: int, chosen: dict[str, str]) -> dict[str, str]:
     runtime = java.find(os.environ)
     os.environ["JAVA_HOME"] = str(runtime.home)
     log = Path(__file__).with_name("log4j2.properties")
-    options = [f'"-Dlog4j2.configurationFile={log.as_uri()}"']
+    # A parsed payload becomes one generated method of tens of kilobytes, which the JVM by default never compiles.
+    options = [f'"-Dlog4j2.configurationFile={log.as_uri()}"', "-XX:-DontCompileHugeMethods"]
     if (archive := class_archive(runtime)).exists():
         options.append(f'"-XX:SharedArchiveFile={archive}"')
     if extra := chosen.pop(JAVA_OPTIONS, None):
@@ -101,4 +106,4 @@ def _launch(cores: int, chosen: dict[str, str]) -> dict[str, str]:
         return launch
     # Workers must be the interpreter that has the packages; on a cluster the image decides.
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    return launch | LOCAL | {"spark.sql.shuffle.partitions": str(2 * cores)}
+    return launch | LOCAL | {"spark.sql.shuffle.partitions": str(cores)}
