@@ -238,7 +238,7 @@ def test_bytes_that_are_not_utf_8_are_refused_and_their_neighbours_pass(spark: S
     file.write_bytes(b"\n".join(lines))
     rest = (f"CAST(NULL AS {kind}) AS {name}" for name, kind in map(str.split, ROW.split(", ")[1:]))
     raw = spark.read.format("text").option("lineSep", "\n").load(str(file)).selectExpr("value", *rest)
-    found = admit(raw, CLICKS).toArrow().to_pylist()
+    found = admit(raw.withColumn("admitted_at", F.lit(NOW)), CLICKS).toArrow().to_pylist()
     bad = "not UTF-8"
     assert [row["reason"] for row in found] == [None, None, *[bad] * 6, "not a JSON object", None]
     assert [row["user"] for row in found][:2] == ["ann", "Zoë 😀"]

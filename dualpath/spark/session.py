@@ -55,8 +55,9 @@ def session(app: str, *, cores: int | None = None, conf: Mapping[str, str] | Non
     chosen = dict(conf or {})
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     settings = ALWAYS | ({} if submitted else _launch(cores or os.cpu_count() or 1, chosen)) | chosen
-    # It prints every exception that is raised anyway, with the JVM's whole stack in one line of JSON.
-    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
+    # They print every exception that is raised anyway, with the JVM's whole stack in one line of JSON.
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     builder = SparkSession.builder.appName(app)
     for key, value in settings.items():
         builder = builder.config(key, value)

@@ -61,7 +61,8 @@ def fill(spark: SparkSession, repo: Repo, snapshots: Sequence[Snapshot], namespa
     """Write snapshots, and the texts behind their codes, into namespaces by view; answers as `frames.send`."""
     history = History(repo.root)
     paths = [p for s in sorted({s.view.source.name for s in snapshots}) for p in history.paths(f"{DICTIONARY}/{s}")]
-    texts = [dictionary(spark.read.schema(from_arrow_schema(TEXTS)).parquet(*paths))] if paths else []
+    read = spark.read.schema(from_arrow_schema(TEXTS))
+    texts = [dictionary(read.parquet(*paths).select("code", "text").distinct())] if paths else []
     parts: dict[str, Part] = {s.view.name: repo.part(s.view, namespaces[s.view.name], s.floor) for s in snapshots}
     target = Target(repo.redis_address, repo.project, parts, UNFENCED, kind="s")
     return send(joined([*(s.records(spark) for s in snapshots), *texts]), target)
