@@ -156,9 +156,9 @@ def half_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second batch reaches half of its keys, then the process dies."""
     whole, calls = sink.currency, []
 
-    def half(*args: Any) -> DataFrame:
+    def half(*args: Any, **kwargs: Any) -> DataFrame:
         calls.append(1)
-        frame = whole(*args)
+        frame = whole(*args, **kwargs)
         return frame.where("pmod(xxhash64(entity), 2) = 0") if len(calls) == 2 else frame
 
     monkeypatch.setattr(sink, "currency", half)
@@ -420,7 +420,7 @@ def test_redis_that_goes_in_the_middle_of_a_write_costs_nothing(
             redis.ensure(folder)
             return serve(self, *args)
         with monkeypatch.context() as half:
-            half.setattr(sink, "currency", lambda *a: whole(*a).where("pmod(xxhash64(entity), 2) = 0"))
+            half.setattr(sink, "currency", lambda *a, **k: whole(*a, **k).where("pmod(xxhash64(entity), 2) = 0"))
             serve(self, *args)
         redis.stop(folder)
         raise RedisConnectionError("gone")
