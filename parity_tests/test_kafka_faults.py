@@ -64,7 +64,8 @@ def test_a_broker_that_is_killed_and_started_again_beside_a_running_stream_loses
         faults.kill_broker(broker)
         broker.start()
         send(broker, topic, LINES[third : 2 * third])
-        [grown] = client(broker.address).create_partitions([NewPartitions(topic, 5)]).values()
+        admin = client(broker.address)  # one that nobody holds ends, and its requests with it
+        [grown] = admin.create_partitions([NewPartitions(topic, 5)]).values()
         grown.result()
         send(broker, topic, LINES[2 * third :])
         faults.until(lambda: read(len(LINES)))
