@@ -31,7 +31,7 @@ SOURCE = TOPIC = "shop_events"
 FEATURE = "last_active"
 PROBES, SHARE = 20, 20
 """How many users are read all the time, and of how many events one is theirs."""
-WARM_UP = 20.0
+WARM_UP = 60.0
 """Seconds at the rate before anything counts."""
 OVERTIME = 5.0
 """Seconds at the rate after nothing counts any more: what is measured is a stream that still has work."""
