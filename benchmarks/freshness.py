@@ -128,7 +128,8 @@ def _measure(here: Place, load: Load) -> Found:
             reads.append(_read(here))
         ended, after = time.time(), read(storage)
         cores = {name: (of() - used[name]) / (ended - begun) for name, of in programs.items()}
-        producer.join()
+        while producer.is_alive():  # what was not shown at the end of the measurement is shown now
+            reads.append(_read(here))
         events = np.load(sent)
         probed = events[events[:, 0] < PROBES]
         while np.less(reads[-1][1], [probed[probed[:, 0] == p, 1].max() for p in range(PROBES)]).any():
