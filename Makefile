@@ -5,17 +5,26 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.ready
 
+LAWS := parity_tests/test_laws.py
+
 # What `make chaos` plays: SEED draws a schedule of STEPS actions.
 SEED ?= 1
 STEPS ?= 60
 
-.PHONY: demo test parity chaos bench mutants notebooks lint lock clean
+.PHONY: demo test laws rest parity chaos bench mutants notebooks lint lock clean
 
 demo: $(READY)
 	$(BIN)/dualpath demo
 
+# The laws need no Spark, which leaves a core to them.
 test: lint
-	$(BIN)/python -m pytest
+	$(MAKE) -j2 laws rest
+
+laws: $(READY)
+	$(BIN)/python -m pytest $(LAWS)
+
+rest: $(READY)
+	$(BIN)/python -m pytest --ignore=$(LAWS)
 
 parity: $(READY)
 	$(BIN)/python -m parity_tests
