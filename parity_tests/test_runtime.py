@@ -209,7 +209,7 @@ def test_spark_runs_where_there_is_no_java_and_refuses_another_time_zone(no_java
         "same": True,
         "spark.master": "local[1,4]",
         "spark.sql.session.timeZone": "UTC",
-        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.shuffle.partitions": "1",
         "spark.sql.ansi.enabled": "true",
         "spark.driver.memory": "700m",
     }
