@@ -1,4 +1,4 @@
-"""Small files that a reader, or a crash, finds whole: the old one or the new one."""
+"""Files that a reader, or a crash, finds whole: the old one or the new one."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,20 @@ def write_atomically(file: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
+    _sync(file.parent)
+
+
+def move(file: Path, to: Path) -> None:
+    """Move a file that is on the disk, into folders that may be new; its place too outlives a power failure."""
+    new = [folder for folder in to.parents if not folder.exists()]
+    to.parent.mkdir(parents=True, exist_ok=True)
+    file.replace(to)
+    for folder in {to.parent, *(each.parent for each in new)}:
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

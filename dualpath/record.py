@@ -203,14 +203,12 @@ def compact(words: np.ndarray, kind: Layout, view: View, floor: int) -> np.ndarr
 
 def fold(words: np.ndarray, kind: Layout, *, keep_bucket: bool) -> np.ndarray:
     """One record for every combination of dimensions and sketches (and bucket, if kept); int64[n, width] to
-    [k, width]."""
+    [k, width]. Words after those of the layout, if there are any, say whose a record is: each owner's fold alone."""
     if not len(words):
         return words
-    words = _abridged(words, kind, words[:, 0] if keep_bucket else np.zeros(len(words), dtype=np.int64))
-    keys = [words[:, kind.slot(c)] for c in kind.cells if c.splits] + ([words[:, 0]] if keep_bucket else [])
-    group = (
-        np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)[1].ravel() if keys else np.zeros(len(words), int)
-    )
+    owner = [*words.T[kind.width :], *([words[:, 0]] if keep_bucket else [])]
+    words = _abridged(words, kind, _group(words, owner))
+    group = _group(words, [words[:, kind.slot(c)] for c in kind.cells if c.splits] + owner)
     order = np.lexsort((words[:, 1], words[:, 0], group))
     words, group = words[order], group[order]
     heads = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
@@ -234,6 +232,15 @@ def fold(words: np.ndarray, kind: Layout, *, keep_bucket: bool) -> np.ndarray:
             case "first" | "last":
                 folded[:, slot : slot + 3] = _pick(words[:, slot : slot + 3], group, heads, cell.op)
     return folded
+
+
+def _group(words: np.ndarray, keys: Sequence[np.ndarray]) -> np.ndarray:
+    """A number for each record, int64[n], the same where all keys are."""
+    group = np.zeros(len(words), dtype=np.int64)
+    for key in keys:
+        values, place = np.unique(key, return_inverse=True)
+        group = np.unique(group * len(values) + place, return_inverse=True)[1]
+    return group
 
 
 def _abridged(words: np.ndarray, kind: Layout, bucket: np.ndarray) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 Under the root, each source has `landing/` (payload files for the stream), `log/` (accepted events, the truth
 that batch and training read), `dead/` (refused rows with a reason), `ledger/` (what became of every micro-batch)
-and `checkpoint/` (Spark's). Log and dead letters are Parquet under `query=G/batch=N/`, so that a repeated batch
-overwrites its own files; the log is further split by `epoch`, the arrival day a row is counted in.
+and `checkpoint/` (Spark's); in `staging/` is what a batch under way has written. Log and dead letters are Parquet
+under `query=G/batch=N/`, so that a repeated batch overwrites its own files; the log is further split by `epoch`, the
+arrival day a row is counted in.
 
 A day is *sealed* by the nightly job. Rows of a sealed arrival day that come later belong to the first open
 one. A batch notes the seal it started under, so a replay gives its rows the same epochs.
@@ -34,7 +35,7 @@ class Storage:
     source: str
 
     def folder(self, kind: str) -> Path:
-        """`landing`, `log`, `dead`, `ledger` or `checkpoint`."""
+        """`landing`, `staging`, `log`, `dead`, `ledger` or `checkpoint`."""
         return self.root / self.source / kind
 
     @property

@@ -4,6 +4,8 @@ A new query remembers no ids. So the rows that it accepts are held against the l
 all of it is older than duplicates are looked for.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from pyspark.sql import DataFrame, SparkSession
@@ -26,17 +28,26 @@ class Seam:
         self.blocks = [block for block in known if block.query < query and block.epochs]
         self.pass_by(max((block.clock for block in known), default=0))
 
-    def without_repeats(self, rows: DataFrame) -> DataFrame:
+    @contextmanager
+    def without_repeats(self, rows: DataFrame) -> Iterator[DataFrame]:
         """Rows of `streaming.fates.fates` but for accepted ones that were accepted before; `rows` itself if there is
         no earlier batch left to ask."""
         if not self.blocks:
-            return rows
+            yield rows
+            return
         if self.ids is None:
             self.ids = self._read(rows.sparkSession).persist()
+        rows = rows.persist()  # it is read twice, and the ids of a batch may be remembered only once
+        try:
+            yield self._first(rows, self.ids)
+        finally:
+            rows.unpersist()
+
+    def _first(self, rows: DataFrame, ids: DataFrame) -> DataFrame:
         now = F.unix_micros("admitted_at")
         # The batch is small and the ids are many: they are filtered by it where they lie, and not shuffled.
         accepted = F.broadcast(rows.where("fate = 'accepted'").select("event_id", now.alias("now")))
-        recent = self.ids.join(accepted, "event_id").where(F.col("clock") + F.lit(self.horizon) > F.col("now"))
+        recent = ids.join(accepted, "event_id").where(F.col("clock") + F.lit(self.horizon) > F.col("now"))
         return rows.join(F.broadcast(recent.select("event_id").distinct()), "event_id", "left_anti")
 
     def pass_by(self, clock: int) -> None:

@@ -2,25 +2,27 @@
 the ledger. Every step can run again after a crash at any line.
 
 Which of two duplicates in one batch is kept depends on the order of a shuffle, so another attempt may keep the
-other. The first one that has written the log decides: the ledger notes it, and Redis is served from the log.
+other. The first one whose files are in the log decides: the ledger notes it, and what it kept is what Redis gets.
 """
 
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import tenacity
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dualpath.errors import StateError
+from dualpath.files import move
 from dualpath.ledger import Entry
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
-from dualpath.spark.admit import PLACE
 from dualpath.spark.log import read_folders
 from dualpath.spark.reach import beyond
 from dualpath.storage import first_open
@@ -28,16 +30,17 @@ from dualpath.stores import bounds, compaction, mark, pointer
 from dualpath.stores.append import Target
 from dualpath.stores.condition import State, examine
 from dualpath.stores.connection import FAILED, connect
-from dualpath.stores.frames import FEW, currency, send
+from dualpath.stores.few import Few
+from dualpath.stores.frames import currency, send, send_few
 from dualpath.stores.pointer import FOREIGN, LostError
 from dualpath.stores.rebuild import rebuild
-from streaming.fates import Tally
+from streaming.attempt import Found, attempt
 from streaming.metrics import Meter
 from streaming.seam import Seam
 
 log = logging.getLogger(__name__)
-BESIDES = ("fate", "payload", "reason", "admitted_at", *PLACE)
-"""Columns of `streaming.fates.fates` that are about a row and not about the event in it."""
+FEW = 20_000
+"""Accepted rows of a batch whose records the driver writes to Redis, sooner than another Spark job would."""
 
 
 class Sink:
@@ -49,40 +52,28 @@ class Sink:
         self.storage = repo.storage(source.name)
         self.keep = repo.keeps(source.name)
         self.seam = Seam(self.storage, source, query)
-        self.tally = Tally(self.keep)
         self.arrival_day = F.date_format("arrival_time", "yyyy-MM-dd")
+        self.small = True
 
     def land(self, batch: DataFrame, number: int) -> None:
         """Write one micro-batch; `batch` is a frame of `streaming.fates.fates`."""
         # Before the batch is begun: one that is refused then would keep every night waiting.
         self.meter.timed("addBatch/agree", self.patiently, self.agree, batch.sparkSession)
         entry = self.storage.begin(self.query, number)
-        epoch = F.greatest(self.arrival_day, F.lit(first_open(entry.sealed)))
-        whole = batch.withColumn("epoch", epoch).persist()
-        rows = self.seam.without_repeats(whole)
-        if rows is not whole:
-            rows.persist()
-        try:
-            # Counted even if it is logged: Spark cannot commit a batch whose rows nobody has asked for.
-            fates = self.meter.timed("addBatch/count", self.tally.of, rows)
-            if entry.logged:
-                self.recognise(entry, fates)
-            else:
-                if fates["accepted"]:
-                    accepted = rows.where("fate = 'accepted'").drop(*BESIDES)
-                    files = 1 if fates["accepted"] <= FEW else 2
-                    self.meter.timed("addBatch/log", self.write, accepted.coalesce(files), "log", entry, "epoch")
-                if fates["dead_letter"]:
-                    place = (F.col(name).alias(name.removeprefix("__")) for name in PLACE)
-                    dead = rows.where("fate = 'dead'").select("payload", "reason", *place)
-                    self.write(dead.coalesce(1), "dead", entry)
-                entry = self.storage.note(entry, **fates)
-        finally:
-            rows.unpersist()
-            whole.unpersist()
+        with self.seam.without_repeats(batch) as rows:
+            # Even if it is logged: Spark cannot commit a batch whose rows nobody has asked for.
+            found = self.meter.timed("addBatch/write", self.write, rows, entry)
+        few = None
+        if entry.logged:
+            self.recognise(entry, found.fates)
+        else:
+            self.place(found, entry)
+            entry, few = self.storage.note(entry, **found.fates), found.few
+            self.small = entry.accepted <= FEW
+        shutil.rmtree(found.folder, ignore_errors=True)
         self.seam.pass_by(entry.clock)
         if not entry.done:
-            self.meter.timed("addBatch/serve", self.patiently, self.serve, batch.sparkSession, entry)
+            self.meter.timed("addBatch/serve", self.patiently, self.serve, batch.sparkSession, entry, few)
             self.meter.landed(self.storage.finish(entry), self.storage.folder("log") / entry.name)
 
     def recognise(self, entry: Entry, fates: dict[str, Any]) -> None:
@@ -94,10 +85,21 @@ class Sink:
                 "restore the latest, or start with `dualpath stream --from-snapshot`."
             )
 
-    def write(self, rows: DataFrame, kind: str, entry: Entry, *partition: str) -> None:
-        """Rows to the batch's own folder; a repetition replaces it."""
-        folder = self.storage.folder(kind) / entry.name
-        rows.write.mode("overwrite").partitionBy(*partition).parquet(str(folder))
+    def write(self, rows: DataFrame, entry: Entry) -> Found:
+        """Pass over the rows. Of a batch that is likely to be as small as the last, the records come along."""
+        staging = self.storage.folder("staging")
+        shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+        few = self.views if self.small and not entry.logged else ()
+        epoch = F.greatest(self.arrival_day, F.lit(first_open(entry.sealed)))
+        return attempt(rows, staging / uuid4().hex, epoch=epoch, keep=self.keep, few=few, limit=FEW)
+
+    def place(self, found: Found, entry: Entry) -> None:
+        """Move the files of a pass to the batch's own folders; a repetition replaces what is there."""
+        for kind in ("log", "dead"):
+            shutil.rmtree(self.storage.folder(kind) / entry.name, ignore_errors=True)
+        for file in found.files:
+            kind, _, name = file.partition("/")
+            move(found.folder / file, self.storage.folder(kind) / entry.name / name)
 
     def patiently(self, step: Callable[..., object], *arguments: object) -> None:
         """Do a step that needs Redis; while that is away, wait and try again, for every step may be repeated."""
@@ -137,8 +139,10 @@ class Sink:
                 self.meter.rebuilt(found.state.name.lower())
         return next(p.namespace for p in found.pointers.values() if p), found.mark
 
-    def serve(self, spark: SparkSession, entry: Entry) -> None:
+    def serve(self, spark: SparkSession, entry: Entry, few: Few | None) -> None:
         """Make the epochs known, append every entity's records once, and move the mark; fences forgive repetition.
+
+        The records are those of the log, or `few`, which were computed of the same rows as they were written to it.
 
         Raises `LostError`, to be repeated, if Redis may have lost writes in the meantime.
         """
@@ -151,15 +155,20 @@ class Sink:
                 pointer.move(redis, self.repo.project, view.name, lambda p: p.with_epochs(entry.epochs))
                 parts[view.name] = self.repo.part(view, namespace, floor)
             target = Target(self.repo.redis_address, self.repo.project, parts, Fence(entry.query, entry.batch))
-            folder = self.storage.folder("log") / entry.name
-            clock = F.timestamp_micros(F.lit(entry.clock))
-            events = read_folders(spark, self.storage, self.source, [folder]).where(~beyond(self.keep, clock))
-            self.meter.wrote(send(currency(events, self.views, few=entry.accepted <= FEW), target))
+            if few is None:
+                self.meter.wrote(send(currency(self.logged(spark, entry), self.views), target))
+            else:
+                self.meter.wrote(send_few(few, self.views, target))
             heavy = Counter(each.view for each in bounds.over(redis, self.repo.project, self.views))
             for view in self.views:
                 self.meter.over_bound(view.name, heavy[view.name])
         to = Fence(entry.query, entry.batch)
         mark.advance(redis, self.repo.project, namespace, self.source.name, since=since, to=to, within=life)
+
+    def logged(self, spark: SparkSession, entry: Entry) -> DataFrame:
+        """A batch's events that any window reaches, from the log."""
+        events = read_folders(spark, self.storage, self.source, [self.storage.folder("log") / entry.name])
+        return events.where(~beyond(self.keep, F.timestamp_micros(F.lit(entry.clock))))
 
     def is_away(self, error: BaseException) -> bool:
         """Whether an attempt failed because Redis cannot be reached."""

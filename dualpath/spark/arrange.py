@@ -4,11 +4,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 
-def arrange(rows: DataFrame, *, partitions: int | None = None) -> DataFrame:
+def arrange(rows: DataFrame) -> DataFrame:
     """Rows of `dualpath.stores.append.INPUT`, each entity in one partition and sorted as the writer needs.
 
-    There are as many partitions as the session shuffles into, unless a number is given.
+    There are as many partitions as the session shuffles into.
     """
-    number = partitions or int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions") or 4)
+    number = int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions") or 4)
     together = rows.coalesce(1) if number == 1 else rows.repartition(number, "view", "entity")
     return together.sortWithinPartitions("view", "epoch", "entity", F.element_at("words", 1))

@@ -50,7 +50,7 @@ def records(events: DataFrame, view: View, *, fold: bool) -> DataFrame:
     store); without, every event is its own record (the offline store, whose right edges stay exact).
     """
     by = _translation(view)
-    found = events.select(*_shared(), *by.columns).where(by.present)
+    found = events.select("epoch", *_shared(), *by.columns).where(by.present)
     if not fold or view.resolution == 1:
         return found.select(by.entity, "epoch", by.words)
     return found.groupBy(by.entity, "epoch", *by.group).agg(*by.folds).select("entity", "epoch", by.folded_words)
@@ -61,14 +61,25 @@ def records_of_all(events: DataFrame, views: Sequence[View]) -> DataFrame:
     translations = [_translation(view) for view in views]
     columns = [column for by in translations for column in by.columns]
     rows = F.explode(F.array(*(by.row for by in translations))).alias("row")
-    found = events.select(*_shared(), *columns).select("epoch", rows).where("row IS NOT NULL")
+    found = events.select("epoch", *_shared(), *columns).select("epoch", rows).where("row IS NOT NULL")
     return found.select("row.view", "epoch", "row.entity", "row.words")
+
+
+def with_records(rows: DataFrame, views: Sequence[View], of: Column) -> DataFrame:
+    """Rows, each with the records of its event, if it is one `of` those: `__records`, an array of (`view`, `entity`,
+    `words`, `apart`) or null, none folded, where `apart` sets an event stamped ahead of its arrival apart from others
+    of its bucket; and `__texts`, an array of the texts that they hold as codes."""
+    translations = [_translation(view) for view in views]
+    columns = [column for by in translations for column in by.columns]
+    # The rows travel in one column, so that a field may have any name.
+    found = rows.select(F.struct("*").alias("__row"), *_shared(), *columns, _texts(tuple(views)).alias("__texts"))
+    records = F.when(of, F.array(*(by.row for by in translations)))
+    return found.select("__row.*", records.alias("__records"), F.when(of, F.col("__texts")).alias("__texts"))
 
 
 @cache
 def _shared() -> list[Column]:
     return [
-        F.col("epoch"),
         F.unix_micros("event_time").alias("time"),
         F.xxhash64("event_id").alias("id"),
         (F.col("event_time") > F.col("arrival_time")).alias("early"),
@@ -86,6 +97,8 @@ def _translation(view: View) -> Translation:
         needed = needed | ((column != 0) if cell.op in ("count", "sum") else column.isNotNull())
     bucket = time - F.pmod(time, F.lit(view.resolution))
     alone = [time, F.col("id")] if view.resolution == 1 else [bucket, time, time]
+    # An event stamped ahead of its arrival stays apart, so that no reader at the present must cut a record.
+    apart = F.when(F.col("early"), time)
     present, words = owner.isNotNull() & needed, _words(alone, kind.cells, names)
     folded = [F.col("bucket"), F.col("latest"), F.col("earliest")]
     return Translation(
@@ -96,11 +109,13 @@ def _translation(view: View) -> Translation:
         present=present,
         entity=owner.alias("entity"),
         words=words.alias("words"),
-        row=F.when(present, F.struct(F.lit(view.name).alias("view"), owner.alias("entity"), words.alias("words"))),
+        row=F.when(
+            present,
+            F.struct(F.lit(view.name).alias("view"), owner.alias("entity"), words.alias("words"), apart.alias("apart")),
+        ),
         group=[
             bucket.alias("bucket"),
-            # An event stamped ahead of its arrival stays apart, so that no reader at the present must cut a record.
-            F.when(F.col("early"), time).alias("apart"),
+            apart.alias("apart"),
             *(F.col(name) for name, cell in zip(names, kind.cells, strict=True) if cell.splits),
         ],
         folds=[
@@ -114,14 +129,16 @@ def _translation(view: View) -> Translation:
 
 def texts(events: DataFrame, views: list[View]) -> DataFrame:
     """Every distinct text the views' records hold as a code: columns `code` bigint, `text` string, `epoch`."""
-    distinct = events.select("epoch", _texts(tuple(views)).alias("text")).where("text IS NOT NULL").distinct()
+    distinct = (
+        events.select("epoch", F.explode(_texts(tuple(views))).alias("text")).where("text IS NOT NULL").distinct()
+    )
     return distinct.select(F.xxhash64("text").alias("code"), "text", "epoch")
 
 
 @cache
 def _texts(views: tuple[View, ...]) -> Column:
     found = [F.expr(views[0].spell(sql, "spark")) for sql in text_expressions(views)]
-    return F.explode(F.array(*found) if found else F.array().cast("array<string>"))
+    return F.array(*found) if found else F.array().cast("array<string>")
 
 
 def computed(sql: str, view: View) -> Column:

@@ -1,7 +1,8 @@
 """What is written to Redis, as Spark frames: every record that leaves for the online store passes here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -9,18 +10,12 @@ from pyspark.sql import functions as F
 from dualpath.spark.arrange import arrange
 from dualpath.spark.records import records, records_of_all, texts
 from dualpath.stores.append import OUTPUT, TEXTS, Done, Target, refusal
+from dualpath.stores.few import Few
 from dualpath.view import View
 
-FEW = 20_000
-"""Events that one task translates and writes sooner than several do, as it needs no shuffle."""
 
-
-def currency(events: DataFrame, views: list[View], *, few: bool = False) -> DataFrame:
-    """All views' records of events, by epoch, and the texts behind their codes: `dualpath.stores.append.INPUT`.
-
-    If the events are `few`, all of it is one task.
-    """
-    events = events.coalesce(1) if few else events
+def currency(events: DataFrame, views: list[View]) -> DataFrame:
+    """All views' records of events, by epoch, and the texts behind their codes: `dualpath.stores.append.INPUT`."""
     single = [view for view in views if view.resolution == 1]
     frames = [records_of_all(events, single)] if single else []
     frames += [
@@ -28,7 +23,7 @@ def currency(events: DataFrame, views: list[View], *, few: bool = False) -> Data
         for view in views
         if view.resolution > 1
     ]
-    return joined([*frames, dictionary(texts(events, views))], few=few)
+    return joined([*frames, dictionary(texts(events, views))])
 
 
 def dictionary(texts: DataFrame) -> DataFrame:
@@ -37,9 +32,9 @@ def dictionary(texts: DataFrame) -> DataFrame:
     return texts.select(*named, F.array("code").alias("words"))
 
 
-def joined(frames: Sequence[DataFrame], *, few: bool = False) -> DataFrame:
+def joined(frames: Sequence[DataFrame]) -> DataFrame:
     """Rows for the writer in one frame, in the order that it needs."""
-    return arrange(reduce(DataFrame.unionByName, frames), partitions=1 if few else None)
+    return arrange(reduce(DataFrame.unionByName, frames))
 
 
 def send(rows: DataFrame, target: Target) -> dict[str, Done]:
@@ -47,12 +42,20 @@ def send(rows: DataFrame, target: Target) -> dict[str, Done]:
 
     Raises `StateError` if a part holds another layout, and `CollisionError` if two texts share a code.
     """
+    # Summed up here: a shuffle of a few rows costs a batch more than all else about them.
+    return _done(lambda: [answer.asDict() for answer in rows.mapInArrow(target.write, OUTPUT).collect()])
+
+
+def send_few(few: Few, views: Sequence[View], target: Target) -> dict[str, Done]:
+    """The same of a small batch's records, without Spark."""
+    return _done(lambda: [answer for batch in target.write(few.rows(views)) for answer in batch.to_pylist()])
+
+
+def _done(write: Callable[[], Iterable[dict[str, Any]]]) -> dict[str, Done]:
+    found: dict[str, Done] = {}
     try:
-        # Summed up here: a shuffle of a few rows costs a batch more than all else about them.
-        answers = rows.mapInArrow(target.write, OUTPUT).collect()
+        for answer in write():
+            found[answer["view"]] = found.get(answer["view"], Done(answer["view"])) + Done(**answer)
     except Exception as error:
         raise refusal(error) or error from None
-    found: dict[str, Done] = {}
-    for answer in answers:
-        found[answer["view"]] = found.get(answer["view"], Done(answer["view"])) + Done(**answer.asDict())
     return found
