@@ -67,7 +67,7 @@ def attempt(
     """
     judged = rows.select("*", epoch.alias("epoch"), beyond(keep, F.col("admitted_at")).alias("__beyond"))
     if few:
-        judged = with_records(judged, few, of=(F.col("fate") == "accepted") & ~F.col("__beyond"))
+        judged = with_records(judged, few)
     answers = [row.asDict() for row in judged.mapInArrow(Writer(folder, limit if few else -1).write, OUTPUT).collect()]
     fates = {name: sum(answer[name] for answer in answers) for name in SUMS}
     fates |= {name: max((answer[name] for answer in answers), default=0) for name in LATEST}
@@ -181,7 +181,7 @@ class _Task:
     def log(self, accepted: pa.RecordBatch) -> None:
         """Accepted rows to the files of their epochs, and their records to those that are answered."""
         if self.counts["accepted"] <= self.to.limit:
-            self.few.append(Few.of(accepted))
+            self.few.append(Few.of(accepted.filter(pc.invert(accepted["__beyond"]))))
         columns = [n for n in accepted.schema.names if not n.startswith("__") and n not in (*BESIDES, "epoch")]
         events = accepted.select(columns)
         for epoch in accepted["epoch"].unique().to_pylist():

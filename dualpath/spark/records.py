@@ -65,16 +65,15 @@ def records_of_all(events: DataFrame, views: Sequence[View]) -> DataFrame:
     return found.select("row.view", "epoch", "row.entity", "row.words")
 
 
-def with_records(rows: DataFrame, views: Sequence[View], of: Column) -> DataFrame:
-    """Rows, each with the records of its event, if it is one `of` those: `__records`, an array of (`view`, `entity`,
-    `words`, `apart`) or null, none folded, where `apart` sets an event stamped ahead of its arrival apart from others
-    of its bucket; and `__texts`, an array of the texts that they hold as codes."""
+def with_records(rows: DataFrame, views: Sequence[View]) -> DataFrame:
+    """Rows, each with the records of its event: `__records`, an array of (`view`, `entity`, `words`, `apart`) or null,
+    none folded, where `apart` sets an event stamped ahead of its arrival apart from others of its bucket; and
+    `__texts`, an array of the texts that they hold as codes, or null."""
     translations = [_translation(view) for view in views]
     columns = [column for by in translations for column in by.columns]
     # The rows travel in one column, so that a field may have any name.
     found = rows.select(F.struct("*").alias("__row"), *_shared(), *columns, _texts(tuple(views)).alias("__texts"))
-    records = F.when(of, F.array(*(by.row for by in translations)))
-    return found.select("__row.*", records.alias("__records"), F.when(of, F.col("__texts")).alias("__texts"))
+    return found.select("__row.*", F.array(*(by.row for by in translations)).alias("__records"), "__texts")
 
 
 @cache
