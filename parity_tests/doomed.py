@@ -40,19 +40,26 @@ def paused(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def halfway(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Die when half of a batch's records are in Redis, by a worker's hand."""
+    """Die when half of a batch's records are in Redis."""
     patch.setattr(sink, "Target", targets(Blow(folder, str(os.getpid()))))
+
+
+def halfway_by_workers(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """The same of a batch that is served from the log, by a worker's hand."""
+    patch.setattr(sink, "FEW", -1)
+    halfway(patch, folder)
 
 
 STEPS: dict[str, Patch] = {
     "before the beginning": killed(Storage, "begin"),
     "after the beginning": killed(Storage, "begin", after=True),
-    "after the log": killed(Sink, "write", after=True),
-    "after the dead letters": killed(Sink, "write", nth=2, after=True),
+    "after the pass": killed(Sink, "write", after=True),
+    "between two files": killed(sink, "move", nth=2),
     "after the note": killed(Storage, "note", after=True),
     "between two pointers": killed(pointer, "move", nth=2),
     "with half of the records in Redis": halfway,
-    "after the records": killed(sink, "send", after=True),
+    "with half of the records of the log in Redis": halfway_by_workers,
+    "after the records": killed(sink, "send_few", after=True),
     "after the mark": killed(mark, "advance", after=True),
     "before Spark's commit": killed(Storage, "finish", after=True),
     PAUSE: paused,

@@ -13,6 +13,7 @@ from pyspark import TaskContext
 
 from dualpath.stores import append
 from dualpath.stores.append import Target
+from streaming.attempt import Writer
 
 FAILURE = "fail"
 WORKER = "kill the worker"
@@ -20,9 +21,8 @@ WORKER = "kill the worker"
 
 @dataclass(frozen=True)
 class Blow:
-    """Falls on the first `times` attempts of a job's first task, each of which leaves a file in `marks`.
-
-    `kind` is `FAILURE`, `WORKER`, or the id of the process to kill.
+    """Falls on the first `times` attempts of a job's first task, or of the driver, each of which leaves a file in
+    `marks`. `kind` is `FAILURE`, `WORKER`, or the id of the process to kill.
     """
 
     marks: Path
@@ -31,9 +31,8 @@ class Blow:
 
     def fall(self) -> None:
         task = TaskContext.get()
-        assert task is not None, "tasks run in Spark's workers"
         made = len(list(self.marks.iterdir()))
-        if task.partitionId() or made == self.times:
+        if (task is not None and task.partitionId()) or made == self.times:
             return
         (self.marks / str(made)).touch()
         if self.kind == FAILURE:
@@ -59,6 +58,22 @@ class Struck(Target):
         assert self.blow is not None, "`targets` gives it"
         with patch.object(append, "ENTITIES_PER_CALL", 1):
             yield from super().write(self.blow.within(batches))
+
+
+@dataclass(frozen=True)
+class StruckWriter(Writer):
+    """A pass over rows in which, after half of a task's, the blow falls."""
+
+    blow: Blow | None = None
+
+    def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        assert self.blow is not None, "`writers` gives it"
+        yield from super().write(self.blow.within(batches))
+
+
+def writers(blow: Blow) -> Callable[..., StruckWriter]:
+    """What takes the place of `Writer` where a pass begins."""
+    return partial(StruckWriter, blow=blow)
 
 
 def targets(blow: Blow) -> Callable[..., Struck]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from batch.build import build
 from batch.nightly import nightly
@@ -27,9 +27,8 @@ from dualpath.stores.connection import connect
 from parity_tests import doomed, faults, promise
 from parity_tests.conftest import CHECKOUT, SOURCE, drain
 from parity_tests.doomed import PAUSE
-from parity_tests.struck import FAILURE, WORKER, Blow, targets
-from streaming import sink
-from streaming.sink import Sink
+from parity_tests.struck import FAILURE, WORKER, Blow, targets, writers
+from streaming import attempt, sink
 
 LINES = faults.payloads(faults.events())
 POISON = [b"hello", b'{"user_id": "ann"', b'{"action":"x"}']
@@ -109,25 +108,29 @@ def test_a_task_that_dies_in_the_middle_of_a_write_is_tried_again_and_nothing_co
     """A Python worker is killed with half of its records in Redis; and a task fails there twice before it succeeds."""
     repo = new_repo()
     faults.post(repo, LINES[:300])
+    monkeypatch.setattr(sink, "FEW", -1)
     monkeypatch.setattr(sink, "Target", targets(Blow(tmp_path, kind, times)))
     drain(spark, repo)
     assert len(list(tmp_path.iterdir())) == times
     assert promise.broken(spark, repo, LINES[:300]) == []
 
 
-def test_a_task_that_fails_twice_while_the_log_is_written_leaves_each_row_in_it_once(
-    spark: SparkSession, new_repo: Callable[[], Repo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("kind", "times"), [(WORKER, 1), (FAILURE, 2)])
+def test_a_task_that_dies_in_the_middle_of_its_rows_is_tried_again_and_each_is_in_the_log_once(
+    kind: str,
+    times: int,
+    spark: SparkSession,
+    new_repo: Callable[[], Repo],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    repo, real = new_repo(), Sink.write
-    faults.post(repo, LINES[:300])
-
-    def failing(rows: DataFrame) -> DataFrame:
-        return rows.mapInArrow(Blow(tmp_path, times=2).within, rows.schema)
-
-    monkeypatch.setattr(Sink, "write", lambda self, rows, *place: real(self, failing(rows), *place))
+    repo = new_repo()
+    faults.post(repo, [*LINES[:300], *POISON])
+    monkeypatch.setattr(attempt, "Writer", writers(Blow(tmp_path, kind, times)))
     drain(spark, repo)
-    assert len(list(tmp_path.iterdir())) == 2
-    assert promise.broken(spark, repo, LINES[:300]) == []
+    assert len(list(tmp_path.iterdir())) == times
+    assert promise.broken(spark, repo, LINES[:300], POISON) == []
+    assert not list(repo.storage(SOURCE).folder("staging").iterdir())
 
 
 @pytest.mark.parametrize("after", ["with its data", "empty"])
@@ -138,7 +141,7 @@ def test_a_redis_that_is_killed_in_the_middle_of_a_batch_and_started_again_is_ma
     faults.post(repo, LINES, files=3)
     with monkeypatch.context() as faulty:
         blow = lambda: faults.kill_redis(repo, kept=after == "with its data")  # noqa: E731
-        faults.crash(faulty, sink, "send", nth=2, after=True, blow=blow)
+        faults.crash(faulty, sink, "send_few", nth=2, after=True, blow=blow)
         drain(spark, repo, files_per_batch=1)
     assert promise.broken(spark, repo, LINES) == []
 

@@ -174,7 +174,7 @@ def test_writes_that_are_lost_in_the_middle_of_a_batch_are_written_again(
     spark: SparkSession, new_repo: Callable[[], Repo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once Redis is emptied between a batch's records and its mark, once it is started again there."""
-    repo, real, calls = new_repo(), sink.send, []
+    repo, real, calls = new_repo(), sink.send_few, []
     client = connect(repo.redis_address)
 
     def struck(*args: Any) -> Any:
@@ -186,7 +186,7 @@ def test_writes_that_are_lost_in_the_middle_of_a_batch_are_written_again(
             faults.kill_redis(repo)
         return done
 
-    monkeypatch.setattr(sink, "send", struck)
+    monkeypatch.setattr(sink, "send_few", struck)
     for piece in PIECES:
         faults.post(repo, piece)
     drain(spark, repo, files_per_batch=1)

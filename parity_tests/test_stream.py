@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,13 @@ from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.storage import Storage
 from dualpath.stores import keys, pointer
-from dualpath.stores.append import TEXTS, Target
+from dualpath.stores.append import TEXTS, Done, Target
 from dualpath.stores.connection import connect, embedded_folder
+from dualpath.stores.few import Few
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 from streaming import sink
+from streaming.attempt import Found
 from streaming.generation import present
 from streaming.job import start
 from streaming.kafka import Kafka
@@ -152,43 +154,62 @@ def test_a_stream_stopped_in_the_middle_of_a_batch_goes_on_from_its_checkpoint(
     assert faults.counts(repo)["rows_read"] == len(LINES)
 
 
+def half_of(few: Few) -> Few:
+    """The records of every second entity."""
+    entities = few.records["entity"].unique().to_pylist()
+    return replace(few, records=few.records.filter(pc.is_in(few.records["entity"], pa.array(entities[::2]))))
+
+
 def half_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second batch reaches half of its keys, then the process dies."""
+    whole, calls = sink.send_few, []
+
+    def half(few: Few, *args: Any) -> dict[str, Done]:
+        calls.append(1)
+        return whole(half_of(few) if len(calls) == 2 else few, *args)
+
+    monkeypatch.setattr(sink, "send_few", half)
+    faults.crash(monkeypatch, Sink, "serve", nth=2, after=True)
+
+
+def half_of_the_keys_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same of batches that are served from the log."""
     whole, calls = sink.currency, []
 
-    def half(*args: Any, **kwargs: Any) -> DataFrame:
+    def half(*args: Any) -> DataFrame:
         calls.append(1)
-        frame = whole(*args, **kwargs)
+        frame = whole(*args)
         return frame.where("pmod(xxhash64(entity), 2) = 0") if len(calls) == 2 else frame
 
+    monkeypatch.setattr(sink, "FEW", -1)
     monkeypatch.setattr(sink, "currency", half)
     faults.crash(monkeypatch, Sink, "serve", nth=2, after=True)
 
 
 def half_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second batch's log is cut short."""
-    real, calls = Sink.write, []
+    """The first of the second batch's files is in its place, then the process dies."""
+    real, calls = Sink.place, []
 
-    def cut(self: Sink, rows: DataFrame, kind: str, entry: Entry, *partition: str) -> None:
-        real(self, rows, kind, entry, *partition)
-        calls.append(kind)
-        if calls.count("log") == 2 and kind == "log":
-            folder = self.storage.folder(kind) / entry.name
-            (folder / "_SUCCESS").unlink()
-            next(folder.rglob("*.parquet")).unlink()
-            raise faults.Crash("half of the log")
+    def cut(self: Sink, found: Found, entry: Entry) -> None:
+        calls.append(1)
+        if len(calls) < 2:
+            return real(self, found, entry)
+        assert len(found.files) > 1
+        real(self, replace(found, files=found.files[:1]), entry)
+        raise faults.Crash("half of the files")
 
-    monkeypatch.setattr(Sink, "write", cut)
+    monkeypatch.setattr(Sink, "place", cut)
 
 
 STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "after the beginning": lambda m: faults.crash(m, Storage, "begin", nth=2, after=True),
+    "after the pass": lambda m: faults.crash(m, Sink, "write", nth=2, after=True),
+    "with half of the files": half_of_the_files,
+    "after the files": lambda m: faults.crash(m, Sink, "place", nth=2, after=True),
     "before Redis": lambda m: faults.crash(m, Sink, "serve", nth=2),
     "with half of the keys in Redis": half_of_the_keys,
+    "with half of the keys of the log in Redis": half_of_the_keys_of_the_log,
     "after Redis": lambda m: faults.crash(m, Sink, "serve", nth=2, after=True),
-    "with half of the log": half_of_the_files,
-    "after the log": lambda m: faults.crash(m, Sink, "write", nth=3, after=True),
-    "after the dead letters": lambda m: faults.crash(m, Sink, "write", nth=4, after=True),
     "before the end": lambda m: faults.crash(m, Storage, "finish", nth=2),
     "before Spark's commit": lambda m: faults.crash(m, Storage, "finish", nth=2, after=True),
 }
@@ -409,7 +430,7 @@ def test_redis_that_goes_in_the_middle_of_a_write_costs_nothing(
     expected: tuple[Counter[Any], Counter[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    repo, whole, serve, calls = new_repo(), sink.currency, Sink.serve, []
+    repo, whole, serve, calls = new_repo(), sink.send_few, Sink.serve, []
     faults.post(repo, LINES)
     folder = embedded_folder(repo.store.config)
 
@@ -420,7 +441,7 @@ def test_redis_that_goes_in_the_middle_of_a_write_costs_nothing(
             redis.ensure(folder)
             return serve(self, *args)
         with monkeypatch.context() as half:
-            half.setattr(sink, "currency", lambda *a, **k: whole(*a, **k).where("pmod(xxhash64(entity), 2) = 0"))
+            half.setattr(sink, "send_few", lambda few, *a: whole(half_of(few), *a))
             serve(self, *args)
         redis.stop(folder)
         raise RedisConnectionError("gone")

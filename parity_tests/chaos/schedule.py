@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 from pyspark.sql import SparkSession
 
@@ -19,6 +20,7 @@ from parity_tests import faults
 from parity_tests.chaos.transport import Landing, Topic
 from parity_tests.chaos.world import World
 from parity_tests.shrink import smallest
+from streaming import sink
 
 FREQUENCIES = {
     "deliver": 2,
@@ -133,7 +135,7 @@ def search(
 @contextmanager
 def world(spark: SparkSession, applied: Path, *, kafka: bool) -> Iterator[World]:
     """A shop without events, with a Redis and, if asked for, a broker of its own."""
-    with TemporaryDirectory(prefix="chaos-") as folder:
+    with TemporaryDirectory(prefix="chaos-") as folder, patch.object(sink, "FEW", sink.FEW):  # the world draws it
         copied = Path(folder) / "feature_repo"
         shutil.copytree(applied, copied)
         repo = Repo(copied)

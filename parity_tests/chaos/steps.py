@@ -15,11 +15,13 @@ Steps = dict[str, tuple[Any, str]]
 
 STREAM: Steps = {
     "the beginning": (Storage, "begin"),
-    "a write of the log": (Sink, "write"),
+    "the pass over the rows": (Sink, "write"),
+    "the move of a file": (sink, "move"),
     "the note": (Storage, "note"),
     "serving": (Sink, "serve"),
     "a pointer": (pointer, "move"),
-    "the records": (sink, "send"),
+    "the records": (sink, "send_few"),
+    "the records of the log": (sink, "send"),
     "the mark": (mark, "advance"),
     "the end": (Storage, "finish"),
     "the records of a rebuild": (rebuild, "send"),

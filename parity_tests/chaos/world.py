@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
 
 from batch.nightly import nightly
 from dualpath.console.stream import new_generation
@@ -24,6 +25,7 @@ from parity_tests.chaos import steps
 from parity_tests.chaos.steps import Steps
 from parity_tests.chaos.transport import Topic, Transport
 from parity_tests.conftest import SOURCE
+from streaming import sink
 from streaming.generation import checkpoint
 from streaming.job import start
 
@@ -85,7 +87,7 @@ class World:
         self.perhaps_deliver(draw)
         self.keep_dump()
         with self.struck(steps.STREAM, draw):
-            self.dies(lambda: start(self.spark, self.repo, self.source, self.transport.payloads(draw)))
+            self.dies(lambda: self.start(draw))
 
     def disturb(self, draw: random.Random) -> None:
         """The stream, with Redis killed and back at a step; it must go on by itself."""
@@ -153,13 +155,18 @@ class World:
     def read(self, draw: random.Random) -> None:
         self.keep_dump()
         try:
-            start(self.spark, self.repo, self.source, self.transport.payloads(draw)).awaitTermination()
+            self.start(draw).awaitTermination()
         except StateError as error:
             # Only a handover that died leaves the stream without its checkpoint.
             if GONE not in error.message:
                 raise
             self.hand_over()
             self.read(draw)
+
+    def start(self, draw: random.Random) -> StreamingQuery:
+        """The stream, whose batches count as small, or as large ones that are served from the log."""
+        sink.FEW = draw.choice((20_000, -1))
+        return start(self.spark, self.repo, self.source, self.transport.payloads(draw))
 
     def hand_over(self) -> None:
         with self.storage.alone():
