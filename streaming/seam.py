@@ -48,7 +48,10 @@ class Seam:
         # The batch is small and the ids are many: they are filtered by it where they lie, and not shuffled.
         accepted = F.broadcast(rows.where("fate = 'accepted'").select("event_id", now.alias("now")))
         recent = ids.join(accepted, "event_id").where(F.col("clock") + F.lit(self.horizon) > F.col("now"))
-        return rows.join(F.broadcast(recent.select("event_id").distinct()), "event_id", "left_anti")
+        repeated = F.broadcast(recent.select(F.col("event_id").alias("__repeated")).distinct())
+        return rows.join(
+            repeated, (F.col("fate") == "accepted") & (F.col("event_id") == F.col("__repeated")), "left_anti"
+        )
 
     def pass_by(self, clock: int) -> None:
         """Forget what no later batch can repeat; `clock` is that of a batch, microseconds UTC."""

@@ -70,7 +70,7 @@ class Sink:
             self.place(found, entry)
             entry, few = self.storage.note(entry, **found.fates), found.few
             self.small = entry.accepted <= FEW
-        shutil.rmtree(found.folder, ignore_errors=True)
+        shutil.rmtree(self.storage.folder("staging"), ignore_errors=True)
         self.seam.pass_by(entry.clock)
         if not entry.done:
             self.meter.timed("addBatch/serve", self.patiently, self.serve, batch.sparkSession, entry, few)
