@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from benchmarks.measure import Sheet
+from benchmarks.measure import Sheet, spell
 from benchmarks.place import Place, place
 from dualpath.runtime import jars
 from dualpath.spark.session import session
@@ -60,12 +60,14 @@ for name, window, horizon in [
 
 @dataclass(frozen=True)
 class Cost:
-    """A run of the stream: batches that had rows, and the most that the state store held."""
+    """A run of the stream: batches that had rows, the most that the state store held, and the seconds, of all tasks
+    together, in which a batch looked through that."""
 
     events: int
     seconds: float
     state_rows: int
     state_bytes: int
+    scan: float
 
     @property
     def rate(self) -> float:
@@ -103,6 +105,7 @@ def _beside(events: int, full: Cost, ceiling: float, sliding: Cost) -> Sheet:
     rates = {"dualpath": full.rate, "Spark's batch groupBy": ceiling, "Spark's sliding window": sliding.rate}
     cells = {by: f"{rate:,.0f} events/s, {rate / full.rate:.2f} of dualpath" for by, rate in rates.items()}
     data = {"events_per_second": rates, "sliding_state_rows": sliding.state_rows, "state_rows": full.state_rows}
+    data["state_scan_seconds"] = full.scan
     cells["state of dualpath"], cells["state of the sliding window"] = _state(full), _state(sliding)
     return Sheet(f"{events:,} events of {USERS:,} users, Kafka to Redis, 2 cores", cells, data)
 
@@ -114,7 +117,7 @@ def _table(costs: dict[str, Cost]) -> Sheet:
 
 
 def _state(cost: Cost) -> str:
-    return f"{cost.state_rows:,} rows, {cost.state_bytes / 2**20:,.0f} MiB"
+    return f"{cost.state_rows:,} rows, {cost.state_bytes / 2**20:,.0f} MiB, looked through in {spell(cost.scan)}"
 
 
 def _declare(folder: Path) -> None:
@@ -152,7 +155,9 @@ def _cost(query: StreamingQuery, events: int) -> Cost:
     seconds = sum(each["durationMs"]["triggerExecution"] for each in reports if each["numInputRows"]) / 1_000
     states = [each["stateOperators"][0] for each in reports]
     most = max(states, key=lambda each: each["numRowsTotal"])
-    return Cost(events, seconds, most["numRowsTotal"], most["memoryUsedBytes"])
+    last = [each for each in states if each["numRowsTotal"] == most["numRowsTotal"]][-1]
+    scan = last["allRemovalsTimeMs"] / 1_000
+    return Cost(events, seconds, most["numRowsTotal"], most["memoryUsedBytes"], scan)
 
 
 def _parsed(messages: DataFrame) -> DataFrame:

@@ -148,7 +148,9 @@ REPORT: dict[str, Any] = {
     "processedRowsPerSecond": 50.0,
     "durationMs": {"addBatch": 300, "triggerExecution": 400},
     "eventTime": {"watermark": "2026-03-01T00:00:00Z"},
-    "stateOperators": [{"numRowsTotal": 7, "memoryUsedBytes": 2**20, "numRowsDroppedByWatermark": 0}],
+    "stateOperators": [
+        {"numRowsTotal": 7, "memoryUsedBytes": 2**20, "allRemovalsTimeMs": 250, "numRowsDroppedByWatermark": 0}
+    ],
     "sources": [{"endOffset": {"t": {"0": 5, "1": 9}}, "latestOffset": {"t": {"0": 25, "1": 10, "2": 4}}}],
 }
 
@@ -159,6 +161,7 @@ def test_rows_that_kafka_still_has_are_the_lag_until_the_stream_is_idle(tmp_path
     meter.progress(REPORT)
     names = ("dualpath_lag_rows", "dualpath_lag_rows_of_a_partition")
     assert [metrics.registry.get_sample_value(name, {"source": "s"}) for name in names] == [21, 20]
+    assert metrics.registry.get_sample_value("dualpath_state_scan_seconds_total", {"source": "s"}) == 0.25
     meter.idle()
     assert [metrics.registry.get_sample_value(name, {"source": "s"}) for name in names] == [0, 0]
 

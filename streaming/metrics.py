@@ -66,6 +66,7 @@ class Metrics:
         self.lag_most = gauge("lag_rows_of_a_partition", "The same of the partition that is most behind")
         self.state_rows = gauge("state_rows", "Ids that are remembered to recognise duplicates")
         self.state_bytes = gauge("state_bytes", "Memory of the state store")
+        self.scan_seconds = counter("state_scan_seconds", "Time tasks took to look through all ids for those to forget")
         self.dropped = counter("rows_behind_watermark", "Rows the state store did not take; always 0")
         self.watermark = gauge("watermark_timestamp_seconds", "Ids admitted before it are forgotten")
 
@@ -147,6 +148,7 @@ class Meter:
             m.phases.add((self.source, phase), 1, milliseconds / 1000)
         m.state_rows.set(self.own, sum(s["numRowsTotal"] for s in states))
         m.state_bytes.set(self.own, sum(s["memoryUsedBytes"] for s in states))
+        m.scan_seconds.add(self.own, sum(s["allRemovalsTimeMs"] for s in states) / 1000)
         m.dropped.add(self.own, sum(s["numRowsDroppedByWatermark"] for s in states))
         if watermark := report["eventTime"].get("watermark"):
             m.watermark.set(self.own, datetime.fromisoformat(watermark).timestamp())
