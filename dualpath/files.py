@@ -1,6 +1,7 @@
 """Files that a reader, or a crash, finds whole: the old one or the new one."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -9,28 +10,35 @@ def write_atomically(file: Path, text: str) -> None:
 
     It outlives a power failure once this returns: the file and its place in the folder are both on the disk.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    changed = _made(file.parent)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     with temporary.open("w") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(file)
-    _sync(file.parent)
+    sync({file.parent, *changed})
 
 
-def move(file: Path, to: Path) -> None:
-    """Move a file that is on the disk, into folders that may be new; its place too outlives a power failure."""
-    new = [folder for folder in to.parents if not folder.exists()]
-    to.parent.mkdir(parents=True, exist_ok=True)
+def move(file: Path, to: Path) -> set[Path]:
+    """Move a file, into folders that may be new; answers the folders to `sync`."""
+    changed = _made(to.parent)
     file.replace(to)
-    for folder in {to.parent, *(each.parent for each in new)}:
-        _sync(folder)
+    return {to.parent, *changed}
 
 
-def _sync(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def sync(folders: Iterable[Path]) -> None:
+    """Let what was made in folders outlive a power failure."""
+    for each in folders:
+        folder = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _made(folder: Path) -> set[Path]:
+    """Make a folder and those above it; answers those that have a new one in them."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return {each.parent for each in new}

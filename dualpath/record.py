@@ -190,11 +190,13 @@ def compact(words: np.ndarray, kind: Layout, view: View, floor: int) -> np.ndarr
     edge = floor - view.reach if view.reach is not None else floor
     last = words[:, 0] if kind.resolution == 1 else words[:, 1]
     old = last <= edge
-    parts = [fold(words[old], kind, keep_bucket=False)] if view.remembers and old.any() else []
-    young = words[~old]
+    parts, young = [], words[~old]
+    if view.remembers and old.any():
+        parts.append(fold(_abridged(words[old], kind, np.zeros(old.sum(), dtype=np.int64)), kind, keep_bucket=False))
     if kind.resolution > 1:
         closed = young[:, 0] + kind.resolution <= floor
-        parts += [fold(young[closed], kind, keep_bucket=True), young[~closed]]
+        whole = _abridged(young[closed], kind, young[closed, 0])
+        parts += [fold(whole, kind, keep_bucket=True), young[~closed]]
     else:
         parts.append(young)
     merged = np.concatenate(parts)
@@ -206,9 +208,8 @@ def fold(words: np.ndarray, kind: Layout, *, keep_bucket: bool) -> np.ndarray:
     [k, width]. Words after those of the layout, if there are any, say whose a record is: each owner's fold alone."""
     if not len(words):
         return words
-    owner = [*words.T[kind.width :], *([words[:, 0]] if keep_bucket else [])]
-    words = _abridged(words, kind, _group(words, owner))
-    group = _group(words, [words[:, kind.slot(c)] for c in kind.cells if c.splits] + owner)
+    keys = [words[:, kind.slot(c)] for c in kind.cells if c.splits] + ([words[:, 0]] if keep_bucket else [])
+    group = _group(words, [*keys, *words.T[kind.width :]])
     order = np.lexsort((words[:, 1], words[:, 0], group))
     words, group = words[order], group[order]
     heads = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
@@ -244,7 +245,8 @@ def _group(words: np.ndarray, keys: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _abridged(words: np.ndarray, kind: Layout, bucket: np.ndarray) -> np.ndarray:
-    """The records with every hash that is not among the least of its sketch and bucket taken out."""
+    """The records with every hash that is not among the least of its sketch and bucket taken out: nobody may ask for
+    an instant inside the bucket any more."""
     for cell in kind.cells:
         if cell.op != "sketch":
             continue

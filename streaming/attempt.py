@@ -4,8 +4,9 @@ records. What a pass writes lies apart until the batch is kept, so a pass may di
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,17 @@ from pyspark import TaskContext
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from dualpath.spark.admit import PLACE
 from dualpath.spark.reach import beyond
 from dualpath.spark.records import with_records
 from dualpath.stores.few import Few
 from dualpath.view import View
 
-BESIDES = ("fate", "payload", "reason", "admitted_at", *PLACE)
-"""Columns of `streaming.fates.fates` that are about a row and not about the event in it."""
+BESIDES = ("fate", "payload", "reason", "admitted_at", "epoch")
+"""Columns that are about a row and not about the event in it, as are those with two underscores in front."""
 DEAD = {"payload": "payload", "reason": "reason", "__origin": "origin", "__position": "position"}
 """Columns of the dead-letter table."""
-AT_ONCE = 64_000_000
-"""Bytes of a file's rows that a task holds before it writes them down."""
+AT_ONCE = 256_000_000
+"""Bytes of rows that a task holds before it writes some down."""
 SUMS = ("rows_read", "accepted", "dead_letter", "late", "beyond")
 LATEST = ("latest_by", "clock")
 ANSWER = pa.schema(
@@ -58,12 +58,10 @@ class Found:
     few: Few | None
 
 
-def attempt(
-    rows: DataFrame, folder: Path, *, epoch: Column, keep: int, few: Sequence[View] = (), limit: int = 0
-) -> Found:
+def attempt(rows: DataFrame, folder: Path, *, epoch: Column, keep: int, few: Sequence[View], limit: int) -> Found:
     """Pass over rows of `streaming.fates.fates`, each of which is counted in an `epoch`, and write below `folder`,
-    which nobody else writes to. `keep` is as for `beyond`; with `few`, the records of those views come along, of up
-    to `limit` events a task.
+    which nobody else writes to. `keep` is as for `beyond`. The records of the views in `few` come along, if a task has
+    at most `limit` accepted events.
     """
     judged = rows.select("*", epoch.alias("epoch"), beyond(keep, F.col("admitted_at")).alias("__beyond"))
     if few:
@@ -104,46 +102,16 @@ def _settle() -> None:
     gc.freeze()
 
 
-@dataclass
-class _File:
-    """A Parquet file that is being written."""
-
-    path: Path
-    held: list[pa.RecordBatch] = field(default_factory=list)
-    writer: pq.ParquetWriter | None = None
-
-    def take(self, rows: pa.RecordBatch) -> None:
-        self.held.append(rows)
-        if sum(each.nbytes for each in self.held) >= AT_ONCE:
-            self.flush()
-
-    def flush(self) -> None:
-        if not self.held:
-            return
-        table = pa.Table.from_batches(self.held)
-        if self.writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.writer = pq.ParquetWriter(self.path, table.schema, store_decimal_as_integer=True, store_schema=False)
-        self.writer.write_table(table)
-        self.held = []
-
-    def close(self) -> None:
-        """End it; once this returns it outlives a power failure."""
-        self.flush()
-        assert self.writer is not None, "a file is begun with a row"
-        self.writer.close()
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
-
-
 class _Task:
     def __init__(self, to: Writer) -> None:
         context = TaskContext.get()
         assert context is not None, "tasks run in Spark's workers"
         # A task that is tried again has another id, and so other files.
-        self.name = f"part-{context.partitionId():05d}-{context.taskAttemptId()}.parquet"
+        self.name = f"part-{context.partitionId():05d}-{context.taskAttemptId()}"
         self.to = to
-        self.files: dict[str, _File] = {}
+        self.held: dict[str, list[pa.RecordBatch]] = {}
+        self.sizes: Counter[str] = Counter()
+        self.files: list[str] = []
         self.counts = dict.fromkeys((*SUMS, *LATEST), 0)
         self.positions: dict[str, int] = {}
         self.epochs: set[str] = set()
@@ -156,7 +124,7 @@ class _Task:
         dead = rows.filter(pc.equal(rows["fate"], "dead"))
         self.count(rows, accepted, dead)
         if dead.num_rows:
-            self.file("dead").take(dead.select(list(DEAD)).rename_columns(list(DEAD.values())))
+            self.hold("dead", dead.select(list(DEAD)).rename_columns(list(DEAD.values())))
         if accepted.num_rows:
             self.log(accepted)
 
@@ -182,24 +150,40 @@ class _Task:
         """Accepted rows to the files of their epochs, and their records to those that are answered."""
         if self.counts["accepted"] <= self.to.limit:
             self.few.append(Few.of(accepted.filter(pc.invert(accepted["__beyond"]))))
-        columns = [n for n in accepted.schema.names if not n.startswith("__") and n not in (*BESIDES, "epoch")]
+        columns = [n for n in accepted.schema.names if not n.startswith("__") and n not in BESIDES]
         events = accepted.select(columns)
         for epoch in accepted["epoch"].unique().to_pylist():
             self.epochs.add(epoch)
-            self.file(f"log/epoch={epoch}").take(events.filter(pc.equal(accepted["epoch"], epoch)))
+            self.hold(f"log/epoch={epoch}", events.filter(pc.equal(accepted["epoch"], epoch)))
 
-    def file(self, place: str) -> _File:
-        return self.files.setdefault(place, _File(self.to.folder / place / self.name))
+    def hold(self, place: str, rows: pa.RecordBatch) -> None:
+        """Take rows for a file; when too many are held, the most of one place become one."""
+        self.held.setdefault(place, []).append(rows)
+        self.sizes[place] += rows.nbytes
+        if self.sizes.total() > AT_ONCE:
+            self.put(max(self.sizes, key=self.sizes.__getitem__))
+
+    def put(self, place: str) -> None:
+        """What is held for a place into a file; once this returns it outlives a power failure."""
+        path = self.to.folder / place / f"{self.name}-{len(self.files)}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = pa.Table.from_batches(self.held.pop(place))
+        with path.open("wb") as file:
+            pq.write_table(table, file, store_decimal_as_integer=True, store_schema=False)
+            file.flush()
+            os.fsync(file.fileno())
+        del self.sizes[place]
+        self.files.append(str(path.relative_to(self.to.folder)))
 
     def end(self) -> dict[str, Any]:
-        """The task's answer, when its files are closed."""
-        for file in self.files.values():
-            file.close()
+        """The task's answer, when all that is held is in files."""
+        for place in sorted(self.held):
+            self.put(place)
         whole = self.counts["accepted"] <= self.to.limit
         return self.counts | {
             "epochs": sorted(self.epochs),
             "positions": self.positions,
-            "files": [str(file.path.relative_to(self.to.folder)) for file in self.files.values()],
+            "files": self.files,
             "records": Few.packed(self.few) if whole else None,
         }
 

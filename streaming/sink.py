@@ -2,7 +2,7 @@
 the ledger. Every step can run again after a crash at any line.
 
 Which of two duplicates in one batch is kept depends on the order of a shuffle, so another attempt may keep the
-other. The first one whose files are in the log decides: the ledger notes it, and what it kept is what Redis gets.
+other. The first one that the ledger notes decides: its files are in the log, and what it kept is what Redis gets.
 """
 
 import logging
@@ -10,6 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dualpath.errors import StateError
-from dualpath.files import move
+from dualpath.files import move, sync
 from dualpath.ledger import Entry
 from dualpath.record import Fence
 from dualpath.repo import Repo
@@ -91,15 +92,19 @@ class Sink:
         shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
         few = self.views if self.small and not entry.logged else ()
         epoch = F.greatest(self.arrival_day, F.lit(first_open(entry.sealed)))
-        return attempt(rows, staging / uuid4().hex, epoch=epoch, keep=self.keep, few=few, limit=FEW)
+        limit = FEW // int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)  # ids are spread evenly
+        return attempt(rows, staging / uuid4().hex, epoch=epoch, keep=self.keep, few=few, limit=limit)
 
     def place(self, found: Found, entry: Entry) -> None:
         """Move the files of a pass to the batch's own folders; a repetition replaces what is there."""
         for kind in ("log", "dead"):
-            shutil.rmtree(self.storage.folder(kind) / entry.name, ignore_errors=True)
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self.storage.folder(kind) / entry.name)
+        changed: set[Path] = set()
         for file in found.files:
             kind, _, name = file.partition("/")
-            move(found.folder / file, self.storage.folder(kind) / entry.name / name)
+            changed |= move(found.folder / file, self.storage.folder(kind) / entry.name / name)
+        sync(changed)
 
     def patiently(self, step: Callable[..., object], *arguments: object) -> None:
         """Do a step that needs Redis; while that is away, wait and try again, for every step may be repeated."""

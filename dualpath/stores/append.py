@@ -1,7 +1,7 @@
 """The writer of state: sorted records, a few hundred entities a round trip, each write exactly once.
 
-Runs inside Spark's Python workers. The fence in each value's header makes a task retry, a stage retry and a
-replayed batch harmless; see `append.lua`.
+Runs inside Spark's Python workers and, for a small batch, in the driver. The fence in each value's header makes a
+task retry, a stage retry and a replayed batch harmless; see `append.lua`.
 """
 
 import time

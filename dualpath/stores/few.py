@@ -38,7 +38,7 @@ class Few:
         rows, owner = lists.flatten(), pc.list_parent_indices(lists)
         there = rows.is_valid()
         rows, epochs = rows.filter(there), events["epoch"].take(owner.filter(there))
-        columns = [pc.struct_field(rows, name).cast(ROW.field(name).type) for name in (f.name for f in ROW)]
+        columns = [pc.struct_field(rows, field.name).cast(field.type) for field in ROW]
         texts = events["__texts"].flatten().drop_null().unique()
         return cls(
             pa.Table.from_arrays([epochs.cast(pa.string()), *columns], schema=RECORDS),

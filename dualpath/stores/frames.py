@@ -1,4 +1,4 @@
-"""What is written to Redis, as Spark frames: every record that leaves for the online store passes here."""
+"""What is written to Redis: every record that leaves for the online store passes here."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
