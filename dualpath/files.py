@@ -1,8 +1,10 @@
 """Files that a reader, or a crash, finds whole: the old one or the new one."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(file: Path, text: str) -> None:
@@ -20,8 +22,18 @@ def write_atomically(file: Path, text: str) -> None:
     sync({file.parent, *changed})
 
 
+@contextmanager
+def written(file: Path) -> Iterator[BinaryIO]:
+    """A new file to write to, in a folder that may be new; its content outlives a power failure after the block."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
 def move(file: Path, to: Path) -> set[Path]:
-    """Move a file, into folders that may be new; answers the folders to `sync`."""
+    """Move a file or a folder, into folders that may be new; answers the folders to `sync`."""
     changed = _made(to.parent)
     file.replace(to)
     return {to.parent, *changed}

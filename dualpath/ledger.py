@@ -48,7 +48,7 @@ class Entry:
     @property
     def name(self) -> str:
         """Its folder below the log, and (with `.json`) its file in the ledger."""
-        return f"query={self.query}/batch={self.batch}"
+        return span(self.query, self.batch, self.batch)
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,25 @@ class Block:
     @property
     def name(self) -> str:
         """What it is called, as its file is; of a single batch, also its folder below the log."""
-        one = self.first == self.last
-        return f"query={self.query}/" + (f"batch={self.first}" if one else f"batches={self.first}-{self.last}")
+        return span(self.query, self.first, self.last)
+
+    def with_rows(self, epochs: Iterable[str]) -> list[int]:
+        """The numbers of those that hold rows of some epochs, ascending."""
+        spans = [each for epoch in epochs for each in self.epochs.get(epoch, ())]
+        return sorted({n for a, b in spans for n in range(a, b + 1)})
 
     def folders(self, epochs: Iterable[str]) -> list[str]:
         """Names of the folders below the log that hold rows of some epochs, oldest first."""
-        spans = [span for epoch in epochs for span in self.epochs.get(epoch, ())]
-        return [f"query={self.query}/batch={n}" for n in sorted({n for a, b in spans for n in range(a, b + 1)})]
+        return [span(self.query, n, n) for n in self.with_rows(epochs)]
+
+
+def span(query: int, first: int, last: int) -> str:
+    """What batches of a query are called, in every folder that has something of them.
+
+    >>> span(2, 7, 7), span(2, 0, 999)
+    ('query=2/batch=7', 'query=2/batches=0-999')
+    """
+    return f"query={query}/" + (f"batch={first}" if first == last else f"batches={first}-{last}")
 
 
 def joined(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

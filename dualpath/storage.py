@@ -1,10 +1,10 @@
 """Where a source's events live on disk, and the ledger that accounts for every row.
 
 Under the root, each source has `landing/` (payload files for the stream), `log/` (accepted events, the truth
-that batch and training read), `dead/` (refused rows with a reason), `ledger/` (what became of every micro-batch)
-and `checkpoint/` (Spark's); in `staging/` is what a batch under way has written. Log and dead letters are Parquet
-under `query=G/batch=N/`, so that a repeated batch overwrites its own files; the log is further split by `epoch`, the
-arrival day a row is counted in.
+that batch and training read), `dead/` (refused rows with a reason), `ids/` (those of events accepted of late),
+`ledger/` (what became of every micro-batch) and `checkpoint/` (Spark's); in `staging/` is what a batch under way has
+written. Log and dead letters are Parquet under `query=G/batch=N/`, so that a repeated batch overwrites its own files;
+the log is further split by `epoch`, the arrival day a row is counted in.
 
 A day is *sealed* by the nightly job. Rows of a sealed arrival day that come later belong to the first open
 one. A batch notes the seal it started under, so a replay gives its rows the same epochs.
@@ -13,7 +13,7 @@ one. A batch notes the seal it started under, so a replay gives its rows the sam
 import fcntl
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -26,6 +26,9 @@ from dualpath.files import write_atomically
 from dualpath.ledger import Block, Entry
 from dualpath.record import UNFENCED, Fence
 
+PLACED = ("log", "dead", "ids")
+"""Folders in which a batch has one of its own."""
+
 
 @dataclass(frozen=True)
 class Storage:
@@ -35,7 +38,7 @@ class Storage:
     source: str
 
     def folder(self, kind: str) -> Path:
-        """`landing`, `staging`, `log`, `dead`, `ledger` or `checkpoint`."""
+        """`landing`, `staging`, `log`, `dead`, `ids`, `ledger` or `checkpoint`."""
         return self.root / self.source / kind
 
     @property
@@ -79,6 +82,12 @@ class Storage:
         """Note that a batch's rows are in the log and the dead-letter table, with their counts."""
         return ledger.write(self.folder("ledger"), replace(entry, logged=True, **counts))  # type: ignore[arg-type]
 
+    def clear(self, entry: Entry) -> None:
+        """Remove what an attempt at a batch has left in its folders, before it was noted."""
+        for kind in PLACED:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self.folder(kind) / entry.name)
+
     def finish(self, entry: Entry) -> Entry:
         """Note that everything of a batch is written."""
         done = ledger.write(self.folder("ledger"), replace(entry, done=True))
@@ -95,8 +104,7 @@ class Storage:
             if entry.logged and not entry.done:
                 self.finish(entry)
             elif not entry.done:
-                for kind in ("log", "dead"):
-                    shutil.rmtree(self.folder(kind) / entry.name, ignore_errors=True)
+                self.clear(entry)
                 ledger.file_of(self.folder("ledger"), entry).unlink()
 
     def positions(self, before: int) -> dict[str, int]:
@@ -110,6 +118,10 @@ class Storage:
     def blocks(self) -> list[Block]:
         """All finished batches, oldest first: whole thousands in one block, the latest each in its own."""
         return ledger.blocks(self.folder("ledger"))
+
+    def logged(self) -> list[Block]:
+        """All batches whose rows are in the log, as `blocks`, and behind them the one that is not finished."""
+        return [*self.blocks(), *(Block.of(entry) for entry in self.entries() if entry.logged and not entry.done)]
 
     def reached(self) -> tuple[Fence, Fence]:
         """The last finished and the last begun batch; `UNFENCED` before the first."""

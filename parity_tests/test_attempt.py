@@ -6,15 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from streaming import attempt
+from streaming import attempt, remembered
 from streaming.attempt import Writer
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = 3_600_000_000
 INSTANT = pa.timestamp("us", "UTC")
 SCHEMA = pa.schema(
     [
@@ -28,9 +30,10 @@ SCHEMA = pa.schema(
         ("admitted_at", INSTANT),
         ("payload", pa.string()),
         ("reason", pa.string()),
-        ("fate", pa.string()),
         ("epoch", pa.string()),
         ("__beyond", pa.bool_()),
+        ("__hash", pa.int64()),
+        ("__check", pa.int64()),
     ]
 )
 
@@ -42,27 +45,33 @@ def task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempt, "_settle", lambda: None)  # it is for a process that does nothing else
 
 
-def accepted(number: int, *, late: int = 0, beyond: bool = False) -> dict[str, Any]:
-    """The n-th event, accepted, so many hours late."""
+def event(number: int, *, late: int = 0, beyond: bool = False, place: tuple[str, int] | None = None) -> dict[str, Any]:
+    """The n-th event, so many hours late."""
     time, day = NOON + timedelta(minutes=number), number % 4 + 1
+    origin, position = place or (None, None)
     return {
         "event_id": f"e{number}",
         "event_time": time,
         "arrival_time": time + timedelta(hours=late),
         "late": late > 0,
-        "fate": "accepted",
         "epoch": f"2026-03-0{day}",
         "admitted_at": NOON,
+        "__origin": origin,
+        "__position": position,
         "__beyond": beyond,
+        "__hash": number,
+        "__check": -number,
     }
 
 
-def seen(origin: str | None, position: int | None) -> dict[str, Any]:
-    return {"fate": "seen", "admitted_at": NOON, "__origin": origin, "__position": position}
-
-
 def dead(payload: str | None, position: int) -> dict[str, Any]:
-    return seen("t/0", position) | {"fate": "dead", "payload": payload, "reason": "not a JSON object"}
+    return {
+        "admitted_at": NOON,
+        "__origin": "t/0",
+        "__position": position,
+        "payload": payload,
+        "reason": "not a JSON object",
+    }
 
 
 def batches(rows: list[dict[str, Any]], size: int) -> Iterator[pa.RecordBatch]:
@@ -70,8 +79,8 @@ def batches(rows: list[dict[str, Any]], size: int) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pylist(rows[start : start + size], SCHEMA)
 
 
-def answer(folder: Path, rows: list[dict[str, Any]], size: int = 7) -> dict[str, Any]:
-    [found] = Writer(folder, limit=-1).write(batches(rows, size))
+def answer(folder: Path, rows: list[dict[str, Any]], size: int = 7, known: tuple[Path, ...] = ()) -> dict[str, Any]:
+    [found] = Writer(folder, limit=-1, known=known, horizon=HOUR).write(batches(rows, size))
     return found.to_pylist()[0]
 
 
@@ -80,10 +89,10 @@ def test_however_little_a_task_may_hold_every_row_is_in_one_file_of_its_epoch(
     at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt, "AT_ONCE", at_once)
-    rows = [accepted(number) for number in range(40)] + [dead(f"bad {n}", n) for n in range(9)]
+    rows = [event(number) for number in range(40)] + [dead(f"bad {n}", n) for n in range(9)]
     files = answer(tmp_path, rows)["files"]
-    assert sorted(files) == sorted(str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*.parquet"))
-    assert (len(files) == 5) == (at_once == 10**9)
+    assert sorted(files) == sorted(str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*.*"))
+    assert (len(files) == 4 + 1 + 1) == (at_once == 10**9)
     log = ds.dataset(tmp_path / "log", partitioning=ds.partitioning(flavor="hive")).to_table().to_pylist()
     assert sorted((row["event_id"], row["epoch"]) for row in log) == sorted(
         (r["event_id"], r["epoch"]) for r in rows[:40]
@@ -94,28 +103,49 @@ def test_however_little_a_task_may_hold_every_row_is_in_one_file_of_its_epoch(
 
 
 def test_a_file_of_the_log_has_the_columns_of_the_event_and_no_others(tmp_path: Path) -> None:
-    [file] = answer(tmp_path, [accepted(1)])["files"]
-    assert file == "log/epoch=2026-03-02/part-00003-77-0.parquet"
+    file, ids = answer(tmp_path, [event(1)])["files"]
+    assert file == "log/epoch=2026-03-02/part-00003-77-0.parquet" and ids.startswith("ids/")
     schema = pq.read_schema(tmp_path / file)
     assert schema.names == ["event_id", "event_time", "arrival_time", "amount", "late"]
     assert pq.ParquetFile(tmp_path / file).schema.column(3).physical_type == "INT64"
 
 
 def test_every_row_that_was_read_is_counted_once_and_its_place_is_noted(tmp_path: Path) -> None:
-    rows = [accepted(1, late=2), accepted(2, late=50), accepted(3, beyond=True)]
-    rows += [seen("t/0", 4), seen("t/1", 9), seen("t/0", 5), seen(None, None), dead(None, 6)]
+    places = [("t/0", 4), ("t/1", 9), ("t/0", 5)]
+    rows = [event(1, late=2, place=places[0]), event(2, late=50, place=places[1]), event(3, beyond=True)]
+    rows += [event(2, place=places[2]), event(1), dead(None, 6)]
     found = answer(tmp_path, rows, size=3)
     assert {name: found[name] for name in attempt.SUMS} == {
-        "rows_read": 5, "accepted": 3, "dead_letter": 1, "late": 2, "beyond": 1,
+        "rows_read": 6, "accepted": 3, "dead_letter": 1, "late": 2, "beyond": 1,
     }  # fmt: skip
-    assert found["latest_by"] == 50 * 3_600_000_000
+    assert found["latest_by"] == 50 * HOUR
     assert found["clock"] == int(NOON.timestamp()) * 1_000_000
     assert found["epochs"] == ["2026-03-02", "2026-03-03", "2026-03-04"]
     assert dict(found["positions"]) == {"t/0": 6, "t/1": 9}
     assert found["records"] is None
 
 
+def test_a_task_takes_each_event_once_and_none_that_was_taken_within_the_horizon(tmp_path: Path) -> None:
+    """Event 3 was taken an hour ago, 4 a microsecond later, and another with the hash of 5."""
+    noon = int(NOON.timestamp()) * 1_000_000
+    known = [[3, 4, 5], [-3, -4, 7], [noon - HOUR, noon - HOUR + 1, noon]]
+    file = remembered.kept(np.array(known), tmp_path / "known")
+    rows = [event(number) for number in (6, 3, 4, 5, 6, 3, 4, 5, 6)]
+    files = answer(tmp_path / "new", rows, size=4, known=(file,))["files"]
+    log = [r for f in files if f.startswith("log/") for r in pq.read_table(tmp_path / "new" / f).to_pylist()]
+    assert sorted(row["event_id"] for row in log) == ["e3", "e5", "e6"]
+    [ids] = [f for f in files if f.startswith("ids/")]
+    assert np.load(tmp_path / "new" / ids).tolist() == [[3, 5, 6], [-3, -5, -6], [noon] * 3]
+
+
 def test_a_task_without_rows_answers_nothing_and_writes_nothing(tmp_path: Path) -> None:
     found = answer(tmp_path, [])
     assert (found["rows_read"], found["files"], dict(found["positions"])) == (0, [], {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_task_whose_events_all_came_before_writes_nothing(tmp_path: Path) -> None:
+    noon = int(NOON.timestamp()) * 1_000_000
+    known = remembered.kept(np.array([[3], [-3], [noon]]), tmp_path / "known")
+    found = answer(tmp_path / "new", [event(3), event(3)], known=(known,))
+    assert (found["rows_read"], found["accepted"], found["files"]) == (2, 0, [])

@@ -243,7 +243,7 @@ class Otherwise(Sink):
 
     def land(self, batch: DataFrame, number: int) -> None:
         other = F.col("event_time") + F.expr("INTERVAL 1 HOUR")
-        kept = F.when(F.col("fate") == "accepted", other).otherwise(F.col("event_time"))
+        kept = F.when(F.col("reason").isNull(), other).otherwise(F.col("event_time"))
         super().land(batch.withColumn("event_time", kept), number)
 
 

@@ -3,7 +3,6 @@ records. What a pass writes lies apart until the batch is kept, so a pass may di
 """
 
 import gc
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,13 +17,17 @@ import pyarrow.parquet as pq
 from pyspark import TaskContext
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
+from dualpath.files import written
+from dualpath.ids import CLOCK, Seen, merged
 from dualpath.spark.reach import beyond
 from dualpath.spark.records import with_records
 from dualpath.stores.few import Few
 from dualpath.view import View
+from streaming.remembered import hashes, kept, opened
 
-BESIDES = ("fate", "payload", "reason", "admitted_at", "epoch")
+BESIDES = ("payload", "reason", "admitted_at", "epoch")
 """Columns that are about a row and not about the event in it, as are those with two underscores in front."""
 DEAD = {"payload": "payload", "reason": "reason", "__origin": "origin", "__position": "position"}
 """Columns of the dead-letter table."""
@@ -41,10 +44,7 @@ ANSWER = pa.schema(
         ("records", pa.binary()),
     ]
 )
-OUTPUT = (
-    f"{', '.join(f'{name} bigint' for name in (*SUMS, *LATEST))}, epochs array<string>, "
-    "positions map<string,bigint>, files array<string>, records binary"
-)
+OUTPUT = from_arrow_schema(ANSWER)
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,18 @@ class Found:
     few: Few | None
 
 
-def attempt(rows: DataFrame, folder: Path, *, epoch: Column, keep: int, few: Sequence[View], limit: int) -> Found:
-    """Pass over rows of `streaming.fates.fates`, each of which is counted in an `epoch`, and write below `folder`,
-    which nobody else writes to. `keep` is as for `beyond`. The records of the views in `few` come along, if a task has
-    at most `limit` accepted events.
+def attempt(rows: DataFrame, writer: "Writer", *, epoch: Column, keep: int, few: Sequence[View]) -> Found:
+    """Pass over rows of `dualpath.spark.admit.admit`, each of which is counted in an `epoch`; nobody else writes to the
+    writer's folder. `keep` is as for `beyond`. The records of the views in `few` come along, if no task has more
+    accepted events than the writer's limit.
     """
-    judged = rows.select("*", epoch.alias("epoch"), beyond(keep, F.col("admitted_at")).alias("__beyond"))
+    payload = F.when(F.col("reason").isNotNull(), F.col("payload"))
+    # All that have an id are with one task, which sees that one of them is taken.
+    judged = rows.withColumn("payload", payload).repartition("event_id")
+    judged = judged.select("*", epoch.alias("epoch"), beyond(keep, F.col("admitted_at")).alias("__beyond"), *hashes())
     if few:
         judged = with_records(judged, few)
-    answers = [row.asDict() for row in judged.mapInArrow(Writer(folder, limit if few else -1).write, OUTPUT).collect()]
+    answers = [row.asDict() for row in judged.mapInArrow(writer.write, OUTPUT).collect()]
     fates = {name: sum(answer[name] for answer in answers) for name in SUMS}
     fates |= {name: max((answer[name] for answer in answers), default=0) for name in LATEST}
     fates["duplicate"] = fates["rows_read"] - fates["accepted"] - fates["dead_letter"]
@@ -75,18 +78,22 @@ def attempt(rows: DataFrame, folder: Path, *, epoch: Column, keep: int, few: Seq
     fates["positions"] = dict(sorted(place for answer in answers for place in answer["positions"].items()))
     pieces = [answer["records"] for answer in answers]
     whole = few and None not in pieces
-    return Found(folder, fates, [f for a in answers for f in a["files"]], Few.joined(pieces) if whole else None)
+    return Found(writer.folder, fates, [f for a in answers for f in a["files"]], Few.joined(pieces) if whole else None)
 
 
 @dataclass(frozen=True)
 class Writer:
-    """What the tasks of a pass do; of up to `limit` events they answer the records, and none if it is negative."""
+    """What the tasks of a pass do. They write below `folder`, and answer the records of up to `limit` events, or none
+    if it is negative. An event is a duplicate if its id is in the runs of `known`, and was accepted within `horizon`,
+    microseconds, before the present batch's clock."""
 
     folder: Path
     limit: int
+    known: tuple[Path, ...]
+    horizon: int
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Write a task's rows; answers one row of `OUTPUT`."""
+        """Write a task's rows; answers one row of `ANSWER`."""
         _settle()
         task = _Task(self)
         for batch in batches:
@@ -116,23 +123,33 @@ class _Task:
         self.positions: dict[str, int] = {}
         self.epochs: set[str] = set()
         self.few: list[Few] = []
+        self.seen: Seen | None = None
 
     def take(self, rows: pa.RecordBatch) -> None:
         if not rows.num_rows:
             return
-        accepted = rows.filter(pc.equal(rows["fate"], "accepted"))
-        dead = rows.filter(pc.equal(rows["fate"], "dead"))
+        refused = rows["reason"].is_valid()
+        accepted, dead = self.new(rows.filter(pc.invert(refused))), rows.filter(refused)
         self.count(rows, accepted, dead)
         if dead.num_rows:
             self.hold("dead", dead.select(list(DEAD)).rename_columns(list(DEAD.values())))
         if accepted.num_rows:
             self.log(accepted)
 
+    def new(self, events: pa.RecordBatch) -> pa.RecordBatch:
+        """Those of some events that came for the first time."""
+        if not events.num_rows:
+            return events
+        ids = np.stack([events["__hash"], events["__check"], _micros(events["admitted_at"])])
+        if self.seen is None:  # the clock is the same all through a batch
+            self.seen = Seen(map(opened, self.to.known), since=int(ids[CLOCK, 0]) - self.to.horizon)
+        return events.filter(pa.array(self.seen.new(ids)))
+
     def count(self, rows: pa.RecordBatch, accepted: pa.RecordBatch, dead: pa.RecordBatch) -> None:
-        """Add to the counts; every row that was read came once that is not `accepted`."""
+        """Add to the counts."""
         late = accepted.filter(accepted["late"])
         counts = self.counts
-        counts["rows_read"] += rows.num_rows - accepted.num_rows
+        counts["rows_read"] += rows.num_rows
         counts["accepted"] += accepted.num_rows
         counts["dead_letter"] += dead.num_rows
         counts["late"] += late.num_rows
@@ -164,14 +181,11 @@ class _Task:
             self.put(max(self.sizes, key=self.sizes.__getitem__))
 
     def put(self, place: str) -> None:
-        """What is held for a place into a file; once this returns it outlives a power failure."""
+        """What is held for a place into a file."""
         path = self.to.folder / place / f"{self.name}-{len(self.files)}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
         table = pa.Table.from_batches(self.held.pop(place))
-        with path.open("wb") as file:
+        with written(path) as file:
             pq.write_table(table, file, store_decimal_as_integer=True, store_schema=False)
-            file.flush()
-            os.fsync(file.fileno())
         del self.sizes[place]
         self.files.append(str(path.relative_to(self.to.folder)))
 
@@ -179,6 +193,10 @@ class _Task:
         """The task's answer, when all that is held is in files."""
         for place in sorted(self.held):
             self.put(place)
+        if self.counts["accepted"]:
+            assert self.seen is not None, "it has found them new"
+            ids = kept(merged(self.seen.own), self.to.folder / "ids")
+            self.files.append(str(ids.relative_to(self.to.folder)))
         whole = self.counts["accepted"] <= self.to.limit
         return self.counts | {
             "epochs": sorted(self.epochs),

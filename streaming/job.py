@@ -1,6 +1,6 @@
 """The streaming path: payloads in, event log and online store out, each row exactly once.
 
-read -> admit -> deduplicate -> per micro-batch: records to Redis, rows to the log, fates to the ledger.
+read -> admit -> per micro-batch: deduplicate, rows to the log, fates to the ledger, records to Redis.
 """
 
 from datetime import timedelta
@@ -12,8 +12,8 @@ from pyspark.sql.streaming.query import StreamingQuery
 from dualpath.record import expressions
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
+from dualpath.spark.admit import admit
 from streaming import generation
-from streaming.fates import fates
 from streaming.listener import Listener
 from streaming.metrics import FILE, Meter, Metrics
 from streaming.sink import Sink
@@ -41,10 +41,14 @@ def start(
     sink = Sink(repo, source, query, meter)
     sink.ready(spark)
     raw = payloads.read(spark, storage.positions(before=query))
+    # The clock is a constant in the code that Spark generates, and compiles anew for each batch. A watermark is what
+    # keeps it out of the long code that judges payloads; nothing is dropped by it, for nothing here has state.
+    timed = raw.withColumn("admitted_at", F.current_timestamp() if clock is None else clock)
+    timed = timed.withWatermark("admitted_at", "0 seconds")
     trigger = {"availableNow": True} if interval is None else {"processingTime": f"{interval.total_seconds()} seconds"}
     Listener(spark, name, meter)
     return (
-        fates(raw, source, F.current_timestamp() if clock is None else clock, expressions(sink.views))
+        admit(timed, source, expressions(sink.views))
         .writeStream.queryName(name)
         .option("checkpointLocation", str(generation.checkpoint(storage, query)))
         .foreachBatch(sink.land)

@@ -7,7 +7,6 @@ A row counts once its batch is finished, so one that is repeated after a crash c
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from dualpath.errors import UnavailableError
 from dualpath.ledger import Entry
 from dualpath.stores.append import Done
 from streaming.families import Ages, Counter, Gauge, Spans
+from streaming.remembered import BYTES
 
 T = TypeVar("T")
 FILE = "metrics.prom"
@@ -65,10 +65,7 @@ class Metrics:
         self.lag = gauge("lag_rows", "Rows the last micro-batch left behind")
         self.lag_most = gauge("lag_rows_of_a_partition", "The same of the partition that is most behind")
         self.state_rows = gauge("state_rows", "Ids that are remembered to recognise duplicates")
-        self.state_bytes = gauge("state_bytes", "Memory of the state store")
-        self.scan_seconds = counter("state_scan_seconds", "Time tasks took to look through all ids for those to forget")
-        self.dropped = counter("rows_behind_watermark", "Rows the state store did not take; always 0")
-        self.watermark = gauge("watermark_timestamp_seconds", "Ids admitted before it are forgotten")
+        self.state_bytes = gauge("state_bytes", "What they take on the disk")
 
 
 class Meter:
@@ -117,6 +114,11 @@ class Meter:
         """So many entities of a view have more records than its `max_records`."""
         self.metrics.over_bound.set((self.source, view), entities)
 
+    def remembers(self, ids: int) -> None:
+        """So many ids are remembered."""
+        self.metrics.state_rows.set(self.own, ids)
+        self.metrics.state_bytes.set(self.own, ids * BYTES)
+
     def landed(self, done: Entry, log: Path) -> None:
         """A batch is finished; `log` is the folder of its accepted rows.
 
@@ -141,17 +143,11 @@ class Meter:
 
     def progress(self, report: Mapping[str, Any]) -> None:
         """Take what Spark says of a finished micro-batch: a `StreamingQueryProgress` as JSON has it."""
-        m, states = self.metrics, report["stateOperators"]
+        m = self.metrics
         m.scanned.add(self.own, report["numInputRows"])
         m.rate.set(self.own, report.get("processedRowsPerSecond", 0))
         for phase, milliseconds in report["durationMs"].items():
             m.phases.add((self.source, phase), 1, milliseconds / 1000)
-        m.state_rows.set(self.own, sum(s["numRowsTotal"] for s in states))
-        m.state_bytes.set(self.own, sum(s["memoryUsedBytes"] for s in states))
-        m.scan_seconds.add(self.own, sum(s["allRemovalsTimeMs"] for s in states) / 1000)
-        m.dropped.add(self.own, sum(s["numRowsDroppedByWatermark"] for s in states))
-        if watermark := report["eventTime"].get("watermark"):
-            m.watermark.set(self.own, datetime.fromisoformat(watermark).timestamp())
         if behind := [lag for each in report["sources"] for lag in behind_latest(each)]:
             m.lag.set(self.own, sum(behind))
             m.lag_most.set(self.own, max(behind))

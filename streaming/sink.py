@@ -2,7 +2,8 @@
 the ledger. Every step can run again after a crash at any line.
 
 Which of two duplicates in one batch is kept depends on the order of a shuffle, so another attempt may keep the
-other. The first one that the ledger notes decides: its files are in the log, and what it kept is what Redis gets.
+other. The first one that the ledger notes decides: its files are in the log, and what it kept is what Redis gets
+and what is remembered.
 """
 
 import logging
@@ -35,9 +36,9 @@ from dualpath.stores.few import Few
 from dualpath.stores.frames import currency, send, send_few
 from dualpath.stores.pointer import FOREIGN, LostError
 from dualpath.stores.rebuild import rebuild
-from streaming.attempt import Found, attempt
+from streaming.attempt import Found, Writer, attempt
 from streaming.metrics import Meter
-from streaming.seam import Seam
+from streaming.remembered import Remembered
 
 log = logging.getLogger(__name__)
 FEW = 20_000
@@ -52,30 +53,30 @@ class Sink:
         self.views = repo.views_of(source.name)
         self.storage = repo.storage(source.name)
         self.keep = repo.keeps(source.name)
-        self.seam = Seam(self.storage, source, query)
+        self.remembered = Remembered(self.storage, source)
         self.arrival_day = F.date_format("arrival_time", "yyyy-MM-dd")
         self.small = True
 
     def land(self, batch: DataFrame, number: int) -> None:
-        """Write one micro-batch; `batch` is a frame of `streaming.fates.fates`."""
+        """Write one micro-batch; `batch` is a frame of `dualpath.spark.admit.admit`."""
         # Before the batch is begun: one that is refused then would keep every night waiting.
         self.meter.timed("addBatch/agree", self.patiently, self.agree, batch.sparkSession)
         entry = self.storage.begin(self.query, number)
-        with self.seam.without_repeats(batch) as rows:
-            # Even if it is logged: Spark cannot commit a batch whose rows nobody has asked for.
-            found = self.meter.timed("addBatch/write", self.write, rows, entry)
+        found = self.meter.timed("addBatch/write", self.write, batch, entry)
         few = None
         if entry.logged:
             self.recognise(entry, found.fates)
         else:
             self.place(found, entry)
             entry, few = self.storage.note(entry, **found.fates), found.few
+            self.remembered.add(entry)
             self.small = entry.accepted <= FEW
         shutil.rmtree(self.storage.folder("staging"), ignore_errors=True)
-        self.seam.pass_by(entry.clock)
         if not entry.done:
             self.meter.timed("addBatch/serve", self.patiently, self.serve, batch.sparkSession, entry, few)
             self.meter.landed(self.storage.finish(entry), self.storage.folder("log") / entry.name)
+        self.meter.timed("addBatch/remember", self.remembered.tend, entry.clock)
+        self.meter.remembers(self.remembered.ids)
 
     def recognise(self, entry: Entry, fates: dict[str, Any]) -> None:
         """Raise `StateError` if a batch that was landed before holds other rows now, as after a lost checkpoint."""
@@ -92,14 +93,15 @@ class Sink:
         shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
         few = self.views if self.small and not entry.logged else ()
         epoch = F.greatest(self.arrival_day, F.lit(first_open(entry.sealed)))
-        limit = FEW // int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)  # ids are spread evenly
-        return attempt(rows, staging / uuid4().hex, epoch=epoch, keep=self.keep, few=few, limit=limit)
+        # Ids are spread evenly over the tasks.
+        limit = FEW // int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1) if few else -1
+        known = self.remembered.before(entry)
+        writer = Writer(staging / uuid4().hex, limit, known, self.remembered.horizon)
+        return attempt(rows, writer, epoch=epoch, keep=self.keep, few=few)
 
     def place(self, found: Found, entry: Entry) -> None:
         """Move the files of a pass to the batch's own folders; a repetition replaces what is there."""
-        for kind in ("log", "dead"):
-            with suppress(FileNotFoundError):
-                shutil.rmtree(self.storage.folder(kind) / entry.name)
+        self.storage.clear(entry)
         changed: set[Path] = set()
         for file in found.files:
             kind, _, name = file.partition("/")
@@ -122,7 +124,8 @@ class Sink:
         self.meter.waiting()
 
     def ready(self, spark: SparkSession) -> None:
-        """Agree with the online store once before any row comes, if it can be reached."""
+        """Recall the ids of late, and agree with the online store once before any row comes, if it can be reached."""
+        self.remembered.recall(spark)
         try:
             self.agree(spark)
         except Exception as error:

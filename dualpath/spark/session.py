@@ -22,12 +22,6 @@ ALWAYS = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.ui.showConsoleProgress": "false",
-    # The ids that the stream remembers lie on disk: in the heap a day of two thousand a second would take 50 GB.
-    "spark.sql.streaming.stateStore.providerClass": (
-        "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
-    ),
-    # What a batch changes is written, and not the whole store.
-    "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
     # It tells the JVM, for every column that is written down, in which line: half of all calls into it.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
 }

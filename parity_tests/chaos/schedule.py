@@ -31,6 +31,7 @@ FREQUENCIES = {
     "crash_at_night": 2,
     "kill_redis": 3,
     "lose_checkpoint": 2,
+    "lose_ids": 1,
 }
 OF_KAFKA = {"grow_topic": 1, "restart_broker": 2}
 Say = Callable[[str, int, int], None]

@@ -9,6 +9,7 @@ import streaming.handover
 from dualpath.storage import Storage
 from dualpath.stores import mark, pointer, rebuild
 from streaming import sink
+from streaming.remembered import Remembered
 from streaming.sink import Sink
 
 Steps = dict[str, tuple[Any, str]]
@@ -24,6 +25,8 @@ STREAM: Steps = {
     "the records of the log": (sink, "send"),
     "the mark": (mark, "advance"),
     "the end": (Storage, "finish"),
+    "a merge of ids": (Remembered, "_merged"),
+    "the removal of ids": (Remembered, "_drop"),
     "the records of a rebuild": (rebuild, "send"),
     "a pointer of a rebuild": (pointer, "place"),
     "the retirement of what was rebuilt": (rebuild, "retire"),

@@ -130,6 +130,12 @@ class World:
         else:
             self.hand_over()
 
+    def lose_ids(self, draw: random.Random) -> None:
+        """Delete what is remembered of accepted ids, or some of it."""
+        if folders := sorted(self.storage.folder("ids").glob("query=*/batch*")):
+            for folder in draw.sample(folders, draw.randint(1, len(folders))):
+                shutil.rmtree(folder)
+
     def grow_topic(self, draw: random.Random) -> None:
         """A partition more; nothing where the transport is a folder."""
         if isinstance(self.transport, Topic):

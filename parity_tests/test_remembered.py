@@ -1,0 +1,163 @@
+"""The ids of late: which are on the disk, whatever was lost there, and when they go."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.errors.exceptions.base import StreamingQueryException
+from pyspark.sql import SparkSession
+
+from dualpath import ids
+from dualpath.ids import CLOCK
+from dualpath.ledger import Entry
+from dualpath.repo import Repo
+from dualpath.storage import Storage
+from parity_tests import faults
+from parity_tests.conftest import SOURCE, drain
+from streaming.remembered import Remembered, kept
+
+LINES = faults.payloads(faults.events())
+DAY = timedelta(days=1) // timedelta(microseconds=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small(spark: SparkSession) -> Iterator[None]:
+    with faults.partitions(spark, 2):
+        yield
+
+
+@pytest.fixture
+def pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs of a size are enough to become one."""
+    monkeypatch.setattr(ids, "FAN", 2)
+
+
+@pytest.fixture
+def repo(new_repo: Callable[[], Repo]) -> Repo:
+    return new_repo()
+
+
+def recalled(spark: SparkSession, repo: Repo) -> Remembered:
+    """What a process that starts now recalls."""
+    found = Remembered(repo.storage(SOURCE), repo.sources[SOURCE])
+    found.recall(spark)
+    return found
+
+
+def land(remembered: Remembered, query: int, batch: int, *, clock: int = 0, count: int = 3) -> Entry:
+    """A finished batch of new ids."""
+    storage = remembered.storage
+    entry = storage.begin(query, batch)
+    hashes = np.random.default_rng([query, batch]).integers(-(2**63), 2**63 - 1, (2, count))
+    kept(ids.run(np.stack([*hashes, np.full(count, clock)])), storage.folder("ids") / entry.name)
+    entry = storage.note(entry, rows_read=count, accepted=count, clock=clock, epochs=("2026-03-01",))
+    remembered.add(entry)
+    remembered.tend(clock)
+    return storage.finish(entry)
+
+
+def clocks(remembered: Remembered) -> list[int]:
+    """The clocks of all ids that a later batch is told of."""
+    files = remembered.before(Entry(10**6, 0))
+    return sorted(clock for file in files for clock in np.load(file)[CLOCK].tolist())
+
+
+def folders(storage: Storage) -> set[str]:
+    top = storage.folder("ids")
+    return {folder.relative_to(top).as_posix() for folder in top.glob("query=*/*")}
+
+
+def test_the_runs_of_eight_batches_become_one_and_are_recalled_as_they_are(spark: SparkSession, repo: Repo) -> None:
+    remembered = recalled(spark, repo)
+    for batch in range(9):
+        land(remembered, 1, batch, clock=batch)
+    land(remembered, 2, 0, clock=9)
+    assert folders(remembered.storage) == {"query=1/batches=0-7", "query=1/batch=8", "query=2/batch=0"}
+    assert clocks(remembered) == sorted([*range(10)] * 3)
+    found = recalled(spark, repo)
+    assert found.ids == remembered.ids == 30
+    assert {(part.name, part.files) for part in found.parts} == {(part.name, part.files) for part in remembered.parts}
+
+
+def test_a_batch_is_not_told_of_its_own_ids_nor_of_later_ones(spark: SparkSession, repo: Repo) -> None:
+    remembered = recalled(spark, repo)
+    entries = [land(remembered, query, batch) for query, batch in ((1, 0), (1, 1), (2, 0))]
+    assert [len(remembered.before(entry)) for entry in entries] == [0, 1, 2]
+
+
+def test_ids_go_when_the_last_of_their_batches_is_older_than_duplicates_are_looked_for(
+    spark: SparkSession, repo: Repo
+) -> None:
+    remembered = recalled(spark, repo)
+    for batch in range(9):
+        land(remembered, 1, batch, clock=batch)
+    remembered.tend(7 + DAY - 1)
+    assert len(folders(remembered.storage)) == 2
+    remembered.tend(7 + DAY)
+    assert folders(remembered.storage) == {"query=1/batch=8"} and clocks(remembered) == [8] * 3
+    land(remembered, 1, 9, clock=8 + DAY)
+    assert clocks(remembered) == clocks(recalled(spark, repo)) == [8 + DAY] * 3
+
+
+def test_what_a_crash_leaves_beside_a_larger_run_or_before_a_note_is_not_recalled(
+    spark: SparkSession, repo: Repo, tmp_path: Path
+) -> None:
+    remembered = recalled(spark, repo)
+    top = remembered.storage.folder("ids")
+    for batch in range(7):
+        land(remembered, 1, batch, clock=batch)
+    shutil.copytree(top / "query=1", tmp_path / "before")
+    land(remembered, 1, 7, clock=7)
+    for batch in (3, 4):
+        shutil.copytree(tmp_path / f"before/batch={batch}", top / f"query=1/batch={batch}")
+    remembered.storage.begin(1, 8)
+    shutil.copytree(tmp_path / "before/batch=3", top / "query=1/batch=8")
+    assert clocks(recalled(spark, repo)) == sorted([*range(8)] * 3)
+    assert folders(remembered.storage) == {"query=1/batches=0-7"}
+
+
+@pytest.mark.parametrize("lost", ["ids", "ids/query=1", "ids/query=1/batches=0-1", "ids/query=1/batch=2"])
+def test_ids_that_are_lost_are_made_from_the_log(lost: str, spark: SparkSession, repo: Repo, pairs: None) -> None:
+    """Files of three sizes, so that the first two batches become one run and the third stays alone."""
+    for some in (LINES[:40], LINES[40:80], LINES[80:85]):
+        faults.post(repo, some)
+    drain(spark, repo, files_per_batch=1)
+    storage = repo.storage(SOURCE)
+    assert folders(storage) == {"query=1/batches=0-1", "query=1/batch=2"}
+    before, accepted = clocks(recalled(spark, repo)), faults.counts(repo)["accepted"]
+    shutil.rmtree(storage.root / SOURCE / lost)
+    after = recalled(spark, repo)
+    assert clocks(after) == before and after.ids == len(before) == accepted
+    faults.post(repo, LINES[:85])
+    drain(spark, repo)
+    assert faults.counts(repo)["accepted"] == accepted > 70
+
+
+STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "before a merge": lambda m: faults.crash(m, Remembered, "_merged"),
+    "before its run is in its place": lambda m: faults.crash(m, Remembered, "_placed"),
+    "after a merge": lambda m: faults.crash(m, Remembered, "_merged", after=True),
+    "between two of the old ones": lambda m: faults.crash(m, Remembered, "_drop", after=True),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_crash_at_any_step_of_a_merge_forgets_nothing(
+    step: str, spark: SparkSession, repo: Repo, pairs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = len(LINES) // 2
+    for some in (LINES[:half], LINES[half:]):
+        faults.post(repo, some)
+    with monkeypatch.context() as faulty:
+        STEPS[step](faulty)
+        with pytest.raises(StreamingQueryException, match="Crash"):
+            drain(spark, repo, files_per_batch=1)
+    faults.post(repo, LINES)
+    drain(spark, repo)
+    counts, once = faults.counts(repo), max(faults.ids(repo).values())
+    assert once == 1 and counts["accepted"] == sum(faults.ids(repo).values())
+    assert counts["duplicate"] == 2 * len(LINES) - counts["accepted"] >= len(LINES)
+    assert faults.misserved(repo, faults.log(repo)) == []

@@ -1,0 +1,187 @@
+"""The ids that a source's stream has accepted of late, as runs on the disk: those of each batch, and fewer, larger ones
+in their place.
+
+`query=G/batch=N/` holds the runs of a batch, `query=G/batches=A-B/` those of several, `.npy` files of `dualpath.ids`.
+They say nothing that the log does not say, so what is missing is made from it.
+"""
+
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache, lru_cache
+from itertools import groupby
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import Column, SparkSession
+from pyspark.sql import functions as F
+
+from dualpath.files import move, sync, written
+from dualpath.ids import due, merged, run
+from dualpath.ledger import Block, Entry, span
+from dualpath.schema import EventSource
+from dualpath.storage import Storage
+
+MICROSECOND = timedelta(microseconds=1)
+NAME = re.compile(r"query=(\d+)/batch(?:es)?=(\d+)(?:-(\d+))?$")
+BYTES = 24
+"""Of an id."""
+FROM_LOG = 2**21
+"""Ids in a run that is made from the log, about."""
+
+
+@cache
+def hashes() -> tuple[Column, Column]:
+    """What an event's id is known by, two bigint columns: the first rows of a run."""
+    # The hash of several columns begins each with that of the one before: the second hash has another seed.
+    return F.xxhash64("event_id").alias("__hash"), F.xxhash64(F.lit("check"), "event_id").alias("__check")
+
+
+@lru_cache(maxsize=256)
+def opened(file: Path) -> np.ndarray:
+    """A run of a file, whose name is used once, as long as a worker of Spark's lives."""
+    return _mapped(file)
+
+
+def kept(ids: np.ndarray, folder: Path) -> Path:
+    """A new file that holds a run and outlives a power failure."""
+    file = folder / f"{uuid4().hex}.npy"
+    with written(file) as stream:
+        np.save(stream, ids)
+    return file
+
+
+@dataclass(frozen=True)
+class Part:
+    """The runs of some batches of a query, in a folder of their own: how many ids, and the latest clock of a batch."""
+
+    query: int
+    first: int
+    last: int
+    ids: int
+    clock: int
+    files: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        return span(self.query, self.first, self.last)
+
+
+class Remembered:
+    """The ids of a source, each for `duplicates_within` after its batch; oldest batches first."""
+
+    def __init__(self, storage: Storage, source: EventSource) -> None:
+        self.storage, self.folder = storage, storage.folder("ids")
+        self.horizon = source.duplicates_within // MICROSECOND
+        self.parts: list[Part] = []
+
+    @property
+    def ids(self) -> int:
+        """How many ids there are."""
+        return sum(part.ids for part in self.parts)
+
+    def before(self, entry: Entry) -> tuple[Path, ...]:
+        """The runs of all batches before one."""
+        here = entry.query, entry.batch
+        return tuple(file for part in self.parts if (part.query, part.last) < here for file in part.files)
+
+    def add(self, entry: Entry) -> None:
+        """Take up the runs of a batch that was noted."""
+        files = tuple((self.folder / entry.name).glob("*.npy"))
+        if files:
+            part = Part(entry.query, entry.batch, entry.batch, entry.accepted, entry.clock, files)
+            self.parts = [*(each for each in self.parts if each.name != part.name), part]
+
+    def tend(self, clock: int) -> None:
+        """Forget what no batch after one of that clock, microseconds UTC, can repeat, and make few runs of many."""
+        for part in [part for part in self.parts if part.clock + self.horizon <= clock]:
+            self._drop(part)
+        while many := due([part.ids for part in self.parts if part.query == self.parts[-1].query]):
+            some = self.parts[-many:]
+            self.parts.append(self._merged(some))
+            for part in some:
+                self._drop(part)
+
+    def recall(self, spark: SparkSession) -> None:
+        """Take up what is on the disk; a query of which something is missing is made from the log."""
+        blocks = [block for block in self.storage.logged() if block.epochs]
+        latest = max((block.clock for block in blocks), default=0)
+        needed = [block for block in blocks if block.clock + self.horizon > latest]
+        self.parts = []
+        for query, group in groupby(needed, key=lambda block: block.query):
+            of_query = list(group)
+            found = self._found(query, of_query)
+            there = {number for part in found for number in range(part.first, part.last + 1)}
+            if all(there.issuperset(block.with_rows(block.epochs)) for block in of_query):
+                self.parts += found
+            else:
+                self.parts.append(self._from_log(spark, query, of_query))
+        named = {self.folder / part.name for part in self.parts}
+        for folder in set(self.folder.glob("query=*/batch*")) - named:
+            shutil.rmtree(folder)
+
+    def _found(self, query: int, needed: list[Block]) -> list[Part]:
+        """What is on the disk of a query, but for a batch that was not noted and what a larger part has too."""
+        spans = []
+        for folder in self.folder.glob(f"query={query}/batch*"):
+            [(_, first, last)] = NAME.findall(folder.as_posix())
+            spans.append((int(first), int(last or first), tuple(folder.glob("*.npy"))))
+        found: list[Part] = []
+        for first, last, files in sorted(spans, key=lambda each: (each[0], -each[1])):
+            clocks = [block.clock for block in needed if block.first <= last and first <= block.last]
+            if clocks and last <= needed[-1].last and not (found and last <= found[-1].last):
+                ids = sum(_mapped(file).shape[1] for file in files)
+                found.append(Part(query, first, last, ids, max(clocks), files))
+        return found
+
+    def _from_log(self, spark: SparkSession, query: int, blocks: list[Block]) -> Part:
+        """The ids of some batches of a query as the log has them; the clocks are those of their blocks."""
+        log, staging = self.storage.folder("log"), self._staging()
+        numbers = [(number, block.clock) for block in blocks for number in block.with_rows(block.epochs)]
+        clocks = spark.createDataFrame(numbers, "batch int, clock bigint")
+        files = spark.read.schema("event_id string, query int, batch int").option("basePath", str(log))
+        events = files.parquet(*(str(log / span(query, number, number)) for number, _ in numbers))
+        rows = events.join(F.broadcast(clocks), "batch").select(*hashes(), "clock")
+
+        def keep(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            found = [np.stack([column.to_numpy() for column in batch.columns]) for batch in batches]
+            if found:
+                kept(run(np.concatenate(found, axis=1)), staging)
+            yield pa.RecordBatch.from_pydict({"ids": [sum(each.shape[1] for each in found)]})
+
+        tasks = -(-sum(block.accepted for block in blocks) // FROM_LOG)
+        ids = sum(answer.ids for answer in rows.repartition(tasks).mapInArrow(keep, "ids bigint").collect())
+        shutil.rmtree(self.folder / f"query={query}", ignore_errors=True)
+        clock = max(block.clock for block in blocks)
+        return self._placed(staging, Part(query, numbers[0][0], numbers[-1][0], ids, clock, ()))
+
+    def _merged(self, parts: list[Part]) -> Part:
+        """Parts that follow each other in one, beside them."""
+        staging, ids = self._staging(), sum(part.ids for part in parts)
+        with written(staging / f"{uuid4().hex}.npy") as stream:
+            into = np.lib.format.open_memmap(stream.name, mode="w+", dtype=np.int64, shape=(3, ids))
+            merged([_mapped(file) for part in parts for file in part.files], into)
+            into.flush()
+        clock = max(part.clock for part in parts)
+        return self._placed(staging, Part(parts[0].query, parts[0].first, parts[-1].last, ids, clock, ()))
+
+    def _staging(self) -> Path:
+        return self.storage.folder("staging") / uuid4().hex
+
+    def _placed(self, staging: Path, part: Part) -> Part:
+        """A part whose files are in a folder of staging, moved to where it belongs."""
+        sync({staging})
+        sync(move(staging, self.folder / part.name))
+        return replace(part, files=tuple((self.folder / part.name).glob("*.npy")))
+
+    def _drop(self, part: Part) -> None:
+        self.parts.remove(part)
+        shutil.rmtree(self.folder / part.name)
+
+
+def _mapped(file: Path) -> np.ndarray:
+    return np.asarray(np.load(file, mmap_mode="r"))
