@@ -19,13 +19,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from benchmarks.measure import Sheet, spell
+from benchmarks.measure import Sheet
 from benchmarks.place import Place, place
 from dualpath.runtime import jars
 from dualpath.spark.session import session
 from dualpath.stores.connection import connect
 from streaming.job import start
 from streaming.kafka import Kafka
+from streaming.metrics import Metrics
 
 USERS, FEW_USERS = 50_000, 1_000
 BATCHES = 4
@@ -60,14 +61,12 @@ for name, window, horizon in [
 
 @dataclass(frozen=True)
 class Cost:
-    """A run of the stream: batches that had rows, the most that the state store held, and the seconds, of all tasks
-    together, in which a batch looked through that."""
+    """A run of a stream: batches that had rows, and what it remembers in the end."""
 
     events: int
     seconds: float
     state_rows: int
     state_bytes: int
-    scan: float
 
     @property
     def rate(self) -> float:
@@ -105,7 +104,6 @@ def _beside(events: int, full: Cost, ceiling: float, sliding: Cost) -> Sheet:
     rates = {"dualpath": full.rate, "Spark's batch groupBy": ceiling, "Spark's sliding window": sliding.rate}
     cells = {by: f"{rate:,.0f} events/s, {rate / full.rate:.2f} of dualpath" for by, rate in rates.items()}
     data = {"events_per_second": rates, "sliding_state_rows": sliding.state_rows, "state_rows": full.state_rows}
-    data["state_scan_seconds"] = full.scan
     cells["state of dualpath"], cells["state of the sliding window"] = _state(full), _state(sliding)
     return Sheet(f"{events:,} events of {USERS:,} users, Kafka to Redis, 2 cores", cells, data)
 
@@ -117,7 +115,7 @@ def _table(costs: dict[str, Cost]) -> Sheet:
 
 
 def _state(cost: Cost) -> str:
-    return f"{cost.state_rows:,} rows, {cost.state_bytes / 2**20:,.0f} MiB, looked through in {spell(cost.scan)}"
+    return f"{cost.state_rows:,} rows, {cost.state_bytes / 2**20:,.0f} MiB"
 
 
 def _declare(folder: Path) -> None:
@@ -145,19 +143,18 @@ def _fill(here: Place, users: int, events: int) -> str:
 
 def _stream(spark: SparkSession, here: Place, source: str, topic: str, events: int) -> Cost:
     """dualpath's stream over a topic, from an empty state to its end."""
-    payloads = Kafka(here.broker.address, topic, offsets_per_batch=events // BATCHES)
-    return _cost(start(spark, here.repo, here.repo.sources[source], payloads), events)
+    payloads, metrics = Kafka(here.broker.address, topic, offsets_per_batch=events // BATCHES), Metrics()
+    seconds = _seconds(start(spark, here.repo, here.repo.sources[source], payloads, metrics=metrics))
+    names = ("dualpath_state_rows", "dualpath_state_bytes")
+    rows, size = (metrics.registry.get_sample_value(name, {"source": source}) for name in names)
+    return Cost(events, seconds, int(rows or 0), int(size or 0))
 
 
-def _cost(query: StreamingQuery, events: int) -> Cost:
+def _seconds(query: StreamingQuery) -> float:
+    """How long the batches of a query took that had rows."""
     query.awaitTermination()
     reports: list[Any] = query.recentProgress
-    seconds = sum(each["durationMs"]["triggerExecution"] for each in reports if each["numInputRows"]) / 1_000
-    states = [each["stateOperators"][0] for each in reports]
-    most = max(states, key=lambda each: each["numRowsTotal"])
-    last = [each for each in states if each["numRowsTotal"] == most["numRowsTotal"]][-1]
-    scan = last["allRemovalsTimeMs"] / 1_000
-    return Cost(events, seconds, most["numRowsTotal"], most["memoryUsedBytes"], scan)
+    return sum(each["durationMs"]["triggerExecution"] for each in reports if each["numInputRows"]) / 1_000
 
 
 def _parsed(messages: DataFrame) -> DataFrame:
@@ -200,4 +197,7 @@ def _sliding(spark: SparkSession, here: Place, topic: str, events: int) -> Cost:
         .count()
     )
     writer = counts.writeStream.outputMode("update").trigger(availableNow=True).foreachBatch(land)
-    return _cost(writer.option("checkpointLocation", str(here.repo.folder / "sliding")).start(), events)
+    query = writer.option("checkpointLocation", str(here.repo.folder / "sliding")).start()
+    seconds, reports = _seconds(query), list[Any](query.recentProgress)
+    most = max((each["stateOperators"][0] for each in reports), key=lambda state: state["numRowsTotal"])
+    return Cost(events, seconds, most["numRowsTotal"], most["memoryUsedBytes"])
