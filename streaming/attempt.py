@@ -63,10 +63,10 @@ def attempt(rows: DataFrame, writer: "Writer", *, epoch: Column, keep: int, few:
     writer's folder. `keep` is as for `beyond`. The records of the views in `few` come along, if no task has more
     accepted events than the writer's limit.
     """
-    payload = F.when(F.col("reason").isNotNull(), F.col("payload"))
     # All that have an id are with one task, which sees that one of them is taken.
-    judged = rows.withColumn("payload", payload).repartition("event_id")
-    judged = judged.select("*", epoch.alias("epoch"), beyond(keep, F.col("admitted_at")).alias("__beyond"), *hashes())
+    judged = rows.repartition("event_id").select(
+        "*", epoch.alias("epoch"), beyond(keep, F.col("admitted_at")).alias("__beyond"), *hashes()
+    )
     if few:
         judged = with_records(judged, few)
     answers = [row.asDict() for row in judged.mapInArrow(writer.write, OUTPUT).collect()]

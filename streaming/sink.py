@@ -42,7 +42,8 @@ from streaming.remembered import Remembered
 
 log = logging.getLogger(__name__)
 FEW = 20_000
-"""Accepted rows of a batch whose records the driver writes to Redis, sooner than another Spark job would."""
+"""Accepted rows of a batch whose records the driver writes to Redis, sooner than another Spark job would. Spark makes
+a task of the rows of so small a batch, or two."""
 
 
 class Sink:
@@ -93,10 +94,8 @@ class Sink:
         shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
         few = self.views if self.small and not entry.logged else ()
         epoch = F.greatest(self.arrival_day, F.lit(first_open(entry.sealed)))
-        # Ids are spread evenly over the tasks.
-        limit = FEW // int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1) if few else -1
         known = self.remembered.before(entry)
-        writer = Writer(staging / uuid4().hex, limit, known, self.remembered.horizon)
+        writer = Writer(staging / uuid4().hex, FEW // 2 if few else -1, known, self.remembered.horizon)
         return attempt(rows, writer, epoch=epoch, keep=self.keep, few=few)
 
     def place(self, found: Found, entry: Entry) -> None:

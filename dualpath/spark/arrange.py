@@ -11,4 +11,6 @@ def arrange(rows: DataFrame) -> DataFrame:
     """
     number = int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions") or 4)
     together = rows.coalesce(1) if number == 1 else rows.repartition(number, "view", "entity")
-    return together.sortWithinPartitions("view", "epoch", "entity", F.element_at("words", 1))
+    # Spark compares a number first of all, and the texts only where it is the same.
+    owner = F.xxhash64("view", "epoch", "entity")
+    return together.sortWithinPartitions(owner, "view", "epoch", "entity", F.element_at("words", 1))
