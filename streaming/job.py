@@ -49,7 +49,6 @@ def start(
     Listener(spark, name, meter)
     return (
         admit(timed, source, expressions(sink.views))
-        .withColumn("payload", F.when(F.col("reason").isNotNull(), F.col("payload")))
         .writeStream.queryName(name)
         .option("checkpointLocation", str(generation.checkpoint(storage, query)))
         .foreachBatch(sink.land)

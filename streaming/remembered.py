@@ -8,7 +8,7 @@ They say nothing that the log does not say, so what is missing is made from it.
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, lru_cache
 from itertools import groupby
@@ -149,34 +149,37 @@ class Remembered:
 
         def keep(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             found = [np.stack([column.to_numpy() for column in batch.columns]) for batch in batches]
-            if found:
-                kept(run(np.concatenate(found, axis=1)), staging)
-            yield pa.RecordBatch.from_pydict({"ids": [sum(each.shape[1] for each in found)]})
+            file = [str(kept(run(np.concatenate(found, axis=1)), staging))] if found else []
+            yield pa.RecordBatch.from_pydict({"file": pa.array(file, pa.string())})
 
         tasks = -(-sum(block.accepted for block in blocks) // FROM_LOG)
-        ids = sum(answer.ids for answer in rows.repartition(tasks).mapInArrow(keep, "ids bigint").collect())
+        made = [Path(answer.file) for answer in rows.repartition(tasks).mapInArrow(keep, "file string").collect()]
         shutil.rmtree(self.folder / f"query={query}", ignore_errors=True)
         clock = max(block.clock for block in blocks)
-        return self._placed(staging, Part(query, numbers[0][0], numbers[-1][0], ids, clock, ()))
+        return self._placed(made, query, numbers[0][0], numbers[-1][0], clock)
 
     def _merged(self, parts: list[Part]) -> Part:
         """Parts that follow each other in one, beside them."""
-        staging, ids = self._staging(), sum(part.ids for part in parts)
-        with written(staging / f"{uuid4().hex}.npy") as stream:
-            into = np.lib.format.open_memmap(stream.name, mode="w+", dtype=np.int64, shape=(3, ids))
-            merged([_mapped(file) for part in parts for file in part.files], into)
+        runs = [_mapped(file) for part in parts for file in part.files]
+        with written(self._staging() / f"{uuid4().hex}.npy") as stream:
+            shape = 3, sum(each.shape[1] for each in runs)
+            into = np.lib.format.open_memmap(stream.name, mode="w+", dtype=np.int64, shape=shape)
+            merged(runs, into)
             into.flush()
         clock = max(part.clock for part in parts)
-        return self._placed(staging, Part(parts[0].query, parts[0].first, parts[-1].last, ids, clock, ()))
+        return self._placed([Path(stream.name)], parts[0].query, parts[0].first, parts[-1].last, clock)
 
     def _staging(self) -> Path:
         return self.storage.folder("staging") / uuid4().hex
 
-    def _placed(self, staging: Path, part: Part) -> Part:
-        """A part whose files are in a folder of staging, moved to where it belongs."""
-        sync({staging})
-        sync(move(staging, self.folder / part.name))
-        return replace(part, files=tuple((self.folder / part.name).glob("*.npy")))
+    def _placed(self, made: list[Path], query: int, first: int, last: int, clock: int) -> Part:
+        """A part of files of staging, in its folder: that is there with all of them or not at all, and has no others,
+        as an attempt at a task may have left."""
+        apart, name = self._staging(), span(query, first, last)
+        sync({folder for file in made for folder in move(file, apart / file.name)})
+        sync(move(apart, self.folder / name))
+        files = tuple(self.folder / name / file.name for file in made)
+        return Part(query, first, last, sum(_mapped(file).shape[1] for file in files), clock, files)
 
     def _drop(self, part: Part) -> None:
         self.parts.remove(part)

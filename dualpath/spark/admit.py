@@ -44,8 +44,8 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
     `origin` and `position`, the row's place there; and `admitted_at`, the instant of judging, a timestamp.
 
     Answers `event_id`, `event_time`, `arrival_time`, the declared fields, `late`, the place as `__origin` and
-    `__position`, `admitted_at`, `payload` (the value as it came) and `reason`: null for a good row, else what is wrong
-    with it. Of a refused row only the last five mean something.
+    `__position`, `admitted_at`, `payload` and `reason`: null for a good row, else the value as it came and what is
+    wrong with it. All between the id and the place is null in a refused row, so that nothing is ever computed of it.
     Unknown members of the object are ignored.
 
     A column of the payload that the source names for the id or the arrival always counts. Only a source that names
@@ -81,7 +81,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         *(_typed(_raw(f.name), f.kind, f.scale).alias(f.name) for f in source.fields),
     )
     late = F.col("arrival_time") - F.col("event_time") > F.lit(source.late_after)
-    return typed.select(
+    judged = typed.select(
         _event_id(source).alias("event_id"),
         "event_time",
         "arrival_time",
@@ -91,6 +91,15 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         "admitted_at",
         "payload",
         F.coalesce(*_faults(source), *_excesses(source, expressions)).alias("reason"),
+    )
+    good, event = F.col("reason").isNull(), ("event_time", "arrival_time", *(f.name for f in source.fields), "late")
+    return judged.select(
+        "event_id",
+        *(F.when(good, F.col(name)).alias(name) for name in event),
+        *PLACE,
+        "admitted_at",
+        F.when(~good, F.col("payload")).alias("payload"),
+        "reason",
     )
 
 
