@@ -2,7 +2,8 @@
 
 An id is known by 128 bits of hashes. A *run* is an int64 array of three rows, `HASH`, `CHECK` and `CLOCK` (the instant
 at which the id was accepted, microseconds UTC), with one column for each id, in ascending order of `HASH`. Hashes are
-spread evenly, so what a search touches grows with the logarithm of a run, and a run lies in a file as it is.
+spread evenly, so what a search touches grows with the logarithm of a run, and a run lies in a file as it is,
+one row after the other.
 """
 
 from collections import Counter
@@ -12,6 +13,8 @@ from itertools import pairwise
 import numpy as np
 
 HASH, CHECK, CLOCK = range(3)
+BYTES = 24
+"""Of an id in a run."""
 FAN = 8
 """Runs of a size that become one."""
 MOST = 2**22
@@ -28,7 +31,7 @@ def run(ids: np.ndarray) -> np.ndarray:
            [20, 50, 70],
            [ 2,  3,  1]])
     """
-    return ids[:, np.argsort(ids[HASH], kind="stable")]
+    return np.take(ids, np.argsort(ids[HASH], kind="stable"), axis=1)
 
 
 def first(ids: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 A stream that runs for a year has ten million batches; whoever reads the ledger opens a file for each block and for
 at most two thousand batches of each query. `query=G/batch=N.json` is an entry; `blocks/query=G/batches=A-B.json` is a
-block, in one line what is summed up and in another the positions, which only a handover wants.
+block: in one line what is summed up, in another the positions, which only a handover wants, and in a third the clock of
+each batch that has rows, which only the start of a stream wants.
 """
 
 import json
@@ -73,7 +74,7 @@ class Block:
 
     @classmethod
     def of(cls, entry: Entry) -> "Block":
-        """A finished batch alone."""
+        """A batch alone."""
         alone = (entry.batch, entry.batch)
         counts = {name: getattr(entry, name) for name in (*SUMMED, "latest_by", "clock")}
         return cls(entry.query, *alone, **counts, epochs=dict.fromkeys(entry.epochs, (alone,)))
@@ -186,6 +187,15 @@ def positions(ledger: Path, before: int) -> dict[str, int]:
     return found
 
 
+def clocks(ledger: Path, block: Block) -> dict[int, int]:
+    """The clock of each batch of a block that has rows."""
+    plain: dict[str, int] = {}
+    if block.first < block.last:
+        lines = (ledger / "blocks" / f"{block.name}.json").read_text().splitlines()
+        plain = json.loads(lines[2]) if len(lines) > 2 else {}  # an earlier version wrote none of them
+    return {number: plain.get(str(number), block.clock) for number in block.with_rows(block.epochs)}
+
+
 def fold(ledger: Path, last: Entry) -> None:
     """Put blocks in place of the entries of whole thousands before a finished batch. May die anywhere."""
     earlier = [e for e in entries(ledger) if e.query == last.query and e.batch // BLOCK < last.batch // BLOCK]
@@ -196,7 +206,8 @@ def fold(ledger: Path, last: Entry) -> None:
             most: dict[str, int] = {}
             for entry in found:
                 _take(most, entry.positions)
-            lines = json.dumps(asdict(whole)), json.dumps(most)
+            clocks = {entry.batch: entry.clock for entry in found if entry.epochs}
+            lines = json.dumps(asdict(whole)), json.dumps(most), json.dumps(clocks)
             write_atomically(ledger / "blocks" / f"{whole.name}.json", "\n".join(lines))
         for entry in found:
             file_of(ledger, entry).unlink()

@@ -123,6 +123,10 @@ class Storage:
         """All batches whose rows are in the log, as `blocks`, and behind them the one that is not finished."""
         return [*self.blocks(), *(Block.of(entry) for entry in self.entries() if entry.logged and not entry.done)]
 
+    def clocks(self, block: Block) -> dict[int, int]:
+        """The clock of each batch of a block that has rows, microseconds UTC."""
+        return ledger.clocks(self.folder("ledger"), block)
+
     def reached(self) -> tuple[Fence, Fence]:
         """The last finished and the last begun batch; `UNFENCED` before the first."""
         *_, before, last = [None, None, *ledger.files(self.folder("ledger"))]

@@ -64,6 +64,10 @@ def test_few_runs_are_left_and_an_id_is_moved_once_a_tier(sizes: list[int]) -> N
     assert moved <= 2 * tiers * sum(sizes)
 
 
+def test_a_run_lies_in_memory_one_row_after_the_other() -> None:
+    assert run(array([(5, 1), (3, 1), (4, 1)], 0)).flags.c_contiguous
+
+
 def test_a_run_that_is_large_enough_is_left_alone() -> None:
     assert due([MOST] * 100) == 0
     assert due([MOST] * 100 + [9] * FAN) == FAN

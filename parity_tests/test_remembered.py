@@ -1,5 +1,6 @@
 """The ids of late: which are on the disk, whatever was lost there, and when they go."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -10,7 +11,7 @@ import pytest
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 
-from dualpath import ids
+from dualpath import ids, ledger
 from dualpath.ids import CLOCK
 from dualpath.ledger import Entry
 from dualpath.repo import Repo
@@ -117,6 +118,53 @@ def test_what_a_crash_leaves_beside_a_larger_run_or_before_a_note_is_not_recalle
     shutil.copytree(tmp_path / "before/batch=3", top / "query=1/batch=8")
     assert clocks(recalled(spark, repo)) == sorted([*range(8)] * 3)
     assert folders(remembered.storage) == {"query=1/batches=0-7"}
+
+
+def test_after_the_ledger_has_folded_each_batch_is_forgotten_in_its_own_time(
+    spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch every third of a day: four are remembered, whatever was folded, and nothing is made from the log."""
+    monkeypatch.setattr(ledger, "BLOCK", 4)
+    monkeypatch.setattr(Remembered, "_from_log", None)
+    remembered = recalled(spark, repo)
+    for batch in range(14):
+        land(remembered, 1, batch, clock=batch * (DAY // 3))
+        assert (
+            clocks(recalled(spark, repo))
+            == clocks(remembered)
+            == sorted([n * (DAY // 3) for n in range(max(0, batch - 2), batch + 1)] * 3)
+        )
+    assert len(remembered.storage.entries()) < 14
+
+
+def test_a_clock_that_was_once_ahead_makes_nobody_forget_what_came_after_it(spark: SparkSession, repo: Repo) -> None:
+    remembered = recalled(spark, repo)
+    for batch, clock in enumerate((2 * DAY, 1, 2)):
+        land(remembered, 1, batch, clock=clock)
+    assert clocks(recalled(spark, repo)) == clocks(remembered) == sorted([2 * DAY, 1, 2] * 3)
+
+
+def test_a_file_that_was_cut_off_is_made_from_the_log(spark: SparkSession, repo: Repo) -> None:
+    faults.post(repo, LINES[:40])
+    drain(spark, repo)
+    before = clocks(recalled(spark, repo))
+    [file, *_] = repo.storage(SOURCE).folder("ids").rglob("*.npy")
+    os.truncate(file, 200)
+    assert clocks(recalled(spark, repo)) == before
+
+
+def test_ids_that_are_lost_while_they_are_made_from_the_log_are_made_again(
+    spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults.post(repo, LINES[:40])
+    drain(spark, repo)
+    before = clocks(recalled(spark, repo))
+    shutil.rmtree(repo.storage(SOURCE).folder("ids"))
+    with monkeypatch.context() as faulty:
+        faults.crash(faulty, Remembered, "_placed")
+        with pytest.raises(faults.Crash):
+            recalled(spark, repo)
+    assert clocks(recalled(spark, repo)) == before
 
 
 @pytest.mark.parametrize("lost", ["ids", "ids/query=1", "ids/query=1/batches=0-1", "ids/query=1/batch=2"])

@@ -32,7 +32,7 @@ from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.storage import Storage
 from dualpath.stores import keys, pointer
-from dualpath.stores.append import TEXTS, Done, Target
+from dualpath.stores.append import ENTITIES_PER_CALL, TEXTS, Done, Target
 from dualpath.stores.connection import connect, embedded_folder
 from dualpath.stores.few import Few
 from parity_tests import faults
@@ -236,6 +236,22 @@ def test_a_crash_at_any_step_of_a_batch_leaves_no_trace_after_a_restart(
     assert found["accepted"] == sum(faults.ids(repo).values())
     dead = ds.dataset([str(f) for f in repo.storage(SOURCE).folder("dead").rglob("*.parquet")])
     assert dead.count_rows() == 2 * len(POISON)
+
+
+def test_a_large_batch_is_written_view_by_view_in_a_call_for_some_hundred_entities(
+    spark: SparkSession, new_repo: Callable[[], Repo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo, real, written = new_repo(), sink.send, []
+    monkeypatch.setattr(sink, "FEW", -1)
+    monkeypatch.setattr(sink, "send", lambda *args: written.append(real(*args)) or written[-1])
+    faults.post(repo, LINES)
+    drain(spark, repo)
+    [done] = written
+    assert done.keys() == {TEXTS, *(view.name for view in repo.views_of(SOURCE))}
+    tasks = 2
+    for each in done.values():
+        assert each.calls <= tasks * (each.parts // ENTITIES_PER_CALL + 1)
+        assert each.records > 2 * tasks
 
 
 class Otherwise(Sink):

@@ -60,8 +60,8 @@ class Found:
 
 def attempt(rows: DataFrame, writer: "Writer", *, epoch: Column, keep: int, few: Sequence[View]) -> Found:
     """Pass over rows of `dualpath.spark.admit.admit`, each of which is counted in an `epoch`; nobody else writes to the
-    writer's folder. `keep` is as for `beyond`. The records of the views in `few` come along, if no task has more
-    accepted events than the writer's limit.
+    writer's folder. `keep` is as for `beyond`. The records of the views in `few` come along, if there are
+    no more accepted events than the writer's limit.
     """
     # All that have an id are with one task, which sees that one of them is taken.
     judged = rows.repartition("event_id").select(
@@ -77,7 +77,7 @@ def attempt(rows: DataFrame, writer: "Writer", *, epoch: Column, keep: int, few:
     # The last of an origin's positions is the one that stays.
     fates["positions"] = dict(sorted(place for answer in answers for place in answer["positions"].items()))
     pieces = [answer["records"] for answer in answers]
-    whole = few and None not in pieces
+    whole = few and None not in pieces and fates["accepted"] <= writer.limit
     return Found(writer.folder, fates, [f for a in answers for f in a["files"]], Few.joined(pieces) if whole else None)
 
 

@@ -15,10 +15,10 @@ import pyarrow.dataset as ds
 from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
 
 from dualpath.errors import UnavailableError
+from dualpath.ids import BYTES
 from dualpath.ledger import Entry
 from dualpath.stores.append import Done
 from streaming.families import Ages, Counter, Gauge, Spans
-from streaming.remembered import BYTES
 
 T = TypeVar("T")
 FILE = "metrics.prom"

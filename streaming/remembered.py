@@ -5,13 +5,14 @@ in their place.
 They say nothing that the log does not say, so what is missing is made from it.
 """
 
+import logging
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, lru_cache
-from itertools import groupby
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,14 +23,13 @@ from pyspark.sql import functions as F
 
 from dualpath.files import move, sync, written
 from dualpath.ids import due, merged, run
-from dualpath.ledger import Block, Entry, span
+from dualpath.ledger import Entry, span
 from dualpath.schema import EventSource
 from dualpath.storage import Storage
 
+log = logging.getLogger(__name__)
 MICROSECOND = timedelta(microseconds=1)
 NAME = re.compile(r"query=(\d+)/batch(?:es)?=(\d+)(?:-(\d+))?$")
-BYTES = 24
-"""Of an id."""
 FROM_LOG = 2**21
 """Ids in a run that is made from the log, about."""
 
@@ -109,54 +109,57 @@ class Remembered:
     def recall(self, spark: SparkSession) -> None:
         """Take up what is on the disk; a query of which something is missing is made from the log."""
         blocks = [block for block in self.storage.logged() if block.epochs]
-        latest = max((block.clock for block in blocks), default=0)
-        needed = [block for block in blocks if block.clock + self.horizon > latest]
+        since = blocks[-1].clock - self.horizon if blocks else 0
+        needed: dict[int, dict[int, int]] = {}
+        for block in blocks:
+            if block.clock > since:
+                late = {number: clock for number, clock in self.storage.clocks(block).items() if clock > since}
+                needed.setdefault(block.query, {}).update(late)
         self.parts = []
-        for query, group in groupby(needed, key=lambda block: block.query):
-            of_query = list(group)
-            found = self._found(query, of_query)
-            there = {number for part in found for number in range(part.first, part.last + 1)}
-            if all(there.issuperset(block.with_rows(block.epochs)) for block in of_query):
+        for query, clocks in needed.items():
+            found = self._found(query, clocks)
+            if clocks.keys() <= {number for part in found for number in range(part.first, part.last + 1)}:
                 self.parts += found
             else:
-                self.parts.append(self._from_log(spark, query, of_query))
+                log.warning("source '%s': ids are missing; making them from the log", self.storage.source)
+                self.parts.append(self._from_log(spark, query, clocks))
         named = {self.folder / part.name for part in self.parts}
         for folder in set(self.folder.glob("query=*/batch*")) - named:
             shutil.rmtree(folder)
 
-    def _found(self, query: int, needed: list[Block]) -> list[Part]:
-        """What is on the disk of a query, but for a batch that was not noted and what a larger part has too."""
+    def _found(self, query: int, clocks: Mapping[int, int]) -> list[Part]:
+        """What is on the disk of some batches of a query, but for a batch that was not noted, for what a larger part
+        has too, and for what cannot be read."""
         spans = []
         for folder in self.folder.glob(f"query={query}/batch*"):
             [(_, first, last)] = NAME.findall(folder.as_posix())
             spans.append((int(first), int(last or first), tuple(folder.glob("*.npy"))))
         found: list[Part] = []
         for first, last, files in sorted(spans, key=lambda each: (each[0], -each[1])):
-            clocks = [block.clock for block in needed if block.first <= last and first <= block.last]
-            if clocks and last <= needed[-1].last and not (found and last <= found[-1].last):
-                ids = sum(_mapped(file).shape[1] for file in files)
-                found.append(Part(query, first, last, ids, max(clocks), files))
+            within = [clock for number, clock in clocks.items() if first <= number <= last]
+            if within and last <= max(clocks) and not (found and last <= found[-1].last):
+                with suppress(OSError, ValueError):  # as of a file that was cut off
+                    ids = sum(_mapped(file).shape[1] for file in files)
+                    found.append(Part(query, first, last, ids, max(within), files))
         return found
 
-    def _from_log(self, spark: SparkSession, query: int, blocks: list[Block]) -> Part:
-        """The ids of some batches of a query as the log has them; the clocks are those of their blocks."""
-        log, staging = self.storage.folder("log"), self._staging()
-        numbers = [(number, block.clock) for block in blocks for number in block.with_rows(block.epochs)]
-        clocks = spark.createDataFrame(numbers, "batch int, clock bigint")
-        files = spark.read.schema("event_id string, query int, batch int").option("basePath", str(log))
-        events = files.parquet(*(str(log / span(query, number, number)) for number, _ in numbers))
-        rows = events.join(F.broadcast(clocks), "batch").select(*hashes(), "clock")
+    def _from_log(self, spark: SparkSession, query: int, clocks: Mapping[int, int]) -> Part:
+        """The ids of some batches of a query as the log has them."""
+        top, staging = self.storage.folder("log"), self._staging()
+        files = spark.read.schema("event_id string, query int, batch int").option("basePath", str(top))
+        events = files.parquet(*(str(top / span(query, number, number)) for number in clocks))
+        times = spark.createDataFrame(list(clocks.items()), "batch int, clock bigint")
+        rows = events.join(F.broadcast(times), "batch").select(*hashes(), "clock")
 
         def keep(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             found = [np.stack([column.to_numpy() for column in batch.columns]) for batch in batches]
             file = [str(kept(run(np.concatenate(found, axis=1)), staging))] if found else []
             yield pa.RecordBatch.from_pydict({"file": pa.array(file, pa.string())})
 
-        tasks = -(-sum(block.accepted for block in blocks) // FROM_LOG)
+        tasks = -(-events.count() // FROM_LOG)
         made = [Path(answer.file) for answer in rows.repartition(tasks).mapInArrow(keep, "file string").collect()]
         shutil.rmtree(self.folder / f"query={query}", ignore_errors=True)
-        clock = max(block.clock for block in blocks)
-        return self._placed(made, query, numbers[0][0], numbers[-1][0], clock)
+        return self._placed(made, query, min(clocks), max(clocks), max(clocks.values()))
 
     def _merged(self, parts: list[Part]) -> Part:
         """Parts that follow each other in one, beside them."""

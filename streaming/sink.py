@@ -42,8 +42,7 @@ from streaming.remembered import Remembered
 
 log = logging.getLogger(__name__)
 FEW = 20_000
-"""Accepted rows of a batch whose records the driver writes to Redis, sooner than another Spark job would. Spark makes
-a task of the rows of so small a batch, or two."""
+"""Accepted rows of a batch whose records the driver writes to Redis, sooner than another Spark job would."""
 
 
 class Sink:
@@ -95,7 +94,7 @@ class Sink:
         few = self.views if self.small and not entry.logged else ()
         epoch = F.greatest(self.arrival_day, F.lit(first_open(entry.sealed)))
         known = self.remembered.before(entry)
-        writer = Writer(staging / uuid4().hex, FEW // 2 if few else -1, known, self.remembered.horizon)
+        writer = Writer(staging / uuid4().hex, FEW if few else -1, known, self.remembered.horizon)
         return attempt(rows, writer, epoch=epoch, keep=self.keep, few=few)
 
     def place(self, found: Found, entry: Entry) -> None:
@@ -125,6 +124,7 @@ class Sink:
     def ready(self, spark: SparkSession) -> None:
         """Recall the ids of late, and agree with the online store once before any row comes, if it can be reached."""
         self.remembered.recall(spark)
+        self.meter.remembers(self.remembered.ids)
         try:
             self.agree(spark)
         except Exception as error:

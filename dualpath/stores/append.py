@@ -75,8 +75,8 @@ class Target:
     kind: str = "e"
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Write `INPUT` rows, sorted by view, epoch, entity; answers `OUTPUT`, one row per view: how many
-        records, parts that were written, calls to Redis, and the seconds they took.
+        """Write `INPUT` rows, best view by view, those of an entity's epoch together and by time; answers `OUTPUT`, one
+        row per view: how many records, parts that were written, calls to Redis, and the seconds they took.
 
         Raises `CollisionError` if two texts share a code and `StateError` if a part holds another layout.
         """
