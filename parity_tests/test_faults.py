@@ -28,7 +28,7 @@ from parity_tests import doomed, faults, promise
 from parity_tests.conftest import CHECKOUT, SOURCE, drain
 from parity_tests.doomed import PAUSE
 from parity_tests.struck import FAILURE, WORKER, Blow, targets, writers
-from streaming import attempt, sink
+from streaming import sink
 
 LINES = faults.payloads(faults.events())
 POISON = [b"hello", b'{"user_id": "ann"', b'{"action":"x"}']
@@ -97,7 +97,9 @@ def test_of_two_streams_that_are_started_by_mistake_the_second_refuses_and_the_f
 
 
 @pytest.mark.parametrize(("kind", "times"), [(WORKER, 1), (FAILURE, 2)])
-def test_a_task_that_dies_in_the_middle_of_a_write_is_tried_again_and_nothing_counts_twice(
+@pytest.mark.parametrize("work", ["its rows", "a write to Redis"])
+def test_a_task_that_dies_in_the_middle_of_its_work_is_tried_again_and_nothing_counts_twice(
+    work: str,
     kind: str,
     times: int,
     spark: SparkSession,
@@ -105,28 +107,15 @@ def test_a_task_that_dies_in_the_middle_of_a_write_is_tried_again_and_nothing_co
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A Python worker is killed with half of its records in Redis; and a task fails there twice before it succeeds."""
-    repo = new_repo()
-    faults.post(repo, LINES[:300])
-    monkeypatch.setattr(sink, "FEW", -1)
-    monkeypatch.setattr(sink, "Target", targets(Blow(tmp_path, kind, times)))
-    drain(spark, repo)
-    assert len(list(tmp_path.iterdir())) == times
-    assert promise.broken(spark, repo, LINES[:300]) == []
-
-
-@pytest.mark.parametrize(("kind", "times"), [(WORKER, 1), (FAILURE, 2)])
-def test_a_task_that_dies_in_the_middle_of_its_rows_is_tried_again_and_each_is_in_the_log_once(
-    kind: str,
-    times: int,
-    spark: SparkSession,
-    new_repo: Callable[[], Repo],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    repo = new_repo()
+    """A Python worker is killed half-way through the rows of a batch, or with half of its records in Redis; and a task
+    fails there twice before it succeeds."""
+    repo, blow = new_repo(), Blow(tmp_path, kind, times)
     faults.post(repo, [*LINES[:300], *POISON])
-    monkeypatch.setattr(attempt, "Writer", writers(Blow(tmp_path, kind, times)))
+    monkeypatch.setattr(sink, "FEW", -1)
+    if work == "its rows":
+        monkeypatch.setattr(sink, "Writer", writers(blow))
+    else:
+        monkeypatch.setattr(sink, "Target", targets(blow))
     drain(spark, repo)
     assert len(list(tmp_path.iterdir())) == times
     assert promise.broken(spark, repo, LINES[:300], POISON) == []
