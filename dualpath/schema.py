@@ -14,7 +14,7 @@ from dualpath.errors import DeclarationError
 KINDS = ("text", "integer", "decimal", "double", "boolean", "timestamp")
 RESERVED = (
     *("event_id", "event_time", "arrival_time", "late", "epoch", "batch", "query"),  # columns of the log
-    *("payload", "reason", "fate", "admitted_at"),  # columns of a micro-batch
+    *("payload", "reason", "admitted_at"),  # columns of a micro-batch
 )
 """Names that a declared field cannot have."""
 NULL = -(2**63)
