@@ -144,12 +144,17 @@ def test_a_clock_that_was_once_ahead_makes_nobody_forget_what_came_after_it(spar
     assert clocks(recalled(spark, repo)) == clocks(remembered) == sorted([2 * DAY, 1, 2] * 3)
 
 
-def test_a_file_that_was_cut_off_is_made_from_the_log(spark: SparkSession, repo: Repo) -> None:
+@pytest.mark.parametrize(("small", "left"), [(10**6, 0), (10**6, 200), (0, 0), (0, 200)])
+def test_a_file_that_was_cut_off_is_made_from_the_log(
+    small: int, left: int, spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both where it would be read and where it would be mapped."""
+    monkeypatch.setattr("streaming.remembered.SMALL", small)
     faults.post(repo, LINES[:40])
     drain(spark, repo)
     before = clocks(recalled(spark, repo))
     [file, *_] = repo.storage(SOURCE).folder("ids").rglob("*.npy")
-    os.truncate(file, 200)
+    os.truncate(file, left)
     assert clocks(recalled(spark, repo)) == before
 
 

@@ -30,6 +30,8 @@ from dualpath.storage import Storage
 log = logging.getLogger(__name__)
 MICROSECOND = timedelta(microseconds=1)
 NAME = re.compile(r"query=(\d+)/batch(?:es)?=(\d+)(?:-(\d+))?$")
+SMALL = 100_000
+"""Bytes of a run that is read as a whole."""
 FROM_LOG = 2**21
 """Ids in a run that is made from the log, about."""
 
@@ -44,7 +46,7 @@ def hashes() -> tuple[Column, Column]:
 @lru_cache(maxsize=256)
 def opened(file: Path) -> np.ndarray:
     """A run of a file, whose name is used once, as long as a worker of Spark's lives."""
-    return _mapped(file)
+    return _loaded(file)
 
 
 def kept(ids: np.ndarray, folder: Path) -> Path:
@@ -138,8 +140,8 @@ class Remembered:
         for first, last, files in sorted(spans, key=lambda each: (each[0], -each[1])):
             within = [clock for number, clock in clocks.items() if first <= number <= last]
             if within and last <= max(clocks) and not (found and last <= found[-1].last):
-                with suppress(OSError, ValueError):  # as of a file that was cut off
-                    ids = sum(_mapped(file).shape[1] for file in files)
+                with suppress(OSError, ValueError, EOFError):  # as of a file that was cut off
+                    ids = sum(_loaded(file).shape[1] for file in files)
                     found.append(Part(query, first, last, ids, max(within), files))
         return found
 
@@ -163,7 +165,7 @@ class Remembered:
 
     def _merged(self, parts: list[Part]) -> Part:
         """Parts that follow each other in one, beside them."""
-        runs = [_mapped(file) for part in parts for file in part.files]
+        runs = [_loaded(file) for part in parts for file in part.files]
         with written(self._staging() / f"{uuid4().hex}.npy") as stream:
             shape = 3, sum(each.shape[1] for each in runs)
             into = np.lib.format.open_memmap(stream.name, mode="w+", dtype=np.int64, shape=shape)
@@ -182,12 +184,13 @@ class Remembered:
         sync({folder for file in made for folder in move(file, apart / file.name)})
         sync(move(apart, self.folder / name))
         files = tuple(self.folder / name / file.name for file in made)
-        return Part(query, first, last, sum(_mapped(file).shape[1] for file in files), clock, files)
+        return Part(query, first, last, sum(_loaded(file).shape[1] for file in files), clock, files)
 
     def _drop(self, part: Part) -> None:
         self.parts.remove(part)
         shutil.rmtree(self.folder / part.name)
 
 
-def _mapped(file: Path) -> np.ndarray:
-    return np.asarray(np.load(file, mmap_mode="r"))
+def _loaded(file: Path) -> np.ndarray:
+    """A run: a large one is mapped into memory, a small one is read, for a process may map a thousand files or so."""
+    return np.asarray(np.load(file, mmap_mode="r" if file.stat().st_size > SMALL else None))
