@@ -29,7 +29,7 @@ from batch.build import build
 from batch.nightly import nightly
 from dualpath.console import status
 from dualpath.console.report import Report, bar, busy, finish, table
-from dualpath.errors import StateError
+from dualpath.errors import StateError, UnavailableError
 from dualpath.generate import generate
 from dualpath.parity.check import check
 from dualpath.repo import Repo
@@ -149,13 +149,13 @@ class Soak:
         self.struck[blow.__name__.replace("_", " ")] += 1
 
     def night(self, spark: SparkSession) -> None:
-        """Close the last day that is over; while the stream mends something, the night is refused."""
+        """Close the last day that is over; while the stream mends something, or Redis loads, the night is refused."""
         day = date.fromisoformat(max(self.storage.epochs())) - timedelta(days=4)
         if day.isoformat() in self.storage.epochs():
             try:
                 nightly(spark, self.repo, self.source, day)
                 self.struck["night"] += 1
-            except StateError:
+            except (StateError, UnavailableError):
                 self.struck["night, refused"] += 1
 
     # --- the end
