@@ -135,7 +135,14 @@ class Soak:
     def lose_checkpoint(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        shutil.rmtree(checkpoint(self.storage, self.storage.reached()[1].epoch))
+        lost = checkpoint(self.storage, self.storage.reached()[1].epoch)
+
+        def gone() -> bool:
+            """The JVM outlives its driver for a moment, and may write meanwhile."""
+            shutil.rmtree(lost, ignore_errors=True)
+            return not lost.exists()
+
+        faults.until(gone)
         self.stream("--from-snapshot")
 
     def strike(self) -> None:
