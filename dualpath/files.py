@@ -14,10 +14,8 @@ def write_atomically(file: Path, text: str) -> None:
     """
     changed = _made(file.parent)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with temporary.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
+    with written(temporary) as stream:
+        stream.write(text.encode())
     temporary.replace(file)
     sync({file.parent, *changed})
 

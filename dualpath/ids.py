@@ -35,16 +35,16 @@ def run(ids: np.ndarray) -> np.ndarray:
 
 
 def first(ids: np.ndarray) -> np.ndarray:
-    """Whether each of some ids, in any order, is the first of its kind there: a mask of their number.
+    """Where in some ids, in any order, each is the first of its kind: positions, in ascending order of the hashes.
 
     >>> first(np.array([[7, 5, 7, 7], [70, 50, 70, 71], [1, 1, 1, 1]]))
-    array([ True,  True, False,  True])
+    array([1, 0, 3])
     """
     order = np.lexsort((ids[CHECK], ids[HASH]))
     ordered = ids[: CHECK + 1, order]
-    found = np.ones(len(order), dtype=bool)
-    found[order[1:]] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
-    return found
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
+    return order[new]
 
 
 def known(ids: np.ndarray, within: np.ndarray, since: int) -> np.ndarray:
@@ -128,14 +128,13 @@ class Seen:
         >>> seen.new(np.array([[9, 8], [90, 80], [3, 3]]))
         array([False,  True])
         """
-        found = first(ids)
-        order = np.flatnonzero(found)
-        order = order[np.argsort(ids[HASH, order], kind="stable")]
+        order = first(ids)
         asked = ids[:, order]
         old = np.zeros(len(order), dtype=bool)
         for each in (*self.runs, *self.own):
             old |= known(asked, each, self.since)
-        found[order[old]] = False
+        found = np.zeros(ids.shape[1], dtype=bool)
+        found[order[~old]] = True
         self.own.append(asked[:, ~old])
         while many := due([each.shape[1] for each in self.own]):
             self.own[-many:] = [merged(self.own[-many:])]

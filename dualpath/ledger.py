@@ -163,10 +163,10 @@ def entries(ledger: Path) -> list[Entry]:
     return found
 
 
-def blocks(ledger: Path) -> list[Block]:
-    """All finished batches, oldest first."""
+def blocks(ledger: Path, *, unfinished: bool = False) -> list[Block]:
+    """All finished batches, oldest first; with `unfinished`, also one whose rows are in the log already."""
     # Entries before blocks: what is folded in between is found in both, and one is left out.
-    single = [Block.of(entry) for entry in entries(ledger) if entry.done]
+    single = [Block.of(entry) for entry in entries(ledger) if entry.done or (unfinished and entry.logged)]
     folded = [_block(file, file.stat().st_mtime_ns) for file in _blocks(ledger)]
     reached: dict[int, int] = {}
     for each in folded:

@@ -120,8 +120,8 @@ class Storage:
         return ledger.blocks(self.folder("ledger"))
 
     def logged(self) -> list[Block]:
-        """All batches whose rows are in the log, as `blocks`, and behind them the one that is not finished."""
-        return [*self.blocks(), *(Block.of(entry) for entry in self.entries() if entry.logged and not entry.done)]
+        """All batches whose rows are in the log, as `blocks`, and the one that is not finished."""
+        return ledger.blocks(self.folder("ledger"), unfinished=True)
 
     def clocks(self, block: Block) -> dict[int, int]:
         """The clock of each batch of a block that has rows, microseconds UTC."""
