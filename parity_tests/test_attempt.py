@@ -1,7 +1,7 @@
 """A task of the pass over a micro-batch: what it writes, counts and answers, without Spark around it."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
         ("admitted_at", INSTANT),
         ("payload", pa.string()),
         ("reason", pa.string()),
-        ("epoch", pa.string()),
+        ("epoch", pa.date32()),
         ("__beyond", pa.bool_()),
         ("__hash", pa.int64()),
         ("__check", pa.int64()),
@@ -54,7 +54,7 @@ def event(number: int, *, late: int = 0, beyond: bool = False, place: tuple[str,
         "event_time": time,
         "arrival_time": time + timedelta(hours=late),
         "late": late > 0,
-        "epoch": f"2026-03-0{day}",
+        "epoch": date(2026, 3, day),
         "admitted_at": NOON,
         "__origin": origin,
         "__position": position,
@@ -95,7 +95,7 @@ def test_however_little_a_task_may_hold_every_row_is_in_one_file_of_its_epoch(
     assert (len(files) == 4 + 1 + 1) == (at_once == 10**9)
     log = ds.dataset(tmp_path / "log", partitioning=ds.partitioning(flavor="hive")).to_table().to_pylist()
     assert sorted((row["event_id"], row["epoch"]) for row in log) == sorted(
-        (r["event_id"], r["epoch"]) for r in rows[:40]
+        (r["event_id"], str(r["epoch"])) for r in rows[:40]
     )
     kept = [row for file in files if file.startswith("dead/") for row in pq.read_table(tmp_path / file).to_pylist()]
     assert sorted(row["position"] for row in kept) == list(range(9))

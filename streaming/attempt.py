@@ -59,8 +59,8 @@ class Found:
 
 
 def attempt(rows: DataFrame, writer: "Writer", *, epoch: Column, keep: int, few: Sequence[View]) -> Found:
-    """Pass over rows of `dualpath.spark.admit.admit`, each of which is counted in an `epoch`; nobody else writes to the
-    writer's folder. `keep` is as for `beyond`. The records of the views in `few` come along, if there are
+    """Pass over rows of `dualpath.spark.admit.admit`, each of which is counted in an `epoch`, a date; nobody else
+    writes to the writer's folder. `keep` is as for `beyond`. The records of the views in `few` come along, if there are
     no more accepted events than the writer's limit.
     """
     # All that have an id are with one task, which sees that one of them is taken.
@@ -169,9 +169,11 @@ class _Task:
             self.few.append(Few.of(accepted.filter(pc.invert(accepted["__beyond"]))))
         columns = [n for n in accepted.schema.names if not n.startswith("__") and n not in BESIDES]
         events = accepted.select(columns)
-        for epoch in accepted["epoch"].unique().to_pylist():
-            self.epochs.add(epoch)
-            self.hold(f"log/epoch={epoch}", events.filter(pc.equal(accepted["epoch"], epoch)))
+        days = accepted["epoch"].unique()
+        for day in days:
+            self.epochs.add(epoch := str(day))
+            own = events.filter(pc.equal(accepted["epoch"], day)) if len(days) > 1 else events
+            self.hold(f"log/epoch={epoch}", own)
 
     def hold(self, place: str, rows: pa.RecordBatch) -> None:
         """Take rows for a file; when too many are held, the most of one place become one."""

@@ -5,7 +5,7 @@ A row counts once its batch is finished, so one that is repeated after a crash c
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,6 +64,7 @@ class Metrics:
         self.rate = gauge("spark_processed_rows_per_second", "The same a second, in the last micro-batch")
         self.lag = gauge("lag_rows", "Rows the last micro-batch left behind")
         self.lag_most = gauge("lag_rows_of_a_partition", "The same of the partition that is most behind")
+        self.lag_seconds = gauge("lag_seconds", "Age of the newest servable arrival while rows wait, else 0")
         self.state_rows = gauge("state_rows", "Ids that are remembered to recognise duplicates")
         self.state_bytes = gauge("state_bytes", "What they take on the disk")
 
@@ -149,15 +150,21 @@ class Meter:
         for phase, milliseconds in report["durationMs"].items():
             m.phases.add((self.source, phase), 1, milliseconds / 1000)
         if behind := [lag for each in report["sources"] for lag in behind_latest(each)]:
-            m.lag.set(self.own, sum(behind))
-            m.lag_most.set(self.own, max(behind))
+            self.wait(behind)
         self.save()
 
     def idle(self) -> None:
         """There was nothing new to read."""
-        self.metrics.lag.set(self.own, 0)
-        self.metrics.lag_most.set(self.own, 0)
+        self.wait([0])
         self.save()
+
+    def wait(self, rows: Sequence[int]) -> None:
+        """So many rows of each partition wait to be taken."""
+        m, waiting = self.metrics, sum(rows)
+        m.lag.set(self.own, waiting)
+        m.lag_most.set(self.own, max(rows))
+        age = max(self.clock() - self.newest, 0) if self.newest else float("nan")
+        m.lag_seconds.set(self.own, age if waiting else 0)
 
     def save(self) -> None:
         """Put the numbers of all sources of the process into the file, whole; what another process shows."""

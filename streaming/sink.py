@@ -54,7 +54,6 @@ class Sink:
         self.storage = repo.storage(source.name)
         self.keep = repo.keeps(source.name)
         self.remembered = Remembered(self.storage, source)
-        self.arrival_day = F.date_format("arrival_time", "yyyy-MM-dd")
         self.small = True
 
     def land(self, batch: DataFrame, number: int) -> None:
@@ -92,7 +91,7 @@ class Sink:
         staging = self.storage.folder("staging")
         shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
         few = self.views if self.small and not entry.logged else ()
-        epoch = F.greatest(self.arrival_day, F.lit(first_open(entry.sealed)))
+        epoch = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.sealed)).cast("date"))
         known = self.remembered.before(entry)
         writer = Writer(staging / uuid4().hex, FEW if few else -1, known, self.remembered.horizon)
         return attempt(rows, writer, epoch=epoch, keep=self.keep, few=few)

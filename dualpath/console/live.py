@@ -120,6 +120,7 @@ def numbers(found: Reading) -> dict[str, Any]:
     plain = {
         "reported_at": found.value(REPORTED),
         "lag_rows": found.value("dualpath_lag_rows"),
+        "lag_seconds": found.value("dualpath_lag_seconds"),
         "state_rows": found.value("dualpath_state_rows"),
         "redis_away": found.value("dualpath_redis_away"),
         "event_to_servable_p50": found.quantile(0.5, EVENT_AGE),
@@ -139,7 +140,7 @@ def shown(found: Reading, earlier: Reading | None, now: float) -> Iterable[Rende
             "stream": _alive(found, now),
             "redis": "AWAY; the stream waits for it" if found.value("dualpath_redis_away") else "answers",
             "rows/s": _number(sum(lately.by("fate", "dualpath_rows_total").values()) / seconds),
-            "lag": f"{_number(found.value('dualpath_lag_rows'))} rows",
+            "lag": f"{_number(found.value('dualpath_lag_rows'))} rows, {spell(found.value('dualpath_lag_seconds'))}",
             "newest arrival": _ago(now - found.value("dualpath_newest_arrival_timestamp_seconds")),
             "state": f"{_number(found.value('dualpath_state_rows'))} ids, "
             f"{_number(found.value('dualpath_state_bytes') / 2**20)} MiB",
