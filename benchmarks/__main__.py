@@ -20,7 +20,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=1, help="Of freshness: for how long, after the warm-up.")] = 60,
     users: Annotated[int, typer.Option(min=1, help="Of freshness: of how many users.")] = 10_000,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Of freshness: a picture, PNG.")] = None,
-    events: Annotated[int, typer.Option(min=100_000, help="Of streaming: how many events.")] = 3_000_000,
+    events: Annotated[int, typer.Option(min=100_000, help="Of streaming: how many events.")] = 6_000_000,
 ) -> None:
     """Print every figure beside its peers; a ratio says how many times longer than dualpath a peer takes."""
     unknown = set(names or ()) - set(BENCHMARKS)
