@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from batch.build import build
 from batch.gate import GateError, GateReport, check
+from batch.pack import pack
 from batch.publish import Published, publish, served
 from dualpath.errors import InputError, StateError
 from dualpath.repo import Repo
@@ -42,6 +43,7 @@ def nightly(spark: SparkSession, repo: Repo, source: EventSource, day: date, *, 
     storage = repo.storage(source.name)
     closable(storage, day, today or datetime.now(UTC).date())
     settle(storage, day)
+    pack(spark, storage)
     events = read_log(spark, storage, source, unchecked(repo, source, day))
     report = check(events.drop("epoch"), source, day)
     if not report.passed:

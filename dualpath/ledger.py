@@ -103,10 +103,6 @@ class Block:
         spans = [each for epoch in epochs for each in self.epochs.get(epoch, ())]
         return sorted({n for a, b in spans for n in range(a, b + 1)})
 
-    def folders(self, epochs: Iterable[str]) -> list[str]:
-        """Names of the folders below the log that hold rows of some epochs, oldest first."""
-        return [span(self.query, n, n) for n in self.with_rows(epochs)]
-
 
 def span(query: int, first: int, last: int) -> str:
     """What batches of a query are called, in every folder that has something of them.

@@ -3,8 +3,9 @@
 Under the root, each source has `landing/` (payload files for the stream), `log/` (accepted events, the truth
 that batch and training read), `dead/` (refused rows with a reason), `ids/` (those of events accepted of late),
 `ledger/` (what became of every micro-batch) and `checkpoint/` (Spark's); in `staging/` is what a batch under way has
-written. Log and dead letters are Parquet under `query=G/batch=N/`, so that a repeated batch overwrites its own files;
-the log is further split by `epoch`, the arrival day a row is counted in.
+written, in `packing/` what a night is packing. Log and dead letters are Parquet under `query=G/batch=N/`, so that a
+repeated batch overwrites its own files, and later, with other batches, under `query=G/batch=A-B/`; the log is further
+split by `epoch`, the arrival day a row is counted in.
 
 A day is *sealed* by the nightly job. Rows of a sealed arrival day that come later belong to the first open
 one. A batch notes the seal it started under, so a replay gives its rows the same epochs.
@@ -38,7 +39,7 @@ class Storage:
     source: str
 
     def folder(self, kind: str) -> Path:
-        """`landing`, `staging`, `log`, `dead`, `ids`, `ledger` or `checkpoint`."""
+        """`landing`, `staging`, `packing`, `log`, `dead`, `ids`, `ledger` or `checkpoint`."""
         return self.root / self.source / kind
 
     @property
@@ -157,8 +158,18 @@ class Storage:
     def log_folders(self, epochs: Iterable[str] | None = None) -> list[Path]:
         """Folders of finished batches that hold rows of the given epochs (default: all), oldest first."""
         wanted = None if epochs is None else set(epochs)
-        folder = self.folder("log")
-        return [folder / name for b in self.blocks() for name in b.folders(b.epochs if wanted is None else wanted)]
+        rows = ((block, block.with_rows(block.epochs if wanted is None else wanted)) for block in self.blocks())
+        return [folder for block, numbers in rows if numbers for folder in self.folders("log", block, numbers)]
+
+    def folders(self, kind: str, block: Block, numbers: Iterable[int]) -> list[Path]:
+        """Where the rows of some batches of a block are: in a folder of each, or, packed, in one of all."""
+        if (packed := self.packed(kind, block)).exists():
+            return [packed]
+        return [self.folder(kind) / ledger.span(block.query, number, number) for number in numbers]
+
+    def packed(self, kind: str, block: Block) -> Path:
+        """Where the rows of all of a block are once it is packed, of the `log` or the `dead`."""
+        return self.folder(kind) / f"query={block.query}" / f"batch={block.first}-{block.last}"
 
     def epochs(self) -> list[str]:
         """Every epoch with finished rows, ascending."""

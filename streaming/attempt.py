@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyspark import TaskContext
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from dualpath.files import written
 from dualpath.ids import CLOCK, Seen, merged
+from dualpath.spark.log import write_rows
 from dualpath.spark.reach import beyond
 from dualpath.spark.records import with_records
 from dualpath.stores.few import Few
@@ -186,8 +185,7 @@ class _Task:
         """What is held for a place into a file."""
         path = self.to.folder / place / f"{self.name}-{len(self.files)}.parquet"
         table = pa.Table.from_batches(self.held.pop(place))
-        with written(path) as file:
-            pq.write_table(table, file, store_decimal_as_integer=True, store_schema=False)
+        write_rows(table, path)
         del self.sizes[place]
         self.files.append(str(path.relative_to(self.to.folder)))
 

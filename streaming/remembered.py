@@ -8,7 +8,7 @@ They say nothing that the log does not say, so what is missing is made from it.
 import logging
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -113,10 +113,12 @@ class Remembered:
         blocks = [block for block in self.storage.logged() if block.epochs]
         since = blocks[-1].clock - self.horizon if blocks else 0
         needed: dict[int, dict[int, int]] = {}
+        folders: dict[int, list[Path]] = {}
         for block in blocks:
             if block.clock > since:
                 late = {number: clock for number, clock in self.storage.clocks(block).items() if clock > since}
                 needed.setdefault(block.query, {}).update(late)
+                folders.setdefault(block.query, []).extend(self.storage.folders("log", block, late))
         self.parts = []
         for query, clocks in needed.items():
             found = self._found(query, clocks)
@@ -124,7 +126,7 @@ class Remembered:
                 self.parts += found
             else:
                 log.warning("source '%s': ids are missing; making them from the log", self.storage.source)
-                self.parts.append(self._from_log(spark, query, clocks))
+                self.parts.append(self._from_log(spark, query, clocks, folders[query]))
         named = {self.folder / part.name for part in self.parts}
         for folder in set(self.folder.glob("query=*/batch*")) - named:
             shutil.rmtree(folder)
@@ -145,21 +147,24 @@ class Remembered:
                     found.append(Part(query, first, last, ids, max(within), files))
         return found
 
-    def _from_log(self, spark: SparkSession, query: int, clocks: Mapping[int, int]) -> Part:
-        """The ids of some batches of a query as the log has them."""
-        top, staging = self.storage.folder("log"), self._staging()
-        files = spark.read.schema("event_id string, query int, batch int").option("basePath", str(top))
-        events = files.parquet(*(str(top / span(query, number, number)) for number in clocks))
-        times = spark.createDataFrame(list(clocks.items()), "batch int, clock bigint")
-        rows = events.join(F.broadcast(times), "batch").select(*hashes(), "clock")
+    def _from_log(self, spark: SparkSession, query: int, clocks: Mapping[int, int], folders: Sequence[Path]) -> Part:
+        """The ids of some batches of a query as the log has them, in folders that may have others too."""
+        staging = self._staging()
+        files = spark.read.schema("event_id string, __batch bigint, query int, batch string")
+        rows = files.option("basePath", str(self.storage.folder("log"))).parquet(*map(str, folders))
+        # What is packed says it in its rows, the rest in the name of its folder.
+        number = F.coalesce("__batch", F.col("batch").try_cast("bigint"))
+        events = rows.select("event_id", number.alias("batch"))
+        times = spark.createDataFrame(list(clocks.items()), "batch bigint, clock bigint")
+        ids = events.join(F.broadcast(times), "batch").select(*hashes(), "clock")
 
         def keep(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             found = [np.stack([column.to_numpy() for column in batch.columns]) for batch in batches]
             file = [str(kept(run(np.concatenate(found, axis=1)), staging))] if found else []
             yield pa.RecordBatch.from_pydict({"file": pa.array(file, pa.string())})
 
-        tasks = -(-events.count() // FROM_LOG)
-        made = [Path(answer.file) for answer in rows.repartition(tasks).mapInArrow(keep, "file string").collect()]
+        tasks = -(-ids.count() // FROM_LOG)
+        made = [Path(answer.file) for answer in ids.repartition(tasks).mapInArrow(keep, "file string").collect()]
         shutil.rmtree(self.folder / f"query={query}", ignore_errors=True)
         return self._placed(made, query, min(clocks), max(clocks), max(clocks.values()))
 

@@ -128,7 +128,7 @@ def _is_payload(file: Path) -> bool:
 
 
 def _files(storage: Storage, kind: str, block: Block) -> list[Path]:
-    folders = (storage.folder(kind) / f"query={block.query}/batch={number}" for number in block.batches)
+    folders = storage.folders(kind, block, block.batches)
     return [file for folder in folders for file in sorted(folder.rglob("*.parquet"))]
 
 

@@ -1,11 +1,14 @@
-"""The event log as a Spark frame."""
+"""The event log as a Spark frame, and its files."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from dualpath.files import written
 from dualpath.schema import EventSource
 from dualpath.spark.admit import spark_type
 from dualpath.storage import Storage
@@ -26,5 +29,11 @@ def read_folders(spark: SparkSession, storage: Storage, source: EventSource, fol
     schema = f"event_id string, event_time timestamp, arrival_time timestamp, {fields}, late boolean, epoch string"
     if not folders:
         return spark.createDataFrame([], schema)
-    files = spark.read.schema(schema).option("basePath", str(storage.folder("log")))
+    files = spark.read.schema(f"{schema}, query int, batch string").option("basePath", str(storage.folder("log")))
     return files.parquet(*map(str, folders)).drop("query", "batch")
+
+
+def write_rows(rows: pa.Table, file: Path) -> None:
+    """A new file of the log, or of the dead letters, that outlives a power failure."""
+    with written(file) as stream:
+        pq.write_table(rows, stream, store_decimal_as_integer=True, store_schema=False)

@@ -4,7 +4,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from pyspark.sql import SparkSession
 
+from dualpath import ledger
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.runtime.kafka import Broker
@@ -136,7 +137,10 @@ def search(
 @contextmanager
 def world(spark: SparkSession, applied: Path, *, kafka: bool) -> Iterator[World]:
     """A shop without events, with a Redis and, if asked for, a broker of its own."""
-    with TemporaryDirectory(prefix="chaos-") as folder, patch.object(sink, "FEW", sink.FEW):  # the world draws it
+    with ExitStack() as held:
+        folder = held.enter_context(TemporaryDirectory(prefix="chaos-"))
+        held.enter_context(patch.object(sink, "FEW", sink.FEW))  # the world draws it
+        held.enter_context(patch.object(ledger, "BLOCK", 4))  # so that nights find something to pack
         copied = Path(folder) / "feature_repo"
         shutil.copytree(applied, copied)
         repo = Repo(copied)

@@ -4,6 +4,7 @@ from typing import Any
 
 import batch.build
 import batch.nightly
+import batch.pack
 import batch.publish
 import streaming.handover
 from dualpath.storage import Storage
@@ -35,6 +36,8 @@ STREAM: Steps = {
 
 NIGHT: Steps = {
     "the seal": (batch.nightly, "settle"),
+    "the removal of small files": (batch.pack, "_remove_replaced"),
+    "the place of packed ones": (batch.pack, "_place"),
     "the gate": (batch.nightly, "check"),
     "record files": (batch.build, "_publish"),
     "the snapshot": (batch.publish, "fill"),

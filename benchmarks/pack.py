@@ -1,0 +1,79 @@
+"""What reading the log costs before and after a night has packed the files of two thousand micro-batches."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from batch.pack import pack
+from benchmarks.measure import Sheet, spell
+from dualpath.declare import event_source
+from dualpath.ledger import BLOCK
+from dualpath.schema import text
+from dualpath.spark.log import read_log, write_rows
+from dualpath.spark.session import session
+from dualpath.storage import Storage
+
+BATCHES, ROWS, TASKS = 2 * BLOCK, 2_000, 2
+"""Micro-batches, the rows of each, and the files that they lie in."""
+EPOCH = "2026-03-01"
+INSTANT = pa.timestamp("us", "UTC")
+source = event_source("events", fields=[text("user_id")], arrival_time=None)
+
+
+def run() -> Iterator[Sheet]:
+    """Seconds to read every event, and what lies on the disk."""
+    spark = session("benchmarks", cores=2)
+    try:
+        with TemporaryDirectory(prefix="pack-") as folder:
+            storage = Storage(Path(folder), source.name)
+            for batch in range(BATCHES + 1):  # the last one closes the second block
+                _land(storage, batch)
+            _read(spark, storage)
+            small, before = _read(spark, storage), _things(storage)
+            began = time.perf_counter()
+            packed = pack(spark, storage)
+            seconds = time.perf_counter() - began
+            pack(spark, storage)
+            large, after = _read(spark, storage), _things(storage)
+    finally:
+        spark.stop()
+    cells = {
+        "as the stream leaves it": f"{spell(small)}, {before:,} files and folders",
+        "packed": f"{spell(large)}, {after:,} files and folders",
+        "to pack it": spell(seconds),
+    }
+    data = {"seconds": [small, large], "files_and_folders": [before, after], "pack_seconds": seconds, "blocks": packed}
+    yield Sheet(f"to read a log of {BATCHES * ROWS:,} events in {BATCHES:,} micro-batches, 2 cores", cells, data)
+
+
+def _land(storage: Storage, batch: int) -> None:
+    entry = storage.begin(1, batch)
+    share = ROWS // TASKS
+    for task in range(TASKS):
+        first = batch * ROWS + task * share
+        instants = pa.array(range(first, first + share), INSTANT)
+        columns = {
+            "event_id": pa.array([f"event-{number:012d}" for number in range(first, first + share)]),
+            "event_time": instants,
+            "arrival_time": instants,
+            "user_id": pa.array([f"user_{number % 50_000:06d}" for number in range(first, first + share)]),
+            "late": pa.array([False] * share),
+        }
+        write_rows(pa.table(columns), storage.folder("log") / f"{entry.name}/epoch={EPOCH}/part-{task}.parquet")
+    storage.finish(storage.note(entry, rows_read=ROWS, accepted=ROWS, epochs=(EPOCH,)))
+
+
+def _read(spark: SparkSession, storage: Storage) -> float:
+    began = time.perf_counter()
+    [row] = read_log(spark, storage, source).agg(F.count_distinct("event_id").alias("ids")).collect()
+    assert row.ids == (BATCHES + 1) * ROWS
+    return time.perf_counter() - began
+
+
+def _things(storage: Storage) -> int:
+    return sum(1 for _ in storage.folder("log").rglob("*"))
