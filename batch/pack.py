@@ -113,12 +113,14 @@ def _pack(pile: Pile) -> tuple[Path, int] | None:
 def _tables(files: list[tuple[int, Path]]) -> Iterator[pa.Table]:
     """The rows of files, each with its batch's number: as many in a table as are of one schema and fit into memory."""
     held: list[pa.Table] = []
+    size = 0
     for number, file in files:
         rows = pq.ParquetFile(file).read()  # which does not take the names of folders for columns
         rows = rows.append_column("__batch", pa.array(np.full(len(rows), number)))
-        if held and (rows.schema != held[0].schema or sum(each.nbytes for each in held) + rows.nbytes > AT_ONCE):
+        if held and (rows.schema != held[0].schema or size + rows.nbytes > AT_ONCE):
             yield pa.concat_tables(held)
-            held = []
+            held, size = [], 0
         held.append(rows)
+        size += rows.nbytes
     if held:
         yield pa.concat_tables(held)
