@@ -74,6 +74,7 @@ def materialize(
         closed = day if day > now else min(day, last)
         closable(storage, closed, now)
         settle(storage, closed)
+        pack(spark, storage)
         build(spark, repo, source, through=closed)
         published += publish(spark, repo, [v for v in views if v.source.name == source.name], closed)
     return published

@@ -1,15 +1,18 @@
 """The small files of the log and of the dead-letter table, packed: those of a block of the ledger into one folder.
 
 A stream leaves a folder for each batch, a night packs those of whole blocks. The folder of a block, `batch=A-B`, is
-there whole or not at all, and readers take it from then on; what it replaces goes with the next night, for a job that
+there whole or not at all, and readers take it from then on; what it replaces goes with a later night, for a job that
 began before may still read it. Its rows say in a column `__batch` which batch they are of.
 """
 
 import logging
 import shutil
+import time
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,88 +29,120 @@ from dualpath.storage import Storage
 log = logging.getLogger(__name__)
 KINDS = {"log": "accepted", "dead": "dead_letter"}
 """What is packed, and the count in the ledger of its rows."""
-AT_ONCE = 256_000_000
-"""Bytes of rows in memory, and so in a file."""
+GRACE = 43_200.0
+"""Seconds that files stay after they were replaced."""
 LARGE = 32_000_000
-"""Bytes of a mean file from which on the files of a block are left as they are."""
+"""Bytes of a block's first file from which on its files are left as they are."""
+GATHERED = 256_000_000
+"""Bytes of rows that a task gathers for a file."""
+AT_A_TIME = 64
+"""Folders that are made before they are put into their places."""
 
 
 @dataclass(frozen=True)
 class Pile:
-    """The files of a block's batches, below `folder`, and the folder that takes their rows."""
+    """The files of a block's batches, below `folder`, which have so many rows, and the folder that takes them."""
 
     folder: Path
     block: Block
-    kind: str
+    rows: int
     to: Path
+
+    @property
+    def files(self) -> Iterator[tuple[int, Path, Path]]:
+        """Each file with its batch and its place in the batch's folder."""
+        for number in self.block.batches:
+            folder = self.folder / f"query={self.block.query}/batch={number}"
+            for file in sorted(folder.rglob("*.parquet")):
+                yield number, file.parent.relative_to(folder), file
 
 
 def pack(spark: SparkSession, storage: Storage) -> int:
-    """Pack every block that is whole, and remove what was replaced before; answers how many were packed.
+    """Pack every block that is whole, and remove what was replaced before; answers how many folders were made.
 
-    A block whose files hold another number of rows than the ledger says stays as it is, with a warning.
+    A block whose files cannot be read, or hold another number of rows than the ledger says, stays as it is, with a
+    warning. Raises `StateError` if another night is packing.
     """
-    whole = [block for block in storage.blocks() if block.first < block.last]
-    for kind in KINDS:
-        _remove_replaced(storage, kind, whole)
-    staging = storage.folder("packing")
-    shutil.rmtree(staging, ignore_errors=True)  # of a night that died
-    piles = [
-        Pile(storage.folder(kind), block, kind, staging / f"{kind}-{block.query}-{block.first}")
-        for block in whole
-        for kind, rows in KINDS.items()
-        if getattr(block, rows) and not storage.packed(kind, block).exists()
-    ]
-    if not piles:
-        return 0
-    made = spark.sparkContext.parallelize(piles, len(piles)).map(_pack).collect()
-    placed = [_place(storage, pile, *found) for pile, found in zip(piles, made, strict=True) if found]
-    shutil.rmtree(staging)
-    return sum(placed)
+    staging, made = storage.folder("packing"), 0
+    with storage.packing():
+        whole = [block for block in storage.blocks() if block.first < block.last]
+        for kind in KINDS:
+            _remove_replaced(storage, kind, whole)
+        shutil.rmtree(staging, ignore_errors=True)  # of a night that died
+        wanted = [
+            (kind, block)
+            for block in whole
+            for kind, rows in KINDS.items()
+            if getattr(block, rows) and not storage.packed(kind, block).exists()
+        ]
+        for first in range(0, len(wanted), AT_A_TIME):
+            some = wanted[first : first + AT_A_TIME]
+            piles = [Pile(storage.folder(kind), b, getattr(b, KINDS[kind]), staging / kind) for kind, b in some]
+            found = spark.sparkContext.parallelize(piles, len(piles)).map(_pack).collect()
+            made += sum(_place(storage, *each, folder) for each, folder in zip(some, found, strict=True))
+        shutil.rmtree(staging, ignore_errors=True)
+    return made
 
 
 def _remove_replaced(storage: Storage, kind: str, whole: list[Block]) -> None:
-    there: defaultdict[int, set[int]] = defaultdict(set)
+    """Remove the folders of batches that were packed a while ago, once more seen to be complete."""
+    until = time.time() - GRACE
+    packed = [b for b in whole if (to := storage.packed(kind, b)).exists() and to.stat().st_mtime <= until]
+    starts = [(block.query, block.first) for block in packed]
+    replaced: defaultdict[int, list[Path]] = defaultdict(list)
     for folder in storage.folder(kind).glob("query=*/batch=*"):
         query, batch = (part.name.partition("=")[2] for part in (folder.parent, folder))
-        if batch.isdigit():
-            there[int(query)].add(int(batch))
-    for block in whole:
-        if storage.packed(kind, block).exists():
-            for number in there[block.query].intersection(block.batches):
-                shutil.rmtree(storage.folder(kind) / f"query={block.query}/batch={number}")
+        if not batch.isdigit():
+            continue
+        at = bisect_right(starts, (int(query), int(batch))) - 1
+        if at >= 0 and packed[at].query == int(query) and int(batch) <= packed[at].last:
+            replaced[at].append(folder)
+    for at, folders in replaced.items():
+        to, rows = storage.packed(kind, packed[at]), getattr(packed[at], KINDS[kind])
+        if said := _wrong(list(to.rglob("*.parquet")), rows):
+            log.warning("source '%s': %s: %s; it is packed again", storage.source, to, said)
+            folders = [to]
+        for folder in folders:
+            shutil.rmtree(folder)
 
 
-def _place(storage: Storage, pile: Pile, made: Path, rows: int) -> bool:
-    """Put what a task has made into its place, if it is all there is."""
-    expected = getattr(pile.block, KINDS[pile.kind])
-    if rows != expected:
-        log.warning(
-            "source '%s': the files of %s hold %d rows of %d under %s/; restore them, they are not packed",
-            *(storage.source, pile.block.name, rows, expected, pile.kind),
-        )
+def _place(storage: Storage, kind: str, block: Block, made: Path | str | None) -> bool:
+    """Put what a task has made into its place, or say why it has made nothing."""
+    if isinstance(made, str):
+        log.warning("source '%s': %s, %s/: %s; it is not packed", storage.source, block.name, kind, made)
+    if not isinstance(made, Path):
         return False
-    sync(move(made, storage.packed(pile.kind, pile.block)))
+    sync(move(made, storage.packed(kind, block)))
     return True
 
 
-def _pack(pile: Pile) -> tuple[Path, int] | None:
-    """Write a pile's rows, in one of Spark's workers: the folder and how many, but None if the files are large."""
-    places: defaultdict[Path, list[tuple[int, Path]]] = defaultdict(list)
-    for number in pile.block.batches:
-        folder = pile.folder / f"query={pile.block.query}/batch={number}"
-        for file in sorted(folder.rglob("*.parquet")):
-            places[file.parent.relative_to(folder)].append((number, file))
-    sizes = [file.stat().st_size for files in places.values() for _, file in files]
-    if sizes and sum(sizes) / len(sizes) > LARGE:
+def _pack(pile: Pile) -> Path | str | None:
+    """Write a pile's rows, in one of Spark's workers: the folder that has them. A text says why they cannot be packed;
+    None: their files are large enough."""
+    if any(file.stat().st_size > LARGE for *_, file in islice(pile.files, 1)):
         return None
-    # A task that is tried again has a folder of its own.
-    to, rows = pile.to / uuid4().hex, 0
-    for place, files in places.items():
-        for count, table in enumerate(_tables(files)):
+    places: defaultdict[Path, list[tuple[int, Path]]] = defaultdict(list)
+    for number, place, file in pile.files:
+        places[place].append((number, file))
+    if said := _wrong([file for each in places.values() for _, file in each], pile.rows):
+        return said
+    to = pile.to / uuid4().hex  # a task that is tried again has a folder of its own
+    for place, each in places.items():
+        for count, table in enumerate(_tables(each)):
             write_rows(table, to / place / f"part-{count:05d}.parquet")
-            rows += len(table)
-    return to, rows
+    sync([to, *(folder for folder in to.rglob("*") if folder.is_dir())])
+    return to
+
+
+def _wrong(files: list[Path], rows: int) -> str:
+    """What is wrong with files that should hold so many rows; empty if nothing is."""
+    there = 0
+    for file in files:
+        try:
+            there += pq.read_metadata(file).num_rows
+        except (pa.ArrowException, OSError) as error:
+            return f"{file} cannot be read ({str(error).splitlines()[0]})"
+    return "" if there == rows else f"the files hold {there} rows of {rows}"
 
 
 def _tables(files: list[tuple[int, Path]]) -> Iterator[pa.Table]:
@@ -117,7 +152,7 @@ def _tables(files: list[tuple[int, Path]]) -> Iterator[pa.Table]:
     for number, file in files:
         rows = pq.ParquetFile(file).read()  # which does not take the names of folders for columns
         rows = rows.append_column("__batch", pa.array(np.full(len(rows), number)))
-        if held and (rows.schema != held[0].schema or size + rows.nbytes > AT_ONCE):
+        if held and (rows.schema != held[0].schema or size + rows.nbytes > GATHERED):
             yield pa.concat_tables(held)
             held, size = [], 0
         held.append(rows)

@@ -57,14 +57,15 @@ class Storage:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the checkpoint, as a stream does; raises `StateError` if another process holds it."""
-        self.folder("checkpoint").mkdir(parents=True, exist_ok=True)
-        with (self.folder("checkpoint") / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StateError(
-                    f"source '{self.source}': another stream is running on this checkpoint; stop it first."
-                ) from None
+        taken = f"source '{self.source}': another stream is running on this checkpoint; stop it first."
+        with _held(self.folder("checkpoint") / "lock", taken):
+            yield
+
+    @contextmanager
+    def packing(self) -> Iterator[None]:
+        """Be the only night that packs; raises `StateError` if another one does."""
+        taken = f"source '{self.source}': another night is packing the log; run this one when it has ended."
+        with _held(self.folder("ledger") / "packing", taken):
             yield
 
     def begin(self, query: int, batch: int) -> Entry:
@@ -191,3 +192,15 @@ def first_open(sealed: str) -> str:
     ('2022-03-01', '0001-01-01')
     """
     return (date.fromisoformat(sealed) + timedelta(days=1)).isoformat() if sealed else "0001-01-01"
+
+
+@contextmanager
+def _held(lock: Path, taken: str) -> Iterator[None]:
+    """Hold a lock file that the system lets go of if the process dies; raises `StateError` if another holds it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateError(taken) from None
+        yield

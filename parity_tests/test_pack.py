@@ -1,7 +1,9 @@
 """Nights pack the small files of the log, and nobody who reads it can tell."""
 
 import logging
+import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -20,9 +22,10 @@ from batch.nightly import nightly
 from batch.pack import pack
 from dualpath import ledger
 from dualpath.console import status
+from dualpath.errors import StateError
 from dualpath.parity.check import check
 from dualpath.repo import Repo
-from dualpath.spark.log import read_log
+from dualpath.spark.log import read_log, write_rows
 from dualpath.storage import Storage
 from parity_tests import faults, promise
 from parity_tests.conftest import SOURCE, drain
@@ -31,13 +34,15 @@ from streaming.remembered import Remembered
 LINES = faults.payloads(faults.events())[:330]
 POISON = b"no event"
 BATCHES = 11
+PACKED = ["0-3", "4-7", "8", "9", "10"]
 DAY_1, DAY_2 = date(2026, 3, 1), date(2026, 3, 2)
 
 
 @pytest.fixture(autouse=True)
 def small(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Four batches are a block."""
+    """Four batches are a block, and what was replaced goes with the very next night."""
     monkeypatch.setattr(ledger, "BLOCK", 4)
+    monkeypatch.setattr(packing, "GRACE", 0)
     with faults.partitions(spark, 2):
         yield
 
@@ -93,32 +98,69 @@ def test_what_is_packed_reads_as_before_and_what_it_replaces_goes_with_the_next_
     for kind in ("log", "dead"):
         assert set(folders(storage, kind)) == {*alone, "0-3", "4-7"}
     assert pack(spark, storage) == 0
-    assert folders(storage, "log") == folders(storage, "dead") == ["0-3", "4-7", "8", "9", "10"]
+    assert folders(storage, "log") == folders(storage, "dead") == PACKED
     assert seen(spark, repo) == before
     assert not storage.folder("packing").exists()
     days = {file.parent.name for file in storage.folder("log").glob("query=1/batch=0-3/*/*.parquet")}
     assert days == {f"epoch={day}" for day in storage.blocks()[0].epochs}
 
 
-@pytest.mark.parametrize("step", ["_place", "_remove_replaced", "move", "write_rows"])
+def test_what_was_replaced_stays_for_who_may_still_read_it(
+    spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "GRACE", 3_600)
+    storage = repo.storage(SOURCE)
+    pack(spark, storage)
+    pack(spark, storage)
+    assert len(folders(storage, "log")) == BATCHES + 2
+    ago = time.time() - 3_601
+    for block in storage.blocks()[:2]:
+        os.utime(storage.packed("log", block), (ago, ago))
+    pack(spark, storage)
+    assert folders(storage, "log") == PACKED
+    assert len(folders(storage, "dead")) == BATCHES + 2
+
+
+@pytest.mark.parametrize("step", ["_place", "_remove_replaced", "move", "sync"])
 @pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("after", [False, True])
 def test_a_night_that_dies_while_it_packs_loses_nothing(
-    step: str, nth: int, spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+    step: str, nth: int, after: bool, spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage, before = repo.storage(SOURCE), seen(spark, repo)
-    if step == "write_rows":  # in a worker, where no patch reaches
-        storage.folder("packing").mkdir(parents=True)
-        (storage.folder("packing") / "log-1-0").write_text("half a file")
-    else:
-        with monkeypatch.context() as faulty:
-            faults.crash(faulty, packing, step, nth=nth)
-            with pytest.raises(faults.Crash):
-                pack(spark, storage)
+    with monkeypatch.context() as faulty:
+        faults.crash(faulty, packing, step, nth=nth, after=after)
+        with pytest.raises(faults.Crash):
+            pack(spark, storage)
     assert seen(spark, repo) == before
     pack(spark, storage)
     pack(spark, storage)
     assert seen(spark, repo) == before
-    assert folders(storage, "log") == folders(storage, "dead") == ["0-3", "4-7", "8", "9", "10"]
+    assert folders(storage, "log") == folders(storage, "dead") == PACKED
+
+
+def test_a_packed_folder_that_is_not_whole_is_made_again_while_there_is_what_it_replaced(
+    spark: SparkSession, repo: Repo, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage, before = repo.storage(SOURCE), seen(spark, repo)
+    pack(spark, storage)
+    [file, *_] = storage.folder("log").glob("query=1/batch=0-3/*/*.parquet")
+    file.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert pack(spark, storage) == 1
+    [said] = [record.getMessage() for record in caplog.records if record.name == packing.__name__]
+    assert "batch=0-3: the files hold" in said and said.endswith("it is packed again")
+    assert seen(spark, repo) == before
+    pack(spark, storage)
+    assert folders(storage, "log") == PACKED
+    assert seen(spark, repo) == before
+
+
+def test_two_nights_do_not_pack_at_once(spark: SparkSession, repo: Repo) -> None:
+    storage = repo.storage(SOURCE)
+    with storage.packing(), pytest.raises(StateError, match="another night is packing the log"):
+        pack(spark, storage)
+    assert len(folders(storage, "log")) == BATCHES
 
 
 def test_a_removal_that_dies_half_way_is_done_with_the_next_night(
@@ -132,35 +174,59 @@ def test_a_removal_that_dies_half_way_is_done_with_the_next_night(
             pack(spark, storage)
     assert seen(spark, repo) == before
     pack(spark, storage)
-    assert folders(storage, "log") == ["0-3", "4-7", "8", "9", "10"]
+    assert folders(storage, "log") == PACKED
 
 
+@pytest.mark.parametrize("left", [None, b"torn"])
 def test_a_block_with_rows_missing_is_named_and_left_as_it_is(
-    spark: SparkSession, repo: Repo, caplog: pytest.LogCaptureFixture
+    left: bytes | None, spark: SparkSession, repo: Repo, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage = repo.storage(SOURCE)
     [file, *_] = sorted(storage.folder("log").glob("query=1/batch=5/*/*.parquet"))
-    lost = file.read_bytes()
+    whole = file.read_bytes()
     file.unlink()
+    if left is not None:
+        file.write_bytes(left)
     with caplog.at_level(logging.WARNING):
         assert pack(spark, storage) == 3
-    [said] = [record.getMessage() for record in caplog.records if record.name == packing.__name__]
-    assert said.startswith(f"source '{SOURCE}': the files of query=1/batches=4-7 hold ")
-    assert pack(spark, storage) == 0
+        assert pack(spark, storage) == 0
+    [said, again] = [record.getMessage() for record in caplog.records if record.name == packing.__name__]
+    assert said == again and said.startswith(f"source '{SOURCE}': query=1/batches=4-7, log/: ")
+    assert ("cannot be read" if left else "the files hold") in said
     assert folders(storage, "log") == ["0-3", "4", "5", "6", "7", "8", "9", "10"]
-    file.write_bytes(lost)
+    file.write_bytes(whole)
     assert pack(spark, storage) == 1
 
 
-def test_files_that_are_large_already_are_left(
-    spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_that_are_large_already_are_left(spark: SparkSession, repo: Repo) -> None:
     storage = repo.storage(SOURCE)
-    [block, *_] = storage.blocks()
-    pile = packing.Pile(storage.folder("log"), block, "log", storage.folder("packing"))
-    assert packing._pack(pile) is not None
-    monkeypatch.setattr(packing, "LARGE", 10)
-    assert packing._pack(pile) is None
+    for kind in ("log", "dead"):
+        for batch in (0, 4):
+            [file, *_] = sorted(storage.folder(kind).glob(f"query=1/batch={batch}/**/*.parquet"))
+            os.truncate(file, packing.LARGE + 1)
+    assert pack(spark, storage) == 0
+    assert folders(storage, "log") == folders(storage, "dead") == [str(number) for number in range(BATCHES)]
+
+
+def test_generations_are_packed_apart(spark: SparkSession, tmp_path: Path) -> None:
+    storage = Storage(tmp_path, "clicks")
+    for query in (1, 2):
+        for batch in range(6):
+            entry = storage.begin(query, batch)
+            rows = pa.table({"event_id": [f"{query}-{batch}"]})
+            write_rows(rows, storage.folder("log") / f"{entry.name}/epoch=2026-03-01/part.parquet")
+            storage.finish(storage.note(entry, rows_read=1, accepted=1, epochs=("2026-03-01",)))
+
+    def ids() -> list[str]:
+        files = [file for folder in storage.log_folders() for file in folder.rglob("*.parquet")]
+        return sorted(each for file in files for each in pq.ParquetFile(file).read()["event_id"].to_pylist())
+
+    before = ids()
+    assert len(before) == 12
+    assert (pack(spark, storage), pack(spark, storage)) == (2, 0)
+    assert ids() == before
+    names = {folder.relative_to(storage.folder("log")).as_posix() for folder in storage.folder("log").glob("*/*")}
+    assert names == {f"query={query}/batch={batch}" for query in (1, 2) for batch in ("0-3", "4", "5")}
 
 
 def test_files_of_another_schema_and_more_rows_than_fit_are_files_of_their_own(
@@ -177,7 +243,7 @@ def test_files_of_another_schema_and_more_rows_than_fit_are_files_of_their_own(
         [{"a": 4, "b": "new", "__batch": 2}],
         [{"a": 5, "__batch": 3}],
     ]
-    monkeypatch.setattr(packing, "AT_ONCE", 1)
+    monkeypatch.setattr(packing, "GATHERED", 1)
     assert [len(table) for table in packing._tables(files)] == [2, 1, 1, 1]
 
 
@@ -206,7 +272,7 @@ def test_a_night_packs_and_serves_the_bits_of_the_training_set(
     drain(spark, repo, files_per_batch=1)
     for day in (DAY_1, DAY_2):
         nightly(spark, repo, repo.sources[SOURCE], day)
-    assert folders(repo.storage(SOURCE), "log") == ["0-3", "4-7", "8", "9", "10"]
+    assert folders(repo.storage(SOURCE), "log") == PACKED
     build(spark, repo, repo.sources[SOURCE])
     proof = check(repo, cells=1_000, oracle_cells=200, seed=0)
     assert proof.cells >= 1_000

@@ -1,11 +1,12 @@
 """Encrypted and behind a password: a Kafka that wants SASL over TLS and a Redis that wants TLS, and nothing else given
 to the product than the clients' own settings and the connection string."""
 
+import select
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -107,20 +108,14 @@ class _Connection(BaseRequestHandler):
             inside = self.server.context.wrap_socket(self.request, server_side=True)
         except OSError:  # one that speaks no TLS, or does not trust the certificate
             return
-        with closing(inside), socket.create_connection((HOST, self.server.port)) as outside:
-            back = threading.Thread(target=_carry, args=(outside, inside), daemon=True)
-            back.start()
-            _carry(inside, outside)
-            back.join()
-
-
-def _carry(source: socket.socket, to: socket.socket) -> None:
-    try:
-        while data := source.recv(65_536):
-            to.sendall(data)
-        to.shutdown(socket.SHUT_WR)
-    except OSError:  # either end has gone
-        return
+        with closing(inside), socket.create_connection((HOST, self.server.port)) as outside, suppress(OSError):
+            while True:  # one thread: a TLS socket is not for two
+                ready = [inside] if inside.pending() else select.select([inside, outside], [], [])[0]
+                for source in ready:
+                    data = source.recv(65_536)
+                    if not data:
+                        return
+                    (outside if source is inside else inside).sendall(data)
 
 
 @pytest.fixture

@@ -76,6 +76,7 @@ class Meter:
         self.metrics, self.source, self.file, self.clock = metrics, source, file, clock
         self.own = (source,)
         self.servable_at = self.newest = 0.0
+        self.behind = 0
         self.latest_by = 0
         metrics.started.set(self.own, clock())
         metrics.away.set(self.own, 0)
@@ -160,14 +161,14 @@ class Meter:
 
     def wait(self, rows: Sequence[int]) -> None:
         """So many rows of each partition wait to be taken."""
-        m, waiting = self.metrics, sum(rows)
-        m.lag.set(self.own, waiting)
-        m.lag_most.set(self.own, max(rows))
-        age = max(self.clock() - self.newest, 0) if self.newest else float("nan")
-        m.lag_seconds.set(self.own, age if waiting else 0)
+        self.behind = sum(rows)
+        self.metrics.lag.set(self.own, self.behind)
+        self.metrics.lag_most.set(self.own, max(rows))
 
     def save(self) -> None:
         """Put the numbers of all sources of the process into the file, whole; what another process shows."""
+        age = max(self.clock() - self.newest, 0) if self.newest else float("nan")
+        self.metrics.lag_seconds.set(self.own, age if self.behind else 0)
         self.metrics.reported.set(self.own, self.clock())
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_to_textfile(str(self.file), self.metrics.registry)

@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from pyspark.sql import SparkSession
 
+from batch import pack as packing
 from dualpath import ledger
 from dualpath.repo import Repo
 from dualpath.runtime import redis
@@ -140,7 +141,8 @@ def world(spark: SparkSession, applied: Path, *, kafka: bool) -> Iterator[World]
     with ExitStack() as held:
         folder = held.enter_context(TemporaryDirectory(prefix="chaos-"))
         held.enter_context(patch.object(sink, "FEW", sink.FEW))  # the world draws it
-        held.enter_context(patch.object(ledger, "BLOCK", 4))  # so that nights find something to pack
+        held.enter_context(patch.object(ledger, "BLOCK", 4))  # so that nights find something to pack,
+        held.enter_context(patch.object(packing, "GRACE", 0))  # and to remove
         copied = Path(folder) / "feature_repo"
         shutil.copytree(applied, copied)
         repo = Repo(copied)
