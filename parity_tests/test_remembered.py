@@ -18,7 +18,7 @@ from dualpath.repo import Repo
 from dualpath.storage import Storage
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
-from streaming.remembered import Remembered, kept
+from streaming.remembered import Part, Remembered, kept
 
 LINES = faults.payloads(faults.events())
 DAY = timedelta(days=1) // timedelta(microseconds=1)
@@ -135,6 +135,24 @@ def test_after_the_ledger_has_folded_each_batch_is_forgotten_in_its_own_time(
             == sorted([n * (DAY // 3) for n in range(max(0, batch - 2), batch + 1)] * 3)
         )
     assert len(remembered.storage.entries()) < 14
+
+
+def test_ids_of_batches_that_the_ledger_does_not_know_are_not_recalled(
+    spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after the ledger came back from an older copy: the rows of the last batch will be read again."""
+    remembered, asked = recalled(spark, repo), []
+    for batch in range(8):
+        land(remembered, 1, batch, clock=batch)
+    ledger.file_of(remembered.storage.folder("ledger"), Entry(1, 7)).unlink()
+
+    def made(self: Remembered, spark: SparkSession, query: int, clocks: dict[int, int], folders: list[Path]) -> Part:
+        asked.append(clocks)
+        return Part(query, 0, 6, 0, 6, ())
+
+    monkeypatch.setattr(Remembered, "_from_log", made)
+    recalled(spark, repo)
+    assert asked == [{batch: batch for batch in range(7)}]
 
 
 def test_a_clock_that_was_once_ahead_makes_nobody_forget_what_came_after_it(spark: SparkSession, repo: Repo) -> None:
