@@ -10,7 +10,7 @@ import shutil
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -99,9 +99,11 @@ def _remove_replaced(storage: Storage, kind: str, whole: list[Block]) -> None:
             replaced[at].append(folder)
     for at, folders in replaced.items():
         to, rows = storage.packed(kind, packed[at]), getattr(packed[at], KINDS[kind])
-        if said := _wrong(list(to.rglob("*.parquet")), rows):
-            log.warning("source '%s': %s: %s; it is packed again", storage.source, to, said)
-            folders = [to]
+        if said := _wrong(to.rglob("*.parquet"), rows):
+            whole_still = not _wrong((file for folder in folders for file in folder.rglob("*.parquet")), rows)
+            then = "it is packed again" if whole_still else "what it replaced is not whole either, and all is kept"
+            log.warning("source '%s': %s: %s; %s", storage.source, to, said, then)
+            folders = [to] if whole_still else []
         for folder in folders:
             shutil.rmtree(folder)
 
@@ -124,7 +126,7 @@ def _pack(pile: Pile) -> Path | str | None:
     places: defaultdict[Path, list[tuple[int, Path]]] = defaultdict(list)
     for number, place, file in pile.files:
         places[place].append((number, file))
-    if said := _wrong([file for each in places.values() for _, file in each], pile.rows):
+    if said := _wrong((file for each in places.values() for _, file in each), pile.rows):
         return said
     to = pile.to / uuid4().hex  # a task that is tried again has a folder of its own
     for place, each in places.items():
@@ -134,7 +136,7 @@ def _pack(pile: Pile) -> Path | str | None:
     return to
 
 
-def _wrong(files: list[Path], rows: int) -> str:
+def _wrong(files: Iterable[Path], rows: int) -> str:
     """What is wrong with files that should hold so many rows; empty if nothing is."""
     there = 0
     for file in files:

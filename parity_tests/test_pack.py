@@ -156,6 +156,21 @@ def test_a_packed_folder_that_is_not_whole_is_made_again_while_there_is_what_it_
     assert seen(spark, repo) == before
 
 
+def test_where_neither_the_packed_folder_nor_what_it_replaced_is_whole_all_is_kept(
+    spark: SparkSession, repo: Repo, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = repo.storage(SOURCE)
+    pack(spark, storage)
+    [file, *_] = storage.folder("log").glob("query=1/batch=0-3/*/*.parquet")
+    file.unlink()
+    shutil.rmtree(storage.folder("log") / "query=1/batch=2")
+    with caplog.at_level(logging.WARNING):
+        assert pack(spark, storage) == 0
+    [said] = [record.getMessage() for record in caplog.records if record.name == packing.__name__]
+    assert said.endswith("what it replaced is not whole either, and all is kept")
+    assert sorted(folders(storage, "log")) == sorted(["0-3", "0", "1", "3", "4-7", "8", "9", "10"])
+
+
 def test_two_nights_do_not_pack_at_once(spark: SparkSession, repo: Repo) -> None:
     storage = repo.storage(SOURCE)
     with storage.packing(), pytest.raises(StateError, match="another night is packing the log"):
