@@ -25,6 +25,7 @@ from dualpath.console.report import sentence
 from dualpath.errors import StateError
 from dualpath.repo import Repo
 from dualpath.storage import Storage
+from dualpath.stores.connection import connect
 from parity_tests.conftest import CHECKOUT, SOURCE
 
 COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
@@ -356,6 +357,8 @@ def test_from_generated_events_to_a_tampered_log(
 
     night = told("nightly", "--date", "2026-03-04", *option)["sources"][SOURCE]
     assert night["published"]["user_activity"]["changed"] is True
+    unbuilt = told("parity", *option, code=1)["error"]
+    assert "that training does not have yet; run `dualpath batch` first" in unbuilt and "2026-03-05" in unbuilt
     assert len(told("batch", *option)["sources"][SOURCE]["built"]) >= 2
     assert "up to date" in run("batch", *option).stdout
     assert "has not come yet" in told("nightly", "--date", "9999-01-01", *option, code=1)["error"]
@@ -375,6 +378,11 @@ def test_from_generated_events_to_a_tampered_log(
     for block in re.findall(r"```python\n((?:from datetime|import pandas).*?)```", README, re.DOTALL):
         exec(block, names)
     assert {k: v[0] for k, v in names["then"].items()}["actions_30min"] == names["training"]["actions_30min"][0]
+
+    redis = connect(repo.redis_address)
+    redis.delete(*redis.scan_iter(match=f"dp:{repo.project}:*:user_activity:e*"))
+    proof = told("parity", *option, "--cells", "5000", "--oracle-cells", "200", code=1)
+    assert proof["differing"] > 0 and not proof["passed"] and proof["oracle_differing"] == 0
 
     next(repo.storage(SOURCE).folder("log").rglob("*.parquet")).unlink()
     assert told("status", *option, code=1)["adds_up"] is False

@@ -123,7 +123,6 @@ def _differences(found: "Certificate") -> list[str]:
         return []
     said = (
         f"{found.differing:,} of {found.cells:,} served values differ from the training values, and "
-        f"{found.oracle_differing:,} of {found.oracle_cells:,} from the oracle's; run `dualpath stream --once` and "
-        "`dualpath batch` first if events have come since."
+        f"{found.oracle_differing:,} of {found.oracle_cells:,} from the oracle's."
     )
     return [said, *found.examples]

@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dualpath.errors import InputError
+from dualpath.errors import InputError, StateError
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
 from dualpath.parity.instants import choose
 from dualpath.repo import Repo
+from dualpath.stores.history import History, shelf
 from dualpath.view import View
 
 Progress = Callable[[str, int, int], None]
@@ -75,8 +76,8 @@ def check(
 ) -> Certificate:
     """Compare at least `cells` (entity, instant, feature) cells, and `oracle_cells` of them with the oracle.
 
-    The online store and the record files must hold the same events: run the stream to its end and
-    `dualpath batch` before. Raises `InputError` if there are no events to compare.
+    Raises `InputError` if there are no events to compare, and `StateError` if record files were not built of all
+    that the log has, as while a stream runs.
     """
     say = progress or (lambda stage, done, total: None)
     found = families(repo)
@@ -88,6 +89,8 @@ def check(
         events = read(repo.storage(family.views[0].source.name), family.views[0].source)
         if not len(events):
             raise InputError(f"source '{family.views[0].source.name}' has no events yet; run `dualpath stream --once`.")
+        for each in family.views:
+            _require_built(repo, each)
         keys, as_of = choose(events, family.views, -(-cells // features), seed + number)
         served, trained = serve(repo, family, keys, as_of, say), train(repo, family, keys, as_of)
         unequal = differences(served, trained)
@@ -112,6 +115,15 @@ def check(
         tuple(examples),
         versions,
     )
+
+
+def _require_built(repo: Repo, view: View) -> None:
+    digests = repo.storage(view.source.name).digests(view.source.name)
+    if stale := History(repo.root).stale(shelf(view), digests, digests):
+        raise StateError(
+            f"view '{view.name}': the log has events of {', '.join(sorted(stale))} that training does not have yet; "
+            "run `dualpath batch` first, while no stream writes."
+        )
 
 
 def families(repo: Repo) -> list[Family]:
