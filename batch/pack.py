@@ -12,7 +12,6 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
+from dualpath import ledger
 from dualpath.files import move, sync
 from dualpath.ledger import Block
 from dualpath.spark.log import write_rows
@@ -41,20 +41,21 @@ AT_A_TIME = 64
 
 @dataclass(frozen=True)
 class Pile:
-    """The files of a block's batches, below `folder`, which have so many rows, and the folder that takes them."""
+    """The rows that all batches of a block have of a kind."""
 
-    folder: Path
+    storage: Storage
+    kind: str
     block: Block
-    rows: int
-    to: Path
 
     @property
-    def files(self) -> Iterator[tuple[int, Path, Path]]:
-        """Each file with its batch and its place in the batch's folder."""
-        for number in self.block.batches:
-            folder = self.folder / f"query={self.block.query}/batch={number}"
-            for file in sorted(folder.rglob("*.parquet")):
-                yield number, file.parent.relative_to(folder), file
+    def rows(self) -> int:
+        """How many there are, as the ledger says."""
+        return getattr(self.block, KINDS[self.kind])
+
+    @property
+    def packed(self) -> Path:
+        """The folder that they are packed in."""
+        return self.storage.packed(self.kind, self.block)
 
 
 def pack(spark: SparkSession, storage: Storage) -> int:
@@ -67,70 +68,70 @@ def pack(spark: SparkSession, storage: Storage) -> int:
     with storage.packing():
         whole = [block for block in storage.blocks() if block.first < block.last]
         for kind in KINDS:
-            _remove_replaced(storage, kind, whole)
+            _remove_replaced([Pile(storage, kind, block) for block in whole])
         shutil.rmtree(staging, ignore_errors=True)  # of a night that died
-        wanted = [
-            (kind, block)
-            for block in whole
-            for kind, rows in KINDS.items()
-            if getattr(block, rows) and not storage.packed(kind, block).exists()
-        ]
+        piles = [Pile(storage, kind, block) for block in whole for kind in KINDS]
+        wanted = [pile for pile in piles if pile.rows and not pile.packed.exists()]
         for first in range(0, len(wanted), AT_A_TIME):
             some = wanted[first : first + AT_A_TIME]
-            piles = [Pile(storage.folder(kind), b, getattr(b, KINDS[kind]), staging / kind) for kind, b in some]
-            found = spark.sparkContext.parallelize(piles, len(piles)).map(_pack).collect()
-            made += sum(_place(storage, *each, folder) for each, folder in zip(some, found, strict=True))
+            found = spark.sparkContext.parallelize(some, len(some)).map(_pack).collect()
+            made += sum(_place(*each) for each in zip(some, found, strict=True))
         shutil.rmtree(staging, ignore_errors=True)
     return made
 
 
-def _remove_replaced(storage: Storage, kind: str, whole: list[Block]) -> None:
-    """Remove the folders of batches that were packed a while ago, once more seen to be complete."""
+def _remove_replaced(piles: list[Pile]) -> None:
+    """Remove the folders of batches of a kind that were packed a while ago, once more seen to be complete."""
     until = time.time() - GRACE
-    packed = [b for b in whole if (to := storage.packed(kind, b)).exists() and to.stat().st_mtime <= until]
-    starts = [(block.query, block.first) for block in packed]
+    old = [pile for pile in piles if pile.packed.exists() and pile.packed.stat().st_mtime <= until]
+    if not old:
+        return
+    starts = [(pile.block.query, pile.block.first) for pile in old]
     replaced: defaultdict[int, list[Path]] = defaultdict(list)
-    for folder in storage.folder(kind).glob("query=*/batch=*"):
-        query, batch = (part.name.partition("=")[2] for part in (folder.parent, folder))
-        if not batch.isdigit():
+    for folder in old[0].storage.folder(old[0].kind).glob("query=*/batch=*"):
+        if "-" in folder.name:  # packed itself
             continue
-        at = bisect_right(starts, (int(query), int(batch))) - 1
-        if at >= 0 and packed[at].query == int(query) and int(batch) <= packed[at].last:
+        query, batch = ledger.number(folder)
+        at = bisect_right(starts, (query, batch)) - 1
+        if old[at].block.query == query and batch in old[at].block.batches:
             replaced[at].append(folder)
     for at, folders in replaced.items():
-        to, rows = storage.packed(kind, packed[at]), getattr(packed[at], KINDS[kind])
-        if said := _wrong(to.rglob("*.parquet"), rows):
-            whole_still = not _wrong((file for folder in folders for file in folder.rglob("*.parquet")), rows)
-            then = "it is packed again" if whole_still else "what it replaced is not whole either, and all is kept"
-            log.warning("source '%s': %s: %s; %s", storage.source, to, said, then)
-            folders = [to] if whole_still else []
+        pile = old[at]
+        if said := _wrong(pile.packed.rglob("*.parquet"), pile.rows):
+            complete = not _wrong((file for folder in folders for file in folder.rglob("*.parquet")), pile.rows)
+            then = "it is packed again" if complete else "what it replaced is not whole either, and all is kept"
+            log.warning("source '%s': %s: %s; %s", pile.storage.source, pile.packed, said, then)
+            folders = [pile.packed] if complete else []
         for folder in folders:
             shutil.rmtree(folder)
 
 
-def _place(storage: Storage, kind: str, block: Block, made: Path | str | None) -> bool:
+def _place(pile: Pile, made: Path | str | None) -> bool:
     """Put what a task has made into its place, or say why it has made nothing."""
     if isinstance(made, str):
-        log.warning("source '%s': %s, %s/: %s; it is not packed", storage.source, block.name, kind, made)
+        source, name = pile.storage.source, pile.block.name
+        log.warning("source '%s': %s, %s/: %s; it is not packed", source, name, pile.kind, made)
     if not isinstance(made, Path):
         return False
-    sync(move(made, storage.packed(kind, block)))
+    sync(move(made, pile.packed))
     return True
 
 
 def _pack(pile: Pile) -> Path | str | None:
     """Write a pile's rows, in one of Spark's workers: the folder that has them. A text says why they cannot be packed;
     None: their files are large enough."""
-    if any(file.stat().st_size > LARGE for *_, file in islice(pile.files, 1)):
-        return None
+    batches = pile.block.batches
     places: defaultdict[Path, list[tuple[int, Path]]] = defaultdict(list)
-    for number, place, file in pile.files:
-        places[place].append((number, file))
-    if said := _wrong((file for each in places.values() for _, file in each), pile.rows):
+    for batch, folder in zip(batches, pile.storage.folders(pile.kind, pile.block, batches), strict=True):
+        for file in sorted(folder.rglob("*.parquet")):
+            if not places and file.stat().st_size > LARGE:
+                return None
+            places[file.parent.relative_to(folder)].append((batch, file))
+    if said := _wrong((file for files in places.values() for _, file in files), pile.rows):
         return said
-    to = pile.to / uuid4().hex  # a task that is tried again has a folder of its own
-    for place, each in places.items():
-        for count, table in enumerate(_tables(each)):
+    to = pile.storage.folder("packing") / uuid4().hex  # a task that is tried again has a folder of its own
+    for place, files in places.items():
+        for count, table in enumerate(_tables(files)):
             write_rows(table, to / place / f"part-{count:05d}.parquet")
     sync([to, *(folder for folder in to.rglob("*") if folder.is_dir())])
     return to
@@ -151,9 +152,9 @@ def _tables(files: list[tuple[int, Path]]) -> Iterator[pa.Table]:
     """The rows of files, each with its batch's number: as many in a table as are of one schema and fit into memory."""
     held: list[pa.Table] = []
     size = 0
-    for number, file in files:
+    for batch, file in files:
         rows = pq.ParquetFile(file).read()  # which does not take the names of folders for columns
-        rows = rows.append_column("__batch", pa.array(np.full(len(rows), number)))
+        rows = rows.append_column("__batch", pa.array(np.full(len(rows), batch)))
         if held and (rows.schema != held[0].schema or size + rows.nbytes > GATHERED):
             yield pa.concat_tables(held)
             held, size = [], 0

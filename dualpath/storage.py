@@ -168,6 +168,10 @@ class Storage:
             return [packed]
         return [self.folder(kind) / ledger.span(block.query, number, number) for number in numbers]
 
+    def files(self, kind: str, block: Block) -> list[Path]:
+        """The files with the rows of a block, of the `log` or the `dead`."""
+        return [f for folder in self.folders(kind, block, block.batches) for f in sorted(folder.rglob("*.parquet"))]
+
     def packed(self, kind: str, block: Block) -> Path:
         """Where the rows of all of a block are once it is packed, of the `log` or the `dead`."""
         return self.folder(kind) / f"query={block.query}" / f"batch={block.first}-{block.last}"

@@ -92,8 +92,7 @@ def event(members: Mapping[str, Any]) -> tuple[Any, ...]:
 def dead_letters(repo: Repo) -> list[str | None]:
     """Every payload in the dead-letter table."""
     storage = repo.storage(SOURCE)
-    folders = [folder for block in storage.blocks() for folder in storage.folders("dead", block, block.batches)]
-    files = [str(file) for folder in folders for file in folder.rglob("*.parquet")]
+    files = [str(file) for block in storage.blocks() for file in storage.files("dead", block)]
     return ds.dataset(files).to_table()["payload"].to_pylist() if files else []
 
 

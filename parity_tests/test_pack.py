@@ -61,7 +61,7 @@ def streamed(spark: SparkSession, new_repo: Callable[[], Repo]) -> Repo:
 
 @pytest.fixture
 def repo(streamed: Repo, tmp_path: Path) -> Repo:
-    """A copy of it, with its Redis."""
+    """A copy of it, without its Redis."""
     shutil.copytree(streamed.folder, tmp_path / "feature_repo", ignore=shutil.ignore_patterns("redis"))
     return Repo(tmp_path / "feature_repo")
 

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from dualpath import ids, ledger
 from dualpath.ids import CLOCK
-from dualpath.ledger import Entry
+from dualpath.ledger import Block, Entry
 from dualpath.repo import Repo
 from dualpath.storage import Storage
 from parity_tests import faults
@@ -146,7 +146,7 @@ def test_ids_of_batches_that_the_ledger_does_not_know_are_not_recalled(
         land(remembered, 1, batch, clock=batch)
     ledger.file_of(remembered.storage.folder("ledger"), Entry(1, 7)).unlink()
 
-    def made(self: Remembered, spark: SparkSession, query: int, clocks: dict[int, int], folders: list[Path]) -> Part:
+    def made(self: Remembered, spark: SparkSession, query: int, clocks: dict[int, int], blocks: list[Block]) -> Part:
         asked.append(clocks)
         return Part(query, 0, 6, 0, 6, ())
 

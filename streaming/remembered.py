@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 
 from dualpath.files import move, sync, written
 from dualpath.ids import due, merged, run
-from dualpath.ledger import Entry, span
+from dualpath.ledger import Block, Entry, span
 from dualpath.schema import EventSource
 from dualpath.storage import Storage
 
@@ -113,12 +113,10 @@ class Remembered:
         blocks = [block for block in self.storage.logged() if block.epochs]
         since = blocks[-1].clock - self.horizon if blocks else 0
         needed: dict[int, dict[int, int]] = {}
-        folders: dict[int, list[Path]] = {}
         for block in blocks:
             if block.clock > since:
                 late = {number: clock for number, clock in self.storage.clocks(block).items() if clock > since}
                 needed.setdefault(block.query, {}).update(late)
-                folders.setdefault(block.query, []).extend(self.storage.folders("log", block, late))
         self.parts = []
         for query, clocks in needed.items():
             found = self._found(query, clocks)
@@ -126,7 +124,7 @@ class Remembered:
                 self.parts += found
             else:
                 log.warning("source '%s': ids are missing; making them from the log", self.storage.source)
-                self.parts.append(self._from_log(spark, query, clocks, folders[query]))
+                self.parts.append(self._from_log(spark, query, clocks, [b for b in blocks if b.query == query]))
         named = {self.folder / part.name for part in self.parts}
         for folder in set(self.folder.glob("query=*/batch*")) - named:
             shutil.rmtree(folder)
@@ -147,9 +145,13 @@ class Remembered:
                     found.append(Part(query, first, last, ids, max(within), files))
         return found
 
-    def _from_log(self, spark: SparkSession, query: int, clocks: Mapping[int, int], folders: Sequence[Path]) -> Part:
-        """The ids of some batches of a query as the log has them, in folders that may have others too."""
+    def _from_log(self, spark: SparkSession, query: int, clocks: Mapping[int, int], blocks: Sequence[Block]) -> Part:
+        """The ids of some batches of a query as the log has them; they are in some of its blocks."""
         staging = self._staging()
+        late = ((block, [number for number in block.batches if number in clocks]) for block in blocks)
+        folders = [
+            folder for block, numbers in late if numbers for folder in self.storage.folders("log", block, numbers)
+        ]
         files = spark.read.schema("event_id string, __batch bigint, query int, batch string")
         rows = files.option("basePath", str(self.storage.folder("log"))).parquet(*map(str, folders))
         # What is packed says it in its rows, the rest in the name of its folder.

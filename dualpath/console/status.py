@@ -93,7 +93,7 @@ def faults(storage: Storage) -> list[str]:
             found.append(f"{block.name}: {block.rows_read} rows read, but their fates sum up to another number")
         for kind, expected in (("log", block.accepted), ("dead", block.dead_letter)):
             try:
-                rows = sum(pq.read_metadata(f).num_rows for f in _files(storage, kind, block))
+                rows = sum(pq.read_metadata(f).num_rows for f in storage.files(kind, block))
             except (pa.ArrowException, OSError) as error:
                 found.append(f"{block.name}: a file under {kind}/ cannot be read ({str(error).splitlines()[0]})")
                 continue
@@ -106,7 +106,7 @@ def reasons(storage: Storage) -> dict[str, int]:
     """Why rows were refused: the reason without the offending text, and how many rows, most frequent first."""
     counts: Counter[str] = Counter()
     for block in storage.blocks():
-        for file in _files(storage, "dead", block) if block.dead_letter else ():
+        for file in storage.files("dead", block) if block.dead_letter else ():
             try:
                 column = pq.read_table(file, columns=["reason"])["reason"]
             except (pa.ArrowException, OSError):
@@ -125,11 +125,6 @@ def ignored(storage: Storage) -> list[str]:
 
 def _is_payload(file: Path) -> bool:
     return file.is_file() and file.suffix == ".jsonl" and not file.name.startswith("_")
-
-
-def _files(storage: Storage, kind: str, block: Block) -> list[Path]:
-    folders = storage.folders(kind, block, block.batches)
-    return [file for folder in folders for file in sorted(folder.rglob("*.parquet"))]
 
 
 @dataclass(frozen=True)

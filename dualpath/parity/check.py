@@ -86,11 +86,10 @@ def check(
     examples: list[str] = []
     judged = wrong = 0
     for number, family in enumerate(found):
+        _require_built(repo, family)
         events = read(repo.storage(family.views[0].source.name), family.views[0].source)
         if not len(events):
             raise InputError(f"source '{family.views[0].source.name}' has no events yet; run `dualpath stream --once`.")
-        for each in family.views:
-            _require_built(repo, each)
         keys, as_of = choose(events, family.views, -(-cells // features), seed + number)
         served, trained = serve(repo, family, keys, as_of, say), train(repo, family, keys, as_of)
         unequal = differences(served, trained)
@@ -117,13 +116,16 @@ def check(
     )
 
 
-def _require_built(repo: Repo, view: View) -> None:
-    digests = repo.storage(view.source.name).digests(view.source.name)
-    if stale := History(repo.root).stale(shelf(view), digests, digests):
-        raise StateError(
-            f"view '{view.name}': the log has events of {', '.join(sorted(stale))} that training does not have yet; "
-            "run `dualpath batch` first, while no stream writes."
-        )
+def _require_built(repo: Repo, family: Family) -> None:
+    source = family.views[0].source.name
+    digests = repo.storage(source).digests(source)
+    for view in family.views:
+        if stale := History(repo.root).stale(shelf(view), digests, digests):
+            days = ", ".join(sorted(stale))
+            raise StateError(
+                f"view '{view.name}': the log has events of {days} that training does not have yet; "
+                "run `dualpath batch` first, while no stream writes."
+            )
 
 
 def families(repo: Repo) -> list[Family]:
