@@ -15,7 +15,7 @@ OPS = {
     "groups": GROUPS, "timed": TIMED, "newest": NEWEST, "sketch": SKETCH,
 }  # fmt: skip
 
-OK, OVERFLOW, STRADDLES, BEYOND = range(4)
+OK, OVERFLOW, STRADDLES, BEYOND, MISSHAPEN = range(5)
 """How a fold ended: well; a sum left int64; a folded record lies on both sides of `as_of` (or wholly after it)."""
 
 
@@ -174,6 +174,12 @@ def fold(words, spans, left, right, plan, groups, coarse):
     offsets = np.zeros((g, m + 1), dtype=np.int64)
     size = 64 if g else 0
     codes, times, weights = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
+    # Compiled code reads whatever lies behind an array's end, so shapes are looked at before anything is read.
+    if len(left) != m or len(right) != m:
+        return MISSHAPEN, 0, 0, scalars, offsets, codes, times, weights
+    for i in range(m):
+        if not 0 <= spans[i, 0] <= spans[i, 1] <= len(words):
+            return MISSHAPEN, i, 0, scalars, offsets, codes, times, weights
     for i in range(m):
         for j in range(r):
             op, window, slot = plan[j]

@@ -101,8 +101,11 @@ class Plan:
 
         words: int64[n, width], an entity's records together and sorted by time. spans: int64[m, 2], the
         records of each row's entity. as_of: int64[m], microseconds UTC. Texts stay 64-bit codes. Raises
-        `FoldError` where a sum leaves 64 bits or a folded bucket would have to be cut at `as_of`.
+        `FoldError` where a sum leaves 64 bits or a folded bucket would have to be cut at `as_of`, and `ValueError` for
+        arrays that do not fit together.
         """
+        if words.shape[1:] != (self.layout.width,):
+            raise ValueError(f"records of {words.shape[1:]} words, view '{self.view.name}' has {self.layout.width}")
         left, right = edges(self.windows, as_of, self.view.resolution)
         status, row, at, scalars, offsets, codes, times, weights = kernel.fold(
             words, spans, left, right, self.scalars, self.groups, self.view.resolution > 1
@@ -133,6 +136,8 @@ class Plan:
         return values
 
     def _fail(self, status: int, row: int, at: int) -> None:
+        if status == kernel.MISSHAPEN:
+            raise ValueError(f"row {row} has no instant, or its span lies outside the records")
         reductions = {(g, i): c.feature.name for c in self.compiled for g, i in c.parts}
         grouped = at >= len(self.scalars)
         name = reductions[(grouped, at - len(self.scalars) if grouped else at)]

@@ -25,7 +25,7 @@ from dualpath.errors import InputError
 from dualpath.plan import plan
 from dualpath.record import Cell, code, hashed, layout
 from dualpath.schema import DECIMAL_BOUND, NULL, Field
-from dualpath.stores.instants import micros
+from dualpath.stores import instants
 from dualpath.stores.keys import entity
 from dualpath.values import Dictionary, arrow
 from dualpath.view import View
@@ -95,7 +95,7 @@ def _event(view: View, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _instant(value: Any, where: str) -> int:
     try:
-        return micros(value)
+        return int(instants.parse([value])[0])
     except InputError:
         raise InputError(f"{where}: {value!r} is not an instant; give a datetime or ISO-8601 text.") from None
 

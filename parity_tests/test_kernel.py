@@ -349,3 +349,21 @@ def test_a_text_that_is_not_in_the_dictionary_is_an_error() -> None:
     for known in (Dictionary.of([1], ["a"]), Dictionary.of([2**62], ["a"])):
         with pytest.raises(StateError, match="no text for the code"):
             values(view(First("action")), words, [9], known)
+
+
+@pytest.mark.parametrize(
+    ("spans", "as_of", "width"),
+    [
+        ([[0, 5], [0, 5]], [0], 0),
+        ([[0, 6]], [0], 0),
+        ([[-1, 5]], [0], 0),
+        ([[3, 2]], [0], 0),
+        ([[0, 5]], [0], 1),
+    ],
+    ids=["fewer instants than rows", "beyond the records", "before them", "end before start", "another width"],
+)
+def test_arrays_that_do_not_fit_together_are_never_read(spans: list, as_of: list[int], width: int) -> None:
+    counting = plan(view(Count(), Distinct("action")))
+    words = np.zeros((5, counting.layout.width + width), dtype=np.int64)
+    with pytest.raises(ValueError, match=r"row 0 has no instant, or its span lies outside|records of"):
+        counting.evaluate(words, np.array(spans), np.array(as_of))

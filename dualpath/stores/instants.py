@@ -1,56 +1,135 @@
-"""`as_of` as callers write it: the optional `event_timestamp` of an entity row."""
+"""The one parser of instants that users write, for serving and for training alike.
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+An instant is a datetime of any library, a date (its first moment), or ISO-8601 text. Without a time zone it is UTC;
+what is finer than a microsecond is cut. Numbers are refused, because their unit would be a guess, and so is any other
+text, because its order of day and month or its time zone would be.
+"""
+
+import re
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 
 from dualpath.errors import InputError
 
 COLUMN = "event_timestamp"
+"""What the instant of a row is called: by us in an entity row, by Feast in an `entity_df`."""
+ISO = re.compile(
+    r"\d{4}(-\d\d-\d\d|\d{4}|-W\d\d-\d|W\d{3})"
+    r"([T ]\d\d(:?\d\d(:?\d\d([.,]\d+)?)?)?(Z|[+-]\d\d(:?\d\d)?)?)?",
+    re.ASCII,
+)
+REMEDY = "pass a datetime, which is UTC if it has no time zone, or ISO-8601 text like 2026-03-04T12:00:00Z"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+"""The first and the last microsecond of the years 1 to 9999."""
 
 
-def micros(value: Any, row: int = 0) -> int:
-    """An instant as microseconds since 1970 UTC: a datetime (naive is UTC), ISO-8601 text, or such an integer.
+def parse(values: Any, name: str = COLUMN) -> np.ndarray:
+    """Instants as int64[m] microseconds since 1970 UTC.
 
-    >>> micros("2022-01-01T00:00:00.000001Z"), micros(datetime(2022, 1, 1)), micros(5)
-    (1640995200000001, 1640995200000000, 5)
+    values: a list, a NumPy array, a pandas column or an Arrow one. Raises `InputError` that names the row for a
+    missing or ambiguous one, and for one outside the years 1 to 9999.
+
+    >>> parse(["2022-01-01T01:00:00.000001+01:00", datetime(2022, 1, 1)]).tolist()
+    [1640995200000001, 1640995200000000]
+    >>> parse([1640995200])
+    Traceback (most recent call last):
+    dualpath.errors.InputError: event_timestamp, row 0: 1640995200 is a number, whose unit would be a guess; \
+pass a datetime, which is UTC if it has no time zone, or ISO-8601 text like 2026-03-04T12:00:00Z.
     """
+    found = _whole(values, name)
+    if found is None:
+        found = np.array([_micros(value, name, row) for row, value in enumerate(values)], dtype=np.int64)
+    outside = (found < FIRST) | (found > LAST)
+    if outside.any():
+        raise _refusal(name, int(outside.argmax()), "lies outside the years 1 to 9999")
+    return found
+
+
+def absent(value: Any) -> bool:
+    """Whether a value is one of the missing ones: None, NaN, NaT, NA."""
+    if isinstance(value, float | np.floating | np.datetime64):
+        return bool(value != value)
+    return value is None or value is pd.NaT or value is pd.NA
+
+
+def _whole(values: Any, name: str) -> np.ndarray | None:
+    """A column of one type of instants, converted at once; None for any other."""
+    if isinstance(values, pd.Series | pd.Index) and isinstance(values.dtype, pd.ArrowDtype):
+        values = pa.array(values)
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        if pa.types.is_date(values.type):
+            values = values.cast(pa.timestamp("ms"))
+        if not pa.types.is_timestamp(values.type):
+            return None
+        if values.null_count:
+            raise _missing(name, int(np.asarray(values.is_null()).argmax()))
+        return _scaled(np.asarray(values.cast(pa.int64())).view(f"datetime64[{values.type.unit}]"), name)
+    if isinstance(values, pd.Series | pd.Index):
+        if isinstance(values.dtype, pd.DatetimeTZDtype):
+            values = pd.DatetimeIndex(values).tz_convert("UTC").tz_localize(None)
+        values = values.to_numpy()
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        return _scaled(values, name)
+    return None
+
+
+def _scaled(values: np.ndarray, name: str, first: int = 0) -> np.ndarray:
+    """datetime64 of any unit as int64 microseconds, cut towards the past; the rows are those from `first` on."""
+    absent = np.isnat(values)
+    if absent.any():
+        raise _missing(name, first + int(absent.argmax()))
+    found = values.astype("datetime64[us]")
+    # A coarse unit reaches years that microseconds do not: they would come back as another instant.
+    lost = found.astype("datetime64[Y]") != values.astype("datetime64[Y]")
+    if lost.any():
+        raise _refusal(name, first + int(lost.argmax()), "lies outside the years 1 to 9999")
+    return found.astype(np.int64)
+
+
+def _micros(value: Any, name: str, row: int) -> int:
+    """One instant as microseconds since 1970 UTC."""
+    if isinstance(value, pa.TimestampScalar) and value.is_valid:
+        value = np.datetime64(value.value, value.type.unit)
+    elif isinstance(value, pa.Scalar):
+        value = value.as_py()
+    if absent(value):
+        raise _missing(name, row)
+    if isinstance(value, bool | int | float | np.number | np.bool_):
+        raise _refusal(name, row, f"{value!s} is a number, whose unit would be a guess")
+    if isinstance(value, pd.Timestamp):  # before datetime, whose arithmetic it does in nanoseconds
+        value = value.tz_convert("UTC").tz_localize(None).to_datetime64() if value.tzinfo else value.to_datetime64()
+    if isinstance(value, np.datetime64):
+        return int(_scaled(np.array([value]), name, row)[0])
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if not isinstance(value, datetime | str) and hasattr(value, "isoformat"):  # of another library
+        value = value.isoformat()
     if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise InputError(f"entity row {row}: '{value}' is not an ISO-8601 {COLUMN}.") from None
-    if isinstance(value, datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-        whole = int((aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() // 1)
-        return whole * 1_000_000 + aware.microsecond
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return int(value)
-    raise InputError(f"entity row {row}: {COLUMN} is a {type(value).__name__}; give a datetime or ISO-8601 text.")
+        value = _read(value, name, row)
+    if not isinstance(value, datetime):
+        raise _refusal(name, row, f"a {type(value).__name__} is no instant")
+    return ((value if value.utcoffset() is not None else value.replace(tzinfo=UTC)) - EPOCH) // MICROSECOND
 
 
-def split(entity_rows: Any, now: int) -> tuple[Any, np.ndarray | None]:
-    """Take `event_timestamp` out of entity rows (a list of dicts or a dict of columns).
-
-    Answers the rest and the instants int64[m]; a row without one means `now`; None if no row has one.
-    """
-    if isinstance(entity_rows, Mapping):
-        if COLUMN not in entity_rows:
-            return entity_rows, None
-        given = _listed(entity_rows[COLUMN])
-        rest: Any = {k: v for k, v in entity_rows.items() if k != COLUMN}
-    else:
-        if not any(COLUMN in row for row in entity_rows):
-            return entity_rows, None
-        given = [row.get(COLUMN) for row in entity_rows]
-        rest = [{k: v for k, v in row.items() if k != COLUMN} for row in entity_rows]
-    return rest, np.array([now if g is None else micros(g, i) for i, g in enumerate(given)], dtype=np.int64)
+def _read(text: str, name: str, row: int) -> datetime:
+    try:
+        if ISO.fullmatch(text):
+            return datetime.fromisoformat(text)
+    except ValueError:
+        pass  # such as the 30th of February
+    raise _refusal(name, row, f"'{text}' is not ISO-8601")
 
 
-def _listed(column: Any) -> Sequence[Any]:
-    """A column as plain values; the feature server may pass a repeated protobuf value."""
-    if isinstance(column, Sequence):
-        return column
-    return [v.string_val or v.int64_val for v in column.val]
+def _missing(name: str, row: int) -> InputError:
+    return _refusal(name, row, "the instant is missing")
+
+
+def _refusal(name: str, row: int, wrong: str) -> InputError:
+    return InputError(f"{name}, row {row}: {wrong}; {REMEDY}.")

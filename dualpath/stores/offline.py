@@ -21,7 +21,7 @@ from feast.utils import _get_requested_feature_views_to_features_dict
 
 from dualpath.declare import view_of
 from dualpath.errors import InputError, quoted
-from dualpath.stores import training
+from dualpath.stores import entities, instants, training
 from dualpath.stores.history import History
 from dualpath.view import View
 
@@ -74,7 +74,7 @@ class DualpathOfflineStore(OfflineStore):
                     full_feature_names, **kwargs,
                 )  # fmt: skip
                 table = job._to_arrow_internal().sort_by("__row").drop_columns(["__row"])
-            as_of = instants(entity_df[time])
+            as_of = instants.parse(entity_df[time], time)
             for fv in windowed:
                 prefix = f"{fv.projection.name_to_use()}__" if full_feature_names else ""
                 for name, column in features(config, fv, grouped[fv], table, as_of).items():
@@ -164,8 +164,8 @@ def features(
         column = fv.projection.join_key_map.get(key, key)
         if column not in table.column_names:
             raise InputError(f"entity_df has no column '{column}', the join key of view '{view.name}'; add it.")
-        columns.append(table[column].combine_chunks())
-    entity = training.entities(columns)
+        columns.append(entities.column(table[column], view.source.by_name[key].kind, column))
+    entity = entities.entity(columns)
     history = History(Path(config.repo_path or ".") / config.offline_store.path)
     if len(table) > config.offline_store.spark_above_rows:
         return on_spark(view, tuple(names), entity, as_of, history)
@@ -187,14 +187,6 @@ def on_spark(
     except Exception as error:
         raise (InputError(said) if (said := quoted(error)) else error) from None
     return {name: found[name] for name in names}
-
-
-def instants(column: pd.Series) -> np.ndarray:
-    """An `event_timestamp` column as int64[m] microseconds UTC."""
-    stamps = pd.to_datetime(column, utc=True)
-    if stamps.isna().any():
-        raise InputError(f"entity_df, row {int(stamps.isna().argmax())}: the {column.name} is missing.")
-    return stamps.astype("datetime64[us, UTC]").astype(np.int64).to_numpy()
 
 
 def _feasts_own() -> type[OfflineStore]:

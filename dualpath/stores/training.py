@@ -13,19 +13,6 @@ from dualpath.values import Dictionary, arrow
 from dualpath.view import View
 
 
-def entities(columns: Sequence[pa.Array]) -> pa.Array:
-    """Join key columns as entity strings; `dualpath.stores.keys.entity`, vectorised. Null where a key is null.
-
-    >>> entities([pa.array(["a"]), pa.array(["b:c"])]).to_pylist()
-    ['1:a3:b:c']
-    """
-    texts = [c.cast(pa.string()) for c in columns]
-    if len(texts) == 1:
-        return texts[0]
-    parts = [pc.binary_join_element_wise(pc.utf8_length(t).cast(pa.string()), t, ":") for t in texts]
-    return pc.binary_join_element_wise(*parts, "")
-
-
 def values(
     view: View,
     features: Sequence[str],
