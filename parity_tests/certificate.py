@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from pyspark.sql import SparkSession
 
-from dualpath.parity.check import PACKAGES, Family, judge, serve, train
+from dualpath.parity.asking import Family, serve, train
+from dualpath.parity.check import PACKAGES, judge
 from dualpath.parity.compare import differences
 from dualpath.parity.events import read
 from dualpath.parity.instants import choose

@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 
 from dualpath.generate import generate
 from dualpath.landing import land
-from dualpath.parity.check import families, serve, train
+from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
 from dualpath.parity.instants import choose

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from batch.build import build
 from batch.publish import publish
-from dualpath.parity.check import Family
+from dualpath.parity.asking import Family
 from dualpath.repo import Repo
 from dualpath.view import View
 from parity_tests.strategies import CLICKS

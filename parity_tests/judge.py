@@ -23,7 +23,8 @@ def answers(view: View, events: pa.Table, asked: Sequence[tuple[tuple, int]]) ->
     mine: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows:
         event = dict(zip(names, row, strict=True))
-        mine.setdefault(tuple(event[k] for k in view.keys), []).append(event)
+        if all(event[k] is not None for k in view.keys):  # nobody has no events
+            mine.setdefault(tuple(event[k] for k in view.keys), []).append(event)
     return [oracle(view, mine.get(entity, []), entity, as_of) for entity, as_of in asked]
 
 

@@ -14,7 +14,7 @@ from redis import Redis
 
 from batch.build import build
 from dualpath.aggregates import Count, CountBy, Max, Sum
-from dualpath.parity.check import families, serve, train
+from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.record import HEADER, Fence, layout
 from dualpath.repo import Repo

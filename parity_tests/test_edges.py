@@ -21,7 +21,7 @@ from batch.build import build
 from batch.nightly import nightly
 from dualpath.aggregates import Count
 from dualpath.errors import InputError
-from dualpath.parity.check import Family, serve, train
+from dualpath.parity.asking import Family, serve, train
 from dualpath.parity.compare import differences
 from dualpath.repo import Repo
 from dualpath.runtime import redis

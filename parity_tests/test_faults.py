@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 
 from batch.build import build
 from batch.nightly import nightly
-from dualpath.parity.check import families, serve, train
+from dualpath.parity.asking import families, serve, train
 from dualpath.repo import Repo
 from dualpath.stores.connection import connect
 from parity_tests import doomed, faults, promise

@@ -31,7 +31,7 @@ from pyspark.sql import SparkSession
 from batch.build import build
 from dualpath.aggregates import DecayedSum
 from dualpath.datasets import ga4_shop_events
-from dualpath.parity.check import Family, serve, train
+from dualpath.parity.asking import Family, serve, train
 from dualpath.parity.compare import differences
 from dualpath.parity.instants import choose
 from dualpath.repo import Repo

@@ -19,7 +19,7 @@ from batch.build import build
 from batch.nightly import Night, materialize, nightly, settle
 from dualpath import ledger
 from dualpath.errors import InputError, StateError
-from dualpath.parity.check import families, serve, train
+from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.repo import Repo
 from dualpath.storage import Storage

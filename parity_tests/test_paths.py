@@ -12,7 +12,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from pyspark.sql import SparkSession
 
 from batch.build import build
-from dualpath.parity.check import Family, families, serve, train
+from dualpath.parity.asking import Family, families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.parity.events import read
 from dualpath.parity.instants import choose

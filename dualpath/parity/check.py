@@ -6,16 +6,16 @@ event log, is compared on a sample.
 """
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from dualpath.errors import InputError, StateError
+from dualpath.parity.asking import Family, Progress, families, serve, train
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
 from dualpath.parity.instants import choose
@@ -23,9 +23,6 @@ from dualpath.repo import Repo
 from dualpath.stores.history import History, shelf
 from dualpath.view import View
 
-Progress = Callable[[str, int, int], None]
-REQUEST = 500
-"""Entity rows in one call of `get_online_features`."""
 PACKAGES = ("dualpath", "feast", "pyspark", "numba", "numpy", "pyarrow", "redis")
 
 
@@ -58,14 +55,6 @@ class Certificate:
         return self.cells > 0 and self.differing == 0 and self.oracle_differing == 0
 
 
-@dataclass(frozen=True)
-class Family:
-    """Views with the same join keys and source, and the features (derived ones included) asked of them."""
-
-    views: tuple[View, ...]
-    refs: tuple[str, ...]
-
-
 def check(
     repo: Repo,
     *,
@@ -87,21 +76,20 @@ def check(
     judged = wrong = 0
     for number, family in enumerate(found):
         _require_built(repo, family)
-        events = read(repo.storage(family.views[0].source.name), family.views[0].source)
-        if not len(events):
-            raise InputError(f"source '{family.views[0].source.name}' has no events yet; run `dualpath stream --once`.")
-        keys, as_of = choose(events, family.views, -(-cells // features), seed + number)
-        served, trained = serve(repo, family, keys, as_of, say), train(repo, family, keys, as_of)
+        keys, as_of = _chosen(repo, family, -(-cells // features), seed + number)
+        served, trained = serve(repo, family, keys, as_of, say), train(repo, family, keys, as_of, seed + number)
         unequal = differences(served, trained)
         for ref in family.refs:
             view, feature = ref.split(":")
             bad = [d for d in unequal if d.feature == ref]
             tally[view, feature] = [len(as_of), len(bad)]
-            examples += [_example(d, family.views[0], keys, as_of, "served", "trained") for d in bad[:3]]
-        rows = -(-oracle_cells // sum(len(v.features) for f in found for v in f.views))
-        asked, bad = judge(family, events, keys, as_of[:rows], trained, say)
+            examples += [_example(d, family, keys, as_of, "served", "trained") for d in bad[:3]]
+        if family.service:
+            continue  # the oracle knows views by their own names, and has seen these
+        rows = -(-oracle_cells // sum(len(v.features) for f in found if not f.service for v in f.views))
+        asked, bad = judge(family, _events(repo, family.views[0]), keys, as_of[:rows], trained, say)
         judged, wrong = judged + asked, wrong + len(bad)
-        examples += [_example(d, family.views[0], keys, as_of, "trained", "oracle") for d in bad[:3]]
+        examples += [_example(d, family, keys, as_of, "trained", "oracle") for d in bad[:3]]
     table = tuple(Row(view, feature, *counts) for (view, feature), counts in sorted(tally.items()))
     versions = {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}}
     return Certificate(
@@ -128,47 +116,23 @@ def _require_built(repo: Repo, family: Family) -> None:
             )
 
 
-def families(repo: Repo) -> list[Family]:
-    """The repo's views by join keys and source, each with its windowed and derived features."""
-    grouped: dict[tuple[str, tuple[str, ...]], list[View]] = {}
-    for view in repo.views.values():
-        grouped.setdefault((view.source.name, view.keys), []).append(view)
-    found = []
-    for views in grouped.values():
-        names = {v.name for v in views}
-        refs = [f"{v.name}:{f.name}" for v in views for f in v.features]
-        for derived in repo.store.list_on_demand_feature_views():
-            inputs = {p.name for p in derived.source_feature_view_projections.values()}
-            if inputs and inputs <= names and not derived.source_request_sources:
-                refs += [f"{derived.name}:{f.name}" for f in derived.features]
-        found.append(Family(tuple(views), tuple(refs)))
-    return found
+def _events(repo: Repo, view: View) -> pa.Table:
+    events = read(repo.storage(view.source.name), view.source)
+    if not len(events):
+        raise InputError(f"source '{view.source.name}' has no events yet; run `dualpath stream --once`.")
+    return events
 
 
-def serve(
-    repo: Repo, family: Family, keys: Sequence[pa.Array], as_of: np.ndarray, say: Progress = lambda *_: None
-) -> dict[str, list[Any]]:
-    """Served values: one list a feature reference."""
-    columns: dict[str, list[Any]] = {ref: [] for ref in family.refs}
-    names = family.views[0].keys
-    for start in range(0, len(as_of), REQUEST):
-        part = slice(start, start + REQUEST)
-        rows: dict[str, list[Any]] = {n: k[part].to_pylist() for n, k in zip(names, keys, strict=True)}
-        rows["event_timestamp"] = as_of[part].tolist()
-        answer = repo.store.get_online_features(list(family.refs), rows, full_feature_names=True).to_dict()
-        for ref in family.refs:
-            columns[ref] += answer[ref.replace(":", "__")]
-        say("served", min(start + REQUEST, len(as_of)), len(as_of))
-    return columns
-
-
-def train(repo: Repo, family: Family, keys: Sequence[pa.Array], as_of: np.ndarray) -> dict[str, list[Any]]:
-    """Training values: one list a feature reference."""
-    frame = {n: k.to_pandas() for n, k in zip(family.views[0].keys, keys, strict=True)}
-    frame["event_timestamp"] = pd.to_datetime(as_of, unit="us", utc=True)
-    job = repo.store.get_historical_features(pd.DataFrame(frame), list(family.refs), full_feature_names=True)
-    table = job.to_arrow()
-    return {ref: table[ref.replace(":", "__")].to_pylist(maps_as_pydicts="strict") for ref in family.refs}
+def _chosen(repo: Repo, family: Family, rows: int, seed: int) -> tuple[list[pa.Array], np.ndarray]:
+    """Join keys by the family's columns, and instants int64[rows]; each view of a service has keys of its own."""
+    columns: dict[str, pa.Array] = {}
+    for number, names in enumerate(family.columns or (family.keys,)):
+        view = family.views[number]
+        keys, as_of = choose(_events(repo, view), (view, *family.views), rows, seed + number)
+        columns = dict(zip(names, keys, strict=True)) | columns
+    if family.service and (grain := max(view.resolution for view in family.views)) > 1:
+        as_of = as_of // grain * grain - 1  # an instant suits one source's last event, and the views may have several
+    return [columns[name] for name in family.keys], as_of
 
 
 def judge(
@@ -194,7 +158,7 @@ def judge(
     return cells, bad
 
 
-def _example(d: Difference, view: View, keys: Sequence[pa.Array], as_of: np.ndarray, left: str, right: str) -> str:
-    who = ", ".join(f"{n}={k[d.row].as_py()}" for n, k in zip(view.keys, keys, strict=True))
+def _example(d: Difference, family: Family, keys: Sequence[pa.Array], as_of: np.ndarray, left: str, right: str) -> str:
+    who = ", ".join(f"{n}={k[d.row].as_py()}" for n, k in zip(family.keys, keys, strict=True))
     when = np.datetime64(int(as_of[d.row]), "us")
     return f"{d.feature} of {who} at {when}Z: {left} {d.left!r}, {right} {d.right!r}"

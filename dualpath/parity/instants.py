@@ -17,8 +17,8 @@ def choose(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tup
 
     Around sampled events: the event itself, and each window's edge on which it enters or leaves, each also one
     microsecond either side; the start of its local day, week or month; a random instant; long after (idle);
-    before the entity's first event; and, one row in fifty, an entity nobody has heard of. Where a view is coarse,
-    instants among the events are moved to the last microsecond of a bucket.
+    before the entity's first event; and, one row in fifty, an entity nobody has heard of; one in a hundred, none at
+    all. Where a view is coarse, instants among the events are moved to the last microsecond of a bucket.
     """
     random = np.random.default_rng(seed)
     keys = views[0].keys
@@ -39,12 +39,14 @@ def choose(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tup
     grain = max(view.resolution for view in views)
     if grain > 1:
         as_of = np.where(as_of <= last, as_of // grain * grain - 1, as_of)
-    unknown = random.random(rows) < 0.02
+    chance = random.random((len(keys), rows))
+    unknown = chance[0] < 0.02
     columns = []
-    for key in keys:
+    for key, by_chance in zip(keys, chance, strict=True):
         values = sample[key].combine_chunks()
         nobody = pa.scalar(UNKNOWN[views[0].source.by_name[key].kind], values.type)
-        columns.append(pa.compute.if_else(pa.array(unknown), nobody, values))
+        values = pa.compute.if_else(pa.array(unknown), nobody, values)
+        columns.append(pa.compute.if_else(pa.array(by_chance > 0.99), pa.scalar(None, values.type), values))
     return columns, as_of
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from feast import ValueType
 from feast.feature_view import DUMMY_ENTITY_ID
+from feast.type_map import python_values_to_proto_values
 
 from dualpath.errors import InputError
 from dualpath.stores import entities, instants
@@ -69,11 +70,9 @@ class Request:
                         f"the entity rows have no '{key}', the join key of view '{view.projection.name_to_use()}'; "
                         f"they have {', '.join(self.given) or 'no column'}."
                     )
-        for key in found.keys() - data:
-            if kind := KINDS.get(types.get(key)):
-                found[key] = self.key(key, kind)
-            else:
-                found[key] = [None if instants.absent(value) else value for value in found[key]]
+        for name, values in found.items():
+            kind = None if name in data else KINDS.get(types.get(name))
+            found[name] = self.key(name, kind) if kind else _taken(name, values, types.get(name, ValueType.UNKNOWN))
         return found
 
 
@@ -112,9 +111,7 @@ def read(entity_rows: Any, now: int, places: Mapping[str, int] = NOWHERE) -> Req
     rows = next(iter(lengths.values()), 0)
     if set(lengths.values()) - {rows}:
         told = ", ".join(f"{n} of '{name}'" for name, n in lengths.items())
-        raise InputError(
-            f"the columns of the entity rows have different lengths: {told}; give one value a row to each."
-        )
+        raise InputError(f"the columns of the entity rows have different lengths, {told}; give each one value a row.")
     given = columns.pop(instants.COLUMN, None)
     named = np.full(rows, given is not None)
     as_of = np.full(rows, now, dtype=np.int64)
@@ -151,6 +148,16 @@ def _listed(name: str, column: Any) -> Any:
         raise InputError(f"the column '{name}' of the entity rows is a lone {type(column).__name__}; pass a list.")
     # A column of instants is parsed as a whole, which is faster by its own type.
     return column if name == instants.COLUMN and hasattr(column, "dtype") else list(column)
+
+
+def _taken(name: str, values: list[Any], kind: ValueType) -> list[Any]:
+    """Values that Feast converts by its own rules, once it is known that it can."""
+    values = [None if instants.absent(value) else value for value in values]
+    try:
+        python_values_to_proto_values(values, kind)
+    except Exception as error:  # whatever a converter raises on a value that it was not made for
+        raise InputError(f"the column '{name}' of the entity rows cannot be converted by Feast: {error}.") from error
+    return values
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,103 @@
+"""What parity asks of both sides, as a user would: `get_online_features` and `get_historical_features`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from dualpath.parity import spellings
+from dualpath.repo import Repo
+from dualpath.view import View
+
+Progress = Callable[[str, int, int], None]
+REQUEST = 500
+"""Entity rows in one call of `get_online_features`."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Views that can be asked together, and the features (derived ones included) asked of them.
+
+    They have the same join keys and source; or they are those of a feature `service`, which may give them other names
+    and their join keys other columns: `columns` has these for each view.
+    """
+
+    views: tuple[View, ...]
+    refs: tuple[str, ...]
+    service: str = ""
+    columns: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns of the join keys, each once."""
+        return tuple(dict.fromkeys(name for names in self.columns or (self.views[0].keys,) for name in names))
+
+
+def families(repo: Repo) -> list[Family]:
+    """The repo's views by join keys and source, each with its windowed and derived features; then its services."""
+    grouped: dict[tuple[str, tuple[str, ...]], list[View]] = {}
+    for view in repo.views.values():
+        grouped.setdefault((view.source.name, view.keys), []).append(view)
+    derived = [d for d in repo.store.list_on_demand_feature_views() if not d.source_request_sources]
+    found = []
+    for views in grouped.values():
+        names = {v.name for v in views}
+        refs = [f"{v.name}:{f.name}" for v in views for f in v.features]
+        for each in derived:
+            inputs = {p.name for p in each.source_feature_view_projections.values()}
+            if inputs and inputs <= names:
+                refs += [f"{each.name}:{f.name}" for f in each.features]
+        found.append(Family(tuple(views), tuple(refs)))
+    return found + _services(repo)
+
+
+def _services(repo: Repo) -> list[Family]:
+    """Feature services of windowed views alone that rename what they serve."""
+    found = []
+    for service in repo.store.list_feature_services():
+        projections = service.feature_view_projections
+        views = [repo.views.get(p.name) for p in projections]
+        if all(views) and any(p.name_alias or p.join_key_map for p in projections):
+            refs = [f"{p.name_to_use()}:{feature.name}" for p in projections for feature in p.features]
+            columns = [
+                tuple(p.join_key_map.get(key, key) for key in view.keys)
+                for p, view in zip(projections, views, strict=True)
+                if view
+            ]
+            found.append(Family(tuple(v for v in views if v), tuple(refs), service.name, tuple(columns)))
+    return found
+
+
+def serve(
+    repo: Repo, family: Family, keys: Sequence[pa.Array], as_of: np.ndarray, say: Progress = lambda *_: None
+) -> dict[str, list[Any]]:
+    """Served values: one list a feature reference; each request spells its rows in another way."""
+    columns: dict[str, list[Any]] = {ref: [] for ref in family.refs}
+    features = _features(repo, family)
+    for number, start in enumerate(range(0, len(as_of), REQUEST)):
+        part = slice(start, start + REQUEST)
+        rows = {n: spellings.keys(k[part], number + i) for i, (n, k) in enumerate(zip(family.keys, keys, strict=True))}
+        rows["event_timestamp"] = spellings.instants(as_of[part], number)
+        answer = repo.store.get_online_features(features, rows, full_feature_names=True).to_dict()
+        for ref in family.refs:
+            columns[ref] += answer[ref.replace(":", "__")]
+        say("served", min(start + REQUEST, len(as_of)), len(as_of))
+    return columns
+
+
+def train(
+    repo: Repo, family: Family, keys: Sequence[pa.Array], as_of: np.ndarray, spelling: int = 1
+) -> dict[str, list[Any]]:
+    """Training values: one list a feature reference; `spelling` is how the rows are written."""
+    frame = {n: spellings.keys(k, spelling + i) for i, (n, k) in enumerate(zip(family.keys, keys, strict=True))}
+    frame["event_timestamp"] = spellings.instants(as_of, spelling)
+    job = repo.store.get_historical_features(pd.DataFrame(frame), _features(repo, family), full_feature_names=True)
+    table = job.to_arrow()
+    return {ref: table[ref.replace(":", "__")].to_pylist(maps_as_pydicts="strict") for ref in family.refs}
+
+
+def _features(repo: Repo, family: Family) -> Any:
+    return repo.store.get_feature_service(family.service) if family.service else list(family.refs)

@@ -1,0 +1,50 @@
+"""The same join keys and instants, as different users write them: every spelling must get the same answer."""
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from dualpath.stores.entities import WHOLE
+
+
+def keys(column: pa.Array, number: int) -> Any:
+    """A column of text or integer join keys in spelling `number` of several; each holds the same entities.
+
+    >>> keys(pa.array([7, None]), 1)
+    0    7.0
+    1    NaN
+    dtype: float64
+    """
+    values = column.to_pylist()
+    if pa.types.is_integer(column.type):
+        exact = all(value is None or abs(value) <= WHOLE for value in values)
+        spellings = [
+            lambda: values,
+            lambda: pd.Series(values, dtype="float64" if exact else "Int64"),
+            lambda: pd.Series(values, dtype="Int64"),
+            lambda: [None if value is None else Decimal(value) for value in values],
+            lambda: pd.Series([pd.NA if value is None else str(value) for value in values], dtype=object),
+        ]
+    else:
+        spellings = [
+            lambda: values,
+            lambda: pd.Series(values, dtype="category"),
+            lambda: pd.Series(values, dtype="string"),
+            lambda: pd.Series([float("nan") if value is None else np.str_(value) for value in values], dtype=object),
+        ]
+    return spellings[number % len(spellings)]()
+
+
+def instants(as_of: np.ndarray, number: int) -> Any:
+    """Instants int64[m], microseconds UTC, in spelling `number` of several."""
+    stamps = pd.to_datetime(as_of, unit="us", utc=True)
+    spellings = [
+        lambda: as_of.astype("datetime64[us]"),
+        lambda: stamps.tz_convert("America/New_York"),
+        lambda: [stamp.isoformat() for stamp in stamps.to_pydatetime()],
+        lambda: stamps.tz_localize(None).to_pydatetime().tolist(),
+    ]
+    return spellings[number % len(spellings)]()
