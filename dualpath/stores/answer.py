@@ -3,24 +3,21 @@
 A row whose join key is null asks about nobody: it gets the empty values, NOT_FOUND, from either kind of view.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from feast import FeatureView, RepoConfig
+from feast import RepoConfig
 from feast.online_response import OnlineResponse
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dualpath.declare import TAG
 from dualpath.errors import InputError
-from dualpath.plan import FoldError, plan
+from dualpath.plan import FoldError
 from dualpath.stores import keys, protos, state
-from dualpath.stores.request import ASKED, Request, keys_of
-from dualpath.view import View
+from dualpath.stores.request import ASKED, Request
+from dualpath.stores.wanted import Compiled, WantedView
 
 if TYPE_CHECKING:
     from dualpath.stores.online import DualpathRedisOnlineStore
@@ -28,58 +25,27 @@ if TYPE_CHECKING:
 START_AND_END = np.array([0, 1])
 
 
-class _Compiled:
-    """What answering from a windowed view takes that depends on nothing but its declaration and the features."""
-
-    def __init__(self, declared: str, features: tuple[str, ...]) -> None:
-        self.plan = plan(View.from_dict(json.loads(declared)), features)
-        self.format = state.Format(self.plan.layout)
-        view = self.plan.view
-        self.keys = [(key, view.source.by_name[key].kind) for key in view.keys]
-
-
-_compiled = lru_cache(maxsize=512)(_Compiled)
-
-
 class Answer:
     """Fills Feast's response to the request that `ASKED` holds."""
 
     def __init__(
-        self,
-        store: "DualpathRedisOnlineStore",
-        config: RepoConfig,
-        grouped_refs: Sequence[Any],
-        names: dict[str, str],
-        response: GetOnlineFeaturesResponse,
-        full_names: bool,
-        *_: Any,
+        self, store: "DualpathRedisOnlineStore", config: RepoConfig, response: GetOnlineFeaturesResponse
     ) -> None:
-        self.store, self.project, self.names = store, config.project, names
-        self.response, self.full_names = response, full_names
+        self.store, self.project, self.response = store, config.project, response
         self.reader = store._reader_of(config)
         self.asked = asked = ASKED.get()
         slack = config.online_store.slack_seconds
-        self.floor = 0 if slack is None or not asked.named.any() else store.clock() - slack * 1_000_000
-        # Feast keeps the features of a view as a set, whose order is another in every process.
-        self.groups = [(view, asked.in_order(self.prefix(view), features)) for view, features in grouped_refs]
-        self.windowed = [
-            _Windowed(view, _compiled(view.tags[TAG], tuple(features)), asked) if TAG in view.tags else None
-            for view, features in self.groups
-        ]
-
-    def prefix(self, view: Any) -> str:
-        """What stands before the names of a view's features in the response."""
-        return f"{view.projection.name_to_use()}__" if self.full_names else ""
+        self.floor = 0 if slack is None or asked.named is None else store.clock() - slack * 1_000_000
+        self.windowed = [_Windowed(each, each.compiled, asked) for each in asked.wanted.views if each.compiled]
 
     def steps(self) -> state.Steps[None]:
         """Compute the values of the windowed views."""
-        windowed = [w for w in self.windowed if w]
-        if not windowed:
+        if not self.windowed:
             return
-        states = yield from self.reader.read([w.ask for w in windowed])
+        states = yield from self.reader.read([w.ask for w in self.windowed])
         as_of = self.asked.as_of
         codes: list[int] = []
-        for each, found in zip(windowed, states, strict=True):
+        for each, found in zip(self.windowed, states, strict=True):
             floor = max(self.floor, found.floor)
             if floor and as_of.min(initial=floor) < floor:
                 raise InputError(
@@ -92,40 +58,39 @@ class Answer:
 
     def parts(self, join_keys: Mapping[str, Any]) -> Iterator[tuple[list[Any], dict[str, Any]]]:
         """Fill the response, view by view; an ordinary view is handed out with its join keys, for Feast to fill in."""
-        for (view, features), windowed in zip(self.groups, self.windowed, strict=True):
-            if windowed:
-                windowed.fill(self.response, self.prefix(view), self.asked.as_of, self.store._texts)
+        windowed, rows = iter(self.windowed), self.asked.rows
+        for each in self.asked.wanted.views:
+            if each.compiled:
+                next(windowed).fill(self.response, self.asked.as_of, self.store._texts)
                 continue
-            own = {name: join_keys[name] for name in keys_of(view, self.names).values()}
-            there = [
-                i for i, row in enumerate(zip(*own.values(), strict=True)) if all(v.WhichOneof("val") for v in row)
-            ]
+            own = {name: join_keys[name] for name in each.columns}
+            known = [i for i in range(rows) if all(values[i].WhichOneof("val") for values in own.values())]
             before = len(self.response.results)
-            if there:
-                some = len(there) < self.asked.rows
-                yield [(view, features)], {n: [v[i] for i in there] for n, v in own.items()} if some else own
+            if known:
+                somebody = {name: [values[i] for i in known] for name, values in own.items()}
+                yield [(each.view, each.features)], own if len(known) == rows else somebody
             else:
-                self.response.metadata.feature_names.val.extend([self.prefix(view) + name for name in features])
-                self.response.results.extend([GetOnlineFeaturesResponse.FeatureVector() for _ in features])
+                self.response.metadata.feature_names.val.extend([each.prefix + name for name in each.features])
+                self.response.results.extend([GetOnlineFeaturesResponse.FeatureVector() for _ in each.features])
             vectors = self.response.results[before:]
-            if len(there) < self.asked.rows:
+            if len(known) < rows:
                 for vector in vectors:
-                    spread(vector, there, self.asked.rows)
-            settle(view, vectors, self.asked)
+                    spread(vector, known, rows)
+            settle(each.view, vectors, self.asked)
 
 
 class _Windowed:
     """One windowed view within a request: row i asks about entity `rows[i]` of `ask`, or about nobody if that is -1."""
 
-    def __init__(self, table: FeatureView, compiled: _Compiled, asked: Request) -> None:
-        aliases = table.projection.join_key_map
-        columns = [asked.key(aliases.get(key, key), kind) for key, kind in compiled.keys]
+    def __init__(self, wanted: WantedView, compiled: Compiled, asked: Request) -> None:
+        columns = [asked.key(name, kind) for name, kind in zip(wanted.columns, compiled.kinds, strict=True)]
         where: dict[Any, int] = {}
         self.rows = np.array(
             [-1 if None in row else where.setdefault(row, len(where)) for row in zip(*columns, strict=True)],
             dtype=np.int64,
         )
-        self.plan = compiled.plan
+        self.nobody = -1 in self.rows
+        self.prefix, self.plan = wanted.prefix, compiled.plan
         self.ask = state.Ask(
             self.plan.view.name, self.plan.view.source.name, compiled.format, [keys.entity(n) for n in where]
         )
@@ -135,7 +100,8 @@ class _Windowed:
     def evaluate(self, found: state.State, as_of: np.ndarray) -> list[int]:
         """Compute the values; answers the text codes they hold."""
         spans = found.starts[self.rows[:, None] + START_AND_END]
-        spans[self.rows < 0] = 0
+        if self.nobody:
+            spans[self.rows < 0] = 0
         try:
             self.values = self.plan.evaluate(found.words, spans, as_of)
         except FoldError as error:
@@ -143,9 +109,9 @@ class _Windowed:
         self.found = (spans[:, 1] > spans[:, 0]).tolist()
         return [c for name, v in self.values.items() for c in protos.codes(v, self.plan.outputs[name])]
 
-    def fill(self, response: GetOnlineFeaturesResponse, prefix: str, as_of: np.ndarray, texts: dict[int, str]) -> None:
-        """Add the view's features to Feast's response, their names behind `prefix`."""
-        response.metadata.feature_names.val.extend([prefix + name for name in self.values])
+    def fill(self, response: GetOnlineFeaturesResponse, as_of: np.ndarray, texts: dict[int, str]) -> None:
+        """Add the view's features to Feast's response."""
+        response.metadata.feature_names.val.extend([self.prefix + name for name in self.values])
         shared = protos.vector(self.found, as_of)
         for name, values in self.values.items():
             vector = response.results.add()
@@ -169,11 +135,12 @@ def settle(view: Any, vectors: Sequence[Any], asked: Request) -> None:
     """
     ttl = getattr(view, "ttl", None)  # an on-demand view that is written has none
     age = int(ttl.total_seconds() * 1_000_000) if ttl else None
+    named = [False] * asked.rows if asked.named is None else asked.named.tolist()
+    rows = list(zip(asked.as_of.tolist(), named, strict=True))
     for vector in vectors:
-        rows = zip(vector.event_timestamps, asked.as_of.tolist(), asked.named.tolist(), strict=True)
-        for i, (stamp, as_of, named) in enumerate(rows):
+        for i, (stamp, (as_of, is_named)) in enumerate(zip(vector.event_timestamps, rows, strict=True)):
             written = stamp.seconds * 1_000_000 + stamp.nanos // 1000
-            if not written or (named and written > as_of):
+            if not written or (is_named and written > as_of):
                 status = FieldStatus.NOT_FOUND
             elif age is not None and written < as_of - age:
                 status = FieldStatus.OUTSIDE_MAX_AGE

@@ -23,6 +23,7 @@ ISO = re.compile(
     re.ASCII,
 )
 REMEDY = "pass a datetime, which is UTC if it has no time zone, or ISO-8601 text like 2026-03-04T12:00:00Z"
+OUTSIDE = "lies outside the years 1 to 9999"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
@@ -46,9 +47,8 @@ pass a datetime, which is UTC if it has no time zone, or ISO-8601 text like 2026
     found = _whole(values, name)
     if found is None:
         found = np.array([_micros(value, name, row) for row, value in enumerate(values)], dtype=np.int64)
-    outside = (found < FIRST) | (found > LAST)
-    if outside.any():
-        raise _refusal(name, int(outside.argmax()), "lies outside the years 1 to 9999")
+    if len(found) and not (found.min() >= FIRST and found.max() <= LAST):
+        raise _refusal(name, int(((found < FIRST) | (found > LAST)).argmax()), OUTSIDE)
     return found
 
 
@@ -89,7 +89,7 @@ def _scaled(values: np.ndarray, name: str, first: int = 0) -> np.ndarray:
     # A coarse unit reaches years that microseconds do not: they would come back as another instant.
     lost = found.astype("datetime64[Y]") != values.astype("datetime64[Y]")
     if lost.any():
-        raise _refusal(name, first + int(lost.argmax()), "lies outside the years 1 to 9999")
+        raise _refusal(name, first + int(lost.argmax()), OUTSIDE)
     return found.astype(np.int64)
 
 

@@ -16,8 +16,10 @@ from feast.online_response import OnlineResponse
 
 from dualpath.declare import TAG
 from dualpath.errors import InputError, UnavailableError
-from dualpath.stores import answer, keys, request, state
+from dualpath.stores import keys, request, state
+from dualpath.stores.answer import Answer, ordered
 from dualpath.stores.connection import FAILED, address, named, shown
+from dualpath.stores.wanted import Wanted, wanted
 
 
 class DualpathRedisOnlineStoreConfig(RedisOnlineStoreConfig):
@@ -55,13 +57,12 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
 
         The answer's columns come in the order asked: the join keys, then the features.
         """
-        context = utils._get_cached_request_context(registry, project, features, full_feature_names)
-        places = request.places(tuple(context[0]), full_feature_names)
-        with self._asked(config, request.read(entity_rows, self.clock(), places), context) as rows:
+        asked = self._wanted(registry, project, features, full_feature_names)
+        with self._asked(config, request.read(entity_rows, self.clock(), asked)) as rows:
             response = super().get_online_features(
                 config, features, rows, registry, project, full_feature_names, include_feature_view_version_metadata
             )
-        return answer.ordered(response, places)
+        return ordered(response, asked.places)
 
     async def get_online_features_async(
         self,
@@ -74,18 +75,17 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
         """The same without blocking the event loop."""
-        context = utils._get_cached_request_context(registry, project, features, full_feature_names)
-        places = request.places(tuple(context[0]), full_feature_names)
-        with self._asked(config, request.read(entity_rows, self.clock(), places), context) as rows:
+        asked = self._wanted(registry, project, features, full_feature_names)
+        with self._asked(config, request.read(entity_rows, self.clock(), asked)) as rows:
             response = await super().get_online_features_async(
                 config, features, rows, registry, project, full_feature_names, include_feature_view_version_metadata
             )
-        return answer.ordered(response, places)
+        return ordered(response, asked.places)
 
     def _read_features_per_fv(
         self, config: RepoConfig, grouped_refs: Any, join_keys: Any, names: Any, response: Any, *rest: Any
     ) -> None:
-        answering = answer.Answer(self, config, grouped_refs, names, response, *rest)
+        answering = Answer(self, config, response)
         state.run(answering.steps(), self._get_client(config.online_store))
         for group, own_keys in answering.parts(join_keys):
             super()._read_features_per_fv(config, group, own_keys, names, response, *rest)
@@ -93,7 +93,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
     async def _read_features_per_fv_async(
         self, config: RepoConfig, grouped_refs: Any, join_keys: Any, names: Any, response: Any, *rest: Any
     ) -> None:
-        answering = answer.Answer(self, config, grouped_refs, names, response, *rest)
+        answering = Answer(self, config, response)
         await state.run_async(answering.steps(), await self._get_client_async(config.online_store))
         for group, own_keys in answering.parts(join_keys):
             await super()._read_features_per_fv_async(config, group, own_keys, names, response, *rest)
@@ -147,11 +147,15 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
                 "values cannot be written. Land events for the stream, or run `dualpath nightly`."
             )
 
+    @staticmethod
+    def _wanted(registry: BaseRegistry, project: str, features: Any, full_names: bool) -> Wanted:
+        return wanted(utils._get_cached_request_context(registry, project, features, full_names), full_names)
+
     @contextmanager
-    def _asked(self, config: RepoConfig, asked: request.Request, context: Any) -> Iterator[Any]:
+    def _asked(self, config: RepoConfig, asked: request.Request) -> Iterator[Any]:
         """The columns for Feast; `ASKED` has the whole request for as long as it lasts."""
         self._open(config)
-        columns = asked.columns(context)
+        columns = asked.columns()
         token = request.ASKED.set(asked)
         try:
             yield columns
