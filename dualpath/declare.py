@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from feast import Entity, FeatureView, FileSource
 from feast import Field as FeastField
-from feast.types import Array, Bool, FeastType, Float64, Int64, Map, String
+from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.types import Array, Bool, FeastType, Float64, Int64, Json, String
 
 from dualpath.aggregates.base import Aggregate, Output
 from dualpath.errors import DeclarationError
@@ -23,6 +24,10 @@ from dualpath.windows import Window
 
 T = TypeVar("T")
 TAG = "dualpath"
+NEVER_NULL = "never_null"
+"""The tag of fields that hold a value even of an empty window."""
+MAP_OF = "map_of"
+"""The tag of fields that hold a map: the kind of its values."""
 EXACT = timedelta(microseconds=1)
 _TYPES: dict[str, FeastType] = {
     "text": String,
@@ -76,7 +81,12 @@ def feature_view(
         ttl=timedelta(0),
         schema=keys_schema
         + [
-            FeastField(name=f.name, dtype=feast_type(view.output(f)), description=f.description or f"{f}.")
+            FeastField(
+                name=f.name,
+                dtype=feast_type(view.output(f)),
+                description=f.description or f"{f}.",
+                tags=feast_tags(view.output(f)),
+            )
             for f in view.features
         ],
         source=FileSource(
@@ -92,11 +102,21 @@ def feature_view(
 
 
 def feast_type(output: Output) -> FeastType:
-    """Feast's type of a feature. Instants are Int64 microseconds: Feast's own carries whole seconds online."""
+    """Feast's type of a feature.
+
+    Instants are Int64 microseconds: Feast's own carries whole seconds online. Maps are Json: Feast's own has no order.
+    """
     if output.items is not None:
-        return Map
+        return Json
     scalar = _TYPES[output.type.kind]
     return Array(scalar) if output.many else scalar
+
+
+def feast_tags(output: Output) -> dict[str, str]:
+    """What Feast's type of a feature leaves out, as a field's tags: on-demand views are given it by them."""
+    if output.items is not None:
+        return {MAP_OF: output.items.kind}
+    return {} if output.empty is None else {NEVER_NULL: "true"}
 
 
 def view_of(feature_view: FeatureView) -> View | None:
@@ -112,3 +132,21 @@ def _located(build: Callable[[], T]) -> T:
     except DeclarationError as error:
         frame = sys._getframe(2)
         raise DeclarationError(f"{Path(frame.f_code.co_filename).name}: {error.message}") from None
+
+
+_feasts_sample = OnDemandFeatureView._construct_random_input
+
+
+def _sample(view: OnDemandFeatureView, singleton: bool = False) -> dict[str, Any]:
+    """What `feast apply` tries an on-demand view's function with: Feast's sample, which has None for maps, and maps."""
+    sample = _feasts_sample(view, singleton)
+    for projection in view.source_feature_view_projections.values():
+        for field in projection.features:
+            if kind := field.tags.get(MAP_OF):
+                example = {"hello world": 1 if kind == "integer" else 1.0}
+                for name in (field.name, f"{projection.name}__{field.name}"):
+                    sample[name] = example if singleton else [example]
+    return sample
+
+
+OnDemandFeatureView._construct_random_input = _sample  # type: ignore[method-assign, assignment]

@@ -1,8 +1,11 @@
 """Values as Arrow arrays, vectorised; texts are looked up in a dictionary of codes."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
@@ -80,6 +83,21 @@ def arrow(values: Scalars | Groups, output: Output, dictionary: Dictionary) -> p
     at = np.zeros(len(values.data), dtype=np.int64)
     at[there] = dictionary.find(values.data[there])
     return dictionary.texts.take(pa.array(at, mask=missing))
+
+
+def maps(values: Sequence[Mapping[str, Any] | None], items: pa.DataType | None = None) -> pa.Array:
+    """Dicts as Arrow maps, in their order; the type of their items is guessed if it is not given.
+
+    >>> maps([{"b": 1, "a": 2}, {}, None]).to_pylist()
+    [[('b', 1), ('a', 2)], [], None]
+    """
+    items = items or pa.infer_type([each for value in values if value for each in value.values()])
+    return pa.array([None if value is None else [*value.items()] for value in values], pa.map_(pa.string(), items))
+
+
+def frame(table: pa.Table) -> pd.DataFrame:
+    """A table for pandas; maps are dicts in their order, where pandas would have lists of pairs."""
+    return table.to_pandas(maps_as_pydicts="strict")
 
 
 def _lists(values: Groups, output: Output, dictionary: Dictionary) -> pa.Array:

@@ -25,21 +25,21 @@ def same(a: Any, b: Any) -> bool:
     """Whether two values are the same bits.
 
     Floats compare as 64 bits, so the two zeros differ and a NaN equals itself; a number equals only one of
-    its own type; null equals only null; lists compare by order, maps by key. NumPy's arrays and scalars compare as the
+    its own type; null equals only null; lists and maps compare by order too. NumPy's arrays and scalars compare as the
     Python values they hold.
 
     >>> same(0.1 + 0.2, 0.3), same(-0.0, 0.0), same(float("nan"), float("nan"))
     (False, False, True)
     >>> same(1, 1.0), same(1, True), same(None, 0), same(None, None)
     (False, False, False, True)
-    >>> same(["a", "b"], ["b", "a"]), same([1.5, None], (1.5, None))
-    (False, True)
+    >>> same(["a", "b"], ["b", "a"]), same([1.5, None], (1.5, None)), same({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    (False, True, False)
     """
     a, b = _plain(a), _plain(b)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+        return [*a] == [*b] and all(same(a[key], b[key]) for key in a)
     if isinstance(a, float) and isinstance(b, float):
         return struct.pack("<d", a) == struct.pack("<d", b)
     return type(a) is type(b) and a == b

@@ -22,7 +22,9 @@ from feast.utils import _get_requested_feature_views_to_features_dict
 from dualpath.declare import view_of
 from dualpath.errors import InputError, quoted
 from dualpath.stores import entities, instants, training
+from dualpath.stores.derived import derived
 from dualpath.stores.history import History
+from dualpath.values import frame
 from dualpath.view import View
 
 
@@ -60,7 +62,7 @@ class DualpathOfflineStore(OfflineStore):
             raise InputError("get_historical_features needs an entity_df that is a pandas DataFrame.")
         windowed = [fv for fv in feature_views if view_of(fv)]
         ordinary = [fv for fv in feature_views if not view_of(fv)]
-        odfvs = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+        odfvs = [*map(derived, OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry))]
         grouped, _ = _get_requested_feature_views_to_features_dict(feature_refs, feature_views, odfvs)
         time = infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))
 
@@ -127,7 +129,11 @@ class TrainingSet(RetrievalJob):
         return self.compute()
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return self.compute().to_pandas()
+        return frame(self.compute())
+
+    def to_df(self, validation_reference: Any = None, timeout: int | None = None) -> pd.DataFrame:
+        """The training set for pandas; maps are dicts, as online."""
+        return frame(self.to_arrow(validation_reference, timeout))
 
     @property
     def full_feature_names(self) -> bool:

@@ -16,9 +16,10 @@ from feast.online_response import OnlineResponse
 
 from dualpath.declare import TAG
 from dualpath.errors import InputError, UnavailableError
-from dualpath.stores import keys, request, state
+from dualpath.stores import derived, keys, request, state
 from dualpath.stores.answer import Answer, ordered
 from dualpath.stores.connection import FAILED, address, named, shown
+from dualpath.stores.response import Response
 from dualpath.stores.wanted import Wanted, wanted
 
 
@@ -57,12 +58,13 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
 
         The answer's columns come in the order asked: the join keys, then the features.
         """
+        registry = derived.serving(registry)
         asked = self._wanted(registry, project, features, full_feature_names)
         with self._asked(config, request.read(entity_rows, self.clock(), asked)) as rows:
             response = super().get_online_features(
                 config, features, rows, registry, project, full_feature_names, include_feature_view_version_metadata
             )
-        return ordered(response, asked.places)
+        return Response(ordered(response, asked.places), asked)
 
     async def get_online_features_async(
         self,
@@ -75,12 +77,13 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
         """The same without blocking the event loop."""
+        registry = derived.serving(registry)
         asked = self._wanted(registry, project, features, full_feature_names)
         with self._asked(config, request.read(entity_rows, self.clock(), asked)) as rows:
             response = await super().get_online_features_async(
                 config, features, rows, registry, project, full_feature_names, include_feature_view_version_metadata
             )
-        return ordered(response, asked.places)
+        return Response(ordered(response, asked.places), asked)
 
     def _read_features_per_fv(
         self, config: RepoConfig, grouped_refs: Any, join_keys: Any, names: Any, response: Any, *rest: Any

@@ -1,5 +1,6 @@
 """Values as Feast's protobuf."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -40,10 +41,7 @@ def fill(field: Any, values: Scalars | Groups, output: Output, texts: Mapping[in
     if isinstance(values, Groups):
         for names, weights in listed(values, output, texts):
             if output.items is not None:
-                made = add().map_val
-                made.SetInParent()
-                for name, weight in zip(names, weights, strict=True):
-                    setattr(made.val[name], SCALARS[output.items.kind], weight)
+                add().json_val = json.dumps(dict(zip(names, weights, strict=True)), ensure_ascii=False)
             else:
                 made = getattr(add(), LISTS[kind])
                 made.SetInParent()

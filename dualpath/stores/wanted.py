@@ -57,11 +57,11 @@ class WantedView:
 
 
 class Wanted:
-    """`places` has the place of each feature in the answer, by its name there; `data` are the columns that on-demand
-    views ask for; `types` are Feast's types of the columns of join keys."""
+    """`places` has the place of each feature in the answer, by its name there; `data` are the columns that the on-demand
+    views `derived` ask for; `types` are Feast's types of the columns of join keys."""
 
     def __init__(self, context: tuple[Any, ...], full_names: bool) -> None:
-        refs, _, self.key_of_entity, self.types, self.join_keys, grouped, _, self.data, _ = context
+        refs, self.derived, self.key_of_entity, self.types, self.join_keys, grouped, _, self.data, _ = context
         self.places = places(refs, full_names)
         self.views: list[WantedView] = []
         for view, features in grouped:

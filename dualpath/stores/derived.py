@@ -1,0 +1,238 @@
+"""On-demand views: their function is given the same Python objects online and in training.
+
+Feast gives a function what either side happens to hold. In training these are all the columns of the `entity_df`, with
+their types; online types are guessed from the values of one request, so that an integer is a float beside a row without
+one, and a map has the keys of other rows. Here the columns are those that the view declares, of the types it declares,
+whatever else is in the request; what the function returns is cast to the types of its schema.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from feast import Field, OnDemandFeatureView
+from feast.infra.registry.base_registry import BaseRegistry
+from feast.types import (
+    Array,
+    Bool,
+    FeastType,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    Json,
+    Map,
+    String,
+    UnixTimestamp,
+    from_feast_to_pyarrow_type,
+)
+
+from dualpath.declare import NEVER_NULL
+from dualpath.errors import InputError
+from dualpath.values import maps
+
+PLAIN = (String, Bool, Int32, Int64, Float32, Float64, UnixTimestamp)
+"""Types whose values Arrow holds as they are; so do lists of them. Those of other types are Python objects."""
+NULLABLE = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+"""What pandas holds columns in that may have a null; its plain columns change their type when there is one."""
+
+
+class DerivedView(OnDemandFeatureView):
+    """An on-demand view in the mode `python` for Feast, which then keeps its hands off the columns."""
+
+    takes: str
+    """What its function takes: a data frame (`pandas`), a dict of lists (`python`), or a dict of one row's values."""
+
+    @classmethod
+    def of(cls, view: OnDemandFeatureView) -> "DerivedView":
+        """The same view with its function."""
+        made = cls.__new__(cls)
+        made.__dict__.update(view.__dict__)
+        made.takes = "row" if view.singleton else view.mode
+        made.mode, made.singleton = "python", False
+        return made
+
+    def __copy__(self) -> "DerivedView":
+        made = DerivedView.__new__(DerivedView)
+        made.__dict__.update(self.__dict__)
+        return made
+
+    @property
+    def schema(self) -> list[Field]:
+        """The features, under their full names as well: Feast looks up by them how values are sent; maps as Json."""
+        types = {field.name: Json if field.dtype == Map else field.dtype for field in self.features}
+        names = [(name, dtype) for short, dtype in types.items() for name in (short, self._full(short))]
+        return [*self.entity_columns, *(Field(name=name, dtype=dtype) for name, dtype in names)]
+
+    def transform_dict(self, feature_dict: dict[str, Any]) -> dict[str, Any]:
+        """Online: the features, under their names and their full names, from columns that are lists."""
+        given = {each.name: each.of(feature_dict, self.name) for each in self._inputs()}
+        rows = len(next(iter(given.values()), ()))
+        answers = {}
+        for name, column in self._answers(given, rows):
+            answers[name] = answers[self._full(name)] = column.to_pylist(maps_as_pydicts="strict")
+        return answers
+
+    def transform_arrow(self, pa_table: pa.Table, full_feature_names: bool = False) -> pa.Table:
+        """In training: the features from a table."""
+        columns = {name: pa_table[name] for name in dict.fromkeys(pa_table.column_names)}
+        given = {each.name: each.of(columns, self.name) for each in self._inputs()}
+        found = self._answers(given, len(pa_table))
+        return pa.table({self._full(n) if full_feature_names else n: column for n, column in found})
+
+    def _full(self, name: str) -> str:
+        return f"{self.projection.name_to_use()}__{name}"
+
+    def _inputs(self) -> Iterator["Input"]:
+        for projection in self.source_feature_view_projections.values():
+            for field in projection.features:
+                full = f"{projection.name}__{field.name}"
+                yield Input(field.name, (full, f"{projection.name_to_use()}__{field.name}"), field)
+        requests = [*self.source_request_sources.values(), self._input_schema_sentinel]
+        for field in {field.name: field for request in requests if request for field in request.schema}.values():
+            yield Input(field.name, (), field)
+
+    def _answers(self, given: Mapping[str, Any], rows: int) -> Iterator[tuple[str, pa.Array]]:
+        """Call the function; its answers by feature, cast to their declared types."""
+        inputs = [*self._inputs()]
+        assert self.feature_transformation is not None, "Feast applies no view without one"
+        function = self.feature_transformation.udf
+        if self.takes == "pandas":
+            frame = {n: each.series(given[each.name]) for each in inputs for n in each.names}
+            found = function(pd.DataFrame(frame, index=pd.RangeIndex(rows)))
+        else:
+            lists = {n: each.list(given[each.name]) for each in inputs for n in each.names}
+            if self.takes == "python":
+                found = function(lists)
+            else:
+                answers = [function({n: column[i] for n, column in lists.items()}) for i in range(rows)]
+                found = {f.name: [a[f.name] for a in answers if f.name in a] for f in self.features}
+        for field in self.features:
+            if field.name not in found:
+                raise InputError(f"on-demand view '{self.name}': its function returns no '{field.name}'; return it.")
+            column = answer(found[field.name], field, self.name)
+            if len(column) != rows:
+                raise InputError(
+                    f"on-demand view '{self.name}': its function returns {len(column)} values of '{field.name}' "
+                    f"for {rows} rows; return one for each."
+                )
+            yield field.name, column
+
+
+@dataclass(frozen=True)
+class Input:
+    """A declared input: its name, the names it has beside features of other views, its field."""
+
+    name: str
+    longer: tuple[str, ...]
+    field: Field
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names by which the function finds it: those that it had when Feast applied the view."""
+        return (*self.longer[:1], self.name)
+
+    def of(self, columns: Mapping[str, Any], view: str) -> Any:
+        """Its column, an Arrow array or, where Arrow does not hold the values as they are, a list."""
+        found = next((n for n in (*self.longer, self.name) if n in columns), None)
+        if found is None:
+            raise InputError(f"on-demand view '{view}' needs '{self.name}', which the request does not have; add it.")
+        column, kind = columns[found], plain(self.field.dtype)
+        if kind is None:
+            return column if isinstance(column, list) else column.to_pylist(maps_as_pydicts="strict")
+        try:
+            return whole_seconds(cast(column, kind))
+        except (TypeError, pa.ArrowException) as error:
+            raise InputError(
+                f"on-demand view '{view}': '{self.name}' is declared {self.field.dtype}, and a value is not: {error}."
+            ) from None
+
+    def series(self, column: Any) -> pd.Series:
+        """For pandas, in a type that depends on no other row."""
+        if isinstance(column, list):
+            return pd.Series(column, dtype=object)
+        if self.field.tags.get(NEVER_NULL):
+            return column.to_pandas()
+        return column.to_pandas(types_mapper=NULLABLE.get)
+
+    def list(self, column: Any) -> list[Any]:
+        """For plain Python."""
+        return column if isinstance(column, list) else column.to_pylist()
+
+
+def serving(registry: BaseRegistry) -> Any:
+    """A registry that hands out derived views to `get_online_features`."""
+    return registry if isinstance(registry, Serving) else Serving(registry)
+
+
+class Serving:
+    """A registry whose on-demand views are derived ones; all else is the registry's own."""
+
+    def __init__(self, registry: BaseRegistry) -> None:
+        self._registry = registry
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._registry, name)
+
+    def get_any_feature_view(self, *args: Any, **kwargs: Any) -> Any:
+        """A view by its name."""
+        return derived(self._registry.get_any_feature_view(*args, **kwargs))
+
+    def get_feature_view_by_version(self, *args: Any, **kwargs: Any) -> Any:
+        """A version of a view."""
+        return derived(self._registry.get_feature_view_by_version(*args, **kwargs))
+
+
+def derived(view: Any) -> Any:
+    """An on-demand view whose function is called at the read as a derived one; any other view as it is."""
+    if not isinstance(view, OnDemandFeatureView) or isinstance(view, DerivedView):
+        return view
+    called = view.mode in ("pandas", "python") and not view.aggregations and not view.write_to_online_store
+    return DerivedView.of(view) if called else view
+
+
+def answer(values: Any, field: Field, view: str) -> pa.Array:
+    """What a function returned for a feature, in its declared type; NaN is null."""
+    kind = plain(field.dtype)
+    try:
+        if kind is None:
+            return objects([*values], field.dtype)
+        return whole_seconds(cast(values, kind))
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        raise InputError(
+            f"on-demand view '{view}': '{field.name}' is declared {field.dtype}, and its function returns something "
+            f"else ({error}); change one of them."
+        ) from None
+
+
+def plain(dtype: FeastType) -> pa.DataType | None:
+    """The Arrow type of a plain type or of a list of them, else None."""
+    inner = dtype.base_type if isinstance(dtype, Array) else dtype
+    return from_feast_to_pyarrow_type(dtype) if inner in PLAIN else None
+
+
+def cast(values: Any, kind: pa.DataType) -> pa.Array:
+    """Values as an Arrow array of a type; raises what Arrow raises if one does not fit, as 2.5 for an integer."""
+    array = values if isinstance(values, pa.ChunkedArray | pa.Array) else pa.array(values, from_pandas=True)
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if array.type == kind:
+        return array
+    return array.cast(kind, safe=not pa.types.is_timestamp(kind))
+
+
+def whole_seconds(array: pa.Array) -> pa.Array:
+    """Timestamps cut to seconds, as Feast carries them online; other arrays as they are."""
+    return pc.floor_temporal(array, unit="second") if pa.types.is_timestamp(array.type) else array
+
+
+def objects(values: Sequence[Any], dtype: FeastType) -> pa.Array:
+    """Python objects as Arrow has them, but dicts as maps, in the order they have."""
+    if dtype in (Map, Json):
+        values = [json.loads(value) if isinstance(value, str) else value for value in values]
+        if all(value is None or isinstance(value, dict) for value in values):
+            return maps(values)
+    return pa.array(values, from_pandas=True)
