@@ -149,4 +149,4 @@ def _sample(view: OnDemandFeatureView, singleton: bool = False) -> dict[str, Any
     return sample
 
 
-OnDemandFeatureView._construct_random_input = _sample  # type: ignore[method-assign, assignment]
+OnDemandFeatureView._construct_random_input = _sample  # type: ignore[method-assign, assignment]  # Feast offers no hook

@@ -57,8 +57,8 @@ class WantedView:
 
 
 class Wanted:
-    """`places` has the place of each feature in the answer, by its name there; `data` are the columns that the on-demand
-    views `derived` ask for; `types` are Feast's types of the columns of join keys."""
+    """`places` has the place of each feature in the answer, by its name there; `data` are the columns that the
+    on-demand views `derived` ask for; `types` are Feast's types of the columns of join keys."""
 
     def __init__(self, context: tuple[Any, ...], full_names: bool) -> None:
         refs, self.derived, self.key_of_entity, self.types, self.join_keys, grouped, _, self.data, _ = context

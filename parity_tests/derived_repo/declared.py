@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from feast import Entity, Field, RequestSource, ValueType
 from feast.on_demand_feature_view import on_demand_feature_view
-from feast.types import Array, Bool, Float64, Int64, Map, String
+from feast.types import Array, Bool, Float64, Int64, Map, String, UnixTimestamp
 
 from dualpath.aggregates import Count, CountBy, Distinct, Last, LastK, Mean, SumBy, TopK
 from dualpath.declare import event_source, feature, feature_view
@@ -35,7 +35,14 @@ habits = feature_view(
         feature("mean_1h", Mean("amount"), over=hours(1)),
     ],
 )
-given = RequestSource(name="given", schema=[Field(name="limit", dtype=Int64), Field(name="rate", dtype=Float64)])
+given = RequestSource(
+    name="given",
+    schema=[
+        Field(name="limit", dtype=Int64),
+        Field(name="rate", dtype=Float64),
+        Field(name="since", dtype=UnixTimestamp),
+    ],
+)
 
 
 def schema(mode: str) -> list[Field]:
@@ -78,7 +85,9 @@ def frame(inputs: pd.DataFrame) -> pd.DataFrame:
 def lists(inputs: dict[str, Any]) -> dict[str, Any]:
     rows = [dict(zip(inputs, values)) for values in zip(*inputs.values())]  # noqa: B905
     return {
-        "lists_seen": [repr([(name, type(value).__name__, value) for name, value in row.items()]) for row in rows],
+        "lists_seen": [
+            repr([(name, type(value).__name__, repr(value)) for name, value in row.items()]) for row in rows
+        ],
         "lists_first": [next(iter(row["by_word"]), None) for row in rows],
         "lists_total": [sum(row["by_word"].values()) for row in rows],
         "lists_spent": [sum(row["spent_by_word"].values(), 0.0) for row in rows],
@@ -93,7 +102,7 @@ def lists(inputs: dict[str, Any]) -> dict[str, Any]:
 def row(inputs: dict[str, Any]) -> dict[str, Any]:
     last = inputs["last_count"]
     return {
-        "row_seen": repr([(name, type(value).__name__, value) for name, value in inputs.items()]),
+        "row_seen": repr([(name, type(value).__name__, repr(value)) for name, value in inputs.items()]),
         "row_first": next(iter(inputs["by_word"]), None),
         "row_total": sum(inputs["by_word"].values()),
         "row_spent": sum(inputs["spent_by_word"].values(), 0.0),
