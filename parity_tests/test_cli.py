@@ -286,9 +286,12 @@ def test_status_fails_where_fates_do_not_sum_up_or_files_hold_other_rows(repo: R
     assert third.startswith("query=1/batch=2: a file under dead/ cannot be read")
 
 
-def test_a_redis_that_does_not_answer_is_said_and_no_error(untouched: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DUALPATH_REDIS", "127.0.0.1:1")
-    assert "does not answer" in told("status", "--repo", untouched.folder)["redis"]
+def test_status_fails_where_redis_does_not_answer(untouched: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUALPATH_REDIS", "127.0.0.1:1,password=secret")
+    said = told("status", "--repo", untouched.folder, code=1)
+    assert said["error"] == said["redis"]
+    assert said["redis"].startswith("Redis at 127.0.0.1:1 does not answer: ")
+    assert said["adds_up"] is True
 
 
 # --- doctor, stop and the demo's care

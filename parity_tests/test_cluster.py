@@ -1,12 +1,7 @@
 """A Redis Cluster, and a Redis with a password, are Redis: everything that a repo does is done on real servers."""
 
 import asyncio
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,17 +22,13 @@ from dualpath.errors import InputError, StateError, UnavailableError
 from dualpath.parity.check import check
 from dualpath.record import Fence, layout
 from dualpath.repo import Repo
-from dualpath.runtime.redis import HOST, SERVER
+from dualpath.runtime.redis import HOST
 from dualpath.stores import append, bounds, connection, keys, mark
 from dualpath.stores.connection import connect
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
+from parity_tests.servers import PASSWORD, Server, cluster, free_port, on_cluster, repo_on, server
 
-PASSWORD = "s=cret"
-NODES = 3
-SLOTS = 16_384
-BUS = 10_000
-"""How far a node's port for its peers lies above that for clients."""
 LINES = faults.payloads(faults.events())
 DAY_1, DAY_2 = date(2026, 3, 1), date(2026, 3, 2)
 
@@ -48,83 +39,10 @@ def small(spark: SparkSession) -> Iterator[None]:
         yield
 
 
-# --- servers
-
-
-@dataclass(frozen=True)
-class Server:
-    """A Redis of the test's own."""
-
-    port: int
-    process: subprocess.Popen[bytes]
-
-    @property
-    def client(self) -> redis.Redis:
-        return redis.Redis(HOST, self.port, password=PASSWORD)
-
-
-@contextmanager
-def server(folder: Path, port: int, *options: str) -> Iterator[Server]:
-    """One that wants the password; it answers once this is entered."""
-    folder.mkdir()
-    wanted = ("--port", str(port), "--bind", HOST, "--dir", str(folder), "--save", "", "--requirepass", PASSWORD)
-    process = subprocess.Popen([SERVER, *wanted, *options], stdout=subprocess.DEVNULL)
-    try:
-        started = Server(port, process)
-        faults.until(lambda: _answers(started))
-        yield started
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _answers(started: Server) -> bool:
-    assert started.process.poll() is None, "the server has ended"
-    with suppress(redis.ConnectionError):
-        return bool(started.client.ping())
-    return False
-
-
-def free_port() -> int:
-    """One whose port for peers is free too."""
-    with closing(socket.socket()) as client, closing(socket.socket()) as peers:
-        client.bind((HOST, 0))
-        port = client.getsockname()[1]
-        try:
-            peers.bind((HOST, port + BUS))
-        except (OSError, OverflowError):
-            return free_port()
-        return port
-
-
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """A cluster of three nodes, which ask each other for the password too."""
-    root = tmp_path_factory.mktemp("cluster")
-    options = ("--cluster-enabled", "yes", "--masterauth", PASSWORD, "--cluster-require-full-coverage", "yes")
-    with ExitStack() as held:
-        started = [held.enter_context(server(root / str(n), free_port(), *options)) for n in range(NODES)]
-        for number, each in enumerate(started):
-            share = range(SLOTS * number // NODES, SLOTS * (number + 1) // NODES)
-            each.client.execute_command("CLUSTER ADDSLOTS", *share)
-            each.client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-            each.client.execute_command("CLUSTER MEET", HOST, started[0].port)
-        faults.until(lambda: all(_settled(each) for each in started))
+    with cluster(tmp_path_factory.mktemp("cluster")) as started:
         yield started
-
-
-def _settled(node: Server) -> bool:
-    told = node.client.execute_command("CLUSTER INFO")
-    return told["cluster_state"] == "ok" and told["cluster_known_nodes"] == str(NODES)
-
-
-def repo_on(applied: Path, folder: Path, connection_string: str, kind: str = "redis") -> Repo:
-    """An applied repo whose `feature_store.yaml` names these servers."""
-    shutil.copytree(applied, folder)
-    settings = folder / "feature_store.yaml"
-    online = f'connection_string: "{connection_string}"\n  redis_type: {kind}'
-    settings.write_text(settings.read_text().replace('connection_string: ""', online))
-    return Repo(folder)
 
 
 @pytest.fixture
@@ -132,8 +50,7 @@ def repo(nodes: list[Server], applied: Path, tmp_path: Path) -> Repo:
     """A repo on the empty cluster."""
     for each in nodes:
         each.client.flushall()
-    named = ",".join(f"{HOST}:{each.port}" for each in nodes[:2])
-    return repo_on(applied, tmp_path / "feature_repo", f"{named},password={PASSWORD}", "redis_cluster")
+    return on_cluster(applied, tmp_path / "feature_repo", nodes)
 
 
 def whole(spark: SparkSession, repo: Repo, lines: int) -> None:
@@ -242,7 +159,8 @@ def test_a_node_that_does_not_answer_is_said_without_the_password(applied: Path,
         with pytest.raises(UnavailableError) as raised:
             step()
         assert HOST in raised.value.message and PASSWORD not in raised.value.message
-    assert "Redis does not answer" in status.report(repo).data["redis"]
+    told = status.report(repo)
+    assert not told.ok and "does not answer" in told.data["redis"] and PASSWORD not in told.data["redis"]
 
 
 # --- a single server
@@ -270,13 +188,15 @@ def test_a_redis_with_a_password_is_named_by_the_connection_string(
 def test_parameters_reach_the_client_as_feast_passes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = connect("redis:6380,ssl=true,ssl_ca_certs=/ca.pem,username=ann,password=x=y")
     pool = plain.connection_pool
-    assert pool.connection_class is SSLConnection
+    assert issubclass(pool.connection_class, SSLConnection)
     taken = {name: pool.connection_kwargs[name] for name in ("host", "port", "username", "password", "ssl_ca_certs")}
     assert taken == {"host": "redis", "port": 6380, "username": "ann", "password": "x=y", "ssl_ca_certs": "/ca.pem"}
     monkeypatch.setattr(connection, "RedisCluster", lambda **given: given)
     given: dict[str, Any] = connect("a:1,b:2,ssl=true,password=12,cluster=true")
-    assert [(node.host, node.port) for node in given.pop("startup_nodes")] == [("a", 1), ("b", 2)]
-    assert given == {"ssl": True, "password": 12}
+    assert given.pop("url") == "redis://a:1"
+    assert [(node.host, node.port) for node in given.pop("startup_nodes")] == [("b", 2)]
+    assert issubclass(given.pop("connection_class"), SSLConnection)
+    assert given == {"password": 12}
 
 
 def config(kind: str, connection_string: str) -> Any:

@@ -242,6 +242,20 @@ def test_the_doctor_says_that_a_configured_redis_does_not_answer(folder):
     assert not doctor.examine_redis("no address").ok
 
 
+def test_the_doctor_says_that_the_embedded_redis_is_silent(folder, monkeypatch):
+    monkeypatch.setattr(doctor, "PATIENCE", 0.1)
+    assert doctor.examine_redis(None, folder).ok
+    with closing(connect(embedded.ensure(folder))) as client:
+        process = client.info("server")["process_id"]
+    os.kill(process, signal.SIGSTOP)
+    try:
+        found = doctor.examine_redis(None, folder)
+    finally:
+        os.kill(process, signal.SIGCONT)
+    assert not found.ok and "has not answered for 0.1 s" in found.remedy
+    assert doctor.examine_redis(None, folder).ok
+
+
 def test_the_doctor_misses_sparks_own_jars_and_those_of_another_version(tmp_path):
     assert doctor.examine_spark(tmp_path, "4.2.0").found == "none"
     (tmp_path / "spark-core_2.13-4.2.0.jar").touch()

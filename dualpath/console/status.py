@@ -10,11 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from dualpath.console import live
 from dualpath.console.report import Report, plural, table
+from dualpath.errors import UnavailableError
 from dualpath.ledger import Block
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
@@ -22,8 +21,10 @@ from dualpath.storage import Storage
 from dualpath.stores import bounds
 from dualpath.stores.bounds import Heavy
 from dualpath.stores.condition import Condition, examine
-from dualpath.stores.connection import FAILED, configured, connect, embedded_folder
+from dualpath.stores.connection import FAILED, configured, connect, embedded_folder, shown
 
+PATIENCE = 5.0
+"""Seconds after which a Redis that says nothing is taken to be down."""
 FATES = ("rows_read", "accepted", "duplicate", "dead_letter", "late", "beyond")
 
 
@@ -137,6 +138,8 @@ class Served:
     conditions: dict[str, Condition]
     heavy: tuple[Heavy, ...] = ()
     silence: str = ""
+    down: bool = False
+    """Whether it should answer and does not: an embedded one that has ended comes back with whoever needs it."""
 
     @property
     def snapshots(self) -> dict[str, str]:
@@ -148,17 +151,19 @@ class Served:
 def served(repo: Repo) -> Served:
     """Ask the online store."""
     config = repo.store.config
-    address = configured(config) or embedded.running(embedded_folder(config))
+    try:
+        address = configured(config) or embedded.running(embedded_folder(config), PATIENCE)
+    except UnavailableError as error:
+        return Served({}, silence=error.message, down=True)
     if address is None:
         silence = "The embedded Redis is not running; it starts with the next stream, nightly job or read."
         return Served({}, silence=silence)
     try:
-        redis = connect(address)
-        redis.set_retry(Retry(NoBackoff(), 0))  # a look at the accounts does not wait for a server to come back
+        redis = connect(address, retries=0, timeout=PATIENCE)
         found = {n: examine(redis, repo.project, repo.storage(n), repo.views_of(n)) for n in repo.sources}
         return Served(found, tuple(bounds.over(redis, repo.project, repo.views.values())))
     except FAILED as error:
-        return Served({}, silence=f"Redis does not answer: {error}.")
+        return Served({}, silence=f"Redis at {shown(address)} does not answer: {error}.", down=True)
 
 
 def report(repo: Repo) -> Report:
@@ -179,9 +184,10 @@ def report(repo: Repo) -> Report:
         "streams": {name: live.numbers(found) for name in repo.sources if (found := live.read(repo.storage(name)))},
     }
     errors = [f"{name}: {fault}." for name, s in sources.items() for fault in s["faults"]]
+    errors += [online.silence] if online.down else []
     shown = _shown(sources, accounts, total, online)
     shown += [f"{name}: the online store {each.state.value}." for name, each in online.conditions.items()]
-    return Report(data, shown, adds_up, errors)
+    return Report(data, shown, adds_up and not online.down, errors)
 
 
 def _source(storage: Storage) -> dict[str, Any]:
@@ -229,7 +235,7 @@ def _shown(
         if s["ignored_in_landing"]:
             shown.append(f"{name}: the stream ignores {', '.join(s['ignored_in_landing'])} (it reads *.jsonl files).")
     if online.silence:
-        return [*shown, online.silence]
+        return shown if online.down else [*shown, online.silence]
     views = table("view", "snapshot served")
     for view, day in online.snapshots.items():
         views.add_row(view, day or "none yet; the stream's epochs alone")

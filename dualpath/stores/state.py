@@ -5,7 +5,7 @@ What is asked and what the replies mean is written once, as generators that yiel
 are sent the replies; `run` and `run_async` make the calls.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
@@ -23,26 +23,26 @@ Steps = Generator[tuple[str, tuple[Any, ...]], Any, T]
 """Yields the name and the arguments of a client's method, is sent its answer; returns a `T`."""
 
 
-def run(steps: Steps[T], client: Any) -> T:
-    """Take the steps with a client of `redis`."""
+def run(steps: Steps[T], call: Callable[[str, tuple[Any, ...]], Any]) -> T:
+    """Take the steps; `call` calls a method of a client of `redis` by its name."""
     answer = None
     while True:
         try:
             method, arguments = steps.send(answer)
         except StopIteration as done:
             return done.value
-        answer = getattr(client, method)(*arguments)
+        answer = call(method, arguments)
 
 
-async def run_async(steps: Steps[T], client: Any) -> T:
-    """Take the steps with a client of `redis.asyncio`."""
+async def run_async(steps: Steps[T], call: Callable[[str, tuple[Any, ...]], Awaitable[Any]]) -> T:
+    """The same with a client of `redis.asyncio`."""
     answer = None
     while True:
         try:
             method, arguments = steps.send(answer)
         except StopIteration as done:
             return done.value
-        answer = await getattr(client, method)(*arguments)
+        answer = await call(method, arguments)
 
 
 class Format:

@@ -1,0 +1,12 @@
+"""What `feast serve` loads at its start."""
+
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from dualpath.stores.health import answer_truly
+
+
+def load_artifacts(app: FastAPI) -> None:
+    """Let `/health` say whether Redis answers."""
+    answer_truly(app, Path(__file__).parent)

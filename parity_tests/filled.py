@@ -1,0 +1,36 @@
+"""State in the online store without Spark: a few events, folded as `preview` does, written by the jobs' own writer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dualpath import preview
+from dualpath.record import Fence
+from dualpath.repo import Repo
+from dualpath.stores import pointer
+from dualpath.stores.append import TEXTS, Target
+from dualpath.stores.connection import connect
+from dualpath.stores.pointer import Pointer
+
+NAMESPACE, SNAPSHOT, EPOCH = "n1", "2026-02-28", "2026-03-01"
+
+
+def fill(repo: Repo, events: Sequence[Mapping[str, Any]]) -> None:
+    """Write the state of every windowed view of the repo that the events make."""
+    client = connect(repo.redis_address)
+    for view in repo.views.values():
+        typed = [preview._event(view, number, event) for number, event in enumerate(events)]
+        entities, words = preview.records(view, typed)
+        texts = sorted({value for event in typed for value in event.values() if isinstance(value, str)})
+        target = Target(repo.redis_address, repo.project, {view.name: repo.part(view, NAMESPACE)}, Fence(1, 1))
+        order = np.argsort(np.array(entities), kind="stable")
+        records = _batch(view.name, [entities[n] for n in order], words[order])
+        list(target.write([records, _batch(TEXTS, texts, np.array([[preview.code(text)] for text in texts]))]))
+        pointer.place(client, repo.project, view.name, Pointer(NAMESPACE, SNAPSHOT, (EPOCH,)))
+
+
+def _batch(view: str, entities: Sequence[str], words: np.ndarray) -> pa.RecordBatch:
+    columns = {"view": [view] * len(entities), "epoch": [EPOCH] * len(entities), "entity": pa.array(entities, "string")}
+    return pa.record_batch(columns | {"words": pa.array(words.tolist(), pa.list_(pa.int64()))})
