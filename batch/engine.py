@@ -13,6 +13,7 @@ from feast.infra.compute_engines.local.job import LocalMaterializationJob
 
 from dualpath.declare import view_of
 from dualpath.repo import Repo
+from dualpath.stores import refusals
 
 
 class DualpathComputeEngineConfig(LocalComputeEngineConfig):
@@ -38,7 +39,8 @@ class DualpathComputeEngine(LocalComputeEngine):
         try:
             end = task.end_time if task.end_time.tzinfo else task.end_time.replace(tzinfo=UTC)
             day = end.astimezone(UTC).date() - timedelta(days=1)
-            materialize(session("dualpath-materialize"), Repo(Path(self.repo_config.repo_path or ".")), [view], day)
+            with refusals.translated():
+                materialize(session("dualpath-materialize"), Repo(Path(self.repo_config.repo_path or ".")), [view], day)
         except Exception as error:
             return LocalMaterializationJob(job_id=job, status=MaterializationJobStatus.ERROR, error=error)
         return LocalMaterializationJob(job_id=job, status=MaterializationJobStatus.SUCCEEDED)

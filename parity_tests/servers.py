@@ -1,6 +1,8 @@
 """Redis servers of a test's own, and repos that are on them."""
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -12,6 +14,7 @@ import redis
 
 from dualpath.repo import Repo
 from dualpath.runtime.redis import HOST, SERVER
+from dualpath.stores.connection import connect
 from parity_tests import faults
 
 PASSWORD = "s=cret"
@@ -100,3 +103,18 @@ def on_cluster(applied: Path, folder: Path, nodes: Sequence[Server]) -> Repo:
     """An applied repo on a cluster, of which it is told some nodes."""
     named = ",".join(f"{HOST}:{each.port}" for each in nodes[:2])
     return repo_on(applied, folder, f"{named},password={PASSWORD}", "redis_cluster")
+
+
+@contextmanager
+def suspended(repo: Repo) -> Iterator[None]:
+    """While its servers stand still, which take what is sent to them and say nothing."""
+    client = connect(repo.redis_address)
+    told = client.info("server", target_nodes="primaries") if repo.redis_address.endswith("=true") else None
+    found = [each["process_id"] for each in told.values()] if told else [client.info("server")["process_id"]]
+    for process in found:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in found:
+            os.kill(process, signal.SIGCONT)

@@ -2,8 +2,6 @@
 
 import asyncio
 import gc
-import os
-import signal
 import socket
 import threading
 import weakref
@@ -22,10 +20,9 @@ from dualpath.repo import Repo
 from dualpath.runtime import doctor
 from dualpath.runtime.redis import HOST
 from dualpath.stores import deadline
-from dualpath.stores.connection import connect
 from dualpath.stores.deadline import Budget
 from parity_tests.filled import fill
-from parity_tests.servers import Server, cluster, on_cluster, repo_on
+from parity_tests.servers import Server, cluster, on_cluster, repo_on, suspended
 
 NOON = "2026-03-01T12:00:00"
 USERS = ["ann", "bob"]
@@ -63,29 +60,66 @@ class Clock:
 
 
 def test_all_waits_share_one_budget_and_other_work_is_free() -> None:
-    clock = Clock()
+    clock, given = Clock(), []
     budget = Budget(0.25, clock)
-    for spent, left in ((0.1, 0.15), (0.1, 0.05)):
-        with budget.spending():
-            clock.now += spent
-            assert deadline.allowed(None) == pytest.approx(left)
-            assert deadline.allowed(0.01) == 0.01
-            assert deadline.allowed(0) == 0
+
+    def attempt(seconds: float) -> None:
+        given.append(seconds)
+        clock.now += seconds
+        raise TimeoutError
+
+    def reply(_: float) -> str:
+        clock.now += 0.003
+        return "reply"
+
+    for left in (0.247, 0.244):
+        assert budget.wait(reply) == "reply"
         clock.now += 10
-        assert budget.left() == pytest.approx(left)
-    assert deadline.allowed(None) is None
-    with budget.spending():
-        clock.now += 0.06
-        with pytest.raises(TimeoutError):
-            deadline.allowed(None)
+        assert budget.left == pytest.approx(left)
+    with pytest.raises(TimeoutError):
+        budget.wait(attempt)
+    assert sum(given) == pytest.approx(0.244)
+    assert max(given) == deadline.SLICE
+    with pytest.raises(TimeoutError):
+        budget.wait(reply)
 
 
-def test_what_fails_when_the_budget_is_spent_failed_for_want_of_an_answer() -> None:
+def test_a_process_that_stood_still_takes_the_reply_that_came_meanwhile() -> None:
     clock = Clock()
-    for spent, said in ((0.1, "of its own"), (0.3, "no answer within 250 ms")):
-        with pytest.raises(RedisTimeout, match=said), Budget(0.25, clock).spending():
-            clock.now += spent
-            raise RedisTimeout("of its own")
+    budget, replies = Budget(0.25, clock), []
+
+    def stall(seconds: float) -> str:
+        clock.now += 60
+        if not replies:
+            replies.append("reply")
+            raise TimeoutError
+        return replies[0]
+
+    assert budget.wait(stall) == "reply"
+    assert budget.left == pytest.approx(0.25 - 4 * deadline.SLICE)
+
+
+@pytest.mark.parametrize(("spent", "said"), [(0.1, "of its own"), (0.3, "no answer within 250 ms")])
+def test_what_fails_when_the_budget_is_spent_failed_for_want_of_an_answer(spent: float, said: str) -> None:
+    budget = Budget(0.25)
+    with pytest.raises(RedisTimeout, match=said), budget.spending():
+        budget.left -= spent
+        raise RedisTimeout("of its own")
+
+
+def test_an_event_loop_that_stood_still_takes_the_reply_that_came_meanwhile() -> None:
+    async def wait() -> str:
+        ours, theirs = socket.socketpair()
+        with closing(theirs):
+            reader, writer = await asyncio.open_connection(sock=ours)
+            async with Budget(0.05).spending_async():
+                theirs.sendall(b"reply\n")
+                asyncio.get_running_loop().call_soon(threading.Event().wait, 0.2)
+                said = await reader.readline()
+            writer.close()
+        return said.decode()
+
+    assert asyncio.run(wait()) == "reply\n"
 
 
 def test_an_asynchronous_wait_is_cut_off_when_the_budget_is_spent() -> None:
@@ -195,7 +229,7 @@ def test_a_connection_that_comes_too_late_is_closed() -> None:
 
     with closing(theirs):
         with pytest.raises(TimeoutError):
-            deadline._in_time(slowly, 0.01)
+            deadline._in_time(slowly, Budget(0.01))
         asked.set()
         assert theirs.recv(1) == b""
 
@@ -218,21 +252,6 @@ def filled(
     for repo in on.values():
         fill(repo, EVENTS)
     return on
-
-
-@contextmanager
-def suspended(repo: Repo) -> Iterator[None]:
-    """While its servers stand still, which take what is sent to them and say nothing."""
-    client = connect(repo.redis_address)
-    told = client.info("server", target_nodes="primaries") if repo.redis_address.endswith("=true") else None
-    found = [each["process_id"] for each in told.values()] if told else [client.info("server")["process_id"]]
-    for process in found:
-        os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in found:
-            os.kill(process, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("kind", ["redis", "redis_cluster"])

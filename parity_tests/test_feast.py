@@ -1,20 +1,15 @@
 """Stock Feast from the outside: its own commands, in processes of their own, with no wrapper."""
 
 import json
-import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-import tenacity
 from pyspark.sql import SparkSession
 
 from batch.build import build
@@ -24,12 +19,7 @@ from dualpath.repo import Repo
 from dualpath.stores import pointer
 from dualpath.stores.connection import connect
 from parity_tests.conftest import SOURCE, deliver, drain
-
-
-def feast(repo: Repo, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run Feast's command line on a repo."""
-    command = [sys.executable, "-m", "feast.cli.cli", "--chdir", str(repo.folder), *words]
-    return subprocess.run(command, capture_output=True, text=True)
+from parity_tests.served import feast, running
 
 
 def declared(repo: Repo) -> dict[str, Any]:
@@ -86,29 +76,6 @@ def test_feast_materialize_publishes_the_snapshot_and_changes_no_value(shop: Rep
         assert pointer.read(connect(shop.redis_address), shop.project, view).snapshot == "2026-03-04"
     assert shop.store.get_online_features(service, users).to_dict() == before
     assert sum(before["actions_30min"]) > 0
-
-
-@contextmanager
-def running(repo: Repo, command: str, ready: str) -> Iterator[str]:
-    """One of Feast's servers on a free port, once it answers at `ready`; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [sys.executable, "-m", "feast.cli.cli", "--chdir", str(repo.folder), command, "--port", str(port)]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for attempt in tenacity.Retrying(
-            stop=tenacity.stop_after_delay(120),
-            wait=tenacity.wait_fixed(0.2),
-            retry=tenacity.retry_if_exception_type(urllib.error.URLError),
-        ):
-            with attempt:
-                urllib.request.urlopen(f"{address}{ready}")
-        yield address
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from feast.utils import _get_requested_feature_views_to_features_dict
 
 from dualpath.declare import view_of
 from dualpath.errors import InputError, quoted
-from dualpath.stores import entities, instants, training
+from dualpath.stores import entities, instants, refusals, training
 from dualpath.stores.derived import derived
 from dualpath.stores.history import History
 from dualpath.values import frame
@@ -43,6 +43,7 @@ class DualpathOfflineStore(OfflineStore):
     """Named in `feature_store.yaml` as `type: dualpath.stores.offline.DualpathOfflineStore`."""
 
     @staticmethod
+    @refusals.translated()
     def get_historical_features(
         config: RepoConfig,
         feature_views: list[FeatureView],
@@ -100,6 +101,7 @@ class DualpathOfflineStore(OfflineStore):
         return _feasts_own().pull_all_from_table_or_query(config, data_source, *args, **kwargs)
 
     @staticmethod
+    @refusals.translated()
     def offline_write_batch(config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Any) -> None:
         """Feast's own for ordinary views; a windowed view is written by the batch job alone."""
         if view_of(feature_view):
@@ -125,9 +127,11 @@ class TrainingSet(RetrievalJob):
     ) -> None:
         self.compute, self._metadata, self._full_names, self._odfvs = compute, metadata, full_names, odfvs
 
+    @refusals.translated()
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         return self.compute()
 
+    @refusals.translated()
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         return frame(self.compute())
 
@@ -150,6 +154,7 @@ class TrainingSet(RetrievalJob):
         """What was asked."""
         return self._metadata
 
+    @refusals.translated()
     def persist(self, storage: Any, allow_overwrite: bool = False, timeout: int | None = None) -> None:
         """Write the training set as Parquet to the storage's path."""
         path = Path(storage.file_options.uri)

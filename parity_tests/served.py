@@ -1,0 +1,57 @@
+"""Feast's own commands and servers, in processes of their own, as its users run them."""
+
+import json
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tenacity
+
+from dualpath.repo import Repo
+
+
+def feast(repo: Repo, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Feast's command line on a repo."""
+    command = [sys.executable, "-m", "feast.cli.cli", "--chdir", str(repo.folder), *words]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@contextmanager
+def running(repo: Repo, command: str, ready: str | None, *more: str) -> Iterator[str]:
+    """One of Feast's servers on a free port, once it answers at `ready`, or takes connections; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "feast.cli.cli", "--chdir", str(repo.folder), command, "--port", str(port), *more]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for attempt in tenacity.Retrying(
+            stop=tenacity.stop_after_delay(120),
+            wait=tenacity.wait_fixed(0.2),
+            retry=tenacity.retry_if_exception_type(OSError),
+        ):
+            with attempt:
+                if ready is None:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                else:
+                    urllib.request.urlopen(f"{address}{ready}")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def post(url: str, body: Any) -> tuple[int, Any]:
+    """The status and the decoded JSON that a server answers with."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request) as answered:
+            return answered.status, json.loads(answered.read() or b"null")
+    except urllib.error.HTTPError as refused:
+        return refused.code, json.loads(refused.read() or b"null")
