@@ -9,6 +9,7 @@ whatever else is in the request; what the function returns is cast to the types 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -59,58 +60,61 @@ class DerivedView(OnDemandFeatureView):
     def __copy__(self) -> "DerivedView":
         made = DerivedView.__new__(DerivedView)
         made.__dict__.update(self.__dict__)
+        made.__dict__.pop("sent", None)  # its names depend on the projection, which Feast replaces in the copy
         return made
 
     @property
     def schema(self) -> list[Field]:
+        """The features as they are sent."""
+        return self.sent
+
+    @cached_property
+    def sent(self) -> list[Field]:
         """The features, under their full names as well: Feast looks up by them how values are sent; maps as Json."""
         types = {field.name: Json if field.dtype == Map else field.dtype for field in self.features}
-        names = [(name, dtype) for short, dtype in types.items() for name in (short, self._full(short))]
-        return [*self.entity_columns, *(Field(name=name, dtype=dtype) for name, dtype in names)]
+        return [Field(name=n, dtype=dtype) for name, dtype in types.items() for n in (name, self._full(name))]
+
+    @cached_property
+    def inputs(self) -> list["Input"]:
+        """What the view declares that its function takes."""
+        found = []
+        for projection in self.source_feature_view_projections.values():
+            aliases = dict.fromkeys((projection.name, projection.name_to_use()))
+            found += [Input(f, tuple(f"{alias}__{f.name}" for alias in aliases)) for f in projection.features]
+        requests = [*self.source_request_sources.values(), self._input_schema_sentinel]
+        fields = {field.name: field for request in requests if request for field in request.schema}
+        return found + [Input(field, ()) for field in fields.values()]
 
     def transform_dict(self, feature_dict: dict[str, Any]) -> dict[str, Any]:
         """Online: the features, under their names and their full names, from columns that are lists."""
-        given = {each.name: each.of(feature_dict, self.name) for each in self._inputs()}
-        rows = len(next(iter(given.values()), ()))
         answers = {}
-        for name, column in self._answers(given, rows):
+        for name, column in self._answers(feature_dict):
             answers[name] = answers[self._full(name)] = column.to_pylist(maps_as_pydicts="strict")
         return answers
 
     def transform_arrow(self, pa_table: pa.Table, full_feature_names: bool = False) -> pa.Table:
         """In training: the features from a table."""
-        columns = {name: pa_table[name] for name in dict.fromkeys(pa_table.column_names)}
-        given = {each.name: each.of(columns, self.name) for each in self._inputs()}
-        found = self._answers(given, len(pa_table))
+        found = self._answers({name: pa_table[name] for name in pa_table.column_names})
         return pa.table({self._full(n) if full_feature_names else n: column for n, column in found})
 
     def _full(self, name: str) -> str:
         return f"{self.projection.name_to_use()}__{name}"
 
-    def _inputs(self) -> Iterator["Input"]:
-        for projection in self.source_feature_view_projections.values():
-            for field in projection.features:
-                full = f"{projection.name}__{field.name}"
-                yield Input(field.name, (full, f"{projection.name_to_use()}__{field.name}"), field)
-        requests = [*self.source_request_sources.values(), self._input_schema_sentinel]
-        for field in {field.name: field for request in requests if request for field in request.schema}.values():
-            yield Input(field.name, (), field)
-
-    def _answers(self, given: Mapping[str, Any], rows: int) -> Iterator[tuple[str, pa.Array]]:
+    def _answers(self, columns: Mapping[str, Any]) -> Iterator[tuple[str, pa.Array]]:
         """Call the function; its answers by feature, cast to their declared types."""
-        inputs = [*self._inputs()]
+        given = [each.of(columns, self.name) for each in self.inputs]
+        rows = len(given[0])
+        form = Input.series if self.takes == "pandas" else Input.list
+        named: dict[str, Any] = {}
+        for each, column in zip(self.inputs, given, strict=True):
+            named |= dict.fromkeys(each.names, form(each, column, self.name))
         assert self.feature_transformation is not None, "Feast applies no view without one"
         function = self.feature_transformation.udf
-        if self.takes == "pandas":
-            frame = {n: each.series(given[each.name]) for each in inputs for n in each.names}
-            found = function(pd.DataFrame(frame, index=pd.RangeIndex(rows)))
+        if self.takes == "row":
+            answers = [function({name: column[i] for name, column in named.items()}) for i in range(rows)]
+            found = {f.name: [a[f.name] for a in answers if f.name in a] for f in self.features}
         else:
-            lists = {n: each.list(given[each.name]) for each in inputs for n in each.names}
-            if self.takes == "python":
-                found = function(lists)
-            else:
-                answers = [function({n: column[i] for n, column in lists.items()}) for i in range(rows)]
-                found = {f.name: [a[f.name] for a in answers if f.name in a] for f in self.features}
+            found = function(pd.DataFrame(named, index=pd.RangeIndex(rows)) if self.takes == "pandas" else named)
         for field in self.features:
             if field.name not in found:
                 raise InputError(f"on-demand view '{self.name}': its function returns no '{field.name}'; return it.")
@@ -125,43 +129,49 @@ class DerivedView(OnDemandFeatureView):
 
 @dataclass(frozen=True)
 class Input:
-    """A declared input: its name, the names it has beside features of other views, its field."""
+    """A declared input, and the names that a feature has beside those of other views."""
 
-    name: str
-    longer: tuple[str, ...]
     field: Field
+    longer: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names by which the function finds it: those that it had when Feast applied the view."""
-        return (*self.longer[:1], self.name)
+        return (*self.longer[:1], self.field.name)
 
     def of(self, columns: Mapping[str, Any], view: str) -> Any:
-        """Its column, an Arrow array or, where Arrow does not hold the values as they are, a list."""
-        found = next((n for n in (*self.longer, self.name) if n in columns), None)
-        if found is None:
-            raise InputError(f"on-demand view '{view}' needs '{self.name}', which the request does not have; add it.")
-        column, kind = columns[found], plain(self.field.dtype)
+        """Its column, online a list, in training an Arrow array."""
+        for name in (*self.longer, self.field.name):
+            if name in columns:
+                return columns[name]
+        raise InputError(f"on-demand view '{view}' needs '{self.field.name}', which the request does not have; add it.")
+
+    def series(self, column: Any, view: str) -> pd.Series:
+        """The column for pandas, in a type that depends on no other row."""
+        typed = self._typed(column, view)
+        if isinstance(typed, list):
+            return pd.Series(typed, dtype=object)
+        return typed.to_pandas(types_mapper=None if self.field.tags.get(NEVER_NULL) else NULLABLE.get)
+
+    def list(self, column: Any, view: str) -> list[Any]:
+        """The column for plain Python; of a view's values Feast's lists are, but for the objects of time zones."""
+        if self.longer and isinstance(column, list) and self.field.dtype != UnixTimestamp:
+            return column
+        typed = self._typed(column, view)
+        return typed if isinstance(typed, list) else typed.to_pylist()
+
+    def _typed(self, column: Any, view: str) -> Any:
+        """An array of the declared type; a list where Arrow does not hold the values as they are."""
+        kind = plain(self.field.dtype)
         if kind is None:
             return column if isinstance(column, list) else column.to_pylist(maps_as_pydicts="strict")
         try:
             return whole_seconds(cast(column, kind))
-        except (TypeError, pa.ArrowException) as error:
+        except (TypeError, ValueError, pa.ArrowException) as error:
             raise InputError(
-                f"on-demand view '{view}': '{self.name}' is declared {self.field.dtype}, and a value is not: {error}."
+                f"on-demand view '{view}': '{self.field.name}' is declared {self.field.dtype}, and a value is none: "
+                f"{error}."
             ) from None
-
-    def series(self, column: Any) -> pd.Series:
-        """For pandas, in a type that depends on no other row."""
-        if isinstance(column, list):
-            return pd.Series(column, dtype=object)
-        if self.field.tags.get(NEVER_NULL):
-            return column.to_pandas()
-        return column.to_pandas(types_mapper=NULLABLE.get)
-
-    def list(self, column: Any) -> list[Any]:
-        """For plain Python."""
-        return column if isinstance(column, list) else column.to_pylist()
 
 
 def serving(registry: BaseRegistry) -> Any:
