@@ -251,8 +251,6 @@ def test_status_sums_batches_and_groups_reasons(repo: Repo) -> None:
     written(storage, 0, 5, ["amount is not finite: NaN", "amount is not finite: inf"], duplicate=2, rows_read=9)
     written(storage, 1, 3, ["not a JSON object"], late=1, latest_by=90_000_000)
     storage.begin(1, 2)
-    storage.folder("landing").mkdir()
-    (storage.folder("landing") / "notes.txt").touch()
     said = told("status", "--repo", repo.folder)
     assert {k: said[k] for k in status.FATES} == {
         "rows_read": 13,
@@ -265,10 +263,7 @@ def test_status_sums_batches_and_groups_reasons(repo: Repo) -> None:
     assert (said["adds_up"], said["latest_by"], said["batches"]) == (True, "0:01:30", 2)
     shop = said["sources"][SOURCE]
     assert shop["dead_letter_reasons"] == {"amount is not finite": 2, "not a JSON object": 1}
-    assert shop["ignored_in_landing"] == ["notes.txt"]
     assert shop["unfinished_batches"] == 1
-    shown = run("status", "--repo", repo.folder).stdout
-    assert "the stream ignores notes.txt" in shown
 
 
 def test_status_fails_where_fates_do_not_sum_up_or_files_hold_other_rows(repo: Repo) -> None:

@@ -82,8 +82,8 @@ class Sink:
         if (fates["rows_read"], fates["dead_letter"]) != (entry.rows_read, entry.dead_letter):
             raise StateError(
                 f"source '{self.source.name}': batch {entry.batch} had {entry.rows_read} rows when it was landed and "
-                f"has {fates['rows_read']} now; the checkpoint is not the one the log was written with: "
-                "restore the latest, or start with `dualpath stream --from-snapshot`."
+                f"has {fates['rows_read']} now; the checkpoint is not the one the log was written with, or a landed "
+                "file has changed: restore it, or start with `dualpath stream --from-snapshot`."
             )
 
     def write(self, rows: DataFrame, entry: Entry) -> Found:

@@ -1,13 +1,16 @@
 """Where payloads come from. A source answers one question: the unbounded rows that nobody has taken yet."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+
+from streaming.delivery import SIZES, SUFFIX
 
 NOTHING: Mapping[str, int] = MappingProxyType({})
 
@@ -33,11 +36,12 @@ class PayloadSource(Protocol):
 
 @dataclass(frozen=True)
 class Directory:
-    """New `*.jsonl` files of a folder, in the order they appear; `files_per_batch` bounds a micro-batch.
+    """New `*.jsonl` files of a folder and those below it, in the order they appear; `files_per_batch` bounds a
+    micro-batch.
 
     A line that is not UTF-8 JSON is a row like any other: it ends in the dead-letter table. The origin of a row is
-    the name of its file (as a URI spells it), wherever the folder is; its position is 0, for a file is taken as a
-    whole or not at all.
+    the path of its file below the folder (as a URI spells it), wherever the folder is; its position is the version
+    that the file had then (`streaming.delivery`), for a file is taken as a whole or not at all.
     """
 
     folder: Path
@@ -51,18 +55,25 @@ class Directory:
         self.folder.mkdir(parents=True, exist_ok=True)
         lines = (
             spark.readStream.format("text")
-            .option("pathGlobFilter", "*.jsonl")
+            # A subfolder is a folder, even if its name has the form of a partition's.
+            .option("recursiveFileLookup", True)
+            .option("pathGlobFilter", f"*{SUFFIX}")
             .option("lineSep", "\n")
             .option("maxFilesPerTrigger", self.files_per_batch)
             # By default a file a week older than the newest one read is passed over without a word.
             .option("maxFileAge", "36500d")
-            .load(str(self.folder))
+            # The path is a pattern to Spark.
+            .load(re.sub(r"([][*?{}\\])", r"\\\1", str(self.folder.absolute())))
         )
+        jvm: Any = spark._jvm
+        path, base = F.col("_metadata.file_path"), jvm.org.apache.hadoop.fs.Path(str(self.folder.absolute()))
+        above = F.lit(base.toUri().getRawPath() + "/")
+        modified, size = F.unix_millis("_metadata.file_modification_time"), F.col("_metadata.file_size")
         rows = lines.select(
             "value",
             F.lit(None).cast("string").alias("event_id"),
             F.lit(None).cast("timestamp").alias("arrival_time"),
-            F.col("_metadata.file_name").alias("origin"),
-            F.lit(0).cast("bigint").alias("position"),
+            F.substring(path, F.instr(path, above) + F.length(above), F.length(path)).alias("origin"),
+            (modified * SIZES + size % SIZES).alias("position"),
         )
         return rows.where(~F.col("origin").isin(*after)) if after else rows

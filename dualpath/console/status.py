@@ -1,10 +1,9 @@
-"""`status`: where every row went, and whether the counts add up with what is on disk."""
+"""`status`: where every row went, whether the counts add up with what is on disk, and what was never read."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +21,7 @@ from dualpath.stores import bounds
 from dualpath.stores.bounds import Heavy
 from dualpath.stores.condition import Condition, examine
 from dualpath.stores.connection import FAILED, configured, connect, embedded_folder, shown
+from streaming.delivery import Delivery, delivery
 
 PATIENCE = 5.0
 """Seconds after which a Redis that says nothing is taken to be down."""
@@ -117,15 +117,25 @@ def reasons(storage: Storage) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def ignored(storage: Storage) -> list[str]:
-    """What lies in the landing folder and is no file the stream reads."""
-    folder = storage.folder("landing")
-    lying = sorted(folder.iterdir()) if folder.exists() else []
-    return [f.name for f in lying if not f.name.startswith(".") and not _is_payload(f)]
+def unread(found: Delivery) -> list[str]:
+    """What was delivered into the landing folder and will not be read, and what to do."""
+    said = []
+    if found.changed:
+        said.append(
+            f"changed after the stream had read it, and not read again: {_some(found.changed)}; deliver what is new in "
+            "it under a name of its own, and move it away"
+        )
+    if found.ignored:
+        said.append(
+            f"not read by the stream, which takes *.jsonl files without a leading underscore: {_some(found.ignored)}; "
+            "give it to `dualpath ingest`, or move it away"
+        )
+    return said
 
 
-def _is_payload(file: Path) -> bool:
-    return file.is_file() and file.suffix == ".jsonl" and not file.name.startswith("_")
+def _some(names: Sequence[str]) -> str:
+    more = f" and {plural(len(names) - 5, 'more file')}" if len(names) > 5 else ""
+    return ", ".join(f"landing/{name}" for name in names[:5]) + more
 
 
 @dataclass(frozen=True)
@@ -183,15 +193,15 @@ def report(repo: Repo) -> Report:
         "online_store": {name: each.state.name.lower() for name, each in online.conditions.items()},
         "streams": {name: live.numbers(found) for name in repo.sources if (found := live.read(repo.storage(name)))},
     }
-    errors = [f"{name}: {fault}." for name, s in sources.items() for fault in s["faults"]]
+    errors = [f"{name}: {each}." for name, s in sources.items() for each in (*s["faults"], *s["unread"])]
     errors += [online.silence] if online.down else []
     shown = _shown(sources, accounts, total, online)
     shown += [f"{name}: the online store {each.state.value}." for name, each in online.conditions.items()]
-    return Report(data, shown, adds_up and not online.down, errors)
+    return Report(data, shown, not errors, errors)
 
 
 def _source(storage: Storage) -> dict[str, Any]:
-    entries, wrong = storage.entries(), faults(storage)
+    entries, wrong, landing = storage.entries(), faults(storage), delivery(storage)
     return {
         **_numbers(account(storage)),
         "adds_up": not wrong,
@@ -200,7 +210,10 @@ def _source(storage: Storage) -> dict[str, Any]:
         "sealed": storage.sealed,
         "last_epoch": max(storage.epochs(), default=""),
         "dead_letter_reasons": reasons(storage),
-        "ignored_in_landing": ignored(storage),
+        "unread": unread(landing),
+        "changed_in_landing": landing.changed,
+        "ignored_in_landing": landing.ignored,
+        "waiting_in_landing": len(landing.waiting),
     }
 
 
@@ -232,8 +245,8 @@ def _shown(
             for reason, rows in s["dead_letter_reasons"].items():
                 why.add_row(f"{rows:,}", reason)
             shown.append(why)
-        if s["ignored_in_landing"]:
-            shown.append(f"{name}: the stream ignores {', '.join(s['ignored_in_landing'])} (it reads *.jsonl files).")
+        if waiting := s["waiting_in_landing"]:
+            shown.append(f"{name}: {plural(waiting, 'landed file')} not read yet.")
     if online.silence:
         return shown if online.down else [*shown, online.silence]
     views = table("view", "snapshot served")

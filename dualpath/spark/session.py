@@ -22,6 +22,8 @@ ALWAYS = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.ui.showConsoleProgress": "false",
+    # Files without checksums beside them: Hadoop cannot name that of a file with a colon in its name.
+    "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     # It tells the JVM, for every column that is written down, in which line: half of all calls into it.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
 }
