@@ -5,11 +5,9 @@ server and `feast ui` need nothing but the registry.
 """
 
 import json
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from feast import Entity, FeatureView, FileSource
 from feast import Field as FeastField
@@ -17,12 +15,11 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import Array, Bool, FeastType, Float64, Int64, Json, String
 
 from dualpath.aggregates.base import Aggregate, Output
-from dualpath.errors import DeclarationError
 from dualpath.schema import EventSource, Field
+from dualpath.signature import declares
 from dualpath.view import MAX_RECORDS, Feature, View
-from dualpath.windows import Window
+from dualpath.windows import Window, window
 
-T = TypeVar("T")
 TAG = "dualpath"
 NEVER_NULL = "never_null"
 """The tag of fields that hold a value even of an empty window."""
@@ -39,26 +36,63 @@ _TYPES: dict[str, FeastType] = {
 }
 
 
-def event_source(name: str, *, fields: Iterable[Field], **options: Any) -> EventSource:
-    """Declare a source of events; the options are those of `dualpath.schema.EventSource`."""
-    return _located(lambda: EventSource(name, tuple(fields), **options))
+@declares
+def event_source(
+    name: str,
+    *,
+    fields: Iterable[Field],
+    event_id: str | None = "event_id",
+    event_time: str = "event_time",
+    arrival_time: str | None = "arrival_time",
+    occurrence: str | None = None,
+    late_after: timedelta = timedelta(hours=1),
+    duplicates_within: timedelta = timedelta(days=1),
+    description: str = "",
+) -> EventSource:
+    """Declare a source of events; raises `DeclarationError` naming file, source and remedy.
+
+    Args:
+        name: what commands, folders and views call it.
+        fields: the typed columns of an event; what else a payload has is left out.
+        event_id: the payload's column that identifies an event, so that a repetition is recognised. None: the id
+            that the transport gives, else the hash of the content.
+        event_time: the column of the instant it happened.
+        arrival_time: the column of the instant it arrived. None: when the transport says, else when it happened.
+        occurrence: the column that tells apart events of equal content, without an `event_id`.
+        late_after: an event that arrives more than this after it happened counts as late; no value depends on it.
+        duplicates_within: for how long an id is remembered.
+        description: a sentence for people.
+    """
+    return EventSource(
+        name,
+        tuple(fields),
+        event_id,
+        event_time,
+        arrival_time,
+        occurrence,
+        late_after,
+        duplicates_within,
+        description,
+    )
 
 
-def feature(name: str, aggregate: Aggregate, *, over: Window, description: str = "") -> Feature:
-    """Declare one feature: a name, what to compute, and over which window.
+@declares
+def feature(name: str, aggregate: Aggregate, *, over: Window | timedelta, description: str = "") -> Feature:
+    """Declare one feature: a name, what to compute, and over which window; a timedelta is the sliding window of it.
 
     >>> from dualpath.aggregates import Count
     >>> from dualpath.windows import minutes
     >>> str(feature("actions_30min", Count(), over=minutes(30)))
     'count over the last 30 minutes'
     """
-    return Feature(name, aggregate, over, description)
+    return Feature(name, aggregate, window(over), description)
 
 
+@declares
 def feature_view(
     name: str,
     *,
-    entity: Entity | list[Entity],
+    entity: Entity | Iterable[Entity],
     source: EventSource,
     features: Iterable[Feature],
     resolution: timedelta = EXACT,
@@ -71,9 +105,9 @@ def feature_view(
     divide a day; it makes heavy entities cheap and moves windows' left edges down to a bucket's edge. An entity
     with more than `max_records` records online is served as ever, and named by `dualpath status`.
     """
-    entities = entity if isinstance(entity, list) else [entity]
+    entities = [entity] if isinstance(entity, Entity) else list(entity)
     keys = tuple(e.join_key for e in entities)
-    view = _located(lambda: View(name, keys, source, tuple(features), resolution // EXACT, description, max_records))
+    view = View(name, keys, source, tuple(features), resolution // EXACT, description, max_records)
     keys_schema = [FeastField(name=k, dtype=_TYPES[source.by_name[k].kind]) for k in keys]
     return FeatureView(
         name=name,
@@ -123,15 +157,6 @@ def view_of(feature_view: FeatureView) -> View | None:
     """The declaration behind a Feast view, or None if it is an ordinary one."""
     declared = feature_view.tags.get(TAG)
     return View.from_dict(json.loads(declared)) if declared else None
-
-
-def _located(build: Callable[[], T]) -> T:
-    """Run `build`; name the declaring file in the sentence of a `DeclarationError`."""
-    try:
-        return build()
-    except DeclarationError as error:
-        frame = sys._getframe(2)
-        raise DeclarationError(f"{Path(frame.f_code.co_filename).name}: {error.message}") from None
 
 
 _feasts_sample = OnDemandFeatureView._construct_random_input

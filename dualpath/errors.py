@@ -17,7 +17,14 @@ class DualpathError(click.ClickException):
 
 
 class DeclarationError(DualpathError):
-    """A source, view or feature that cannot work; the message names the file, the view and the remedy."""
+    """A source, view or feature that cannot work; the message names the file, the view and the remedy.
+
+    It begins with the `place` in the user's files, once that is known.
+    """
+
+    def __init__(self, message: str, place: str = "") -> None:
+        super().__init__(f"{place}: {message}" if place else message)
+        self.place = place
 
 
 class InputError(DualpathError):

@@ -4,12 +4,13 @@ Pure data, no engine. All instants are microseconds since 1970-01-01 UTC.
 """
 
 import keyword
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from dualpath.errors import DeclarationError
+from dualpath.signature import declares
 
 KINDS = ("text", "integer", "decimal", "double", "boolean", "timestamp")
 RESERVED = (
@@ -28,6 +29,7 @@ SATURATED = 2**63 - 1
 """The word of a sum that has left 64 bits: reading it is an error, and nothing can bring it back."""
 
 
+@declares
 @dataclass(frozen=True)
 class Field:
     """One typed column of an event.
@@ -42,17 +44,22 @@ class Field:
     required: bool = False
     choices: tuple[str, ...] = ()
 
+    called: ClassVar[str] = "a field such as text('name')"
 
-def text(name: str, *, required: bool = False, choices: tuple[str, ...] = ()) -> Field:
+
+@declares
+def text(name: str, *, required: bool = False, choices: Iterable[str] = ()) -> Field:
     """A string; with `choices`, one of a closed set."""
     return Field(name, "text", required=required, choices=tuple(choices))
 
 
+@declares
 def integer(name: str, *, required: bool = False) -> Field:
     """A whole number of at most fifteen digits."""
     return Field(name, "integer", required=required)
 
 
+@declares
 def decimal(name: str, *, scale: int, required: bool = False) -> Field:
     """An exact number with `scale` digits after the point, as money is.
 
@@ -62,21 +69,25 @@ def decimal(name: str, *, scale: int, required: bool = False) -> Field:
     return Field(name, "decimal", scale=scale, required=required)
 
 
+@declares
 def double(name: str, *, required: bool = False) -> Field:
     """A finite IEEE 754 double."""
     return Field(name, "double", required=required)
 
 
+@declares
 def boolean(name: str, *, required: bool = False) -> Field:
     """True or false."""
     return Field(name, "boolean", required=required)
 
 
+@declares
 def timestamp(name: str, *, required: bool = False) -> Field:
     """An instant, microseconds UTC."""
     return Field(name, "timestamp", required=required)
 
 
+@declares
 @dataclass(frozen=True)
 class EventSource:
     """A stream of immutable facts.
@@ -99,6 +110,8 @@ class EventSource:
     late_after: timedelta = timedelta(hours=1)
     duplicates_within: timedelta = timedelta(days=1)
     description: str = ""
+
+    called: ClassVar[str] = "an event_source(...)"
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
 
     def __post_init__(self) -> None:

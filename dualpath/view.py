@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from dualpath.aggregates.base import Aggregate, Output
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type, check
 from dualpath.schema import EventSource, check_name
+from dualpath.signature import declares
 from dualpath.spelling import spell as spelled
 from dualpath.windows import SECOND, Window, spell
 
@@ -15,6 +16,7 @@ MAX_RECORDS = 100_000
 """At five words a record, each read of such an entity moves four megabytes."""
 
 
+@declares
 @dataclass(frozen=True)
 class Feature:
     """A named aggregate over a window."""
@@ -24,10 +26,13 @@ class Feature:
     over: Window
     description: str = ""
 
+    called: ClassVar[str] = "a feature(...)"
+
     def __str__(self) -> str:
         return f"{self.aggregate} over {self.over}"
 
 
+@declares
 @dataclass(frozen=True)
 class View:
     """Features of the entity whose `keys` are columns of `source`.

@@ -7,12 +7,13 @@ A window is `(left, right]`, open on the left and closed on the right, the way `
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
 from dualpath.errors import DeclarationError
+from dualpath.signature import declares
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -28,6 +29,7 @@ UNITS = {"day": DAY + LONGER, "week": 7 * DAY + LONGER, "month": 31 * DAY + LONG
 and since 1970 never went back by more than seven (Antarctica/Vostok, 1994)."""
 
 
+@declares
 @dataclass(frozen=True)
 class Window:
     """`kind` is sliding, calendar or lifetime; `width` and `offset` are microseconds.
@@ -41,13 +43,16 @@ class Window:
     zone: str = "UTC"
     offset: int = 0
 
-    def before(self, offset: "Window") -> "Window":
+    called: ClassVar[str] = "a window such as days(7)"
+
+    @declares
+    def before(self, offset: "Window | timedelta") -> "Window":
         """The same window as it stood one `offset` ago, for trends.
 
         >>> str(days(7).before(days(7)))
         'the 7 days that ended 7 days before'
         """
-        return replace(self, offset=self.offset + offset.width)
+        return replace(self, offset=self.offset + window(offset).width)
 
     def check(self) -> None:
         """Raise `DeclarationError` if no event can be in the window, or it cannot be found in a calendar."""
@@ -84,35 +89,57 @@ class Window:
         return asdict(self)
 
 
+@declares
 def sliding(width: timedelta) -> Window:
     """The span of `width` that ends at `as_of`."""
     return Window("sliding", width // timedelta(microseconds=1))
 
 
+def window(over: Window | timedelta) -> Window:
+    """A window as it is, and a width as the sliding window of it.
+
+    >>> str(window(timedelta(days=7)))
+    'the last 7 days'
+    """
+    return sliding(over) if isinstance(over, timedelta) else over
+
+
+def _last(n: float, unit: str) -> Window:
+    try:
+        return sliding(timedelta(**{unit: n}))
+    except OverflowError:
+        raise DeclarationError(f"{unit}({n}) is longer than any log of events; use lifetime().") from None
+
+
+@declares
 def seconds(n: float) -> Window:
     """The last `n` seconds."""
-    return sliding(timedelta(seconds=n))
+    return _last(n, "seconds")
 
 
+@declares
 def minutes(n: float) -> Window:
     """The last `n` minutes.
 
     >>> str(minutes(30))
     'the last 30 minutes'
     """
-    return sliding(timedelta(minutes=n))
+    return _last(n, "minutes")
 
 
+@declares
 def hours(n: float) -> Window:
     """The last `n` hours."""
-    return sliding(timedelta(hours=n))
+    return _last(n, "hours")
 
 
+@declares
 def days(n: float) -> Window:
     """The last `n` times 24 hours."""
-    return sliding(timedelta(days=n))
+    return _last(n, "days")
 
 
+@declares
 def calendar(unit: str, zone: str = "UTC") -> Window:
     """From the start of the current local day, week (Monday) or month to `as_of`.
 
@@ -121,6 +148,7 @@ def calendar(unit: str, zone: str = "UTC") -> Window:
     return Window("calendar", width=UNITS.get(unit, 0), unit=unit, zone=zone)
 
 
+@declares
 def today(zone: str = "UTC") -> Window:
     """From local midnight to `as_of`."""
     return calendar("day", zone)

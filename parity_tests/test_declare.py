@@ -1,6 +1,8 @@
 """Declarations: what cannot work is refused in one sentence that names the place and the remedy."""
 
+import inspect
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +13,7 @@ from feast import Entity, FeatureView, ValueType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualpath import aggregates, schema, windows
 from dualpath.aggregates import (
     Aggregate,
     ApproxDistinctCount,
@@ -28,7 +31,7 @@ from dualpath.declare import event_source, feature, feature_view, view_of
 from dualpath.errors import DeclarationError
 from dualpath.schema import RESERVED, EventSource, Field, decimal, integer, text
 from dualpath.view import View
-from dualpath.windows import calendar, days, lifetime, minutes, today
+from dualpath.windows import calendar, days, lifetime, minutes, sliding, today
 from parity_tests.strategies import CASES, CLICKS, views
 
 HERE = Path(__file__).name
@@ -136,31 +139,129 @@ def sentence(make: Callable[[], Any]) -> str:
     return said
 
 
+WRONG_TYPES = [
+    (
+        lambda: feature("it", Count(), over=7),
+        "feature 'it': over=7 is a whole number; pass a window such as days(7) or",
+    ),
+    (
+        lambda: feature("it", Count(), over="7d"),
+        "feature 'it': over='7d' is a text; pass a window such as days(7) or a",
+    ),
+    (lambda: feature("it", "count", over=days(7)), "aggregate='count' is a text; pass an aggregate such as Count()"),
+    (lambda: feature("it", Count, over=days(7)), "aggregate=<class 'dualpath.aggregates.count.Count'> is of type type"),
+    (lambda: feature("it", Count(), days(7)), "feature: too many positional arguments"),
+    (lambda: feature("it", Count()), "feature: missing a required argument: 'over'"),
+    (
+        lambda: declare(Count()),
+        "features[0]=Count(of=None, where=None) is of type Count; pass a feature(",
+    ),
+    (
+        lambda: declare(count(), entity="user"),
+        "view 'user_clicks': entity='user' is a text; pass an object of",
+    ),
+    (lambda: declare(count(), source="clicks"), "source='clicks' is a text; pass an event_source(...)"),
+    (lambda: declare(count(), features=count()), "is of type Feature; pass a list, each a feature(...)"),
+    (lambda: declare(count(), features={count()}), "is of type set; pass a list, each a feature(...)"),
+    (lambda: declare(count(), resolution=60), "resolution=60 is a whole number; pass a timedelta"),
+    (lambda: declare(count(), max_records="9"), "max_records='9' is a text; pass a whole number"),
+    (lambda: declare(count(), max_records=True), "max_records=True is True or False; pass a whole number"),
+    (lambda: declare(count(), description=None), "description=None is None; pass a text"),
+    (lambda: event_source("s", fields=["x"]), "event source 's': fields[0]='x' is a text; pass a field such as text("),
+    (lambda: event_source("s", fields=text("x")), "is of type Field; pass a list, each a field such as text('name')"),
+    (lambda: event_source("s", fields="x"), "fields='x' is a text; pass a list, each a field"),
+    (
+        lambda: event_source("s", fields=[], late_aftr=1),
+        "event source: there is no option 'late_aftr'; write late_af",
+    ),
+    (lambda: event_source("s", fields=[], late_after=3600), "late_after=3600 is a whole number; pass a timedelta"),
+    (lambda: event_source("s"), "event source: missing a required argument: 'fields'"),
+    (lambda: event_source(7, fields=[]), "event source: name=7 is a whole number; pass a text"),
+    (
+        lambda: event_source("s", fields=[Field("a", "text", scale=1.5)]),
+        "Field 'a': scale=1.5 is a number; pass a",
+    ),
+    (lambda: text("a", choices="abc"), "text 'a': choices='abc' is a text; pass a list, each a text"),
+    (lambda: decimal("a"), "decimal: missing a required argument: 'scale'"),
+    (lambda: Count(wher="x"), "Count: there is no option 'wher'; write where"),
+    (lambda: Count(where=7), "Count: where=7 is a whole number; pass a text or None"),
+    (lambda: LastK("action", last=3), "LastK: there is no option 'last'; it takes of, where, k"),
+    (lambda: LastK("action", k="3"), "LastK: k='3' is a text; pass a whole number"),
+    (lambda: Ratio(top="amount"), "Ratio: top='amount' is a text; pass an aggregate such as Count()"),
+    (lambda: DecayedCount(half_life=float("inf")), "DecayedCount: half_life=inf is not finite; pass a number"),
+    (lambda: days("7"), "days: n='7' is a text; pass a number"),
+    (lambda: days(float("nan")), "days: n=nan is not finite; pass a number"),
+    (lambda: days(10**10), "days(10000000000) is longer than any log of events; use lifetime()"),
+    (lambda: today(7), "today: zone=7 is a whole number; pass a text"),
+    (lambda: days(7).before(7), "before: offset=7 is a whole number; pass a window such as days(7) or a timedelta"),
+]
+PUBLIC = [
+    *(event_source, feature, feature_view),
+    *(getattr(schema, kind) for kind in schema.KINDS),
+    *(windows.seconds, windows.minutes, windows.hours, windows.days, windows.sliding, windows.calendar, windows.today),
+    *(getattr(aggregates, name) for name in Aggregate.registry),
+]
+RIGHT = {
+    **{"name": "it", "fields": [], "aggregate": Count(), "over": days(1), "entity": who("user"), "source": CLICKS},
+    **{"features": [count()], "scale": 2, "n": 1, "width": timedelta(1), "unit": "day"},
+}
+
+
+@pytest.mark.parametrize(("make", "says"), WRONG_TYPES, ids=lambda each: each if isinstance(each, str) else "")
+def test_a_value_of_another_type_names_file_line_and_remedy(make: Callable[[], Any], says: str) -> None:
+    line = make.__code__.co_firstlineno
+    said = sentence(make)
+    assert re.match(rf"{HERE}:\d+: ", said) and says in said
+    assert "declare(" in inspect.getsource(make) or said.startswith(f"{HERE}:{line}: ")
+
+
+@pytest.mark.parametrize("public", PUBLIC, ids=lambda each: each.__name__)
+def test_everything_that_a_declaration_calls_checks_everything_it_takes(public: Callable[..., Any]) -> None:
+    taken = inspect.signature(public).parameters
+    needed = {name: RIGHT[name] for name, each in taken.items() if each.default is each.empty}
+    public(**needed)
+    for name in taken:
+        assert f"{name}=" in sentence(lambda name=name: public(**{**needed, name: object()}))
+    assert "there is no option 'nonsense'" in sentence(lambda: public(**needed, nonsense=1))
+
+
+def test_a_timedelta_is_the_sliding_window_of_that_width() -> None:
+    assert feature("it", Count(), over=timedelta(days=7)).over == days(7) == sliding(timedelta(days=7))
+    assert days(7).before(timedelta(days=7)) == days(7).before(days(7))
+
+
+def test_a_declaration_takes_any_list_and_the_error_of_a_registry_has_no_place() -> None:
+    declared = declare(*[count()], entity=(who("user"),), features=(count(name) for name in ("a", "b")))
+    assert [f.name for f in view_of(declared).features] == ["a", "b"]
+    with pytest.raises(DeclarationError, match=r"^unknown aggregate"):
+        Aggregate.from_dict({"aggregate": "Median"})
+
+
 @pytest.mark.parametrize(("make", "says"), WRONG_FEATURES, ids=lambda each: each if isinstance(each, str) else "")
 def test_a_wrong_feature_names_file_view_feature_and_remedy(make: Callable[[], Any], says: str) -> None:
     said = sentence(make)
-    assert said.startswith(f"{HERE}: {OF_A_FEATURE}")
+    assert re.match(rf"{HERE}:\d+: {OF_A_FEATURE}", said)
     assert says in said
 
 
 @pytest.mark.parametrize(("make", "says"), WRONG_VIEWS, ids=lambda each: each if isinstance(each, str) else "")
 def test_a_wrong_view_names_file_view_and_remedy(make: Callable[[], Any], says: str) -> None:
     said = sentence(make)
-    assert said.startswith(f"{HERE}: view 'user_clicks': ")
+    assert re.match(rf"{HERE}:\d+: view 'user_clicks': ", said)
     assert says in said
 
 
 @pytest.mark.parametrize(("make", "says"), WRONG_SOURCES, ids=lambda each: each if isinstance(each, str) else "")
 def test_a_wrong_source_names_file_source_and_remedy(make: Callable[[], Any], says: str) -> None:
     said = sentence(make)
-    assert said.startswith(f"{HERE}: event source '")
+    assert re.match(rf"{HERE}:\d+: event source '", said)
     assert says in said
 
 
 @pytest.mark.parametrize(("make", "says"), WRONG_WINDOWS, ids=lambda each: each if isinstance(each, str) else "")
 def test_a_wrong_window_names_file_view_and_feature(make: Callable[[], Any], says: str) -> None:
     said = sentence(make)
-    assert said.startswith(f"{HERE}: {OF_A_FEATURE}")
+    assert re.match(rf"{HERE}:\d+: {OF_A_FEATURE}", said)
     assert says in said
 
 

@@ -60,7 +60,7 @@ def test_a_declaration_that_cannot_work_fails_at_apply_with_one_sentence(new_rep
     done = feast(repo, "apply")
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1] == (
-        "Error: user_orders.py: view 'user_orders', feature 'user_7d_avg_order_value': Mean does not work on text "
+        "Error: user_orders.py:10: view 'user_orders', feature 'user_7d_avg_order_value': Mean does not work on text "
         "'action'; it takes integer, decimal, double."
     )
 

@@ -90,6 +90,7 @@ class Aggregate:
     """Kinds of `of` it takes; empty: it takes no column."""
     needs: ClassVar[str] = ""
     """What it needs of its window: `times` a bounded one, `events` a bounded one at exact resolution."""
+    called: ClassVar[str] = "an aggregate such as Count()"
     registry: ClassVar[dict[str, type["Aggregate"]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
