@@ -24,10 +24,15 @@ def write_atomically(file: Path, text: str) -> None:
 def written(file: Path) -> Iterator[BinaryIO]:
     """A new file to write to, in a folder that may be new; its content outlives a power failure after the block."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("wb") as stream:
-        yield stream
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with file.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        if error.errno and not error.filename:  # as of a full disk
+            error.filename = str(file)
+        raise
 
 
 def move(file: Path, to: Path) -> set[Path]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from dualpath.errors import InputError
+from dualpath.files import sync, written
 
 PLAIN_TYPES = (pa.string(), pa.large_string(), pa.int32(), pa.int64(), pa.bool_(), pa.float64())
 
@@ -79,7 +79,7 @@ def _write(contents: Iterable[bytes], folder: Path, start: int) -> list[Path]:
         if not file.exists():
             _write_whole(file, content)
         files.append(file)
-    _sync_names(folder)
+    sync([folder])
     return files
 
 
@@ -116,17 +116,6 @@ def _json_field(field: pa.Field) -> str:
 def _write_whole(file: Path, content: bytes) -> None:
     """Readers of the folder skip hidden names, so none of them sees a file that is not whole and on disk."""
     hidden = file.with_name(f".{file.name}.tmp")
-    with hidden.open("wb") as out:
+    with written(hidden) as out:
         out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
     hidden.replace(file)
-
-
-def _sync_names(folder: Path) -> None:
-    """A rename survives a power cut only once the directory itself is on disk."""
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 import streaming.sink
 from dualpath.cli import app
 from dualpath.console import demo, poison, status
-from dualpath.console.report import sentence
+from dualpath.console.cause import sentence
 from dualpath.errors import StateError
 from dualpath.repo import Repo
 from dualpath.storage import Storage

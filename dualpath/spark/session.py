@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping
 from hashlib import sha256
@@ -14,7 +15,9 @@ from pyspark.sql import SparkSession
 from dualpath.errors import UnavailableError
 from dualpath.runtime import cache, java
 
+log = logging.getLogger(__name__)
 TIME_ZONE = "spark.sql.session.timeZone"
+LOCAL_MASTER = re.compile(r"local(\[.*\])?")
 JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 
 ALWAYS = {
@@ -91,12 +94,15 @@ def _reuse() -> SparkSession:
 def _launch(cores: int, chosen: dict[str, str]) -> dict[str, str]:
     """Settings that only count before the JVM starts; joins the caller's Java options with ours."""
     runtime = java.find(os.environ)
+    if runtime.instead:
+        log.warning("%s; using the Java %s in %s", runtime.instead, runtime.version, runtime.home)
     os.environ["JAVA_HOME"] = str(runtime.home)
     master = chosen.get("spark.master") or os.environ.get("SPARK_MASTER") or f"local[{cores},4]"
-    log, extra = Path(__file__).with_name("log4j2.properties"), chosen.pop(JAVA_OPTIONS, "")
+    messages, extra = Path(__file__).with_name("log4j2.properties"), chosen.pop(JAVA_OPTIONS, "")
     # A parsed payload becomes one generated method of tens of kilobytes, which the JVM by default never compiles.
-    options = [f'"-Dlog4j2.configurationFile={log.as_uri()}"', "-XX:-DontCompileHugeMethods"]
-    if master.startswith("local") and "GC" not in extra:
+    options = [f'"-Dlog4j2.configurationFile={messages.as_uri()}"', "-XX:-DontCompileHugeMethods"]
+    here = LOCAL_MASTER.fullmatch(master)
+    if here and "GC" not in extra:
         options.append("-XX:+UseParallelGC")  # a parsed row is garbage at once, which the default is slower to take
     if (archive := class_archive(runtime)).exists():
         options.append(f'"-XX:SharedArchiveFile={archive}"')
@@ -108,7 +114,7 @@ def _launch(cores: int, chosen: dict[str, str]) -> dict[str, str]:
         "spark.driver.memory": os.environ.get("DUALPATH_DRIVER_MEMORY", "2g"),
         JAVA_OPTIONS: " ".join(options),
     }
-    if not master.startswith("local"):
+    if not here:
         return launch
     # Workers must be the interpreter that has the packages; on a cluster the image decides.
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable

@@ -1,0 +1,145 @@
+"""What an error says to people: the sentence of its cause, however many layers of Spark are around it."""
+
+import errno
+import os
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dualpath.errors import DualpathError, quoted
+
+TRACEBACK = re.compile(
+    r"Traceback \(most recent call last\):\n(?P<frames>(?:[ \t].*\n)+)(?P<kind>[\w.]+)(?:: (?P<said>.*))?", re.MULTILINE
+)
+FRAME = re.compile(r'File "(?P<file>.+)", line (?P<line>\d+), in ')
+OS_ERROR = re.compile(r"\[Errno (?P<number>\d+)\] [^:]+(?:: '(?P<path>.*)')?$")
+PATH = re.compile(r"(?:file:)?(?P<path>/[^\s:;,()'\"]+)")
+
+IN_THE_WAY = "something else stands where dualpath keeps its files; move it away"
+ACCESS = "give the user who runs this the right to write there"
+REMEDIES = {
+    errno.ENOSPC: "free some of that disk, or move the data to a larger one",
+    errno.EDQUOT: "free some of that disk, or have the quota raised",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.EACCES: ACCESS,
+    errno.EPERM: ACCESS,
+    errno.EROFS: ACCESS,
+    errno.ENOTDIR: IN_THE_WAY,
+    errno.EISDIR: IN_THE_WAY,
+    errno.EEXIST: IN_THE_WAY,
+    errno.ENOENT: "it was there before; put it back, or see docs/operations.md for what is lost with it",
+    errno.EIO: "the disk is failing; move the data to another one",
+}
+WORKERS = (
+    (
+        re.compile(r"PYTHON_VERSION_MISMATCH.*?(\d+\.\d+)\D.*?(\d+\.\d+)", re.DOTALL),
+        "Spark's workers run Python {} and the driver {}; let PYSPARK_PYTHON name a Python of the driver's version "
+        "that has dualpath installed, by the same path on every machine",
+    ),
+    (
+        re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'"),
+        "Spark's workers cannot import {}; install dualpath, with its dependencies, in the Python that PYSPARK_PYTHON "
+        "names on every machine",
+    ),
+    (
+        re.compile(r'Cannot run program "([^"]+)"'),
+        "Spark's workers cannot start {}; let PYSPARK_PYTHON name a Python that has dualpath installed, by the same "
+        "path on every machine",
+    ),
+    (
+        re.compile(r"java\.lang\.OutOfMemoryError: ([^\n]+)"),
+        "Spark has run out of memory ({}); give it more with DUALPATH_DRIVER_MEMORY, 4g for example",
+    ),
+)
+
+
+class Raised(NamedTuple):
+    """A Python error: its class, its message and where it was raised."""
+
+    kind: str
+    said: str
+    place: str
+
+
+def sentence(error: BaseException) -> str | None:
+    """What is wrong, where, and what to do, if it lies in data, settings or the machine; None for a defect."""
+    if isinstance(error, DualpathError):
+        return error.message
+    module = type(error).__module__
+    if module.startswith("redis."):
+        return f"Redis cannot be used: {error}. Start it, or correct its address (DUALPATH_REDIS)."
+    if module.startswith("feast.errors"):
+        return str(error)
+    if isinstance(error, OSError):
+        return _of_the_system(error.errno, error.filename)
+    if not _is_sparks(error):
+        return None
+    return quoted(error) or _of_workers(error) or _of_files(error)
+
+
+def defect(error: BaseException) -> str:
+    """What to say of an error that is nobody's fault but ours."""
+    found = _innermost(error) if _is_sparks(error) else None
+    if found is None:
+        last = traceback.extract_tb(error.__traceback__)[-1:]
+        place = "".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in last)
+        found = Raised(type(error).__name__, (str(error).strip().splitlines() or [""])[0], place)
+    what = f"{found.kind}: {found.said}" if found.said else found.kind
+    at = f" at {found.place}" if found.place else ""
+    return f"{what}{at}; this is a defect of dualpath: report it with the traceback above."
+
+
+def _is_sparks(error: BaseException) -> bool:
+    return type(error).__module__.startswith(("py4j", "pyspark"))
+
+
+def _of_the_system(number: int | None, path: object) -> str | None:
+    """The sentence of an error of the operating system."""
+    if number not in REMEDIES:
+        return None
+    reason = os.strerror(number)
+    return f"{f'{path}: {reason.lower()}' if path else reason}; {REMEDIES[number]}."
+
+
+def _of_workers(error: BaseException) -> str | None:
+    """The sentence of workers that lack what they need."""
+    texts = "\n".join(_layers(error))
+    for pattern, said in WORKERS:
+        if found := pattern.search(texts):
+            return f"{said.format(*found.groups())}."
+    return None
+
+
+def _of_files(error: BaseException) -> str | None:
+    """The sentence of an error of the system in a worker, in the function of a micro-batch, or in the JVM."""
+    if found := _innermost(error):
+        known = OS_ERROR.search(found.said)
+        return _of_the_system(int(known["number"]), known["path"]) if known else None
+    for text in _layers(error):
+        for line in text.splitlines():
+            for number in REMEDIES:
+                if os.strerror(number) in line:
+                    path = PATH.search(line)
+                    return _of_the_system(number, path and path["path"])
+    return None
+
+
+def _innermost(error: BaseException) -> Raised | None:
+    """The Python error that a Spark error quotes, behind those in which PySpark wraps it."""
+    for text in _layers(error):
+        own = [m for m in TRACEBACK.finditer(text) if not m["kind"].startswith(("py4j.", "pyspark."))]
+        if own:
+            *_, frame = FRAME.finditer(own[-1]["frames"])
+            place = f"{Path(frame['file']).name}:{frame['line']}"
+            return Raised(own[-1]["kind"].removeprefix("builtins."), own[-1]["said"] or "", place)
+    return None
+
+
+def _layers(error: BaseException | None) -> Iterator[str]:
+    """The text of an error, and of what caused it in the JVM."""
+    while error is not None:
+        yield str(error)
+        error = getattr(error, "_cause", None) or error.__cause__
