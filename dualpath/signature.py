@@ -7,6 +7,7 @@ import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import NoneType, UnionType
@@ -27,6 +28,44 @@ WORDS = {
 """What values are called; a class of ours says it in its `called`."""
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What an annotation takes: objects of some classes, and lists of what `each` takes."""
+
+    classes: tuple[type, ...]
+    each: "Taken | None"
+
+    @classmethod
+    def of(cls, hint: Any) -> "Taken":
+        """What an annotation in a signature says."""
+        choices = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        many = [each for each in choices if typing.get_origin(each) in (list, tuple, Iterable)]
+        plain = tuple(typing.get_origin(each) or each for each in choices if each not in many)
+        return cls(plain, cls.of(typing.get_args(many[0])[0]) if many else None)
+
+    def fitting(self, value: Any, name: str, where: str) -> Any:
+        """A value as it is handed on; raises `DeclarationError` if it is none that is taken."""
+        if (
+            self.each
+            and isinstance(value, Iterable)
+            and not isinstance(value, (str, bytes, Mapping, Set, *self.classes))
+        ):
+            return tuple(self.each.fitting(one, f"{name}[{at}]", where) for at, one in enumerate(value))
+        if isinstance(value, bool):
+            fits = bool in self.classes
+        elif isinstance(value, float):
+            fits = float in self.classes and math.isfinite(value)
+        else:
+            fits = isinstance(value, self.classes) or (float in self.classes and isinstance(value, int))
+        if fits:
+            return value
+        raise DeclarationError(f"{where}: {name}={_shown(value)} is {_kind(value)}; pass {self}.")
+
+    def __str__(self) -> str:
+        words = [WORDS.get(c) or getattr(c, "called", None) or f"an object of type {c.__name__}" for c in self.classes]
+        return " or ".join([*words, *([f"a list, each {self.each}"] if self.each else [])])
+
+
 def declares(what: T) -> T:
     """Decorate a function or a class of declarations: arguments are what its signature says, or a `DeclarationError`
     says what is wrong. Whichever of these the call raises begins with the file and line of the user's call.
@@ -43,8 +82,9 @@ def _checked(function: T, name: str) -> T:
     signature = inspect.signature(function)
 
     @functools.cache
-    def hints() -> dict[str, Any]:
-        return typing.get_type_hints(function)
+    def taken() -> dict[str, Taken]:
+        hints = typing.get_type_hints(function)
+        return {key: Taken.of(hints[key]) for key in signature.parameters if hints.get(key, Any) is not Any}
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -55,9 +95,9 @@ def _checked(function: T, name: str) -> T:
                 raise DeclarationError(f"{name}: {_unbound(signature, kwargs, error)}.") from None
             named = given.arguments.get("name")
             where = f"{name} '{named}'" if isinstance(named, str) else name
-            for key, value in given.arguments.items():
-                if key in hints():
-                    given.arguments[key] = _fitting(value, hints()[key], key, where)
+            for key, takes in taken().items():
+                if key in given.arguments:
+                    given.arguments[key] = takes.fitting(given.arguments[key], key, where)
             return function(*given.args, **given.kwargs)
         except DeclarationError as error:
             if error.place:
@@ -74,40 +114,6 @@ def _unbound(signature: inspect.Signature, kwargs: Mapping[str, Any], error: Typ
     if close := difflib.get_close_matches(wrong or "", known, n=1):
         return f"there is no option '{wrong}'; write {close[0]}"
     return f"there is no option '{wrong}'; it takes {', '.join(known)}" if wrong else f"{error}; see its signature"
-
-
-def _fitting(value: Any, hint: Any, name: str, where: str) -> Any:
-    """A value as it is handed on; raises `DeclarationError` if it is not what the annotation says."""
-    if hint is Any:
-        return value
-    choices = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    several = [choice for choice in choices if _of_many(choice)]
-    if several and isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Set):
-        each = typing.get_args(several[0])[0]
-        return tuple(_fitting(one, each, f"{name}[{at}]", where) for at, one in enumerate(value))
-    if not any(_is(value, choice) for choice in choices):
-        takes = " or ".join(_called(choice) for choice in choices)
-        raise DeclarationError(f"{where}: {name}={_shown(value)} is {_kind(value)}; pass {takes}.")
-    return value
-
-
-def _of_many(hint: Any) -> bool:
-    return typing.get_origin(hint) in (list, tuple, Iterable)
-
-
-def _is(value: Any, hint: Any) -> bool:
-    if _of_many(hint):
-        return False
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, typing.get_origin(hint) or hint) and not (isinstance(value, bool) and hint is int)
-
-
-def _called(hint: Any) -> str:
-    """An annotation in words."""
-    if _of_many(hint):
-        return f"a list, each {_called(typing.get_args(hint)[0])}"
-    return WORDS.get(hint) or getattr(hint, "called", None) or f"an object of type {hint.__name__}"
 
 
 def _kind(value: Any) -> str:
