@@ -2,10 +2,14 @@
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import py4j
+import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
@@ -155,3 +159,50 @@ def test_an_error_that_only_a_defect_can_raise_has_no_remedy_but_a_place() -> No
     except IndexError as error:
         assert sentence(error) is None
         assert defect(error).startswith("IndexError: list index out of range at test_cause.py:")
+
+
+ON_A_CLUSTER = """
+from dualpath.console.report import Report, finish
+from dualpath.landing import next_number
+from dualpath.spark.session import session
+
+def work():
+    session("cluster").sparkContext.parallelize([1], 1).map(lambda each: next_number).collect()
+    return Report({})
+
+raise SystemExit(not finish(work, as_json=False))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("python", "expected"),
+    [
+        (
+            "python",
+            "Spark's workers cannot import dualpath; install dualpath, with its dependencies, in the Python that",
+        ),
+        ("nowhere", "Spark's workers cannot start {}; let PYSPARK_PYTHON name a Python that has dualpath installed"),
+    ],
+)
+def test_workers_of_a_real_master_that_lack_what_they_need_are_named(
+    python: str, expected: str, tmp_path: Path
+) -> None:
+    """The workers' Python has PySpark and nothing else."""
+    for package in (pyspark, py4j):
+        there = Path(str(package.__file__)).parent
+        (tmp_path / there.name).symlink_to(there)
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys._base_executable} -s "$@"\n')  # type: ignore[attr-defined]
+    bare.chmod(0o755)
+    chosen = {"PYSPARK_PYTHON": str(tmp_path / python), "PYSPARK_DRIVER_PYTHON": sys.executable}
+    cluster = {"SPARK_MASTER": "local-cluster[1,1,1024]", "SPARK_LOCAL_IP": "127.0.0.1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", ON_A_CLUSTER],
+        env={**os.environ, **chosen, **cluster},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    said = [line for line in ran.stderr.splitlines() if line.startswith("Error: ")][-1]
+    assert ran.returncode == 1 and said.startswith(f"Error: {expected.format(chosen['PYSPARK_PYTHON'])}"), ran.stderr

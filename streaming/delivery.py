@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -67,8 +68,9 @@ def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for file in files:
             path = Path(place, file)
-            if not file.startswith(".") and path.exists():
-                yield path.relative_to(folder).as_posix(), path.stat()
+            with suppress(FileNotFoundError):  # moved away meanwhile, or a link to nowhere
+                if not file.startswith("."):
+                    yield path.relative_to(folder).as_posix(), path.stat()
 
 
 def _is_read(name: str) -> bool:
@@ -100,5 +102,6 @@ def _taken(storage: Storage) -> set[str]:
 def _entries(account: Path) -> Iterator[Mapping[str, Any]]:
     """The lines of Spark's account of a file source: a file a batch, of which every tenth repeats those before."""
     for file in account.iterdir():
-        if not file.name.startswith("."):
-            yield from map(json.loads, file.read_text().splitlines()[1:])
+        with suppress(FileNotFoundError):  # put together with others since they were listed
+            if not file.name.startswith("."):
+                yield from map(json.loads, file.read_text().splitlines()[1:])
