@@ -167,10 +167,11 @@ def records(repo: Repo) -> Counter[tuple[Any, ...]]:
     for view in repo.views.values():
         known = pointer.read(client, repo.project, view.name)
         for part in known.parts if known else ():
-            prefix = keys.prefix(repo.project, known.namespace, view.name, part)
-            for key in client.scan_iter(match=prefix + b"*", count=1_000):
-                entity = key.removeprefix(prefix)[keys.TAG :].decode()
-                bag.update((view.name, entity, *words) for words in layout(view).unpack(client.get(key)).tolist())
+            for key, found in keys.states(
+                client, repo.project, namespace=known.namespace, views=[view.name], part=part
+            ):
+                unpacked = layout(view).unpack(client.get(key)).tolist()
+                bag.update((view.name, found.entity, *words) for words in unpacked)
     return bag
 
 

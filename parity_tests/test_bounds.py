@@ -59,7 +59,7 @@ def repo(emptied: Repo) -> Iterator[Repo]:
     """Without state."""
     yield emptied
     client = connect(emptied.redis_address)
-    for key in [*client.keys(f"dp:shop:n1:{VIEW}:*"), keys.heavy("shop", VIEW)]:
+    for key in [*dict(keys.states(client, "shop", views=[VIEW])), keys.heavy("shop", VIEW)]:
         client.delete(key)
 
 

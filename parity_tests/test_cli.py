@@ -25,6 +25,7 @@ from dualpath.console.cause import sentence
 from dualpath.errors import StateError
 from dualpath.repo import Repo
 from dualpath.storage import Storage
+from dualpath.stores import keys
 from dualpath.stores.connection import connect
 from parity_tests.conftest import CHECKOUT, SOURCE
 
@@ -378,7 +379,8 @@ def test_from_generated_events_to_a_tampered_log(
     assert {k: v[0] for k, v in names["then"].items()}["actions_30min"] == names["training"]["actions_30min"][0]
 
     redis = connect(repo.redis_address)
-    redis.delete(*redis.scan_iter(match=f"dp:{repo.project}:*:user_activity:e*"))
+    states = keys.states(redis, repo.project, views=["user_activity"])
+    redis.delete(*(key for key, found in states if found.part.startswith("e")))
     proof = told("parity", *option, "--cells", "5000", "--oracle-cells", "200", code=1)
     assert proof["differing"] > 0 and not proof["passed"] and proof["oracle_differing"] == 0
 

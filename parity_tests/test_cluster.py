@@ -94,7 +94,7 @@ def test_stream_nights_and_reads_agree_on_a_cluster(spark: SparkSession, repo: R
     assert asyncio.run(repo.store.get_online_features_async(*ASKED)).to_dict() == served
     client = connect(repo.redis_address)
     assert bounds.over(client, repo.project, repo.views.values()) == []
-    tags = {key[key.index(b"{") :][: keys.TAG] for key in client.scan_iter(match="dp:*", count=1_000)}
+    tags = {key[key.index(b"{") :][: keys.TAG] for key in keys.everything(client, repo.project)}
     assert tags == set(keys.TAGS)
     demo.empty(repo)
     assert not any(each.client.dbsize() for each in nodes)
@@ -127,7 +127,7 @@ def test_a_batch_that_was_cut_off_among_the_marks_is_finished(
     assert len(set(mark.read(client, repo.project, "n1", SOURCE))) == 2
     drain(spark, repo)
     whole(spark, repo, len(LINES))
-    assert {key.split(b":")[2] for key in client.scan_iter(match="dp:shop:n*")} == {b"n1"}
+    assert {found.namespace for _, found in keys.states(client, "shop")} == {"n1"}
 
 
 @pytest.mark.parametrize(("entities", "size"), [(2, append.BYTES_GATHERED), (append.ENTITIES_PER_CALL, 1_000)])

@@ -316,7 +316,7 @@ def test_the_stream_compacts_by_the_clock_of_its_batch(spark: SparkSession, new_
     with faults.partitions(spark, 2):
         start(spark, repo, repo.sources[source], landing, clock=F.lit(clock)).awaitTermination()
     view = repo.views["user_activity"]
-    [key] = connect(repo.redis_address).keys("*:user_activity:e*")
+    [key] = dict(keys.states(connect(repo.redis_address), repo.project, views=["user_activity"]))
     assert len(layout(view).unpack(connect(repo.redis_address).get(key))) == 1
 
     build(spark, repo, repo.sources[source])

@@ -23,6 +23,7 @@ from batch.build import build
 from batch.nightly import nightly
 from dualpath.parity.asking import families, serve, train
 from dualpath.repo import Repo
+from dualpath.stores import keys
 from dualpath.stores.connection import connect
 from parity_tests import doomed, faults, promise
 from parity_tests.conftest import CHECKOUT, SOURCE, drain
@@ -146,7 +147,7 @@ def test_a_redis_that_is_killed_between_two_runs_comes_back_with_every_write_it_
     assert faults.stored(repo) == before
     faults.post(repo, LINES[300:])
     drain(spark, repo)
-    assert {key.split(b":")[2] for key in connect(repo.redis_address).keys("dp:shop:n*")} == {b"n1"}
+    assert {found.namespace for _, found in keys.states(connect(repo.redis_address), "shop")} == {"n1"}
     assert promise.broken(spark, repo, LINES) == []
 
 

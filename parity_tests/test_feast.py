@@ -16,7 +16,7 @@ from batch.build import build
 from dualpath.errors import InputError
 from dualpath.parity.events import read
 from dualpath.repo import Repo
-from dualpath.stores import pointer
+from dualpath.stores import keys, pointer
 from dualpath.stores.connection import connect
 from parity_tests.conftest import SOURCE, deliver, drain
 from parity_tests.served import feast, running
@@ -115,6 +115,11 @@ def test_finished_values_cannot_be_written_into_a_windowed_view(shop: Repo) -> N
         shop.store.write_to_online_store("user_orders", frame)
 
 
+def keys_of(redis: Any, view: str) -> list[bytes]:
+    named = [name for name in (keys.pointer("shop", view), keys.heavy("shop", view)) if redis.exists(name)]
+    return named + [key for key, _ in keys.states(redis, "shop", views=[view])]
+
+
 def test_removing_a_view_removes_its_state(
     spark: SparkSession, new_repo: Callable[[], Repo], shop_events: pa.Table
 ) -> None:
@@ -122,15 +127,15 @@ def test_removing_a_view_removes_its_state(
     deliver(repo, shop_events.slice(0, 500))
     drain(spark, repo)
     redis = connect(repo.redis_address)
-    assert list(redis.scan_iter(match="dp:shop:*product_activity*"))
+    assert keys_of(redis, "product_activity")
     (repo.folder / "product_activity.py").unlink()
     services = repo.folder / "services.py"
     kept = [line for line in services.read_text().splitlines() if "import product_activity" not in line]
     services.write_text("\n".join(kept).replace("product_activity, ", ""))
     done = feast(repo, "apply")
     assert done.returncode == 0, done.stderr
-    assert not list(redis.scan_iter(match="dp:shop:*product_activity*"))
-    assert list(redis.scan_iter(match="dp:shop:*user_activity*"))
+    assert not keys_of(redis, "product_activity")
+    assert keys_of(redis, "user_activity")
 
 
 def test_the_folder_is_a_plain_feast_repo() -> None:

@@ -22,7 +22,7 @@ from dualpath.errors import StateError, UnavailableError
 from dualpath.parity.check import check
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.stores import mark, pointer, rebuild
+from dualpath.stores import keys, mark, pointer, rebuild
 from dualpath.stores.connection import connect, embedded_folder
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
@@ -272,9 +272,9 @@ def test_a_redis_that_is_ahead_of_the_log_is_rebuilt_too(spark: SparkSession, sh
 
 def test_what_a_rebuild_replaces_expires(spark: SparkSession, shop: Repo) -> None:
     client = connect(shop.redis_address)
-    client.delete(*(key for key in client.scan_iter(match="dp:shop:mark:*")))
+    client.delete(*mark.names(client, "shop", "n1", SOURCE))
     drain(spark, shop)
-    left = {ns: list(client.scan_iter(match=f"dp:shop:{ns}:*", count=1_000)) for ns in ("n1", "n2")}
+    left = {ns: [key for key, _ in keys.states(client, "shop", namespace=ns)] for ns in ("n1", "n2")}
     assert left["n1"] and all(0 < client.pttl(key) <= 3_600_000 for key in left["n1"])
     assert left["n2"] and {client.pttl(key) for key in left["n2"]} == {-1}
     faults.post(shop, PIECES[-1])

@@ -67,8 +67,8 @@ def times(folder: Path) -> dict[Path, int]:
 def live(repo: Repo, view: str) -> list[bytes]:
     """The keys of the parts that are served."""
     redis, known = connect(repo.redis_address), pointer.read(connect(repo.redis_address), repo.project, view)
-    prefixes = [keys.prefix(repo.project, known.namespace, view, part) for part in known.parts]
-    return [key for prefix in prefixes for key in redis.scan_iter(match=prefix + b"*", count=1_000)]
+    states = keys.states(redis, repo.project, namespace=known.namespace, views=[view])
+    return [key for key, found in states if found.part in known.parts]
 
 
 def test_a_night_moves_the_pointers_and_no_value_and_the_second_run_changes_nothing(
@@ -102,7 +102,7 @@ def test_parts_that_are_no_longer_served_expire_and_those_that_are_do_not(spark:
         night(spark, shop, day)
     redis = connect(shop.redis_address)
     served = {key for view in shop.views for key in live(shop, view)}
-    states = list(redis.scan_iter(match=f"dp:{shop.project}:n1:*", count=1_000))
+    states = [key for key, _ in keys.states(redis, shop.project, namespace="n1")]
     assert served < set(states)
     assert {redis.pttl(key) for key in served} == {-1}
     assert all(0 < redis.pttl(key) <= 86_400_000 for key in set(states) - served)

@@ -115,10 +115,8 @@ def test_the_stream_and_the_batch_make_the_same_records(shop: Repo) -> None:
         stream: dict[str, list[tuple[int, ...]]] = {}
         known = pointer.read(redis, shop.project, view.name)
         for part in known.parts:
-            prefix = keys.prefix(shop.project, known.namespace, view.name, part)
-            for key in redis.scan_iter(match=prefix + b"*", count=1_000):
-                entity = key.removeprefix(prefix)[keys.TAG :].decode()
-                stream.setdefault(entity, []).extend(map(tuple, kind.unpack(redis.get(key)).tolist()))
+            for key, found in keys.states(redis, shop.project, namespace=known.namespace, views=[view.name], part=part):
+                stream.setdefault(found.entity, []).extend(map(tuple, kind.unpack(redis.get(key)).tolist()))
         assert batch and {e: sorted(r) for e, r in batch.items()} == {e: sorted(r) for e, r in stream.items()}
 
 

@@ -27,6 +27,7 @@ from dualpath.runtime import jars, redis
 from dualpath.schema import EventSource
 from dualpath.spark.session import session
 from dualpath.stores.connection import configured, connect, embedded_folder
+from dualpath.stores.retire import clear
 from streaming.kafka import Kafka
 
 if TYPE_CHECKING:
@@ -129,9 +130,7 @@ def empty(repo: Repo) -> None:
     config = repo.store.config
     redis.stop(embedded_folder(config))
     if address := configured(config):
-        server = connect(address)
-        for key in server.scan_iter(match=f"dp:{repo.project}:*", count=1000):
-            server.unlink(key)
+        clear(connect(address), repo.project)
     shutil.rmtree(repo.root, ignore_errors=True)
 
 

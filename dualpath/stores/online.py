@@ -5,7 +5,7 @@ for that instant; without one the answer is for the present. Views that are not 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from redis.asyncio import RedisCluster
 
 from dualpath.declare import TAG
 from dualpath.errors import InputError
-from dualpath.stores import derived, keys, mistakes, refusals, request, state
+from dualpath.stores import derived, mistakes, refusals, request, retire, state
 from dualpath.stores.answer import Answer, ordered
 from dualpath.stores.clients import Clients
 from dualpath.stores.connection import address, located, named, shown
@@ -152,29 +152,20 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             await super().online_write_batch_async(config, table, data, progress)
 
     def update(self, config: RepoConfig, tables_to_delete: Any, *args: Any, **kwargs: Any) -> None:
-        """On `feast apply`: the state of removed views goes."""
-        tables = list(tables_to_delete)
-        if tables:
-            self._open(config)
-            for table in tables:
-                self._forget(
-                    config,
-                    f"dp:{config.project}:*:{table.name}:*",
-                    keys.pointer(config.project, table.name),
-                    keys.heavy(config.project, table.name),
-                )
-        super().update(config, tables, *args, **kwargs)
+        """On `feast apply`: the state of removed views goes; Feast itself only sees the ordinary ones."""
+        windowed, ordinary = _sorted_out(tables_to_delete)
+        with self._spoken(config):
+            if windowed:
+                self._open(config)
+                retire.forget(self._get_client(config.online_store), config.project, [table.name for table in windowed])
+            super().update(config, ordinary, *args, **kwargs)
 
     def teardown(self, config: RepoConfig, tables: Any, entities: Any) -> None:
         """On `feast teardown`: everything of the project goes."""
-        self._open(config)
-        self._forget(config, f"dp:{config.project}:*")
-        super().teardown(config, tables, entities)
-
-    def _forget(self, config: RepoConfig, pattern: str, *names: bytes) -> None:
-        client = self._get_client(config.online_store)
-        for name in [*names, *client.scan_iter(match=pattern, count=1000)]:
-            client.unlink(name)
+        with self._spoken(config):
+            self._open(config)
+            retire.clear(self._get_client(config.online_store), config.project)
+            super().teardown(config, _sorted_out(tables)[1], entities)
 
     def _open(self, config: RepoConfig) -> None:
         """Settle which Redis it is, once, before anything connects."""
@@ -218,6 +209,13 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
 
 def _address(online_store: Any) -> str:
     return located(online_store.connection_string, online_store.redis_type)
+
+
+def _sorted_out(tables: Iterable[FeatureView]) -> tuple[list[FeatureView], list[FeatureView]]:
+    """The windowed views, and the ordinary ones."""
+    all_of_them = list(tables)
+    windowed = [table for table in all_of_them if TAG in table.tags]
+    return windowed, [table for table in all_of_them if TAG not in table.tags]
 
 
 def _deadline(config: RepoConfig) -> float:
