@@ -7,6 +7,7 @@ each batch that has rows, which only the start of a stream wants.
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -145,25 +146,33 @@ def write(ledger: Path, entry: Entry) -> Entry:
     return entry
 
 
-def files(ledger: Path) -> list[Path]:
-    """The files of the entries that no block replaces, oldest first."""
-    return sorted(ledger.glob("query=*/batch=*.json"), key=number)
+def files(ledger: Path, after: Mapping[int, int] | None = None) -> list[Path]:
+    """The files of the entries that no block replaces, oldest first; of each query those `after` a batch."""
+    found = []
+    for folder in ledger.glob("query=*"):
+        query = _named(folder.name)
+        with os.scandir(folder) as listed:  # a path object for each would take most of the time
+            names = [each.name for each in listed if each.name.startswith("batch=") and each.name.endswith(".json")]
+        batches = (_named(name.removesuffix(".json")) for name in names)
+        found += [(query, batch) for batch in batches if batch > (after or {}).get(query, -1)]
+    return [ledger / f"{span(query, batch, batch)}.json" for query, batch in sorted(found)]
 
 
-def entries(ledger: Path) -> list[Entry]:
+def entries(ledger: Path, after: Mapping[int, int] | None = None) -> list[Entry]:
     """Those entries."""
     found = []
-    for file in files(ledger):
+    for file in files(ledger, after):
         with suppress(FileNotFoundError):  # folded since they were listed
             found.append(read(file))
     return found
 
 
-def blocks(ledger: Path, *, unfinished: bool = False) -> list[Block]:
-    """All finished batches, oldest first; with `unfinished`, also one whose rows are in the log already."""
+def blocks(ledger: Path, *, unfinished: bool = False, after: Mapping[int, int] | None = None) -> list[Block]:
+    """All finished batches, oldest first; with `unfinished`, also one whose rows are in the log already. Of each query
+    those `after` a batch, and those in a block with one of them."""
     # Entries before blocks: what is folded in between is found in both, and one is left out.
-    single = [Block.of(entry) for entry in entries(ledger) if entry.done or (unfinished and entry.logged)]
-    folded = [_block(file, file.stat().st_mtime_ns) for file in _blocks(ledger)]
+    single = [Block.of(entry) for entry in entries(ledger, after) if entry.done or (unfinished and entry.logged)]
+    folded = [_block(file, file.stat().st_mtime_ns) for file in _blocks(ledger, after)]
     reached: dict[int, int] = {}
     for each in folded:
         reached[each.query] = max(each.last, reached.get(each.query, -1))
@@ -214,9 +223,13 @@ def _take(found: dict[str, int], more: Mapping[str, int]) -> None:
         found[origin] = max(position, found.get(origin, position))
 
 
-def _blocks(ledger: Path) -> Iterator[Path]:
+def _blocks(ledger: Path, after: Mapping[int, int] | None = None) -> Iterator[Path]:
     """The files of the blocks, in a folder of their own: the stream lists that of the entries at every batch."""
-    return ledger.glob("blocks/query=*/batches=*.json")
+    for folder in ledger.glob("blocks/query=*"):
+        query = _named(folder.name)
+        for file in folder.glob("batches=*.json"):
+            if int(file.stem.rpartition("-")[2]) > (after or {}).get(query, -1):
+                yield file
 
 
 @cache
@@ -228,6 +241,10 @@ def _block(file: Path, written: int) -> Block:
     return Block(**{**plain, "epochs": spans})
 
 
-def number(file: Path) -> tuple[int, ...]:
+def number(file: Path) -> tuple[int, int]:
     """The query, and the batch of an entry or the first one of a block."""
-    return tuple(int(part.partition("=")[2].partition("-")[0]) for part in (file.parent.name, file.stem))
+    return _named(file.parent.name), _named(file.stem)
+
+
+def _named(name: str) -> int:
+    return int(name.partition("=")[2].partition("-")[0])

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import xxhash
 
-from dualpath import ledger
+from dualpath import ledger, spans
 from dualpath.errors import StateError
 from dualpath.files import write_atomically
 from dualpath.ledger import Block, Entry
@@ -59,6 +59,14 @@ class Storage:
         """Hold the checkpoint, as a stream does; raises `StateError` if another process holds it."""
         taken = f"source '{self.source}': another stream is running on this checkpoint; stop it first."
         with _held(self.folder("checkpoint") / "lock", taken):
+            yield
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """Be the only job that builds record files; raises `StateError` if another one does."""
+        taken = f"source '{self.source}': another job is building its record files; run this one when it has ended."
+        with _held(self.folder("ledger") / "building", taken):
+            spans.keep(self.folder("ledger"))
             yield
 
     @contextmanager
@@ -149,12 +157,8 @@ class Storage:
 
     def digests(self, salt: str) -> dict[str, str]:
         """For each epoch, the name of the part of record files that is made from the log's batches of now."""
-        spans: dict[str, dict[int, tuple[tuple[int, int], ...]]] = {}
-        for block in self.blocks():
-            for epoch, more in block.epochs.items():
-                of_query = spans.setdefault(epoch, {})
-                of_query[block.query] = ledger.joined((*of_query.get(block.query, ()), *more))
-        return {e: f"{e}-{xxhash.xxh64_hexdigest(f'{salt} {each}'.encode())}" for e, each in spans.items()}
+        found = spans.read(self.folder("ledger")).epochs
+        return {e: f"{e}-{xxhash.xxh64_hexdigest(f'{salt} {each}'.encode())}" for e, each in found.items()}
 
     def log_folders(self, epochs: Iterable[str] | None = None) -> list[Path]:
         """Folders of finished batches that hold rows of the given epochs (default: all), oldest first."""

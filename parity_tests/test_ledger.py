@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dualpath import ledger
+from dualpath import ledger, spans
 from dualpath.ledger import SUMMED
 from dualpath.storage import Storage
 from parity_tests import faults
@@ -91,3 +91,24 @@ def test_a_batch_that_is_begun_is_not_counted_and_the_one_before_it_is_finished(
     land(storage, range(2))
     storage.begin(2, 0)
     assert storage.reached() == ((1, 1), (2, 0))
+
+
+@pytest.mark.parametrize("kept", range(12))
+def test_what_was_kept_of_spans_changes_no_digest_and_spares_the_files_of_its_batches(
+    kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the entries after it, or some of those before it, have become a block since."""
+    monkeypatch.setattr(ledger, "BLOCK", 4)
+    plain, other = Storage(tmp_path / "plain", "clicks"), Storage(tmp_path / "other", "clicks")
+    for storage in (plain, other):
+        land(storage, range(kept))
+        if storage is other:
+            spans.keep(storage.folder("ledger"))
+        land(storage, range(kept, 11))
+        land(storage, range(3), query=2)
+        storage.begin(2, 3)
+    opened, real = [], ledger.read
+    monkeypatch.setattr(ledger, "read", lambda file: opened.append(ledger.number(file)) or real(file))
+    assert other.digests("salt") == plain.digests("salt")
+    single = [(1, 8), (1, 9), (1, 10), *((2, batch) for batch in range(4))]
+    assert opened == [each for each in single if each >= (1, kept)] + single

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dualpath.errors import InputError, StateError
+from dualpath.errors import InputError
 from dualpath.parity.asking import Family, Progress, families, serve, train
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
 from dualpath.parity.instants import choose
 from dualpath.repo import Repo
-from dualpath.stores.history import History, shelf
+from dualpath.stores.history import History
 from dualpath.view import View
 
 PACKAGES = ("dualpath", "feast", "pyspark", "numba", "numpy", "pyarrow", "redis")
@@ -75,8 +75,9 @@ def check(
     examples: list[str] = []
     judged = wrong = 0
     for number, family in enumerate(found):
-        _require_built(repo, family)
         keys, as_of = _chosen(repo, family, -(-cells // features), seed + number)
+        for each in family.views:
+            History(repo.root).require(each)
         served, trained = serve(repo, family, keys, as_of, say), train(repo, family, keys, as_of, seed + number)
         unequal = differences(served, trained)
         for ref in family.refs:
@@ -102,18 +103,6 @@ def check(
         tuple(examples),
         versions,
     )
-
-
-def _require_built(repo: Repo, family: Family) -> None:
-    source = family.views[0].source.name
-    digests = repo.storage(source).digests(source)
-    for view in family.views:
-        if stale := History(repo.root).stale(shelf(view), digests, digests):
-            days = ", ".join(sorted(stale))
-            raise StateError(
-                f"view '{view.name}': the log has events of {days} that training does not have yet; "
-                "run `dualpath batch` first, while no stream writes."
-            )
 
 
 def _events(repo: Repo, view: View) -> pa.Table:

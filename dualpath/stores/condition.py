@@ -17,7 +17,7 @@ from dualpath.view import View
 class State(Enum):
     """What the online store holds of a source; the value says it of 'the online store'."""
 
-    NEW = "is empty, as the log is"
+    NEW = "is empty, as the log is; `dualpath stream` fills both"
     WHOLE = "is whole"
     FOREIGN = "holds state of another declaration of a view; `dualpath stream --from-snapshot` fills the new one"
     ABSENT = "has no state of a new view; `dualpath stream --from-snapshot` fills it from the log"

@@ -18,6 +18,7 @@ from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob,
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _get_requested_feature_views_to_features_dict
+from pydantic import field_validator
 
 from dualpath.declare import view_of
 from dualpath.errors import InputError, quoted
@@ -31,12 +32,25 @@ from dualpath.view import View
 class DualpathOfflineStoreConfig(FeastConfigBaseModel):
     """`path` is the folder of events and records, relative to the repo.
 
-    Training sets of more than `spark_above_rows` rows are computed by Spark, smaller ones in this process.
+    Training sets of more than `spark_above_rows` rows are computed by Spark, smaller ones in this process. `stale` says
+    what a training set does if the log has events that the record files lack: `refuse`, or only `warn`.
     """
 
     type: Literal["dualpath.stores.offline.DualpathOfflineStore"] = "dualpath.stores.offline.DualpathOfflineStore"
     path: str = "data"
     spark_above_rows: int = 2_000_000
+    stale: Literal["refuse", "warn"] = "refuse"
+
+    @field_validator("path")
+    @classmethod
+    def _is_local(cls, path: str) -> str:
+        # Not a ValueError, which pydantic would wrap: Feast lets this one through as it is.
+        if "://" in path:
+            raise InputError(
+                f"feature_store.yaml: offline_store.path is '{path}', but events and records are kept in a local "
+                "folder; name one, relative to the repo or absolute, without a scheme."
+            )
+        return path
 
 
 class DualpathOfflineStore(OfflineStore):
@@ -178,6 +192,7 @@ def features(
         columns.append(entities.column(table[column], view.source.by_name[key].kind, column))
     entity = entities.entity(columns)
     history = History(Path(config.repo_path or ".") / config.offline_store.path)
+    history.require(view, stale=config.offline_store.stale)
     if len(table) > config.offline_store.spark_above_rows:
         return on_spark(view, tuple(names), entity, as_of, history)
     records = history.records(view, pc.unique(entity))

@@ -40,7 +40,7 @@ class Snapshot:
     @cached_property
     def digest(self) -> str:
         """A name for the record files it is made from."""
-        parts = [part for epoch, part in sorted(self.history.index(shelf(self.view)).items()) if epoch <= self.day]
+        parts = [part.name for epoch, part in sorted(self.history.index(shelf(self.view)).items()) if epoch <= self.day]
         return xxhash.xxh64_hexdigest(" ".join([shelf(self.view), *parts]).encode())
 
     def pointed(self, pointer: Pointer) -> Pointer:

@@ -1,0 +1,194 @@
+"""Record files: what a training set is made from is all that the log has, or it is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from feast import FeatureStore
+from pyspark.sql import SparkSession
+
+from batch.build import build
+from dualpath.aggregates import Count, Max
+from dualpath.errors import InputError, StateError
+from dualpath.repo import Repo
+from dualpath.storage import Storage
+from dualpath.stores.history import RECORDS, History, Part, StaleWarning, shelf
+from dualpath.view import Feature, View
+from dualpath.windows import hours
+from parity_tests import faults
+from parity_tests.conftest import SOURCE, drain
+from parity_tests.strategies import CLICKS
+
+VIEW = View("activity", ("user",), CLICKS, (Feature("clicks", Count(), hours(1)),))
+OTHER = View("activity", ("user",), CLICKS, (Feature("most", Max("quantity"), hours(1)),))
+DAYS = ("2026-03-01", "2026-03-02")
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    return History(tmp_path)
+
+
+def stream(history: History, batch: int, *epochs: str) -> None:
+    """Let the log have a batch with rows of some days."""
+    storage = Storage(history.root, CLICKS.name)
+    storage.finish(storage.note(storage.begin(1, batch), rows_read=1, accepted=1, epochs=epochs))
+
+
+def publish(history: History, *, lost: int = 0, staged: str = "staged") -> None:
+    """Publish two records for each day whose part is not current, of `lost` more that were written."""
+    digests = Storage(history.root, CLICKS.name).digests(CLICKS.name)
+    parts = history.stale(shelf(VIEW), digests, digests)
+    for epoch in parts:
+        folder = history.root / staged / f"epoch={epoch}"
+        folder.mkdir(parents=True)
+        words = [[1, 2, 3]] * 2
+        pq.write_table(pa.table({"entity": ["ann", "bob"], "words": words}, RECORDS), folder / "part-0.parquet")
+    history.publish(shelf(VIEW), history.root / staged, parts, 2 * len(parts) + lost)
+
+
+def test_a_view_is_complete_once_every_day_of_the_log_is_built(history: History) -> None:
+    stream(history, 0, *DAYS)
+    publish(history)
+    history.require(VIEW)
+    assert len(history.paths(shelf(VIEW))) == 2
+
+
+def test_days_with_events_that_were_not_built_are_named_with_the_remedy(history: History) -> None:
+    stream(history, 0, *DAYS)
+    publish(history)
+    stream(history, 1, DAYS[1])
+    stream(history, 2)  # it accepted nothing
+    stream(history, 3, "2026-03-04")
+    with pytest.raises(StateError) as refusal:
+        history.require(VIEW)
+    assert refusal.value.message == (
+        "view 'activity': its record files lack events of 2026-03-02, 2026-03-04; run `dualpath batch`, or set "
+        "offline_store.stale to warn to train without them."
+    )
+    with pytest.warns(StaleWarning, match="view 'activity': its record files lack events of 2026-03-02, 2026-03-04"):
+        history.require(VIEW, stale="warn")
+    publish(history, staged="again")
+    history.require(VIEW)
+
+
+@pytest.mark.parametrize("stale", ["refuse", "warn"])
+def test_record_files_of_another_declaration_are_not_taken_for_a_views_own(history: History, stale: str) -> None:
+    stream(history, 0, *DAYS)
+    publish(history)
+    with pytest.raises(StateError, match="view 'activity' has no record files for its present declaration"):
+        history.require(OTHER, stale=stale)  # type: ignore[arg-type]
+
+
+def test_a_part_with_fewer_records_than_were_written_is_not_published(history: History) -> None:
+    stream(history, 0, DAYS[0])
+    publish(history)
+    before = history.index(shelf(VIEW))
+    stream(history, 1, DAYS[1])
+    with pytest.raises(StateError, match="3 records were written and 2 are there, so they were not published"):
+        publish(history, lost=1, staged="short")
+    assert history.index(shelf(VIEW)) == before
+
+
+def test_a_part_that_lost_files_or_was_noted_by_an_earlier_version_is_built_again(history: History) -> None:
+    stream(history, 0, *DAYS)
+    publish(history)
+    history.folder(shelf(VIEW)).joinpath(history.index(shelf(VIEW))[DAYS[0]].name, "part-0.parquet").unlink()
+    with pytest.raises(StateError, match=f"its record files lack events of {DAYS[0]}; run"):
+        history.require(VIEW)
+    publish(history, staged="again")
+    history.require(VIEW)
+    index = history.folder(shelf(VIEW)) / "index.json"
+    index.write_text('{"2026-03-01": "2026-03-01-0123456789abcdef"}')
+    with pytest.raises(StateError, match="run `dualpath batch`"):
+        history.require(VIEW)
+
+
+def test_a_day_without_records_has_no_folder_and_is_complete(history: History) -> None:
+    stream(history, 0, DAYS[0])
+    digests = Storage(history.root, CLICKS.name).digests(CLICKS.name)
+    history.publish(shelf(VIEW), history.root / "staged", digests, 0)
+    history.require(VIEW)
+    assert history.index(shelf(VIEW)) == {DAYS[0]: Part(digests[DAYS[0]], 0)}
+
+
+def test_two_jobs_do_not_build_the_record_files_of_a_source_at_once(history: History) -> None:
+    storage = Storage(history.root, CLICKS.name)
+    with (
+        storage.building(),
+        pytest.raises(StateError, match="another job is building its record files"),
+        storage.building(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/data", "gs://bucket", "file:///tmp/data"])
+def test_a_path_with_a_scheme_is_refused_before_a_folder_is_made(path: str, applied: Path, tmp_path: Path) -> None:
+    settings = (applied / "feature_store.yaml").read_text()
+    assert "  path: data\n" in settings
+    (tmp_path / "feature_store.yaml").write_text(settings.replace("  path: data\n", f"  path: {path}\n"))
+    with pytest.raises(InputError, match=f"offline_store.path is '{path}', but events and records are kept in a local"):
+        FeatureStore(str(tmp_path))
+    assert [f.name for f in tmp_path.iterdir()] == ["feature_store.yaml"]
+
+
+@pytest.fixture(scope="module")
+def half(spark: SparkSession, new_repo: Callable[[], Repo]) -> Repo:
+    """A repo whose record files have the first half of the events that its stream has read."""
+    repo, lines = new_repo(), faults.payloads(faults.events())
+    with faults.partitions(spark, 2):
+        for some in (lines[: len(lines) // 2], lines[len(lines) // 2 :]):
+            faults.post(repo, some)
+            drain(spark, repo)
+            if not repo.root.joinpath("records").exists():
+                build(spark, repo, repo.sources[SOURCE])
+    return repo
+
+
+def train(repo: Repo, *, stale: str = "refuse", above: int = 1_000) -> pd.DataFrame:
+    """Everybody's features after the last event."""
+    config = repo.store.config.offline_store
+    config.stale, config.spark_above_rows = stale, above
+    users = sorted(set(faults.log(repo)["user_id"].drop_null().to_pylist()))
+    frame = pd.DataFrame({"user_id": users, "event_timestamp": pd.Timestamp("2026-03-08", tz="UTC")})
+    return repo.store.get_historical_features(frame, repo.store.get_feature_service("user_profile")).to_df()
+
+
+@pytest.mark.parametrize("above", [0, 1_000])
+def test_training_on_record_files_that_lack_events_is_refused_in_process_and_on_spark(half: Repo, above: int) -> None:
+    with pytest.raises(StateError, match=r"view 'user_\w+': its record files lack events of .*2026-03-0\d; run"):
+        train(half, above=above)
+    with pytest.warns(StaleWarning, match="its record files lack events of"):
+        assert len(train(half, stale="warn", above=above))
+
+
+def test_a_build_that_loses_files_publishes_nothing_and_the_next_one_is_complete(
+    spark: SparkSession, half: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = train(half, stale="warn")
+    with monkeypatch.context() as faulty:
+        for victim in ("dictionary/shop_events", "user_activity-"):
+            faulty.setattr(History, "publish", losing(victim))
+            with pytest.raises(StateError, match=rf"{victim}.*: [\d,]+ records were written and [\d,]+ are there"):
+                build(spark, half, half.sources[SOURCE])
+    pd.testing.assert_frame_equal(train(half, stale="warn"), before)
+    build(spark, half, half.sources[SOURCE])
+    after = train(half)
+    assert after["user_7d_orders"].sum() > before["user_7d_orders"].sum()
+    assert faults.disagreements(half, rows=100) == []
+
+
+def losing(victim: str) -> Callable[..., None]:
+    """A publication before which a shelf loses one of its files."""
+    real = History.publish
+
+    def publish(self: History, name: str, staged: Path, *rest: Any) -> None:
+        if name.startswith(victim):
+            next(staged.rglob("*.parquet")).unlink()
+        real(self, name, staged, *rest)
+
+    return publish
