@@ -1,6 +1,6 @@
 """Feast's batch engine: `feast materialize` with no wrapper.
 
-For a windowed view it publishes state; ordinary views go through Feast's local engine.
+A windowed view is published by the night of its source; ordinary views go through Feast's local engine.
 """
 
 from datetime import UTC, timedelta
@@ -12,6 +12,7 @@ from feast.infra.compute_engines.local.compute import LocalComputeEngine, LocalC
 from feast.infra.compute_engines.local.job import LocalMaterializationJob
 
 from dualpath.declare import view_of
+from dualpath.errors import DualpathError, StateError, quoted
 from dualpath.repo import Repo
 from dualpath.stores import refusals
 
@@ -23,24 +24,33 @@ class DualpathComputeEngineConfig(LocalComputeEngineConfig):
 
 
 class DualpathComputeEngine(LocalComputeEngine):
-    """Materialises a windowed view by publishing the snapshot of the last day that ends by the task's end.
+    """Materialises a windowed view by the night of the last day that ends by the task's end, with its gate.
 
-    The task's start does not matter: state is whole, and its records know their times.
+    The task's start does not matter: state is whole, and its records know their times. A night publishes all views of
+    the source, so that the others find their work done.
     """
 
     def _materialize_one(self, registry: Any, task: MaterializationTask, **kwargs: Any) -> LocalMaterializationJob:
         view = view_of(task.feature_view)
         if view is None:
             return super()._materialize_one(registry, task, **kwargs)
-        from batch.nightly import materialize
+        from batch.nightly import nightly
+        from batch.publish import is_published
         from dualpath.spark.session import session
 
-        job = f"{view.name}-{task.end_time}"
+        repo, end = Repo(Path(self.repo_config.repo_path or ".")), task.end_time
+        day = (end if end.tzinfo else end.replace(tzinfo=UTC)).astimezone(UTC).date() - timedelta(days=1)
+        job = f"{view.name}-{day}"
         try:
-            end = task.end_time if task.end_time.tzinfo else task.end_time.replace(tzinfo=UTC)
-            day = end.astimezone(UTC).date() - timedelta(days=1)
-            with refusals.translated():
-                materialize(session("dualpath-materialize"), Repo(Path(self.repo_config.repo_path or ".")), [view], day)
+            with refusals.translated(mistake=_wrapped):
+                if not is_published(repo, view, day):
+                    nightly(session("dualpath-materialize"), repo, view.source, day)
         except Exception as error:
             return LocalMaterializationJob(job_id=job, status=MaterializationJobStatus.ERROR, error=error)
         return LocalMaterializationJob(job_id=job, status=MaterializationJobStatus.SUCCEEDED)
+
+
+def _wrapped(error: Exception) -> DualpathError | None:
+    """What Spark was told by one of dualpath's errors in a worker."""
+    said = quoted(error)
+    return refusals.spoken(StateError(said)) if said else None

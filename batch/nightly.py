@@ -1,6 +1,5 @@
 """The nightly job: close a day, check it, fold it into records, publish its snapshot."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -16,7 +15,6 @@ from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_log
 from dualpath.storage import Storage
-from dualpath.view import View
 
 PATIENCE = 600
 """Seconds to wait for a running stream to finish the batch it is in."""
@@ -24,10 +22,14 @@ PATIENCE = 600
 
 @dataclass(frozen=True)
 class Night:
-    """What a run did for one source: the gate's report, the epochs built, the snapshots published."""
+    """What a run did for one source: the gate's report, the epochs built, the snapshots published.
+
+    On a `quiet` day nothing has arrived.
+    """
 
     source: str
     day: str
+    quiet: bool
     gate: GateReport
     built: tuple[str, ...]
     published: tuple[Published, ...]
@@ -36,58 +38,46 @@ class Night:
 def nightly(spark: SparkSession, repo: Repo, source: EventSource, day: date, *, today: date | None = None) -> Night:
     """Run the night of one source and arrival day; twice is as good as once.
 
-    Earlier days that no night has published yet are checked and published with it. `today` is the present day,
-    UTC. Raises `InputError` for a day that cannot be closed, and `GateError` if the events fail their
-    expectations: then nothing is built or published.
+    Whoever publishes does it by this, `feast materialize` too. Earlier days that no night has published yet are checked
+    and published with it; a day on which nothing has arrived has nothing to check. `today` is the present day, UTC.
+    Raises `InputError` for a day that cannot be closed, and `GateError` if the events fail their expectations: then
+    nothing is built or published.
     """
     storage = repo.storage(source.name)
     closable(storage, day, today or datetime.now(UTC).date())
     settle(storage, day)
     pack(spark, storage)
-    events = read_log(spark, storage, source, unchecked(repo, source, day))
-    report = check(events.drop("epoch"), source, day)
+    report = GateReport(passed=True, checked=0, failures=())
+    if days := unchecked(repo, source, day):
+        report = check(read_log(spark, storage, source, days).drop("epoch"), source, day)
     if not report.passed:
         raise GateError(source, day, report)
     built = build(spark, repo, source, through=day)
     published = publish(spark, repo, repo.views_of(source.name), day)
-    return Night(source.name, day.isoformat(), report, tuple(built), tuple(published))
+    quiet = day.isoformat() not in storage.epochs()
+    return Night(source.name, day.isoformat(), quiet, report, tuple(built), tuple(published))
 
 
 def unchecked(repo: Repo, source: EventSource, day: date) -> list[str]:
-    """The arrival days that a night is the first to publish; a day without events is looked at alone, and fails."""
+    """The arrival days with events that a night is the first to publish, and its own if it has some."""
     iso, epochs = day.isoformat(), repo.storage(source.name).epochs()
     since = min(known.snapshot for known in served(repo, repo.views_of(source.name)).values())
-    return [e for e in epochs if since < e < iso] + [iso] if iso in epochs else [iso]
-
-
-def materialize(
-    spark: SparkSession, repo: Repo, views: Sequence[View], day: date, *, today: date | None = None
-) -> list[Published]:
-    """What `feast materialize` means for windowed views: the night without the gate, of the last day with events.
-
-    Raises `InputError` for a day that has not come, and for a source without events.
-    """
-    now, published = today or datetime.now(UTC).date(), []
-    for source in {v.source.name: v.source for v in views}.values():
-        storage = repo.storage(source.name)
-        last = date.fromisoformat(max(storage.epochs(), default=day.isoformat()))
-        closed = day if day > now else min(day, last)
-        closable(storage, closed, now)
-        settle(storage, closed)
-        pack(spark, storage)
-        build(spark, repo, source, through=closed)
-        published += publish(spark, repo, [v for v in views if v.source.name == source.name], closed)
-    return published
+    return [e for e in epochs if since < e < iso or e == iso]
 
 
 def closable(storage: Storage, day: date, today: date) -> None:
-    """Raise `InputError` if a day has not come, or if nothing has arrived on it or since: a seal is for ever."""
+    """Raise `InputError` for a day that is to come, for the present one while nothing has arrived on it, and if nothing
+    has ever arrived: a seal is for ever."""
     last = max(storage.epochs(), default="")
     if day > today:
         raise InputError(f"{day} has not come yet, today is {today} UTC; close a day that is over.")
-    if day.isoformat() > last:
-        known = f"the last day with events is {last}; close that one" if last else "run `dualpath stream` first"
-        raise InputError(f"source '{storage.source}': nothing has arrived on {day} or later; {known}.")
+    if not last:
+        raise InputError(f"source '{storage.source}': nothing has arrived yet; run `dualpath stream` first.")
+    if day == today and day.isoformat() > last:
+        raise InputError(
+            f"source '{storage.source}': nothing has arrived on {day} and it is not over, today is {today} UTC; "
+            "close a day that is over."
+        )
 
 
 def settle(storage: Storage, day: date) -> None:

@@ -39,7 +39,7 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
     """
     life, pointers = _life(repo), served(repo, views)
     snapshots = [Snapshot(repo, v, day.isoformat()) for v in views]
-    due = [s for s in snapshots if s.pointed(pointers[s.view.name]) != pointers[s.view.name]]
+    due = [s for s in snapshots if not _serves(pointers[s.view.name], s)]
     written: dict[str, Done] = {}
     if due:
         try:
@@ -53,6 +53,15 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
             raise _unavailable(repo, error) from None
     found = ((s, written.get(s.view.name, Done(s.view.name))) for s in snapshots)
     return [Published(s.view.name, s.day, done.records, done.parts, s in due) for s, done in found]
+
+
+def is_published(repo: Repo, view: View, day: date) -> bool:
+    """Whether a view's snapshot of a day, made from the record files of now, or of a later one is served."""
+    return _serves(served(repo, [view])[view.name], Snapshot(repo, view, day.isoformat()))
+
+
+def _serves(known: Pointer, snapshot: Snapshot) -> bool:
+    return snapshot.pointed(known) == known
 
 
 def served(repo: Repo, views: Sequence[View]) -> dict[str, Pointer]:

@@ -4,7 +4,7 @@ Spark, Feast and Great Expectations are imported by the commands that need them,
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +68,7 @@ def generate(
     users: Annotated[int, typer.Option(help="Of how many users.")] = 500,
     days: Annotated[int, typer.Option(help="Over how many days.")] = 7,
     seed: Annotated[int, typer.Option(help="One seed gives the same events every time.")] = 0,
-    start: Annotated[datetime, typer.Option(**DAY, help="The first day, UTC.")] = datetime(2026, 3, 2),
+    start: Annotated[date, typer.Option(**DAY, help="The first day, UTC.")] = date(2026, 3, 2),
 ) -> None:
     """Write generated shop events into the landing folder."""
 
@@ -76,7 +76,7 @@ def generate(
         opened = repos.opened(repo)
         from dualpath.console import land
 
-        chosen, first = repos.source(opened, source), start.replace(tzinfo=UTC)
+        chosen, first = repos.source(opened, source), datetime.combine(start, time(), UTC)
         return land.generate(opened, chosen, events=events, users=users, days=days, seed=seed, start=first)
 
     report(work, as_json)
@@ -197,7 +197,7 @@ def batch(
     as_json: JsonOption = False,
     source: SourceOption = None,
     through: Annotated[
-        datetime | None,
+        date | None,
         typer.Option(**DAY, help="The last arrival day to build; all of them."),
     ] = None,
 ) -> None:
@@ -208,7 +208,7 @@ def batch(
         from dualpath.console import work
 
         chosen = repos.sources(opened, source)
-        return work.batch(work.spark(), opened, chosen, through.date() if through else None)
+        return work.batch(work.spark(), opened, chosen, through)
 
     report(work, as_json)
 
@@ -216,8 +216,8 @@ def batch(
 @app.command()
 def nightly(
     day: Annotated[
-        datetime,
-        typer.Option("--date", **DAY, help="The arrival day to close, UTC."),
+        date,
+        typer.Option("--date", **DAY, help="The arrival day to close, UTC; also yesterday or today."),
     ],
     repo: RepoOption = None,
     as_json: JsonOption = False,
@@ -232,7 +232,7 @@ def nightly(
         opened = repos.opened(repo)
         from dualpath.console import work
 
-        return work.nightly(work.spark(), opened, repos.sources(opened, source), day.date())
+        return work.nightly(work.spark(), opened, repos.sources(opened, source), day)
 
     report(work, as_json)
 

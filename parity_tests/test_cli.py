@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 import streaming.sink
 from dualpath.cli import app
-from dualpath.console import demo, poison, status
+from dualpath.console import demo, options, poison, status
 from dualpath.console.cause import sentence
 from dualpath.errors import StateError
 from dualpath.repo import Repo
@@ -141,6 +142,14 @@ def test_the_repo_is_feature_repo_or_the_current_folder(
 
 def test_a_source_that_does_not_exist_is_answered_with_those_that_do(untouched: Repo) -> None:
     assert SOURCE in told("generate", "--repo", untouched.folder, "--source", "clicks", code=1)["error"]
+
+
+def test_a_day_is_written_out_or_told_from_today() -> None:
+    assert options.day("2026-03-04") == date(2026, 3, 4)
+    assert options.day("today") - options.day("yesterday") == timedelta(days=1)
+    for text in ("04.03.2026", "2026-02-30", "tomorrow", "2026-03-04T12:00"):
+        result = run("nightly", "--date", text)
+        assert result.exit_code == 2 and f"'{text}' is no day" in result.stderr
 
 
 def test_an_error_of_ours_is_found_in_what_spark_quotes() -> None:
@@ -361,6 +370,7 @@ def test_from_generated_events_to_a_tampered_log(
     assert len(told("batch", *option)["sources"][SOURCE]["built"]) >= 2
     assert "up to date" in run("batch", *option).stdout
     assert "has not come yet" in told("nightly", "--date", "9999-01-01", *option, code=1)["error"]
+    assert "it is not over" in told("nightly", "--date", "today", *option, code=1)["error"]
 
     proof = told("parity", *option, "--cells", "5000", "--oracle-cells", "200")
     assert proof["cells"] >= 5_000

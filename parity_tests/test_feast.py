@@ -78,6 +78,14 @@ def test_feast_materialize_publishes_the_snapshot_and_changes_no_value(shop: Rep
     assert sum(before["actions_30min"]) > 0
 
 
+def test_feast_materialize_ends_in_a_sentence_where_a_night_would_be_refused(new_repo: Callable[[], Repo]) -> None:
+    done = feast(new_repo(), "materialize", "2026-03-01T00:00:00", "2026-03-05T00:00:00")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    said = f"Error: source '{SOURCE}': the online store is empty, as the log is; `dualpath stream` fills both."
+    assert done.stderr.strip().splitlines()[-1] == said
+
+
 @pytest.mark.slow
 def test_feast_ui_shows_the_declarations(new_repo: Callable[[], Repo]) -> None:
     repo = new_repo()

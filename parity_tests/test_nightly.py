@@ -16,9 +16,11 @@ from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 
 from batch.build import build
-from batch.nightly import Night, materialize, nightly, settle
+from batch.gate import GateError
+from batch.nightly import Night, nightly, settle
 from dualpath import ledger
-from dualpath.errors import InputError, StateError
+from dualpath.console import work
+from dualpath.errors import DualpathError, InputError, StateError
 from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.repo import Repo
@@ -109,17 +111,48 @@ def test_parts_that_are_no_longer_served_expire_and_those_that_are_do_not(spark:
 
 
 def test_a_day_that_has_not_come_or_has_no_events_yet_is_not_sealed(spark: SparkSession, shop: Repo) -> None:
-    storage, source, views = shop.storage(SOURCE), shop.sources[SOURCE], list(shop.views.values())
+    storage, source = shop.storage(SOURCE), shop.sources[SOURCE]
     last = date.fromisoformat(storage.epochs()[-1])
     tomorrow = last + timedelta(days=1)
-    for job, subject in ((nightly, source), (materialize, views)):
-        with pytest.raises(InputError, match=f"{tomorrow} has not come yet, today is {last} UTC"):
-            job(spark, shop, subject, tomorrow, today=last)
-    with pytest.raises(InputError, match=f"nothing has arrived on {tomorrow} or later; the last day with events is"):
+    with pytest.raises(InputError, match=f"{tomorrow} has not come yet, today is {last} UTC"):
+        nightly(spark, shop, source, tomorrow, today=last)
+    with pytest.raises(InputError, match="has not come yet, today is"):
+        shop.store.materialize(datetime(2026, 3, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
+    with pytest.raises(InputError, match=f"nothing has arrived on {tomorrow} and it is not over, today is {tomorrow}"):
         nightly(spark, shop, source, tomorrow, today=tomorrow)
     assert storage.sealed == ""
-    assert {p.day for p in materialize(spark, shop, views, tomorrow, today=tomorrow)} == {last.isoformat()}
-    assert storage.sealed == last.isoformat()
+
+
+def test_a_quiet_day_moves_the_snapshot_on_and_no_value(spark: SparkSession, shop: Repo) -> None:
+    """Days on which nothing has arrived, before and after which something has, and after all that has."""
+    known, storage = faults.log(shop), shop.storage(SOURCE)
+    before, last = faults.values(shop, known, rows=200), date.fromisoformat(storage.epochs()[-1])
+    quiet = last + timedelta(days=9)
+    found = work.nightly(spark, shop, [shop.sources[SOURCE]], quiet)
+    assert (found.ok, found.shown[1:]) == (True, [f"{SOURCE}: nothing arrived on {quiet}; the snapshot goes on to it."])
+    told = found.data["sources"][SOURCE]
+    assert told["quiet"] and told["checked"] == len(known) and len(told["built"]) == len(storage.epochs())
+    assert {(p.snapshot, p.epochs) for p in pointers(shop).values()} == {(quiet.isoformat(), ())}
+    assert storage.sealed == quiet.isoformat()
+    assert faults.values(shop, known, rows=200) == before
+
+    again = night(spark, shop, quiet + timedelta(days=1))
+    assert (again.quiet, again.gate.passed, again.gate.checked, again.built) == (True, True, 0, ())
+    assert {p.changed for p in again.published} == {True}
+    assert faults.misserved(shop, known, rows=200) == []
+
+
+def test_feasts_materialize_is_a_night_and_finds_the_work_of_one_done(
+    spark: SparkSession, shop: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr("batch.nightly.nightly", lambda *given: calls.append(given[2:]) or nightly(*given))
+    shop.store.materialize(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC))
+    assert calls == [(shop.sources[SOURCE], DAY_2)], "one night for all views of the source"
+    assert {p.snapshot for p in pointers(shop).values()} == {"2026-03-02"}
+    shop.store.materialize(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, 23, tzinfo=UTC))
+    assert len(calls) == 1
+    assert not any(p.changed for p in night(spark, shop, DAY_2).published)
 
 
 @pytest.mark.parametrize("day", [DAY_1, DAY_2])
@@ -131,9 +164,11 @@ def test_a_day_that_fails_its_gate_is_not_published_nor_are_the_days_with_it(
     rows = pq.read_table(file, partitioning=None)
     pq.write_table(rows.slice(0, 1), file.with_name("part-by-hand.parquet"))
     stored = faults.stored(shop)
-    with pytest.raises(Exception, match="expect_column_values_to_be_unique") as refusal:
+    with pytest.raises(GateError, match="expect_column_values_to_be_unique") as refusal:
         night(spark, shop, DAY_2)
-    assert refusal.type.__name__ == "GateError" and rows["event_id"][0].as_py() in str(refusal.value)
+    assert rows["event_id"][0].as_py() in str(refusal.value)
+    with pytest.raises(DualpathError, match="expect_column_values_to_be_unique"):
+        shop.store.materialize(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC))
     assert faults.stored(shop) == stored
     assert not (shop.root / "records").exists()
 

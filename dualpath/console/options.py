@@ -1,5 +1,6 @@
 """The options that several commands share."""
 
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,4 +20,16 @@ KafkaOptions = Annotated[
     list[str] | None,
     typer.Option("--kafka-option", metavar="NAME=VALUE", help="A setting of Kafka's client, as for TLS; repeatable."),
 ]
-DAY: dict[str, Any] = {"metavar": "YYYY-MM-DD", "formats": ["%Y-%m-%d"]}
+
+
+def day(text: str) -> date:
+    """A day: `2026-03-04`, or `today` or `yesterday`, UTC."""
+    today = datetime.now(UTC).date()
+    relative = {"today": today, "yesterday": today - timedelta(days=1)}
+    try:
+        return relative.get(text) or datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is no day; write it as 2026-03-04, or say today or yesterday.") from None
+
+
+DAY: dict[str, Any] = {"metavar": "YYYY-MM-DD", "parser": day}

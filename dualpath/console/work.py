@@ -72,11 +72,14 @@ def nightly(spark: "SparkSession", repo: Repo, sources: Sequence[EventSource], d
         except DualpathError as error:
             refused.append(error.message)
     data = {"day": day.isoformat(), "sources": {n.source: _night(n) for n in nights}}
-    return Report(data, [_nights(nights)] if nights else [], not refused, refused)
+    shown = [_nights(nights)] if nights else []
+    shown += [f"{n.source}: nothing arrived on {day}; the snapshot goes on to it." for n in nights if n.quiet]
+    return Report(data, shown, not refused, refused)
 
 
 def _night(night: "Night") -> dict[str, Any]:
     return {
+        "quiet": night.quiet,
         "checked": night.gate.checked,
         "built": night.built,
         "published": {p.view: {k: v for k, v in asdict(p).items() if k != "view"} for p in night.published},
