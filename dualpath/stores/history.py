@@ -163,10 +163,11 @@ class History:
 
 def _size(part: Path) -> int:
     """Bytes of the files of a part; one without records has no folder."""
-    if not part.exists():
+    try:
+        with os.scandir(part) as files:
+            return sum(file.stat().st_size for file in files if file.name.endswith(".parquet"))
+    except FileNotFoundError:
         return 0
-    with os.scandir(part) as files:
-        return sum(file.stat().st_size for file in files if file.name.endswith(".parquet"))
 
 
 def _days(epochs: Sequence[str]) -> str:
