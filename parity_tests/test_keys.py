@@ -26,6 +26,8 @@ ENTITIES = (
 )
 PARTS = ("s2026-03-01", "e2026-03-01", "e2026-03-02")
 ORDINARY = (b"\x02\x00\x00\x00user_idshop", b"\x01\x00\x00\x00dp:shop:user:shop", b"dp:shop", b"user", b"dp:")
+STRANGE = tuple(b"dp:shop:n1:user:e2026-03-01:" + rest for rest in (b"42", b"{00}42", b"{zz}42", b""))
+"""Keys that look like one of a project's state and are none: what stands before an entity is the tag it has."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def full(server: Any) -> dict[str, set[bytes]]:
     """Keys of every kind, of each project, in one Redis beside those of ordinary views; by project."""
     server.flushall()
     made = {project: set(_keys(project)) for project in PROJECTS}
-    server.mset(dict.fromkeys([key for each in made.values() for key in each] + [*ORDINARY], b"x"))
+    server.mset(dict.fromkeys([key for each in made.values() for key in each] + [*ORDINARY, *STRANGE], b"x"))
     return made
 
 
