@@ -7,10 +7,12 @@ server and `feast ui` need nothing but the registry.
 import json
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from feast import Entity, FeatureView, FileSource
 from feast import Field as FeastField
+from feast.data_source import DataSource
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import Array, Bool, FeastType, Float64, Int64, Json, String
 
@@ -25,6 +27,7 @@ NEVER_NULL = "never_null"
 """The tag of fields that hold a value even of an empty window."""
 MAP_OF = "map_of"
 """The tag of fields that hold a map: the kind of its values."""
+LOG = "event log"
 EXACT = timedelta(microseconds=1)
 _TYPES: dict[str, FeastType] = {
     "text": String,
@@ -123,13 +126,7 @@ def feature_view(
             )
             for f in view.features
         ],
-        source=FileSource(
-            name=source.name,
-            path=f"{source.name}/log",
-            timestamp_field="event_time",
-            created_timestamp_column="arrival_time",
-            description=source.description,
-        ),
+        source=_event_log(source),
         tags={TAG: json.dumps(view.to_dict())},
         description=description,
     )
@@ -157,6 +154,24 @@ def view_of(feature_view: FeatureView) -> View | None:
     """The declaration behind a Feast view, or None if it is an ordinary one."""
     declared = feature_view.tags.get(TAG)
     return View.from_dict(json.loads(declared)) if declared else None
+
+
+def is_event_log(data_source: DataSource) -> bool:
+    """Whether a Feast source is the event log of windowed views, whose files only dualpath reads and writes."""
+    return data_source.tags.get(TAG) == LOG
+
+
+@cache
+def _event_log(source: EventSource) -> FileSource:
+    """Feast's form of an event source; one for all its views, for `feast plan` refuses two of one name."""
+    return FileSource(
+        name=source.name,
+        path=f"{source.name}/log",
+        timestamp_field="event_time",
+        created_timestamp_column="arrival_time",
+        description=source.description,
+        tags={TAG: LOG},
+    )
 
 
 _feasts_sample = OnDemandFeatureView._construct_random_input

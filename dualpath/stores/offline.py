@@ -4,28 +4,28 @@ Windowed views are computed by the kernel, in this process or on Spark; views th
 Feast's DuckDB store, and both may stand in one feature service.
 """
 
-from collections.abc import Callable
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet
-from feast import FeatureView, OnDemandFeatureView, RepoConfig
-from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
-from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
+from feast import FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
+from feast.errors import RequestDataNotFoundInEntityDfException
+from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob
 from feast.repo_config import FeastConfigBaseModel
-from feast.utils import _get_requested_feature_views_to_features_dict
+from feast.utils import _parse_feature_ref
 from pydantic import field_validator
 
-from dualpath.declare import view_of
+from dualpath.declare import is_event_log, view_of
 from dualpath.errors import InputError, quoted
-from dualpath.stores import entities, instants, refusals, training
+from dualpath.stores import entities, ordinary, refusals, span, training
 from dualpath.stores.derived import derived
 from dualpath.stores.history import History
-from dualpath.values import frame
+from dualpath.stores.rows import Rows, read
+from dualpath.stores.trainingset import TrainingSet
 from dualpath.view import View
 
 
@@ -56,6 +56,8 @@ class DualpathOfflineStoreConfig(FeastConfigBaseModel):
 class DualpathOfflineStore(OfflineStore):
     """Named in `feature_store.yaml` as `type: dualpath.stores.offline.DualpathOfflineStore`."""
 
+    supports_filter_by_created_timestamp = True
+
     @staticmethod
     @refusals.translated()
     def get_historical_features(
@@ -68,51 +70,59 @@ class DualpathOfflineStore(OfflineStore):
         full_feature_names: bool = False,
         **kwargs: Any,
     ) -> RetrievalJob:
-        """A training set: `entity_df` (pandas, one row per entity and instant) with the features appended.
+        """A training set: `entity_df` (a pandas DataFrame or an Arrow table) with the features appended.
 
-        Rows and their order are kept. Instants without a time zone are UTC; finer than a microsecond is cut.
-        Raises `InputError` for a missing join key or instant.
+        Rows and their order are kept; columns are those of `entity_df`, then the features in the order asked.
+        Without an `entity_df` the rows are those of `span.rows`. Raises `InputError` for a missing join key, for an
+        instant that is missing or ambiguous, and for a column of `entity_df` that is named like a feature.
         """
-        if not isinstance(entity_df, pd.DataFrame):
-            raise InputError("get_historical_features needs an entity_df that is a pandas DataFrame.")
-        windowed = [fv for fv in feature_views if view_of(fv)]
-        ordinary = [fv for fv in feature_views if not view_of(fv)]
+        start, end = kwargs.pop("start_date", None), kwargs.pop("end_date", None)
+        if kwargs.get("filter_by_created_timestamp"):
+            _no_windowed(feature_views)
+        rows = read(span.rows(config, feature_views, start, end) if entity_df is None else entity_df)
         odfvs = [*map(derived, OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry))]
-        grouped, _ = _get_requested_feature_views_to_features_dict(feature_refs, feature_views, odfvs)
-        time = infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))
+        asked = _asked(feature_refs)
+        refs = [*asked, *sorted({*feature_refs} - {*asked})]
+        views = {fv.projection.name_to_use(): fv for fv in feature_views}
+        names = {ref: _column(ref, views, full_feature_names) for ref in refs}
+        _check(rows, names, odfvs)
 
         def compute() -> pa.Table:
-            table = pa.Table.from_pandas(entity_df, preserve_index=False)
-            if ordinary:
-                names = {fv.projection.name_to_use() for fv in ordinary}
-                refs = [ref for ref in feature_refs if ref.split(":")[0] in names]
-                job = _feasts_own().get_historical_features(
-                    config, ordinary, refs, entity_df.assign(__row=np.arange(len(entity_df))), registry, project,
-                    full_feature_names, **kwargs,
-                )  # fmt: skip
-                table = job._to_arrow_internal().sort_by("__row").drop_columns(["__row"])
-            as_of = instants.parse(entity_df[time], time)
-            for fv in windowed:
-                prefix = f"{fv.projection.name_to_use()}__" if full_feature_names else ""
-                for name, column in features(config, fv, grouped[fv], table, as_of).items():
-                    table = table.append_column(prefix + name, column)
+            found: dict[str, pa.Array] = {}
+            for name, fv in views.items():
+                wanted = [ref for ref in names if _parts(ref)[0] == name]
+                of_view = [_parts(ref)[1] for ref in wanted]
+                columns = (
+                    features(config, fv, of_view, rows)
+                    if view_of(fv)
+                    else ordinary.features(config, fv, of_view, rows, registry, **kwargs)
+                )
+                found |= {names[ref]: columns[feature] for ref, feature in zip(wanted, of_view, strict=True)}
+            table = rows.table()
+            for column in names.values():
+                if column in found:  # on-demand views are Feast's to add
+                    table = table.append_column(column, found[column])
             return table
 
-        keys = [c for c in entity_df.columns if c != time]
-        metadata = RetrievalMetadata(feature_refs, keys, entity_df[time].min(), entity_df[time].max())
-        return TrainingSet(compute, metadata, full_feature_names, odfvs)
+        return TrainingSet(config, rows, compute, refs, [names[ref] for ref in asked], full_feature_names, odfvs)
 
     @staticmethod
+    @refusals.translated()
     def pull_latest_from_table_or_query(
         config: RepoConfig, data_source: Any, *args: Any, **kwargs: Any
     ) -> RetrievalJob:
         """Feast's own, for ordinary views; windowed ones are materialised as state, by the batch engine."""
-        return _feasts_own().pull_latest_from_table_or_query(config, data_source, *args, **kwargs)
+        _no_event_log(
+            data_source, "views of it are materialised with `batch_engine: {type: batch.engine.DualpathComputeEngine}`"
+        )
+        source = ordinary.located(config, data_source)
+        return ordinary.store().pull_latest_from_table_or_query(ordinary.configured(config), source, *args, **kwargs)
 
     @staticmethod
     def pull_all_from_table_or_query(config: RepoConfig, data_source: Any, *args: Any, **kwargs: Any) -> RetrievalJob:
-        """Feast's own."""
-        return _feasts_own().pull_all_from_table_or_query(config, data_source, *args, **kwargs)
+        """Feast's own, for ordinary views, saved datasets and logged features."""
+        source = ordinary.located(config, data_source)
+        return ordinary.store().pull_all_from_table_or_query(ordinary.configured(config), source, *args, **kwargs)
 
     @staticmethod
     @refusals.translated()
@@ -120,83 +130,45 @@ class DualpathOfflineStore(OfflineStore):
         """Feast's own for ordinary views; a windowed view is written by the batch job alone."""
         if view_of(feature_view):
             raise InputError(f"view '{feature_view.name}' is windowed: land events for it instead of values.")
-        _feasts_own().offline_write_batch(config, feature_view, table, progress)
+        view = ordinary.view_at(config, feature_view)
+        ordinary.store().offline_write_batch(ordinary.configured(config), view, table, progress)
+
+    @staticmethod
+    @refusals.translated()
+    def write_logged_features(config: RepoConfig, data: Any, source: Any, logging_config: Any, registry: Any) -> None:
+        """Feast's own, for feature services of either kind of view."""
+        ordinary.log(config, data, source, logging_config, registry)
 
     def validate_data_source(self, config: RepoConfig, data_source: Any) -> None:
-        """An event log need not exist yet when its views are applied; other sources must."""
-        if data_source.path.endswith("/log") and data_source.timestamp_field == "event_time":
-            return
-        super().validate_data_source(config, data_source)
-
-
-class TrainingSet(RetrievalJob):
-    """A training set that is computed when it is asked for."""
-
-    def __init__(
-        self,
-        compute: Callable[[], pa.Table],
-        metadata: RetrievalMetadata,
-        full_names: bool,
-        odfvs: list[OnDemandFeatureView],
-    ) -> None:
-        self.compute, self._metadata, self._full_names, self._odfvs = compute, metadata, full_names, odfvs
+        """An event log need not exist yet when its views are applied; other sources are Feast's to look at."""
+        if not is_event_log(data_source):
+            super().validate_data_source(config, data_source)
 
     @refusals.translated()
-    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        return self.compute()
-
-    @refusals.translated()
-    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return frame(self.compute())
-
-    def to_df(self, validation_reference: Any = None, timeout: int | None = None) -> pd.DataFrame:
-        """The training set for pandas; maps are dicts, as online."""
-        return frame(self.to_arrow(validation_reference, timeout))
-
-    @property
-    def full_feature_names(self) -> bool:
-        """Whether columns are named `view__feature`."""
-        return self._full_names
-
-    @property
-    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
-        """Derived features Feast adds."""
-        return self._odfvs
-
-    @property
-    def metadata(self) -> RetrievalMetadata:
-        """What was asked."""
-        return self._metadata
-
-    @refusals.translated()
-    def persist(self, storage: Any, allow_overwrite: bool = False, timeout: int | None = None) -> None:
-        """Write the training set as Parquet to the storage's path."""
-        path = Path(storage.file_options.uri)
-        if path.exists() and not allow_overwrite:
-            raise InputError(f"{path} exists; allow overwriting or name another.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pa.parquet.write_table(self.to_arrow(timeout=timeout), path)
+    def get_table_column_names_and_types_from_data_source(
+        self, config: RepoConfig, data_source: Any
+    ) -> Iterable[tuple[str, str]]:
+        """The columns of an ordinary view's source; Feast asks for them before it writes into it."""
+        _no_event_log(data_source, "land events for it instead of values")
+        source = ordinary.located(config, data_source)
+        return super().get_table_column_names_and_types_from_data_source(config, source)
 
 
-def features(
-    config: RepoConfig, fv: FeatureView, names: list[str], table: pa.Table, as_of: np.ndarray
-) -> dict[str, pa.Array]:
-    """The named features of a windowed view for the rows of an entity table."""
+def features(config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: Rows) -> dict[str, pa.Array]:
+    """The named features of a windowed view for the rows of a training set."""
     view = view_of(fv)
     assert view is not None, "the caller chose windowed views"
-    columns = []
-    for key in view.keys:
-        column = fv.projection.join_key_map.get(key, key)
-        if column not in table.column_names:
-            raise InputError(f"entity_df has no column '{column}', the join key of view '{view.name}'; add it.")
-        columns.append(entities.column(table[column], view.source.by_name[key].kind, column))
+    columns = [
+        rows.key(fv.projection.join_key_map.get(key, key), view.source.by_name[key].kind, view.name)
+        for key in view.keys
+    ]
     entity = entities.entity(columns)
     history = History(Path(config.repo_path or ".") / config.offline_store.path)
     history.require(view, stale=config.offline_store.stale)
-    if len(table) > config.offline_store.spark_above_rows:
-        return on_spark(view, tuple(names), entity, as_of, history)
+    if len(entity) > config.offline_store.spark_above_rows:
+        return on_spark(view, tuple(names), entity, rows.as_of, history)
     records = history.records(view, pc.unique(entity))
-    return training.values(view, names, entity, as_of, records, history.dictionary())
+    return training.values(view, names, entity, rows.as_of, records, history.dictionary())
 
 
 def on_spark(
@@ -215,8 +187,62 @@ def on_spark(
     return {name: found[name] for name in names}
 
 
-def _feasts_own() -> type[OfflineStore]:
-    """Feast's DuckDB store, imported when an ordinary view needs it: ibis takes a second."""
-    from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
+def _asked(feature_refs: list[str]) -> list[str]:
+    """The features that the caller asked for, in his order.
 
-    return DuckDBOfflineStore
+    Feast adds the inputs of on-demand views to them in the order of a set, another one in every process, and hands
+    on nothing that tells the two apart; its own frame knows. A remote caller has none here: all count as asked.
+    """
+    frame = sys._getframe()
+    while frame := frame.f_back:  # type: ignore[assignment]
+        if frame.f_code is FeatureStore.get_historical_features.__code__:
+            return [*dict.fromkeys(frame.f_locals["_feature_refs"])]
+    return [*dict.fromkeys(feature_refs)]
+
+
+def _parts(ref: str) -> tuple[str, str]:
+    """The view, with a version if one is named, and the feature of a reference."""
+    view, version, feature = _parse_feature_ref(ref)
+    return (view if version is None else f"{view}@v{version}"), feature
+
+
+def _column(ref: str, views: dict[str, FeatureView], full_names: bool) -> str:
+    """The name of a feature's column; versions are left out of it, as in Feast's own stores."""
+    view, feature = _parts(ref)
+    if not full_names:
+        return feature
+    fv = views.get(view)
+    return f"{(fv.projection.name_alias or fv.name) if fv else view}__{feature}"
+
+
+def _check(rows: Rows, names: dict[str, str], odfvs: list[OnDemandFeatureView]) -> None:
+    """Refuse columns that would be two things at once, and data of the request that is not there."""
+    taken: dict[str, str] = {}
+    for ref, column in names.items():
+        if column in taken:
+            raise InputError(f"'{taken[column]}' and '{ref}' are both named '{column}'; pass full_feature_names=True.")
+        taken[column] = ref
+    if odfvs:  # Feast gives their inputs both names
+        for ref in names:
+            taken |= {ref.split(":")[1]: ref, ref.replace(":", "__"): ref}
+    for name in rows.given:
+        if name in taken:
+            raise InputError(f"entity_df has a column '{name}', which is the name of '{taken[name]}'; rename it.")
+    for odfv in odfvs:
+        for name in odfv.get_request_data_schema():
+            if name not in rows.given:
+                raise RequestDataNotFoundInEntityDfException(name, odfv.name)
+
+
+def _no_windowed(views: Sequence[FeatureView]) -> None:
+    for fv in views:
+        if view_of(fv):
+            raise InputError(
+                f"filter_by_created_timestamp: view '{fv.name}' is windowed, and its values count every event of the "
+                "log, whenever it arrived; ask without it, or for ordinary views alone."
+            )
+
+
+def _no_event_log(data_source: Any, instead: str) -> None:
+    if is_event_log(data_source):
+        raise InputError(f"'{data_source.name}' is the event log of windowed views: {instead}.")

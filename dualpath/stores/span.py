@@ -1,0 +1,82 @@
+"""The rows of a training set that is asked for without an `entity_df`: every event of a span of time asks once."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from feast import FeatureView, RepoConfig
+from feast.utils import compute_non_entity_date_range
+
+from dualpath.declare import view_of
+from dualpath.errors import InputError
+from dualpath.schema import EventSource
+from dualpath.storage import Storage
+from dualpath.stores import instants
+from dualpath.stores.rows import INSTANT
+
+TYPES = {"text": pa.string(), "integer": pa.int64()}
+INSTEAD = "pass an entity_df"
+
+
+def rows(config: RepoConfig, views: Sequence[FeatureView], start: datetime | None, end: datetime | None) -> pa.Table:
+    """Join keys and `event_timestamp` of the events from `start` to `end`, both included, in the views' event logs.
+
+    Rows are distinct and sorted by instant, then by the keys as the views name them; events without one of the keys
+    are left out. Where `start` is missing, Feast's default counts: the longest TTL of the views, else thirty days.
+    Raises `InputError` if no view has a log, or a log lacks a join key that another view needs.
+    """
+    logs = _columns(views)
+    names = [*dict.fromkeys(column for columns in logs.values() for column in columns)]
+    for fv in views:
+        for column in _keys(fv):
+            if lacking := [source.name for source, columns in logs.items() if column not in columns]:
+                raise InputError(
+                    f"no entity_df is given, and the events of '{lacking[0]}' have no '{column}', the join key of "
+                    f"view '{fv.projection.name_to_use()}'; {INSTEAD}."
+                )
+    since, until = compute_non_entity_date_range([*views], start, end)
+    first, last = (pa.scalar(at, INSTANT) for at in instants.parse([since, until], "start_date or end_date").tolist())
+    root = Path(config.repo_path or ".") / config.offline_store.path
+    found = []
+    for source, columns in logs.items():
+        schema = pa.schema([("event_time", INSTANT), *((f, TYPES[source.by_name[f].kind]) for f in columns.values())])
+        files = [str(f) for folder in Storage(root, source.name).log_folders() for f in folder.rglob("*.parquet")]
+        within = (pc.field("event_time") >= first) & (pc.field("event_time") <= last)
+        for name in columns.values():
+            within &= pc.field(name).is_valid()
+        wanted = {name: pc.field(columns[name]) for name in names} | {instants.COLUMN: pc.field("event_time")}
+        found.append(ds.dataset(files, schema, format="parquet").to_table(columns=wanted, filter=within))
+    distinct = pa.concat_tables(found).group_by([*names, instants.COLUMN]).aggregate([])
+    order = [(name, "ascending") for name in (instants.COLUMN, *names)]
+    return distinct.select([*names, instants.COLUMN]).sort_by(order)
+
+
+def _columns(views: Sequence[FeatureView]) -> Mapping[EventSource, dict[str, str]]:
+    """For each event log, the join keys that views need, and the fields that hold them.
+
+    A log also answers for the keys of other views that it has a field for, of the same name.
+    """
+    own = [(view.source, _keys(fv)) for fv in views if (view := view_of(fv))]
+    if not own:
+        names = ", ".join(f"'{fv.projection.name_to_use()}'" for fv in views)
+        raise InputError(f"no entity_df is given, and none of {names} is windowed and has an event log; {INSTEAD}.")
+    logs: dict[EventSource, dict[str, str]] = {}
+    others = [column for fv in views for column in _keys(fv)]
+    for source, columns in own:
+        fields = {name: name for name in others if name in source.by_name and source.by_name[name].kind in TYPES}
+        logs[source] = fields | logs.get(source, {}) | columns
+    for source, columns in logs.items():
+        if len({*columns.values()}) < len(columns):
+            raise InputError(
+                f"no entity_df is given, and one field of the events of '{source.name}' would be several join keys, "
+                f"{', '.join(columns)}; {INSTEAD}."
+            )
+    return logs
+
+
+def _keys(fv: FeatureView) -> dict[str, str]:
+    """A view's join keys by the names that its projection gives them."""
+    return {fv.projection.join_key_map.get(column.name, column.name): column.name for column in fv.entity_columns}
