@@ -246,15 +246,17 @@ def requests(draw: st.DrawFn) -> tuple[Any, dict[str, Any]]:
             views & {"shop_orders", "pair_orders"}
         )
         stray = [key for key in ("user_id", "shop_id", "author_id") if key not in needed]
-    keys = needed + draw(st.lists(st.sampled_from(stray), unique=True) if stray else st.just([]))
     # The online store has the newest row of an ordinary view, training all of them.
     ordinary = wanted == "everything" or any(ref.startswith(("user_profile", "derived")) for ref in wanted)
     first = timedelta(days=3) if ordinary else timedelta(days=-1)
-    return wanted, draw(columns(keys, first))
+    found = draw(columns(needed, first))
+    rows = len(found["event_timestamp"])
+    strays = {name: [None, "ann"][:rows] + ["x"] * (rows - 2) for name in stray if draw(st.booleans())}
+    return wanted, strays | found if draw(st.booleans()) else found | strays
 
 
 @pytest.mark.slow
-@settings(max_examples=1_500, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(asked=requests())
 def test_online_and_training_agree_on_every_request(repo: Repo, asked: tuple[Any, dict[str, Any]]) -> None:
     wanted, given_columns = asked

@@ -133,14 +133,14 @@ def _encodes(value: str) -> bool:
 def _arrow(values: Any) -> pa.Array | None:
     """The column as an Arrow array of texts, integers that fit int64, or floats; None if single values must be
     looked at."""
+    if isinstance(values, np.ndarray):
+        values = pd.Series(values)
     if isinstance(values, pd.Series | pd.Index):
-        if isinstance(values.dtype, pd.CategoricalDtype):
-            values = values.astype(values.dtype.categories.dtype)
-        if values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) not in ("string", "empty"):
+        held = values.dtype.categories if isinstance(values.dtype, pd.CategoricalDtype) else values
+        # Arrow would make one type of Python objects of several.
+        if held.dtype == object and pd.api.types.infer_dtype(held, skipna=True) not in ("string", "empty"):
             return None
-        if not (values.dtype == object or pd.api.types.is_numeric_dtype(values) or _is_text(values)):
-            return None
-    elif not isinstance(values, pa.Array | pa.ChunkedArray | np.ndarray):
+    elif not isinstance(values, pa.Array | pa.ChunkedArray):
         return None
     try:
         found = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)
@@ -157,10 +157,6 @@ def _arrow(values: Any) -> pa.Array | None:
     kind = found.type
     texts = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     return found if texts or pa.types.is_integer(kind) or pa.types.is_floating(kind) else None
-
-
-def _is_text(values: pd.Series | pd.Index) -> bool:
-    return isinstance(values.dtype, pd.StringDtype | pd.ArrowDtype)
 
 
 def _listed(values: Any) -> Iterable[Any]:
