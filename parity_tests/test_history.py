@@ -182,13 +182,15 @@ def test_a_build_that_loses_files_publishes_nothing_and_the_next_one_is_complete
     assert faults.disagreements(half, rows=100) == []
 
 
+PUBLISH = History.publish
+
+
 def losing(victim: str) -> Callable[..., None]:
     """A publication before which a shelf loses one of its files."""
-    real = History.publish
 
     def publish(self: History, name: str, staged: Path, *rest: Any) -> None:
         if name.startswith(victim):
             next(staged.rglob("*.parquet")).unlink()
-        real(self, name, staged, *rest)
+        PUBLISH(self, name, staged, *rest)
 
     return publish
