@@ -80,6 +80,7 @@ def declares(what: T) -> T:
 
 def _checked(function: T, name: str) -> T:
     signature = inspect.signature(function)
+    place = list(signature.parameters).index("name") if "name" in signature.parameters else sys.maxsize
 
     @functools.cache
     def taken() -> dict[str, Taken]:
@@ -88,13 +89,13 @@ def _checked(function: T, name: str) -> T:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        named = kwargs.get("name", args[place] if place < len(args) else None)
+        where = f"{name} '{named}'" if isinstance(named, str) else name
         try:
             try:
                 given = signature.bind(*args, **kwargs)
             except TypeError as error:
-                raise DeclarationError(f"{name}: {_unbound(signature, kwargs, error)}.") from None
-            named = given.arguments.get("name")
-            where = f"{name} '{named}'" if isinstance(named, str) else name
+                raise DeclarationError(f"{where}: {_unbound(signature, kwargs, error)}.") from None
             for key, takes in taken().items():
                 if key in given.arguments:
                     given.arguments[key] = takes.fitting(given.arguments[key], key, where)

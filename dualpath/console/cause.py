@@ -30,7 +30,7 @@ REMEDIES = {
     errno.ENOTDIR: IN_THE_WAY,
     errno.EISDIR: IN_THE_WAY,
     errno.EEXIST: IN_THE_WAY,
-    errno.ENOENT: "it was there before; put it back, or see docs/operations.md for what is lost with it",
+    errno.ENOENT: "make it, or put it back if it was there before",
     errno.EIO: "the disk is failing; move the data to another one",
 }
 WORKERS = (
