@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,11 +49,12 @@ def said(work: Callable[[], Report], capfd: pytest.CaptureFixture[str]) -> str:
 
 def in_the_way(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
     path.write_text("in the way")
     return path
 
 
-@pytest.mark.parametrize("kind", ["log", "staging", "checkpoint/query=1"])
+@pytest.mark.parametrize("kind", ["checkpoint/query=1", "log", "staging"])
 def test_a_file_in_the_place_of_a_folder_ends_the_stream_in_a_sentence(
     kind: str, spark: SparkSession, fed: Repo, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,6 +124,10 @@ class SparkError(Exception):
             "No space left on device; free some of that disk, or move the data to a larger one.",
         ),
         (
+            "o7.save.\n: org.apache.hadoop.fs.ParentNotDirectoryException: Parent path is not a directory: file:/log",
+            f"/log: not a directory; {IN_THE_WAY}",
+        ),
+        (
             "[PYTHON_VERSION_MISMATCH] Python in worker has different version: 3.9 than that in driver: 3.11, PySpark",
             "Spark's workers run Python 3.9 and the driver 3.11; let PYSPARK_PYTHON name a Python of the driver's",
         ),
@@ -159,6 +165,9 @@ def test_an_error_that_only_a_defect_can_raise_has_no_remedy_but_a_place() -> No
     except IndexError as error:
         assert sentence(error) is None
         assert defect(error).startswith("IndexError: list index out of range at test_cause.py:")
+    error = SparkError("calling o7.parquet.\n: java.io.IOException: no\n\tat x\nCaused by: java.lang.X: that\n\tat y")
+    assert sentence(error) is None
+    assert defect(error).startswith("java.lang.X: that; this is a defect of dualpath")
 
 
 ON_A_CLUSTER = """

@@ -14,6 +14,7 @@ TRACEBACK = re.compile(
     r"Traceback \(most recent call last\):\n(?P<frames>(?:[ \t].*\n)+)(?P<kind>[\w.]+)(?:: (?P<said>.*))?", re.MULTILINE
 )
 FRAME = re.compile(r'File "(?P<file>.+)", line (?P<line>\d+), in ')
+THROWN = re.compile(r"^(?:Caused by: |: )(?P<kind>[\w.$]+): (?P<said>.*)$", re.MULTILINE)
 OS_ERROR = re.compile(r"\[Errno (?P<number>\d+)\] [^:]+(?:: '(?P<path>.*)')?$")
 PATH = re.compile(r"(?:file:)?(?P<path>/[^\s:;,()'\"]+)")
 
@@ -82,7 +83,7 @@ def sentence(error: BaseException) -> str | None:
 
 def defect(error: BaseException) -> str:
     """What to say of an error that is nobody's fault but ours."""
-    found = _innermost(error) if _is_sparks(error) else None
+    found = (_innermost(error) or _of_the_jvm(error)) if _is_sparks(error) else None
     if found is None:
         last = traceback.extract_tb(error.__traceback__)[-1:]
         place = "".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in last)
@@ -121,7 +122,7 @@ def _of_files(error: BaseException) -> str | None:
     for text in _layers(error):
         for line in text.splitlines():
             for number in REMEDIES:
-                if os.strerror(number) in line:
+                if os.strerror(number).lower() in line.lower():
                     path = PATH.search(line)
                     return _of_the_system(number, path and path["path"])
     return None
@@ -136,6 +137,12 @@ def _innermost(error: BaseException) -> Raised | None:
             place = f"{Path(frame['file']).name}:{frame['line']}"
             return Raised(own[-1]["kind"].removeprefix("builtins."), own[-1]["said"] or "", place)
     return None
+
+
+def _of_the_jvm(error: BaseException) -> Raised | None:
+    """The first error of the JVM, which all others are about."""
+    found = [(each["kind"], each["said"]) for text in _layers(error) for each in THROWN.finditer(text)]
+    return Raised(*found[-1], place="") if found else None
 
 
 def _layers(error: BaseException | None) -> Iterator[str]:
