@@ -400,6 +400,16 @@ def test_an_ordinary_view_serves_no_value_that_is_later_than_the_instant(repo: R
     agree(repo, ["user_profile:age"], {name: values[1:] for name, values in rows.items()})
 
 
+@pytest.mark.parametrize(
+    ("service", "why"),
+    [("frozen", "the values of view 'shop_orders' change with time"), ("frozen_profile", "the rows name instants")],
+)
+def test_vectors_made_beforehand_are_not_served_for_an_instant(repo: Repo, service: str, why: str) -> None:
+    rows = {"user_id": ["ann"], "shop_id": [7], "event_timestamp": [NOON]}
+    with pytest.raises(InputError, match=f"'{service}' has precompute_online=True, but {why}; take precompute_online"):
+        served(repo.store, repo.store.get_feature_service(service), rows)
+
+
 ORDER = """
 import sys
 from feast import FeatureStore

@@ -19,11 +19,10 @@ from dualpath.parity.compare import differences
 from dualpath.record import HEADER, Fence, layout
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
-from dualpath.stores import compaction, keys
+from dualpath.stores import compaction, instants, keys
 from dualpath.stores.append import Part, Target
 from dualpath.stores.compaction import BEHIND, LEAST, Compactor, floor
 from dualpath.stores.connection import connect
-from dualpath.stores.instants import micros
 from dualpath.view import Feature, View
 from dualpath.windows import SECOND, lifetime, minutes
 from parity_tests import faults
@@ -320,10 +319,10 @@ def test_the_stream_compacts_by_the_clock_of_its_batch(spark: SparkSession, new_
     assert len(layout(view).unpack(connect(repo.redis_address).get(key))) == 1
 
     build(spark, repo, repo.sources[source])
-    now = micros(clock)
+    now = int(instants.parse([clock])[0])
     repo.store._get_provider().online_store.clock = lambda: now
     [family] = [f for f in families(repo) if view in f.views]
     asked = [pa.array(["ann", "ann"])], np.array([now - 60 * SECOND, now])
     served = serve(repo, family, *asked)
     assert differences(served, train(repo, family, *asked)) == []
-    assert served["user_activity:last_active"] == [micros(times[-1])] * 2
+    assert served["user_activity:last_active"] == instants.parse([times[-1]] * 2).tolist()

@@ -193,6 +193,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             asked = wanted(utils._get_cached_request_context(registry, project, features, full_names), full_names)
             asking = request.read(entity_rows, self.clock(), asked)
             columns = asking.columns()
+            request.check_precomputed(features, asking)
             self._open(config)
             token = request.ASKED.set(asking)
             try:

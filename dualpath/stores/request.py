@@ -64,6 +64,18 @@ class Request:
         return found
 
 
+def check_precomputed(features: Any, asked: Request) -> None:
+    """Refuse a feature service that serves vectors made beforehand where the answer depends on the instant."""
+    if not getattr(features, "precompute_online", False):
+        return
+    windowed = [each.name for each in asked.wanted.views if each.compiled]
+    if windowed or asked.named is not None:
+        why = f"the values of view '{windowed[0]}' change with time" if windowed else "the rows name instants"
+        raise InputError(
+            f"feature service '{features.name}' has precompute_online=True, but {why}; take precompute_online out."
+        )
+
+
 ASKED: ContextVar[Request] = ContextVar("ASKED")
 """The request that is being answered; Feast hands on its own form of it only."""
 

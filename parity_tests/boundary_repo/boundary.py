@@ -77,3 +77,5 @@ aliased = FeatureService(
         pair_orders.with_name("bought").with_join_key_map({"user_id": "reader_id", "shop_id": "seller_id"}),
     ],
 )
+frozen = FeatureService(name="frozen", features=[user_profile, shop_orders], precompute_online=True)
+frozen_profile = FeatureService(name="frozen_profile", features=[user_profile], precompute_online=True)
