@@ -97,7 +97,7 @@ def fill(repo: Repo, view: View, events: list[dict[str, Any]]) -> None:
         staged = repo.root / "staged"
         (staged / f"epoch={DAY}").mkdir(parents=True)
         pq.write_table(table, staged / f"epoch={DAY}" / "0.parquet")
-        history.publish(name, staged, {DAY: "a-part"})
+        history.publish(name, staged, {DAY: "a-part"}, len(table))
         shutil.rmtree(staged)
 
 

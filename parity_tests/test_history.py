@@ -166,6 +166,7 @@ def test_training_on_record_files_that_lack_events_is_refused_in_process_and_on_
         assert len(train(half, stale="warn", above=above))
 
 
+@pytest.mark.filterwarnings("ignore::dualpath.stores.history.StaleWarning")
 def test_a_build_that_loses_files_publishes_nothing_and_the_next_one_is_complete(
     spark: SparkSession, half: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

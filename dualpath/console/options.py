@@ -22,8 +22,10 @@ KafkaOptions = Annotated[
 ]
 
 
-def day(text: str) -> date:
-    """A day: `2026-03-04`, or `today` or `yesterday`, UTC."""
+def day(text: str | date) -> date:
+    """A day: `2026-03-04`, or `today` or `yesterday`, UTC; an option's default comes as the date it is."""
+    if isinstance(text, date):
+        return text
     today = datetime.now(UTC).date()
     relative = {"today": today, "yesterday": today - timedelta(days=1)}
     try:
