@@ -121,6 +121,12 @@ def aliases_in_the_other_order(side: Side) -> Any:
     return served(side.store.get_online_features(asked, keys, full_feature_names=True))
 
 
+def one_of_two_keys_renamed(side: Side) -> Any:
+    """The other key keeps its name."""
+    keys = {"their_id": [1001, 1002], "customer_id": ["bob", "ann"]}
+    return served(side.store.get_online_features(side.store.get_feature_service("theirs"), keys))
+
+
 def aliases_without_full_names(side: Side) -> Any:
     """Both views have the same features."""
     return served(side.store.get_online_features(side.store.get_feature_service("journey"), JOURNEY))
@@ -194,6 +200,7 @@ def documents_v2(side: Side) -> Any:
 
 
 OTHERS = [full_names, service, aliases, aliases_in_the_other_order, aliases_without_full_names, alias_without_its_key]
+OTHERS += [one_of_two_keys_renamed]
 OTHERS += [plain_and_aliased, unknown_service, version_metadata, as_a_frame, as_arrow, in_the_order_asked]
 OTHERS += [one_loop_after_another, together_in_one_loop, documents, documents_v2]
 CASES: dict[str, Case] = {

@@ -97,6 +97,11 @@ def journeys() -> pd.DataFrame:
     return asked(driver_id=None, customer_id=None, origin_id=[7, 8, 9, 7, 8, 9, 1, 7], destination_id=[8, 7] * 4)
 
 
+def theirs() -> pd.DataFrame:
+    """Rows with one key renamed, beside a column of its old name."""
+    return asked(their_id=asked()["driver_id"], driver_id=1002)
+
+
 def ties() -> pd.DataFrame:
     """The instants of rows that were created twice, just before and just after."""
     at = START - timedelta(hours=1) + timedelta(hours=18)
@@ -263,6 +268,7 @@ CASES: dict[str, Case] = {
     "training on_demand_stored": whatever_the_order(["stored:yearly"], asked),
     "training on_demand_without_request_data": of(["in_pandas:rate_twice"], asked),
     "training aliases": of_service("journey", journeys, full_feature_names=True),
+    "training one_of_two_keys_renamed": of_service("theirs", theirs),
     "training aliases_without_full_names": of_service("journey", journeys),
     "training alias_without_its_key": of_service("journey", asked, full_feature_names=True),
     "training ties": of(STATS, ties),

@@ -156,6 +156,9 @@ journey = FeatureService(
         zone_traffic.with_name("destination").with_join_key_map({"zone_id": "destination_id"}),
     ],
 )
+theirs = FeatureService(
+    name="theirs", features=[driver_orders.with_name("theirs").with_join_key_map({"driver_id": "their_id"})]
+)
 ready = FeatureService(name="ready", features=[driver_home], precompute_online=True)
 logged = FeatureService(
     name="logged",
@@ -166,5 +169,5 @@ OBJECTS = [
     *(driver, customer, zone),
     *(driver_stats, driver_home, driver_orders, zone_traffic, weather, nightly, hourly, pushed, appended),
     *(in_pandas, in_python, stored, of_a_zone),
-    *(everything, journey, ready, logged),
+    *(everything, journey, theirs, ready, logged),
 ]
