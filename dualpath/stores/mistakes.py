@@ -10,13 +10,13 @@ from feast import FeatureService, utils
 from feast.errors import FeatureNameCollisionError
 
 from dualpath.errors import DualpathError
-from dualpath.stores.refusals import BadRequestError, NotFoundError, NotWholeError
+from dualpath.stores.refusals import BadRequestError, NameCollisionError, NotFoundError, NotWholeError
 
 
 def find(registry: Any, project: str, features: Any, failure: Exception) -> DualpathError | None:
     """The caller's mistake in the arguments of `get_online_features`; None if there is none to be seen."""
     if isinstance(failure, FeatureNameCollisionError):
-        return BadRequestError(" ".join(str(failure).split()))
+        return NameCollisionError(" ".join(str(failure).split()))
     if not isinstance(features, FeatureService) and not (
         features and _listed(features) and all(map(_is_ref, features))
     ):

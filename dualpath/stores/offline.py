@@ -82,7 +82,8 @@ class DualpathOfflineStore(OfflineStore):
         rows = read(span.rows(config, feature_views, start, end) if entity_df is None else entity_df)
         odfvs = [*map(derived, OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry))]
         asked = _asked(feature_refs)
-        refs = [*asked, *sorted({*feature_refs} - {*asked})]
+        known = {_parts(ref) for ref in asked}  # Feast repeats `view@latest:feature` without its version
+        refs = [*asked, *sorted(ref for ref in {*feature_refs} if _parts(ref) not in known)]
         views = {fv.projection.name_to_use(): fv for fv in feature_views}
         names = {ref: _column(ref, views, full_feature_names) for ref in refs}
         _check(rows, names, odfvs)

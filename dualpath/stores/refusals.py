@@ -8,7 +8,7 @@ raised it and behind a remote client.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from feast.errors import FeastError
+from feast.errors import FeastError, FeatureNameCollisionError
 from grpc import StatusCode
 
 from dualpath.errors import DualpathError, InputError, StateError, UnavailableError
@@ -44,6 +44,13 @@ class BadRequestError(_SpokenError, InputError):
     """A request that cannot be used."""
 
     http, grpc = 422, StatusCode.INVALID_ARGUMENT
+
+
+class NameCollisionError(BadRequestError, FeatureNameCollisionError):
+    """A request for two features whose columns would have one name."""
+
+    def __init__(self, message: str) -> None:
+        DualpathError.__init__(self, message)
 
 
 class NotFoundError(_SpokenError, InputError):

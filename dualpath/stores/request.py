@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from feast import ValueType
+from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import python_values_to_proto_values
 
 from dualpath.errors import InputError
@@ -53,6 +54,10 @@ class Request:
             if key is not None and (key == name or key not in self.given):
                 found[key] = self.given[key] = self.given[name]
         for key, view in wanted.keys.items():
+            if key in wanted.data:
+                raise InputError(
+                    f"'{key}' is the join key of view '{view.name}' and request data of an on-demand view; rename one."
+                )
             if key not in found:
                 raise InputError(
                     f"the entity rows have no '{key}', the join key of view '{view.name}'; "
@@ -126,7 +131,9 @@ def _listed(name: str, column: Any) -> Any:
     if isinstance(column, str | bytes | Mapping) or not isinstance(column, Iterable):
         raise InputError(f"the column '{name}' of the entity rows is a lone {type(column).__name__}; pass a list.")
     # A column of instants is parsed as a whole, which is faster by its own type.
-    return column if name == instants.COLUMN and hasattr(column, "dtype") else list(column)
+    if name == instants.COLUMN and hasattr(column, "dtype"):
+        return column
+    return [_plain(value) if isinstance(value, Value) else value for value in column]
 
 
 def _taken(name: str, values: list[Any], kind: ValueType | None) -> list[Any]:
