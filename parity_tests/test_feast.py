@@ -10,15 +10,17 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from feast.errors import FeastError
 from pyspark.sql import SparkSession
 
 from batch.build import build
-from dualpath.errors import InputError
+from dualpath.errors import InputError, StateError
 from dualpath.parity.events import read
 from dualpath.repo import Repo
 from dualpath.stores import keys, pointer
 from dualpath.stores.connection import connect
 from parity_tests.conftest import SOURCE, deliver, drain
+from parity_tests.filled import fill
 from parity_tests.served import feast, running
 
 
@@ -84,6 +86,18 @@ def test_feast_materialize_ends_in_a_sentence_where_a_night_would_be_refused(new
     assert "Traceback" not in done.stderr
     said = f"Error: source '{SOURCE}': the online store is empty, as the log is; `dualpath stream` fills both."
     assert done.stderr.strip().splitlines()[-1] == said
+
+
+def test_what_the_batch_engine_refuses_is_an_error_of_feasts_too_and_reads_go_on(
+    spark: SparkSession, new_repo: Callable[[], Repo]
+) -> None:
+    repo = new_repo()
+    with pytest.raises(StateError, match="the online store is empty, as the log is") as raised:
+        repo.store.materialize(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 5, tzinfo=UTC), ["user_activity"])
+    assert isinstance(raised.value, FeastError) and raised.value.http_status_code() == 503
+    fill(repo, [{"user_id": "ann", "action": "view_item", "event_time": "2026-03-01T11:59:00"}])
+    row = {"user_id": "ann", "event_timestamp": "2026-03-01T12:00:00"}
+    assert repo.store.get_online_features(["user_activity:actions_30min"], [row]).to_dict()["actions_30min"] == [1]
 
 
 @pytest.mark.slow
