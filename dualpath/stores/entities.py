@@ -164,6 +164,7 @@ def _listed(values: Any) -> Iterable[Any]:
 
 
 def _refusal(name: str, row: int, value: Any, kind: str) -> InputError:
+    value = value.item() if isinstance(value, np.generic) else value
     # Python refuses to spell very long integers, and a long text helps nobody.
     shown = "an integer of more than 64 bits" if isinstance(value, int) and abs(value) > MOST else repr(value)
     shown = shown if len(shown) <= 60 else f"{shown[:60]}..."
