@@ -116,6 +116,27 @@ def test_a_day_without_records_has_no_folder_and_is_complete(history: History) -
     assert history.index(shelf(VIEW)) == {DAYS[0]: Part(digests[DAYS[0]], 0)}
 
 
+@pytest.mark.parametrize("method", ["index", "paths"])
+def test_a_reader_beside_a_build_has_all_records_of_every_day(
+    history: History, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """A build replaces a part after the reader has looked at the index, or at the folders."""
+    stream(history, 0, *DAYS)
+    publish(history)
+    look, looks = getattr(History, method), 0
+
+    def overtaken(self: History, *given: Any) -> Any:
+        nonlocal looks
+        found, looks = look(self, *given), looks + 1
+        if looks == 1:
+            stream(history, 1, DAYS[0])
+            publish(history, staged="again")
+        return found
+
+    monkeypatch.setattr(History, method, overtaken)
+    assert history.records(VIEW, pa.array(["ann"])).num_rows == len(DAYS)
+
+
 def test_two_jobs_do_not_build_the_record_files_of_a_source_at_once(history: History) -> None:
     storage = Storage(history.root, CLICKS.name)
     with (

@@ -143,22 +143,33 @@ class History:
     def paths(self, name: str, through: str | None = None) -> list[str]:
         """Parquet files of every current part, of epochs up to `through`."""
         folder, index = self.folder(name), self.index(name)
-        kept = [part.name for epoch, part in sorted(index.items()) if through is None or epoch <= through]
-        return [str(f) for part in kept for f in sorted((folder / part).glob("*.parquet"))]
+        while True:
+            kept = [part.name for epoch, part in sorted(index.items()) if through is None or epoch <= through]
+            found = [str(f) for part in kept for f in sorted((folder / part).glob("*.parquet"))]
+            # A build removes parts once its index is in place: under an index that stays, all folders were there.
+            if (now := self.index(name)) == index:
+                return found
+            index = now
 
     def records(self, view: View, entities: pa.Array) -> pa.Table:
         """Records (`entity`, `words`) of the given distinct entities."""
-        files = ds.dataset(self.paths(shelf(view)), schema=RECORDS, format="parquet")
         wanted = pc.field("entity").isin(entities) if len(entities) <= FILTERED_BELOW else None
-        return files.to_table(filter=wanted)
+        return self._table([shelf(view)], RECORDS, wanted)
 
     def dictionary(self) -> Dictionary:
         """All texts by code, of all sources."""
-        paths = [
-            p for folder in sorted(self.folder(DICTIONARY).glob("*")) for p in self.paths(f"{DICTIONARY}/{folder.name}")
-        ]
-        table = ds.dataset(paths, schema=TEXTS, format="parquet").to_table()
+        table = self._table([f"{DICTIONARY}/{f.name}" for f in sorted(self.folder(DICTIONARY).glob("*"))], TEXTS)
         return Dictionary.of(table["code"], table["text"])
+
+    def _table(self, names: Sequence[str], schema: pa.Schema, wanted: pc.Expression | None = None) -> pa.Table:
+        """The rows of some shelves; they are read again if a build replaced a part meanwhile."""
+        while True:
+            paths = [path for name in names for path in self.paths(name)]
+            try:
+                return ds.dataset(paths, schema=schema, format="parquet").to_table(filter=wanted)
+            except FileNotFoundError:
+                if paths == [path for name in names for path in self.paths(name)]:
+                    raise
 
 
 def _size(part: Path) -> int:
