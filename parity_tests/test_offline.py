@@ -200,6 +200,25 @@ def test_the_order_of_the_features_is_the_one_asked_whatever_the_process(repo: R
     assert " ".join(here.metadata.features) in done.stdout
 
 
+def test_the_order_is_the_one_asked_through_a_function_around_feasts(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = ["derived:busy", "user_orders:orders_7d", "user_orders:orders_1h"]
+    plain = training(repo.store, inputs, frame())
+    call = FeatureStore.get_historical_features
+    monkeypatch.setattr(FeatureStore, "get_historical_features", lambda *given, **named: call(*given, **named))
+    found = training(repo.store, inputs, frame())
+    assert list(found) == list(plain) and same(found, plain)
+
+
+def test_the_latest_version_is_the_view_as_it_is(repo: Repo) -> None:
+    plain = ["user_orders:orders_7d", "user_profile:age"]
+    latest = [ref.replace(":", "@latest:") for ref in plain]
+    for full in (False, True):
+        found = training(repo.store, latest, frame(), full_feature_names=full)
+        assert same(found, training(repo.store, plain, frame(), full_feature_names=full))
+
+
 def test_aliases_join_by_their_own_keys(repo: Repo) -> None:
     """Composite keys of which one is renamed included: Feast's store joins by the renamed one alone."""
     rows = frame().drop(columns="basket").rename(columns={"user_id": "author_id"})
