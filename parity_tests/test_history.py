@@ -76,6 +76,11 @@ def test_days_with_events_that_were_not_built_are_named_with_the_remedy(history:
     history.require(VIEW)
 
 
+def test_where_nothing_has_arrived_the_remedy_is_a_stream(history: History) -> None:
+    with pytest.raises(StateError, match="source 'clicks': nothing has arrived yet; run `dualpath stream` first"):
+        history.require(VIEW)
+
+
 @pytest.mark.parametrize("stale", ["refuse", "warn"])
 def test_record_files_of_another_declaration_are_not_taken_for_a_views_own(history: History, stale: str) -> None:
     stream(history, 0, *DAYS)

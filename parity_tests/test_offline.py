@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,21 +20,27 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from feast import FeatureStore, FileSource
+from feast import Entity, FeatureStore, Field, FileSource, ValueType
 from feast.errors import RequestDataNotFoundInEntityDfException, SavedDatasetLocationAlreadyExists
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.offline_server import OfflineServer
 from feast.repo_config import RepoConfig
+from feast.types import String
 from pyspark.sql import SparkSession
 
 from batch.build import build
-from dualpath.declare import is_event_log
+from dualpath.aggregates import Count
+from dualpath.declare import event_source, feature, feature_view, is_event_log
 from dualpath.errors import InputError
 from dualpath.parity.compare import same
 from dualpath.parity.events import read
 from dualpath.repo import Repo
 from dualpath.runtime import redis
+from dualpath.schema import text
+from dualpath.storage import Storage
+from dualpath.stores import span
 from dualpath.stores.connection import embedded_folder
+from dualpath.windows import hours
 from streaming.job import start
 from streaming.source import Directory
 
@@ -231,9 +239,9 @@ def test_aliases_join_by_their_own_keys(repo: Repo) -> None:
         ("bought", "user_orders", ["orders_7d"]),
     ]:
         plain = rows.rename(columns={"author_id" if prefix == "author" else "reader_id": "user_id"})
-        alone = training(repo.store, [f"{view}:{feature}" for feature in features], plain)
-        for feature in features:
-            assert same(found[f"{prefix}__{feature}"], alone[feature])
+        alone = training(repo.store, [f"{view}:{name}" for name in features], plain)
+        for name in features:
+            assert same(found[f"{prefix}__{name}"], alone[name])
     assert found["author__age"] != found["reader__age"]
 
 
@@ -323,6 +331,44 @@ def test_a_span_of_time_asks_once_for_every_event_of_an_entity(repo: Repo) -> No
     assert [*zip(found["user_id"], found["event_timestamp"], strict=True)] == expected
     rows = pd.DataFrame(expected, columns=["user_id", "event_timestamp"])
     assert same(found, training(repo.store, ["user_orders:orders_7d", "user_profile:age"], rows))
+
+
+def test_the_ends_of_a_span_are_instants_like_any_other(repo: Repo) -> None:
+    features, day = ["user_orders:orders_7d"], timedelta(days=1)
+    plain = training(repo.store, features, start_date=START, end_date=START + day)
+    for first, last in (("2026-03-01", "2026-03-02T01:00:00+01:00"), (START.date(), pd.Timestamp(START + day))):
+        assert same(training(repo.store, features, start_date=first, end_date=last), plain)
+    with pytest.raises(InputError, match="start_date, row 0: 7 is a number, whose unit would be a guess"):
+        training(repo.store, features, start_date=7, end_date=START)
+    with pytest.raises(InputError, match="the span before it would begin before the year 1"):
+        training(repo.store, features, end_date=datetime(1, 1, 2))
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Asia/Tokyo"])
+def test_a_span_without_an_end_ends_now_whatever_the_zone_of_the_machine(
+    zone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Feast sets the end that is missing, by the local clock and without a zone."""
+    now, storage = datetime.now(UTC), Storage(tmp_path, "orders")
+    times = [now - timedelta(hours=1), now + timedelta(hours=5)]
+    storage.finish(storage.note(storage.begin(1, 0), rows_read=2, accepted=2, epochs=[f"{now.date()}"]))
+    folder = tmp_path / "orders/log/query=1/batch=0"
+    folder.mkdir(parents=True)
+    table = {"user_id": ["ann", "bob"], "event_time": pa.array(times, pa.timestamp("us", tz="UTC"))}
+    pq.write_table(pa.table(table), folder / "0.parquet")
+    user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
+    orders = event_source("orders", fields=[text("user_id")], arrival_time=None)
+    view = feature_view("u", entity=user, source=orders, features=[feature("n", Count(), over=hours(1))])
+    view.entity_columns = [Field(name="user_id", dtype=String)]
+    config: Any = SimpleNamespace(repo_path=tmp_path, offline_store=SimpleNamespace(path="."))
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        found = span.rows(config, [view], now - timedelta(days=1), datetime.now())
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert found["user_id"].to_pylist() == ["ann"]
 
 
 def test_a_span_of_several_views_asks_for_all_their_keys_in_all_their_logs(repo: Repo) -> None:

@@ -120,6 +120,8 @@ class History:
         digests = Storage(self.root, source).digests(source)
         lacking = sorted(self.stale(shelf(view), digests, digests))
         if not self.index(shelf(view)):
+            if not digests:
+                raise StateError(f"source '{source}': nothing has arrived yet; run `dualpath stream` first.")
             raise StateError(
                 f"view '{view.name}' has no record files for its present declaration; run `dualpath batch` first."
             )

@@ -1,8 +1,9 @@
 """The rows of a training set that is asked for without an `entity_df`: every event of a span of time asks once."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,14 +20,17 @@ from dualpath.stores.rows import INSTANT
 
 TYPES = {"text": pa.string(), "integer": pa.int64()}
 INSTEAD = "pass an entity_df"
+PRESENT = timedelta(minutes=1)
+"""How long ago a moment of the local clock may have been, to be what Feast sets for an end that is missing."""
 
 
-def rows(config: RepoConfig, views: Sequence[FeatureView], start: datetime | None, end: datetime | None) -> pa.Table:
+def rows(config: RepoConfig, views: Sequence[FeatureView], start: Any, end: Any) -> pa.Table:
     """Join keys and `event_timestamp` of the events from `start` to `end`, both included, in the views' event logs.
 
     Rows are distinct and sorted by instant, then by the keys as the views name them; events without one of the keys
-    are left out. Where `start` is missing, Feast's default counts: the longest TTL of the views, else thirty days.
-    Raises `InputError` if no view has a log, or a log lacks a join key that another view needs.
+    are left out. Where `start` is missing, Feast's default counts: the longest TTL of the views, else thirty days;
+    where `end` is, the present. Raises `InputError` if no view has a log, a log lacks a join key that another view
+    needs, or `instants.parse` refuses the start or the end.
     """
     logs = _columns(views)
     names = [*dict.fromkeys(column for columns in logs.values() for column in columns)]
@@ -37,8 +41,13 @@ def rows(config: RepoConfig, views: Sequence[FeatureView], start: datetime | Non
                     f"no entity_df is given, and the events of '{lacking[0]}' have no '{column}', the join key of "
                     f"view '{fv.projection.name_to_use()}'; {INSTEAD}."
                 )
-    since, until = compute_non_entity_date_range([*views], start, end)
-    first, last = (pa.scalar(at, INSTANT) for at in instants.parse([since, until], "start_date or end_date").tolist())
+    try:
+        since, until = compute_non_entity_date_range(
+            [*views], _instant(start, "start_date"), None if _is_present(end) else _instant(end, "end_date")
+        )
+    except OverflowError:
+        raise InputError(f"end_date is {end}, and the span before it would begin before the year 1.") from None
+    first, last = pa.scalar(since, INSTANT), pa.scalar(until, INSTANT)
     root = Path(config.repo_path or ".") / config.offline_store.path
     found = []
     for source, columns in logs.items():
@@ -52,6 +61,16 @@ def rows(config: RepoConfig, views: Sequence[FeatureView], start: datetime | Non
     distinct = pa.concat_tables(found).group_by([*names, instants.COLUMN]).aggregate([])
     order = [(name, "ascending") for name in (instants.COLUMN, *names)]
     return distinct.select([*names, instants.COLUMN]).sort_by(order)
+
+
+def _instant(given: Any, name: str) -> datetime | None:
+    """An end of a span as a user writes it."""
+    return None if given is None else pa.scalar(int(instants.parse([given], name)[0]), INSTANT).as_py()
+
+
+def _is_present(end: Any) -> bool:
+    """Whether an end is what Feast sets for a missing one: the local clock's time, without its zone."""
+    return isinstance(end, datetime) and not end.tzinfo and timedelta(0) <= datetime.now() - end < PRESENT
 
 
 def _columns(views: Sequence[FeatureView]) -> Mapping[EventSource, dict[str, str]]:
