@@ -38,7 +38,7 @@ from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.schema import text
 from dualpath.storage import Storage
-from dualpath.stores import span
+from dualpath.stores import ordinary, span
 from dualpath.stores.connection import embedded_folder
 from dualpath.windows import hours
 from streaming.job import start
@@ -425,6 +425,18 @@ def test_a_saved_dataset_reads_back_the_same_bits(repo: Repo, place: str, full: 
     assert written.field("signed_up").type == pa.timestamp("us", tz="UTC")
     for name in back:
         assert same(back[name], table[name]), name
+
+
+@pytest.mark.parametrize("place", [".", "data", "data/orders"])
+def test_a_saved_dataset_does_not_overwrite_the_events(tmp_path: Path, place: str) -> None:
+    event = tmp_path / "data/orders/log/query=1/batch=0/0.parquet"
+    event.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"n": [1]}), event)
+    config: Any = SimpleNamespace(repo_path=tmp_path)
+    source = SavedDatasetFileStorage(place).to_data_source()
+    with pytest.raises(InputError, match="has Parquet files in subfolders, which no saved dataset has"):
+        ordinary.save(config, pa.table({"n": [2]}), source, allow_overwrite=True)
+    assert pq.read_table(event, partitioning=None)["n"].to_pylist() == [1]
 
 
 def test_a_saved_dataset_keeps_instants_that_were_text(repo: Repo) -> None:

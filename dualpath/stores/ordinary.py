@@ -88,7 +88,8 @@ def features(
 def save(config: RepoConfig, table: pa.Table, source: Any, allow_overwrite: bool) -> None:
     """Write a table where a saved dataset is to be; an existing place is left alone or replaced, as a whole.
 
-    Raises Feast's `SavedDatasetLocationAlreadyExists`.
+    Raises Feast's `SavedDatasetLocationAlreadyExists`, and `InputError` for a folder that is no saved dataset's: those
+    have no subfolders, but the folder of an event log has.
     """
     import ibis
     from feast.infra.offline_stores.duckdb import _write_data_source
@@ -98,8 +99,13 @@ def save(config: RepoConfig, table: pa.Table, source: Any, allow_overwrite: bool
         path = Path(source.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if allow_overwrite and path.is_dir():
-            # Feast's store would add to the files that are there.
-            for old in path.rglob("*.parquet"):
+            replaced = [*path.rglob("*.parquet")]
+            if any(old.parent != path for old in replaced):
+                raise InputError(
+                    f"{path} has Parquet files in subfolders, which no saved dataset has, so it is not overwritten; "
+                    "name a folder of its own."
+                )
+            for old in replaced:  # Feast's store would add to them
                 old.unlink()
     _write_data_source(
         ibis.memtable(in_microseconds(table)), source, str(config.repo_path), "overwrite", allow_overwrite
