@@ -5,7 +5,7 @@ of deduplication or of the storage stops at the log and never becomes a feature.
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -109,14 +109,15 @@ class GateReport:
 
 
 class GateError(DualpathError):
-    """A day of the event log that must not be published; the message names every failed expectation."""
+    """Days of the event log that must not be published; the message names them and every failed expectation."""
 
-    def __init__(self, source: EventSource, day: date, report: GateReport) -> None:
+    def __init__(self, source: EventSource, days: Sequence[str], report: GateReport) -> None:
         self.report = report
         found = "; ".join(_clause(failure) for failure in report.failures)
+        which, those = (f"day {days[0]}", "that day") if len(days) == 1 else (f"days {', '.join(days)}", "those days")
         super().__init__(
-            f"{source.name}, arrival day {day}: the quality gate refuses the {report.checked} stored events "
-            f"because {found}. Nothing was published; repair that day of the event log and run the job again."
+            f"{source.name}, arrival {which}: the quality gate refuses the {report.checked} stored events "
+            f"because {found}. Nothing was published; repair {those} of the event log and run the job again."
         )
 
 

@@ -51,7 +51,7 @@ def nightly(spark: SparkSession, repo: Repo, source: EventSource, day: date, *, 
     if days := unchecked(repo, source, day):
         report = check(read_log(spark, storage, source, days).drop("epoch"), source, day)
     if not report.passed:
-        raise GateError(source, day, report)
+        raise GateError(source, days, report)
     built = build(spark, repo, source, through=day)
     published = publish(spark, repo, repo.views_of(source.name), day)
     quiet = day.isoformat() not in storage.epochs()

@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import lit
 
-from batch.gate import GateError, GateReport, check, suite
+from batch.gate import Failure, GateError, GateReport, check, suite
 from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
 from dualpath.spark.admit import spark_type
 
@@ -65,7 +65,14 @@ def a_day(spark: SparkSession, source: EventSource, *changes: dict[str, Any]) ->
 
 def refusal(report: GateReport, source: EventSource = orders) -> str:
     assert not report.passed
-    return GateError(source, DAY, report).message
+    return GateError(source, [f"{DAY}"], report).message
+
+
+def test_the_days_that_were_checked_together_are_all_named() -> None:
+    failure = Failure("expect_column_values_to_be_unique", "event_id", 2, "no event is stored twice", ())
+    said = GateError(orders, ["2026-03-01", "2026-03-02"], GateReport(False, 9, (failure,))).message
+    assert f"{orders.name}, arrival days 2026-03-01, 2026-03-02: the quality gate refuses the 9 stored events" in said
+    assert "repair those days of the event log" in said
 
 
 def test_a_sound_day_passes_with_every_value_at_its_bound(spark: SparkSession) -> None:

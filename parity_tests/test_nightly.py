@@ -27,6 +27,7 @@ from dualpath.repo import Repo
 from dualpath.storage import Storage
 from dualpath.stores import keys, pointer
 from dualpath.stores.connection import connect
+from dualpath.stores.retire import GRACE
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 from streaming.job import start
@@ -107,7 +108,7 @@ def test_parts_that_are_no_longer_served_expire_and_those_that_are_do_not(spark:
     states = [key for key, _ in keys.states(redis, shop.project, namespace="n1")]
     assert served < set(states)
     assert {redis.pttl(key) for key in served} == {-1}
-    assert all(0 < redis.pttl(key) <= 86_400_000 for key in set(states) - served)
+    assert all(0 < redis.pttl(key) <= GRACE for key in set(states) - served)
 
 
 def test_a_day_that_has_not_come_or_has_no_events_yet_is_not_sealed(spark: SparkSession, shop: Repo) -> None:
