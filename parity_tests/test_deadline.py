@@ -220,6 +220,29 @@ def test_status_and_doctor_fail_while_redis_does_not_answer(
         assert not found.ok and [each.split()[0] for each in found.errors] == ["Redis"]
 
 
+def test_a_request_that_is_not_taken_is_given_up_within_the_budget() -> None:
+    """Larger than what the system holds for a peer that does not read."""
+    ours, theirs = socket.socketpair()
+    budget = Budget(0.05)
+    with closing(ours), closing(theirs):
+        with pytest.raises(RedisTimeout, match=r"^no answer within 50 ms$"), budget.spending():
+            try:
+                deadline._Socket(ours, None).sendall(bytes(2**24))
+            except TimeoutError as error:
+                raise RedisTimeout("Timeout writing to socket") from error
+        assert budget.left <= 0
+
+
+def test_a_large_request_arrives_whole() -> None:
+    ours, theirs = socket.socketpair()
+    sent = bytes(range(256)) * 2**14
+    with closing(ours), closing(theirs), ThreadPoolExecutor(1) as reader:
+        taken = reader.submit(theirs.recv, len(sent), socket.MSG_WAITALL)
+        with Budget(30).spending():
+            deadline._Socket(ours, None).sendall(sent)
+        assert taken.result() == sent
+
+
 def test_a_connection_that_comes_too_late_is_closed() -> None:
     """As that of a name that takes long to look up."""
     asked, (ours, theirs) = threading.Event(), socket.socketpair()

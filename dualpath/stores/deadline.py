@@ -162,9 +162,19 @@ class _Socket:
         budget = BUDGET.get()
         return attempt(self._timeout) if budget is None or self._timeout == 0 else budget.wait(attempt)
 
-    def sendall(self, *arguments: Any) -> None:
-        self._connected.settimeout(_all_that_is_left(self._timeout))
-        self._connected.sendall(*arguments)
+    def sendall(self, data: bytes) -> None:
+        rest = memoryview(data)
+
+        def attempt(seconds: float) -> int:
+            self._connected.settimeout(seconds)
+            return self._connected.send(rest)
+
+        if budget := BUDGET.get():
+            while rest:
+                rest = rest[budget.wait(attempt) :]
+        else:
+            self._connected.settimeout(self._timeout)
+            self._connected.sendall(data)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connected, name)
