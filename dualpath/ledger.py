@@ -183,12 +183,12 @@ def blocks(ledger: Path, *, unfinished: bool = False, after: Mapping[int, int] |
 def positions(ledger: Path, before: int) -> dict[str, int]:
     """The last position that the queries before one have read of each origin."""
     found: dict[str, int] = {}
+    for entry in entries(ledger):  # before blocks, as in `blocks`
+        if entry.query < before and entry.done:
+            _take(found, entry.positions)
     for file in _blocks(ledger):
         if number(file)[0] < before:
             _take(found, json.loads(file.read_text().splitlines()[1]))
-    for entry in entries(ledger):
-        if entry.query < before and entry.done:
-            _take(found, entry.positions)
     return found
 
 
@@ -238,7 +238,8 @@ def _block(file: Path, written: int) -> Block:
     with file.open() as lines:
         plain = json.loads(lines.readline())
     spans = {epoch: tuple((a, b) for a, b in each) for epoch, each in plain["epochs"].items()}
-    return Block(**{**plain, "epochs": spans})
+    # An earlier version served every event, so none was beyond.
+    return Block(**{"beyond": 0, **plain, "epochs": spans})
 
 
 def number(file: Path) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """The ledger folds finished batches into blocks, and nobody who asks it can tell."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,43 @@ def test_a_fold_that_dies_while_it_removes_entries_counts_nothing_twice(
     land(other, range(3), query=2)
     assert told(other)["sums"] == expected["sums"] and told(other)["positions"] == expected["positions"]
     assert len(other.entries()) == 3 + 3
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_reader_of_positions_misses_none_that_are_folded_meanwhile(
+    nth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right before the reader looks for blocks, or for entries."""
+    storage = Storage(tmp_path, "clicks")
+    land(storage, range(5))
+    right, folder = storage.positions(9), storage.folder("ledger")
+    monkeypatch.setattr(ledger, "BLOCK", 4)
+    looks = iter([1, 2])
+    for name in ("_blocks", "files"):
+
+        def folded_first(real: Any, *arguments: Any, **named: Any) -> Any:
+            if next(looks, None) == nth:
+                monkeypatch.undo()
+                monkeypatch.setattr(ledger, "BLOCK", 4)
+                ledger.fold(folder, ledger.read(folder / "query=1" / "batch=4.json"))
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(ledger, name, partial(folded_first, getattr(ledger, name)))
+    assert storage.positions(9) == right
+    assert len(storage.entries()) == 1
+
+
+def test_a_block_of_a_version_that_counted_nothing_beyond_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "BLOCK", 4)
+    storage = Storage(tmp_path, "clicks")
+    land(storage, range(5))
+    right = storage.blocks()
+    [file] = storage.folder("ledger").glob("blocks/*/*.json")
+    file.write_text(file.read_text().replace('"beyond": 0, ', ""))
+    ledger._block.cache_clear()
+    assert "beyond" not in file.read_text() and storage.blocks() == right
 
 
 def test_a_batch_that_is_begun_is_not_counted_and_the_one_before_it_is_finished(tmp_path: Path) -> None:
