@@ -107,6 +107,7 @@ def test_what_the_stream_passes_over_is_named_and_what_is_under_way_is_not(tmp_p
     for name in (".a.jsonl", ".b/c.jsonl", "sub/.d.tmp"):
         put(landing, name, b"{}")
     put(landing, "_SUCCESS", b"")
+    (landing / "round.jsonl").symlink_to("round.jsonl")
     Path(os.fsdecode(os.fsencode(landing) + b"/\xff.jsonl")).write_bytes(b"{}")
     found = delivery(storage)
     assert found.ignored == ["F.JSONL", "_c.jsonl", "a.csv", "b.jsonl.gz", "sub/_d/e.jsonl", "\ufffd.jsonl"]

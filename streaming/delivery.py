@@ -4,6 +4,7 @@ The stream reads a file once, as a whole. Of one that is changed afterwards nobo
 nothing more is read from it; it is found here, to be named.
 """
 
+import errno
 import json
 import os
 import sys
@@ -68,9 +69,15 @@ def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for file in files:
             path = Path(place, file)
-            with suppress(FileNotFoundError):  # moved away meanwhile, or a link to nowhere
-                if not file.startswith("."):
-                    yield path.relative_to(folder).as_posix(), path.stat()
+            if file.startswith("."):
+                continue
+            try:
+                state = path.stat()
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ELOOP):  # moved away meanwhile, or a link to nowhere
+                    continue
+                raise
+            yield path.relative_to(folder).as_posix(), state
 
 
 def _is_read(name: str) -> bool:
