@@ -47,6 +47,7 @@ class Colour(StrEnum):
         (Decimal("7.00"), "7", 7),
         (Decimal("7.5"), None, None),
         (Decimal("Infinity"), None, None),
+        (Decimal("1E+30000000"), None, None),  # minutes, as an integer
         (2**63 - 1, str(2**63 - 1), 2**63 - 1),
         (-(2**63), str(-(2**63)), -(2**63)),
         (2**63, None, None),

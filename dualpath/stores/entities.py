@@ -115,7 +115,9 @@ def _integer(value: Any) -> Any:
     if isinstance(value, Decimal):
         if value.is_nan():
             return None
-        return _integer(int(value)) if value.is_finite() and value == value.to_integral_value() else NotImplemented
+        # Compared first: a short decimal like 1E+30000000 takes minutes to become an integer.
+        whole = LEAST <= value <= MOST and value == value.to_integral_value()
+        return int(value) if whole else NotImplemented
     if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit() and len(value) <= 20:
         number = int(value)
         return _integer(number) if str(number) == value else NotImplemented
