@@ -3,7 +3,6 @@
 Looked for only after a failure, so that a request in order pays nothing for it.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from feast import FeatureService, utils
@@ -18,7 +17,7 @@ def find(registry: Any, project: str, features: Any, failure: Exception) -> Dual
     if isinstance(failure, FeatureNameCollisionError):
         return NameCollisionError(" ".join(str(failure).split()))
     if not isinstance(features, FeatureService) and not (
-        features and _listed(features) and all(map(_is_ref, features))
+        features and isinstance(features, list) and all(map(_is_ref, features))
     ):
         return BadRequestError(f"features is {features!r}; give a feature service, or a list of 'view:feature'.")
     try:
@@ -33,7 +32,3 @@ def find(registry: Any, project: str, features: Any, failure: Exception) -> Dual
 
 def _is_ref(feature: Any) -> bool:
     return isinstance(feature, str) and ":" in feature
-
-
-def _listed(column: Any) -> bool:
-    return isinstance(column, Sequence) and not isinstance(column, str | bytes)

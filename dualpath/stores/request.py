@@ -4,7 +4,7 @@ Entity rows come in two shapes, a list of rows or a dict of columns. Both become
 those that the request needs go on: join keys as they are declared, and the data that on-demand views ask for.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,8 +102,11 @@ def read(entity_rows: Any, now: int, wanted: Wanted) -> Request:
     if not without:
         return Request(wanted, rows, columns, instants.parse(given), named)
     named[list(without)] = False
-    as_of = np.full(rows, now, dtype=np.int64)
-    as_of[named] = instants.parse([value for value, is_named in zip(given, named, strict=True) if is_named])
+    # Something stands in each row, so that a refusal names the row as the caller counts.
+    as_of = instants.parse(
+        [value if is_named else instants.EPOCH for value, is_named in zip(given, named, strict=True)]
+    )
+    as_of[~named] = now
     return Request(wanted, rows, columns, as_of, named)
 
 
@@ -130,6 +133,8 @@ def _listed(name: str, column: Any) -> Any:
         return [_plain(value) for value in column.val]
     if isinstance(column, str | bytes | Mapping) or not isinstance(column, Iterable):
         raise InputError(f"the column '{name}' of the entity rows is a lone {type(column).__name__}; pass a list.")
+    if isinstance(column, Set) or getattr(column, "ndim", 1) != 1:
+        raise InputError(f"the column '{name}' of the entity rows has no first and second row; pass a list.")
     # A column of instants is parsed as a whole, which is faster by its own type.
     if name == instants.COLUMN and hasattr(column, "dtype"):
         return column
@@ -139,11 +144,18 @@ def _listed(name: str, column: Any) -> Any:
 def _taken(name: str, values: list[Any], kind: ValueType | None) -> list[Any]:
     """Values that Feast converts by its own rules, once it is known that it can."""
     values = [None if instants.absent(value) else value for value in values]
+    if kind is None and any(isinstance(value, float | np.floating) for value in values):
+        # Feast goes by the first value: behind an integer it would cut 2.5 to 2. As in a frame, all become floats.
+        values = [float(value) if _is_integer(value) else value for value in values]
     try:
         python_values_to_proto_values(values, kind or ValueType.UNKNOWN)
     except Exception as error:  # whatever a converter raises on a value that it was not made for
         raise InputError(f"the column '{name}' of the entity rows cannot be converted by Feast: {error}.") from error
     return values
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _plain(value: Any) -> Any:
