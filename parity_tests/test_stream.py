@@ -433,7 +433,7 @@ def test_while_redis_is_away_the_stream_waits_and_readers_are_told(
         try:
             draining = pool.submit(drain, spark, repo)
             faults.until(lambda: draining.done() or "Redis is away" in caplog.text)
-            with pytest.raises(UnavailableError, match="the online store cannot be read"):
+            with pytest.raises(UnavailableError, match="the online store cannot be used"):
                 read(repo)
             assert not draining.done()
         finally:

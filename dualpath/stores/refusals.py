@@ -104,7 +104,7 @@ def translated(
         raise spoken(error) from error
     except FAILED as error:
         raise UnreachableError(
-            f"the online store cannot be used: Redis at {where()} says: {error}. Start it or fix "
+            f"the online store cannot be used: Redis at {where()} says: {str(error).rstrip('.')}. Start it or fix "
             "online_store.connection_string."
         ) from error
     except Exception as error:
