@@ -25,7 +25,7 @@ from benchmarks.measure import Sheet, spell
 from benchmarks.place import Place, place
 from dualpath.console.live import Reading, read
 from dualpath.errors import StateError
-from dualpath.stores.connection import connect
+from dualpath.online.connection import connect
 
 SOURCE = TOPIC = "shop_events"
 FEATURE = "last_active"

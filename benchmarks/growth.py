@@ -15,12 +15,12 @@ from benchmarks import shop
 from benchmarks.measure import Sheet
 from dualpath.aggregates import CountBy
 from dualpath.declare import feature, feature_view, view_of
+from dualpath.online import keys
+from dualpath.online.append import Part, Target
+from dualpath.online.compaction import floor
+from dualpath.online.connection import connect
 from dualpath.record import Fence, code, layout
 from dualpath.runtime import redis as embedded
-from dualpath.stores import keys
-from dualpath.stores.append import Part, Target
-from dualpath.stores.compaction import floor
-from dualpath.stores.connection import connect
 from dualpath.view import View
 from dualpath.windows import SECOND, hours
 

@@ -11,10 +11,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from benchmarks.measure import Sheet, spell
-from dualpath.ids import BYTES, MOST, Seen
-from dualpath.ids import run as sorted_run
+from dualpath.dedup.ids import BYTES, MOST, Seen
+from dualpath.dedup.ids import run as sorted_run
+from dualpath.dedup.remembered import kept, opened
 from dualpath.spark.session import session
-from streaming.remembered import kept, opened
 
 BATCH = 2_000
 """Ids of a micro-batch, all of them new."""

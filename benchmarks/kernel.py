@@ -15,9 +15,9 @@ from benchmarks import shop
 from benchmarks.measure import Figure, take_turns
 from dualpath.aggregates import Count, Distinct, Max, Mean, Sum
 from dualpath.declare import feature, feature_view, view_of
+from dualpath.offline import training
 from dualpath.plan import plan
 from dualpath.record import code
-from dualpath.stores import training
 from dualpath.values import Dictionary
 from dualpath.view import View
 from dualpath.windows import DAY, SECOND, days, hours, minutes

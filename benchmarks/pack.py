@@ -10,14 +10,14 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from batch import pack as packing
 from benchmarks.measure import Sheet, spell
 from dualpath.declare import event_source
-from dualpath.ledger import BLOCK
+from dualpath.jobs import pack as packing
+from dualpath.log.ledger import BLOCK
+from dualpath.log.storage import Storage
 from dualpath.schema import text
 from dualpath.spark.log import read_log, write_rows
 from dualpath.spark.session import session
-from dualpath.storage import Storage
 
 LANDED, ROWS, TASKS = 2 * BLOCK + 1, 2_000, 2
 """Micro-batches, the last of which closes the second block, the rows of each, and the files that they lie in."""

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.runtime.kafka import Broker, create_topic
-from dualpath.stores.connection import embedded_folder
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PARTITIONS = 4

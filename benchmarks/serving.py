@@ -20,12 +20,12 @@ from benchmarks import shop
 from benchmarks.measure import Figure, take_turns
 from dualpath.aggregates import Count, Distinct, Max, Mean, Sum
 from dualpath.declare import feature, feature_view, view_of
+from dualpath.online import keys, pointer
+from dualpath.online.append import Part, Target
+from dualpath.online.connection import connect
+from dualpath.online.pointer import Pointer
 from dualpath.record import Fence
 from dualpath.runtime import redis as embedded
-from dualpath.stores import keys, pointer
-from dualpath.stores.append import Part, Target
-from dualpath.stores.connection import connect
-from dualpath.stores.pointer import Pointer
 from dualpath.windows import DAY, days, hours, lifetime, minutes, today
 
 USERS = 2_000
@@ -70,7 +70,7 @@ def run() -> Iterator[Figure]:
 
 def _compare(root: Path, address: str, load: str, per_user: tuple[int, int]) -> Iterator[Figure]:
     write_state(address, per_user)
-    ours = opened(root, PROJECT, "dualpath.stores.online.DualpathRedisOnlineStore", address)
+    ours = opened(root, PROJECT, "dualpath.feast.online.DualpathRedisOnlineStore", address)
     ours.apply([shop.user, activity])
     ours._get_provider().online_store.clock = lambda: shop.AS_OF
     stock = opened(root, "stock", "redis", address)

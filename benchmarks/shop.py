@@ -89,7 +89,7 @@ def name(number: int) -> str:
 
 
 def rows(view: View, epoch: str, users: np.ndarray, words: np.ndarray) -> Iterator[pa.RecordBatch]:
-    """Records of ascending users as the writer of state takes them: `dualpath.stores.append.INPUT`."""
+    """Records of ascending users as the writer of state takes them: `dualpath.online.append.INPUT`."""
     for at in range(0, len(words), 50_000):
         part = words[at : at + 50_000]
         yield _batch(view.name, epoch, [name(u) for u in users[at : at + 50_000].tolist()], part)

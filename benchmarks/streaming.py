@@ -22,12 +22,12 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from benchmarks.measure import Sheet
 from benchmarks.place import Place, place
+from dualpath.jobs.metrics import Metrics
+from dualpath.jobs.stream import start
+from dualpath.online.connection import connect
 from dualpath.runtime import jars
+from dualpath.sources.kafka import Kafka
 from dualpath.spark.session import session
-from dualpath.stores.connection import connect
-from streaming.job import start
-from streaming.kafka import Kafka
-from streaming.metrics import Metrics
 
 USERS, FEW_USERS = 50_000, 1_000
 SMALL = 300_000

@@ -19,14 +19,13 @@ import numpy as np
 import pyarrow as pa
 from feast import FeatureView
 
-from dualpath import kernel
+from dualpath import instants, kernel
 from dualpath.declare import view_of
+from dualpath.entities import name as entity
 from dualpath.errors import InputError
 from dualpath.plan import plan
 from dualpath.record import Cell, code, hashed, layout
 from dualpath.schema import DECIMAL_BOUND, NULL, Field
-from dualpath.stores import instants
-from dualpath.stores.keys import entity
 from dualpath.values import Dictionary, arrow
 from dualpath.view import View
 

@@ -11,10 +11,10 @@ from feast import FeatureStore
 
 from dualpath.declare import view_of
 from dualpath.errors import DeclarationError, InputError
+from dualpath.log.storage import Storage
+from dualpath.online.append import Part
+from dualpath.online.connection import address
 from dualpath.schema import EventSource
-from dualpath.storage import Storage
-from dualpath.stores.append import Part
-from dualpath.stores.connection import address
 from dualpath.view import View
 
 MICROSECOND = timedelta(microseconds=1)

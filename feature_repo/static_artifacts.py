@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from dualpath.stores.health import answer_truly
+from dualpath.feast.health import answer_truly
 
 
 def load_artifacts(app: FastAPI) -> None:

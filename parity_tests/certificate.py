@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from pyspark.sql import SparkSession
 
+from dualpath.online.connection import embedded_folder
 from dualpath.parity.asking import Family, serve, train
 from dualpath.parity.check import PACKAGES, judge
 from dualpath.parity.compare import differences
@@ -24,7 +25,6 @@ from dualpath.parity.events import read
 from dualpath.parity.instants import choose
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.stores.connection import embedded_folder
 from parity_tests import generated, strategies
 from parity_tests.scenes import scenes
 from parity_tests.shrink import Paste, disagreement, smallest

@@ -10,16 +10,16 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from dualpath.demo.generate import generate
 from dualpath.errors import UnavailableError
-from dualpath.generate import generate
-from dualpath.landing import land
+from dualpath.jobs.stream import start
+from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import jars, redis
 from dualpath.runtime.kafka import Broker
+from dualpath.sources.landing import land
+from dualpath.sources.source import Directory
 from dualpath.spark.session import session
-from dualpath.stores.connection import embedded_folder
-from streaming.job import start
-from streaming.source import Directory
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SOURCE = "shop_events"

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from dualpath.cli import app
-from dualpath.storage import Storage
-from dualpath.stores import mark, pointer
+from dualpath.jobs import sink
+from dualpath.jobs.sink import Sink
+from dualpath.log.storage import Storage
+from dualpath.online import mark, pointer
 from parity_tests import faults
 from parity_tests.struck import Blow, targets
-from streaming import sink
-from streaming.sink import Sink
 
 PAUSE = "paused in a batch"
 Patch = Callable[[pytest.MonkeyPatch, Path], None]

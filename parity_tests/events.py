@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from dualpath import preview
+from dualpath.entities import name as entity
+from dualpath.parity.oracle import expressions
 from dualpath.preview import dictionary, records, values
-from dualpath.stores.keys import entity
 from dualpath.view import View
-from parity_tests.oracle import expressions
 
 __all__ = ["dictionary", "entity", "evaluated", "records", "values"]
 

@@ -18,20 +18,20 @@ import pytest
 import tenacity
 from pyspark.sql import SparkSession
 
-from dualpath.generate import generate
-from dualpath.landing import land
+from dualpath.demo.generate import generate
+from dualpath.online import keys, pointer
+from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
 from dualpath.parity.instants import choose
+from dualpath.parity.judge import answers
 from dualpath.record import layout
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.runtime.kafka import Broker
-from dualpath.stores import keys, pointer
-from dualpath.stores.connection import connect, embedded_folder
+from dualpath.sources.landing import land
 from parity_tests.conftest import SOURCE
-from parity_tests.judge import answers
 
 FIRST_DAY = date(2026, 3, 1)
 

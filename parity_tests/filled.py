@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from dualpath import preview
+from dualpath.online import pointer
+from dualpath.online.append import TEXTS, Target
+from dualpath.online.connection import connect
+from dualpath.online.pointer import Pointer
 from dualpath.record import Fence
 from dualpath.repo import Repo
-from dualpath.stores import pointer
-from dualpath.stores.append import TEXTS, Target
-from dualpath.stores.connection import connect
-from dualpath.stores.pointer import Pointer
 
 NAMESPACE, SNAPSHOT, EPOCH = "n1", "2026-02-28", "2026-03-01"
 

@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from batch.build import build
-from batch.publish import publish
+from dualpath.jobs.build import build
+from dualpath.jobs.publish import publish
+from dualpath.jobs.stream import start
 from dualpath.parity.asking import Family
 from dualpath.repo import Repo
+from dualpath.sources.source import Directory
 from dualpath.view import View
 from parity_tests.strategies import CLICKS
-from streaming.job import start
-from streaming.source import Directory
 
 SEALED, PUBLISHED = date(2024, 10, 31), date(2024, 11, 1)
 """Days up to the first are one epoch, that of the second; later ones, which some histories reach, are one each."""
@@ -32,10 +32,10 @@ project: generated
 provider: local
 registry: data/registry.db
 online_store:
-  type: dualpath.stores.online.DualpathRedisOnlineStore
+  type: dualpath.feast.online.DualpathRedisOnlineStore
   slack_seconds: null
 offline_store:
-  type: dualpath.stores.offline.DualpathOfflineStore
+  type: dualpath.feast.offline.DualpathOfflineStore
 entity_key_serialization_version: 3
 """
 DECLARATIONS = """\

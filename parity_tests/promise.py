@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pyspark.sql import SparkSession
 
-from batch.build import build
 from dualpath.console import status
+from dualpath.jobs.build import build
+from dualpath.offline.history import RECORDS, History, shelf, words_of
 from dualpath.parity.check import check
 from dualpath.repo import Repo
-from dualpath.stores.history import RECORDS, History, shelf, words_of
 from parity_tests import faults
 from parity_tests.conftest import SOURCE
 from parity_tests.events import records

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from dualpath.parity.oracle import oracle
 from dualpath.record import Layout, layout
 from dualpath.values import Dictionary
 from dualpath.view import View
 from parity_tests.events import dictionary, entity, evaluated, records, values
-from parity_tests.oracle import oracle
 from parity_tests.strategies import histories, views
 
 

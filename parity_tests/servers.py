@@ -12,9 +12,9 @@ from pathlib import Path
 
 import redis
 
+from dualpath.online.connection import connect
 from dualpath.repo import Repo
 from dualpath.runtime.redis import HOST, SERVER
-from dualpath.stores.connection import connect
 from parity_tests import faults
 
 PASSWORD = "s=cret"

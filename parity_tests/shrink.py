@@ -11,12 +11,12 @@ from pyspark.sql import SparkSession
 
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import arrow_type
+from dualpath.parity.oracle import oracle
 from dualpath.plan import FoldError
 from dualpath.record import layout
 from dualpath.spark.records import records
 from dualpath.view import View
 from parity_tests.events import dictionary, entity, evaluated, values
-from parity_tests.oracle import oracle
 
 Event = dict[str, Any]
 TEST = """\

@@ -25,22 +25,22 @@ import typer
 from confluent_kafka import Producer
 from pyspark.sql import SparkSession
 
-from batch.build import build
-from batch.nightly import nightly
 from dualpath.console import status
 from dualpath.console.report import Report, bar, busy, finish, table
+from dualpath.demo.generate import generate
 from dualpath.errors import StateError, UnavailableError
-from dualpath.generate import generate
+from dualpath.jobs.build import build
+from dualpath.jobs.nightly import nightly
+from dualpath.log.generation import checkpoint
+from dualpath.online.connection import embedded_folder
 from dualpath.parity.check import check
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.runtime.kafka import Broker, create_topic
-from dualpath.stores.connection import embedded_folder
 from parity_tests import faults
 from parity_tests.chaos.__main__ import applied
 from parity_tests.conftest import CHECKOUT, SOURCE
 from parity_tests.promise import FIELDS
-from streaming.generation import checkpoint
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 TOPIC, PARTITIONS = "soak", 4

@@ -11,9 +11,9 @@ from unittest.mock import patch
 import pyarrow as pa
 from pyspark import TaskContext
 
-from dualpath.stores import append
-from dualpath.stores.append import Target
-from streaming.attempt import Writer
+from dualpath.jobs.attempt import Writer
+from dualpath.online import append
+from dualpath.online.append import Target
 
 FAILURE = "fail"
 WORKER = "kill the worker"

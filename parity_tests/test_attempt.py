@@ -12,8 +12,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from streaming import attempt, remembered
-from streaming.attempt import Writer
+from dualpath.dedup import remembered
+from dualpath.jobs import attempt
+from dualpath.jobs.attempt import Writer
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = 3_600_000_000

@@ -29,14 +29,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from batch.build import build
 from dualpath.errors import DualpathError, InputError
+from dualpath.jobs.build import build
+from dualpath.jobs.stream import start
+from dualpath.online.connection import embedded_folder
 from dualpath.parity.compare import same
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.stores.connection import embedded_folder
-from streaming.job import start
-from streaming.source import Directory
+from dualpath.sources.source import Directory
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

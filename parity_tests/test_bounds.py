@@ -17,21 +17,21 @@ import pytest
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
-from batch.build import build
 from dualpath.aggregates import Count, Sum
 from dualpath.cli import app
 from dualpath.console.live import read
 from dualpath.declare import feature_view, view_of
 from dualpath.errors import DeclarationError, InputError
+from dualpath.jobs.build import build
+from dualpath.online import bounds, keys, pointer
+from dualpath.online.append import Target, refusal
+from dualpath.online.bounds import Heavy, over
+from dualpath.online.connection import connect, embedded_folder
 from dualpath.plan import FoldError
 from dualpath.record import Fence, compact, layout
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.spark.records import records
-from dualpath.stores import bounds, keys, pointer
-from dualpath.stores.append import Target, refusal
-from dualpath.stores.bounds import Heavy, over
-from dualpath.stores.connection import connect, embedded_folder
 from dualpath.view import MAX_RECORDS, Feature, View
 from dualpath.windows import SECOND, hours, lifetime
 from parity_tests import faults

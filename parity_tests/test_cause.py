@@ -18,12 +18,12 @@ from dualpath.console import work
 from dualpath.console.cause import defect, sentence
 from dualpath.console.report import Report, finish
 from dualpath.console.stream import drain, landed
-from dualpath.files import write_atomically
-from dualpath.ledger import Entry
+from dualpath.jobs.sink import Sink
+from dualpath.log.files import write_atomically
+from dualpath.log.ledger import Entry
 from dualpath.repo import Repo
 from parity_tests import faults
 from parity_tests.conftest import SOURCE
-from streaming.sink import Sink
 
 LINES = faults.payloads(faults.events())[:20]
 IN_THE_WAY = "something else stands where dualpath keeps its files; move it away."
@@ -172,7 +172,7 @@ def test_an_error_that_only_a_defect_can_raise_has_no_remedy_but_a_place() -> No
 
 ON_A_CLUSTER = """
 from dualpath.console.report import Report, finish
-from dualpath.landing import next_number
+from dualpath.sources.landing import next_number
 from dualpath.spark.session import session
 
 def work():

@@ -19,15 +19,15 @@ import pytest
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner, Result
 
-import streaming.sink
+import dualpath.jobs.sink
 from dualpath.cli import app
 from dualpath.console import demo, options, poison, status
 from dualpath.console.cause import sentence
 from dualpath.errors import StateError
+from dualpath.log.storage import Storage
+from dualpath.online import keys
+from dualpath.online.connection import connect
 from dualpath.repo import Repo
-from dualpath.storage import Storage
-from dualpath.stores import keys
-from dualpath.stores.connection import connect
 from parity_tests.conftest import CHECKOUT, SOURCE
 
 COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
@@ -403,13 +403,13 @@ def test_a_signal_ends_the_stream_after_the_batch_it_is_in(
     spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told("generate", "--repo", repo.folder, "--events", "100")
-    land = streaming.sink.Sink.land
+    land = dualpath.jobs.sink.Sink.land
 
-    def interrupted(self: streaming.sink.Sink, batch: Any, number: int) -> None:
+    def interrupted(self: dualpath.jobs.sink.Sink, batch: Any, number: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         land(self, batch, number)
 
-    monkeypatch.setattr(streaming.sink.Sink, "land", interrupted)
+    monkeypatch.setattr(dualpath.jobs.sink.Sink, "land", interrupted)
     before = signal.getsignal(signal.SIGTERM)
     counts = told("stream", "--interval", "0", "--repo", repo.folder)["sources"][SOURCE]
     assert counts["rows_read"] == 100
@@ -421,10 +421,10 @@ def test_a_signal_ends_the_stream_after_the_batch_it_is_in(
 def test_a_stream_that_fails_says_the_sentence_of_its_cause(
     spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: streaming.sink.Sink, batch: Any, number: int) -> None:
+    def refuse(self: dualpath.jobs.sink.Sink, batch: Any, number: int) -> None:
         raise StateError("the state is of another declaration; publish it anew.")
 
-    monkeypatch.setattr(streaming.sink.Sink, "land", refuse)
+    monkeypatch.setattr(dualpath.jobs.sink.Sink, "land", refuse)
     told("generate", "--repo", repo.folder, "--events", "10")
     result = run("stream", "--once", "--repo", repo.folder)
     assert result.exit_code == 1

@@ -14,17 +14,17 @@ from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 from redis.connection import SSLConnection
 
-from batch import publish
-from batch.build import build
-from batch.nightly import nightly
 from dualpath.console import demo, machine, status
 from dualpath.errors import InputError, StateError, UnavailableError
+from dualpath.jobs import publish
+from dualpath.jobs.build import build
+from dualpath.jobs.nightly import nightly
+from dualpath.online import append, bounds, connection, keys, mark
+from dualpath.online.connection import connect
 from dualpath.parity.check import check
 from dualpath.record import Fence, layout
 from dualpath.repo import Repo
 from dualpath.runtime.redis import HOST
-from dualpath.stores import append, bounds, connection, keys, mark
-from dualpath.stores.connection import connect
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.servers import PASSWORD, Server, cluster, free_port, on_cluster, repo_on, server

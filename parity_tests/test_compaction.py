@@ -12,25 +12,26 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from redis import Redis
 
-from batch.build import build
+from dualpath import instants
 from dualpath.aggregates import Count, CountBy, Max, Sum
+from dualpath.jobs.build import build
+from dualpath.jobs.stream import start
+from dualpath.online import compaction, keys
+from dualpath.online.append import Part, Target
+from dualpath.online.compaction import BEHIND, LEAST, Compactor, floor
+from dualpath.online.connection import connect
 from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.record import HEADER, Fence, layout
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
-from dualpath.stores import compaction, instants, keys
-from dualpath.stores.append import Part, Target
-from dualpath.stores.compaction import BEHIND, LEAST, Compactor, floor
-from dualpath.stores.connection import connect
+from dualpath.sources.source import Directory
 from dualpath.view import Feature, View
 from dualpath.windows import SECOND, lifetime, minutes
 from parity_tests import faults
 from parity_tests.conftest import SOURCE
 from parity_tests.events import dictionary, evaluated, records, values
 from parity_tests.strategies import CLICKS
-from streaming.job import start
-from streaming.source import Directory
 
 MINUTE = 60 * SECOND
 NOW = 1_772_366_400_000_000

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from dualpath.datasets import DATASETS, GA4_FILE, RETAIL_FILE, ga4_shop_events, online_retail
+from dualpath.demo.datasets import DATASETS, GA4_FILE, RETAIL_FILE, ga4_shop_events, online_retail
 from dualpath.errors import InputError
 
 MONEY, INSTANT = pa.decimal128(18, 2), pa.timestamp("us", "UTC")

@@ -16,11 +16,11 @@ from redis import TimeoutError as RedisTimeout
 
 from dualpath.console import machine, status
 from dualpath.errors import UnavailableError
+from dualpath.online import deadline
+from dualpath.online.deadline import Budget
 from dualpath.repo import Repo
 from dualpath.runtime import doctor
 from dualpath.runtime.redis import HOST
-from dualpath.stores import deadline
-from dualpath.stores.deadline import Budget
 from parity_tests.filled import fill
 from parity_tests.servers import Server, cluster, on_cluster, repo_on, suspended
 

@@ -10,12 +10,12 @@ from pyspark.sql import DataFrame, SparkSession
 
 from dualpath.console import status
 from dualpath.console.stream import new_generation
+from dualpath.log.storage import Storage
 from dualpath.repo import Repo
-from dualpath.storage import Storage
+from dualpath.sources.delivery import UNKNOWN, Delivery, delivery, version
+from dualpath.sources.source import Directory
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
-from streaming.delivery import UNKNOWN, Delivery, delivery, version
-from streaming.source import Directory
 
 LINES = faults.payloads(faults.events())
 NAMES = [

@@ -26,18 +26,18 @@ from feast.types import Array, Bool, FeastType, Float64, Int64, Json, Map, Strin
 
 from dualpath.declare import MAP_OF, NEVER_NULL
 from dualpath.errors import InputError
+from dualpath.feast.derived import answer
+from dualpath.offline.history import DICTIONARY, History, shelf
+from dualpath.offline.history import TEXTS as TEXT_COLUMNS
+from dualpath.online import pointer
+from dualpath.online.append import TEXTS, Target
+from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.check import families, serve, train
 from dualpath.parity.compare import differences, same
 from dualpath.preview import _event, dictionary, records
 from dualpath.record import Fence, layout
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.stores import pointer
-from dualpath.stores.append import TEXTS, Target
-from dualpath.stores.connection import connect, embedded_folder
-from dualpath.stores.derived import answer
-from dualpath.stores.history import DICTIONARY, History, shelf
-from dualpath.stores.history import TEXTS as TEXT_COLUMNS
 from dualpath.view import View
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -17,23 +17,23 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from batch.build import build
-from batch.nightly import nightly
 from dualpath.aggregates import Count
 from dualpath.errors import InputError
+from dualpath.jobs.build import build
+from dualpath.jobs.nightly import nightly
+from dualpath.online import pointer
+from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.asking import Family, serve, train
 from dualpath.parity.compare import differences
+from dualpath.parity.judge import answers
+from dualpath.parity.oracle import oracle
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.stores import pointer
-from dualpath.stores.connection import connect, embedded_folder
 from dualpath.view import Feature, View
 from dualpath.windows import DAY, SECOND, hours
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.events import dictionary, records, values
-from parity_tests.judge import answers
-from parity_tests.oracle import oracle
 from parity_tests.strategies import CLICKS, at
 from parity_tests.test_paths import serve_one_by_one, train_on_spark
 

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dualpath.entities import cast, column, name, names
 from dualpath.errors import InputError
-from dualpath.stores import keys
-from dualpath.stores.entities import cast, column, entity
 
 UNIQUE = UUID(int=5)
 
@@ -130,9 +129,9 @@ def test_entities_by_column_are_the_names_in_redis(rows: list[tuple[str | None, 
     except InputError:
         return  # half a character
     numbers = column([number for _, number in rows], "integer", "key")
-    expected = [None if text is None else keys.entity((text, number)) for text, number in rows]
-    assert entity([texts, numbers]).to_pylist() == expected
-    assert entity([numbers]).to_pylist() == [keys.entity((number,)) for _, number in rows]
+    expected = [None if text is None else name((text, number)) for text, number in rows]
+    assert names([texts, numbers]).to_pylist() == expected
+    assert names([numbers]).to_pylist() == [name((number,)) for _, number in rows]
 
 
 def answered(ask: Callable[[], list[Any]]) -> Any:

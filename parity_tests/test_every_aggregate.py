@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from batch.build import build
 from dualpath.aggregates import Aggregate
+from dualpath.jobs.build import build
+from dualpath.jobs.stream import start
+from dualpath.online.connection import embedded_folder
 from dualpath.parity.check import check
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.stores.connection import embedded_folder
-from streaming.job import start
-from streaming.source import Directory
+from dualpath.sources.source import Directory
 
 START = 1_709_164_800_000_000
 """2024-02-29, microseconds UTC."""

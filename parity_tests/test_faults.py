@@ -19,17 +19,17 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from batch.build import build
-from batch.nightly import nightly
+from dualpath.jobs import sink
+from dualpath.jobs.build import build
+from dualpath.jobs.nightly import nightly
+from dualpath.online import keys
+from dualpath.online.connection import connect
 from dualpath.parity.asking import families, serve, train
 from dualpath.repo import Repo
-from dualpath.stores import keys
-from dualpath.stores.connection import connect
 from parity_tests import doomed, faults, promise
 from parity_tests.conftest import CHECKOUT, SOURCE, drain
 from parity_tests.doomed import PAUSE
 from parity_tests.struck import FAILURE, WORKER, Blow, targets, writers
-from streaming import sink
 
 LINES = faults.payloads(faults.events())
 POISON = [b"hello", b'{"user_id": "ann"', b'{"action":"x"}']

@@ -13,12 +13,12 @@ import pytest
 from feast.errors import FeastError
 from pyspark.sql import SparkSession
 
-from batch.build import build
 from dualpath.errors import InputError, StateError
+from dualpath.jobs.build import build
+from dualpath.online import keys, pointer
+from dualpath.online.connection import connect
 from dualpath.parity.events import read
 from dualpath.repo import Repo
-from dualpath.stores import keys, pointer
-from dualpath.stores.connection import connect
 from parity_tests.conftest import SOURCE, deliver, drain
 from parity_tests.filled import fill
 from parity_tests.served import feast, running

@@ -17,16 +17,16 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from dualpath.aggregates import ApproxDistinctCount
+from dualpath.jobs import sink
+from dualpath.online.append import TEXTS
+from dualpath.online.few import Few
+from dualpath.online.frames import currency
 from dualpath.repo import Repo
 from dualpath.spark.admit import spark_type
 from dualpath.spark.records import with_records
-from dualpath.stores.append import TEXTS
-from dualpath.stores.few import Few
-from dualpath.stores.frames import currency
 from dualpath.view import View
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
-from streaming import sink
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 Rows = Counter[tuple[str, str, str, tuple[int, ...]]]

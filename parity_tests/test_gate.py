@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import lit
 
-from batch.gate import Failure, GateError, GateReport, check, suite
+from dualpath.jobs.gate import Failure, GateError, GateReport, check, suite
 from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
 from dualpath.spark.admit import spark_type
 

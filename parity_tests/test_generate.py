@@ -9,8 +9,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from dualpath.demo.generate import generate
 from dualpath.errors import InputError
-from dualpath.generate import generate
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 CONTENT = "user_id, action, product_id, category, quantity, amount, order_value, event_time"

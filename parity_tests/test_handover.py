@@ -13,22 +13,21 @@ from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from batch import publish
-from batch.build import build
-from batch.nightly import nightly
 from dualpath.console import status
 from dualpath.console.stream import new_generation
 from dualpath.errors import StateError, UnavailableError
+from dualpath.jobs import publish, rebuild, sink
+from dualpath.jobs.build import build
+from dualpath.jobs.nightly import nightly
+from dualpath.jobs.stream import start
+from dualpath.online import keys, mark, pointer
+from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.check import check
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.stores import keys, mark, pointer, rebuild
-from dualpath.stores.connection import connect, embedded_folder
+from dualpath.sources.source import Directory
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
-from streaming import sink
-from streaming.job import start
-from streaming.source import Directory
 
 LINES = faults.payloads(faults.events())
 PIECES = [LINES[i : i + 200] for i in range(0, len(LINES), 200)]

@@ -11,12 +11,12 @@ import pytest
 from feast import FeatureStore
 from pyspark.sql import SparkSession
 
-from batch.build import build
 from dualpath.aggregates import Count, Max
 from dualpath.errors import InputError, StateError
+from dualpath.jobs.build import build
+from dualpath.log.storage import Storage
+from dualpath.offline.history import RECORDS, History, Part, StaleWarning, shelf
 from dualpath.repo import Repo
-from dualpath.storage import Storage
-from dualpath.stores.history import RECORDS, History, Part, StaleWarning, shelf
 from dualpath.view import Feature, View
 from dualpath.windows import hours
 from parity_tests import faults
@@ -192,7 +192,7 @@ def test_training_on_record_files_that_lack_events_is_refused_in_process_and_on_
         assert len(train(half, stale="warn", above=above))
 
 
-@pytest.mark.filterwarnings("ignore::dualpath.stores.history.StaleWarning")
+@pytest.mark.filterwarnings("ignore::dualpath.offline.history.StaleWarning")
 def test_a_build_that_loses_files_publishes_nothing_and_the_next_one_is_complete(
     spark: SparkSession, half: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

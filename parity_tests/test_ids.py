@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualpath import ids
-from dualpath.ids import FAN, MOST, Seen, due, known, merged, run
+from dualpath.dedup import ids
+from dualpath.dedup.ids import FAN, MOST, Seen, due, known, merged, run
 
 KEYS = st.tuples(st.sampled_from([-(2**63), -1, 0, 1, 2**63 - 1]), st.sampled_from([-(2**63), 0, 2**63 - 1]))
 """So few hashes that many ids share theirs."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualpath.errors import InputError
-from dualpath.stores.instants import parse
+from dualpath.instants import parse
 
 NOON = 1_772_625_600_000_000
 """2026-03-04 12:00 UTC."""

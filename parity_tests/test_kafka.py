@@ -19,21 +19,21 @@ from confluent_kafka.admin import NewPartitions
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from batch.build import build
 from dualpath.console import demo
+from dualpath.demo.replay import Clock, own, paced, rate
 from dualpath.errors import InputError, StateError, UnavailableError
+from dualpath.jobs.build import build
+from dualpath.jobs.stream import start
 from dualpath.parity.check import check
-from dualpath.replay import Clock, own, paced, rate
 from dualpath.repo import Repo
 from dualpath.runtime import jars
 from dualpath.runtime.kafka import Broker, client, create_topic
 from dualpath.schema import EventSource
+from dualpath.sources import kafka
+from dualpath.sources.kafka import Kafka
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.test_cli import told
-from streaming import kafka
-from streaming.job import start
-from streaming.kafka import Kafka
 
 LINES = faults.payloads(faults.events())
 NUMBERS = itertools.count()

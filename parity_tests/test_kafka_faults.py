@@ -11,12 +11,12 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import NewPartitions
 from pyspark.sql import SparkSession
 
+from dualpath.jobs.stream import start
 from dualpath.repo import Repo
 from dualpath.runtime.kafka import Broker, client, create_topic
+from dualpath.sources.kafka import Kafka
 from parity_tests import faults, promise
 from parity_tests.conftest import SOURCE
-from streaming.job import start
-from streaming.kafka import Kafka
 
 LINES = faults.payloads(faults.events())
 NUMBERS = itertools.count()

@@ -9,20 +9,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dualpath import entities
 from dualpath.declare import TAG
+from dualpath.feast.online import DualpathRedisOnlineStore
+from dualpath.online import keys
+from dualpath.online.connection import connect
+from dualpath.online.pointer import Pointer
+from dualpath.online.retire import clear, forget, retire
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
-from dualpath.stores import keys
-from dualpath.stores.connection import connect
-from dualpath.stores.online import DualpathRedisOnlineStore
-from dualpath.stores.pointer import Pointer
-from dualpath.stores.retire import clear, forget, retire
 
 PROJECTS = ("shop", "shop2", "myshop", "shop-x", "shop:x", "shop*", "sh?p", "sh[a-z]p", "[s]hop", "sh\\op")
 VIEWS = ("user", "user_2", "my_user", "usér", "u")
 ENTITIES = (
     *("42", "", "urn:user:42", "n1:user:e2026-03-01:42", "{00}x", "a\nb", "*", "user", "dp:shop:n1:user:s2026-03-01:"),
-    keys.entity(["a", "user:b"]),
+    entities.name(["a", "user:b"]),
 )
 PARTS = ("s2026-03-01", "e2026-03-01", "e2026-03-02")
 ORDINARY = (b"\x02\x00\x00\x00user_idshop", b"\x01\x00\x00\x00dp:shop:user:shop", b"dp:shop", b"user", b"dp:")

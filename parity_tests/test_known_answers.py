@@ -28,9 +28,9 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from batch.build import build
 from dualpath.aggregates import DecayedSum
-from dualpath.datasets import ga4_shop_events
+from dualpath.demo.datasets import ga4_shop_events
+from dualpath.jobs.build import build
 from dualpath.parity.asking import Family, serve, train
 from dualpath.parity.compare import differences
 from dualpath.parity.instants import choose

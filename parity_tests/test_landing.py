@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from dualpath import landing
+from dualpath.demo.generate import generate
 from dualpath.errors import InputError
-from dualpath.generate import generate
+from dualpath.sources import landing
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 7, tzinfo=UTC)
 
@@ -86,7 +86,7 @@ def test_a_crash_before_the_rename_leaves_only_a_hidden_file(tmp_path: Path, mon
         raise OSError("disk gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr("dualpath.files.os.fsync", crash)
+        patched.setattr("dualpath.log.files.os.fsync", crash)
         with pytest.raises(OSError, match="disk gone"):
             landing.land(shop(10), tmp_path, rows_per_file=10)
     assert [file.name[0] for file in tmp_path.iterdir()] == ["."]

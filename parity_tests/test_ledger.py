@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dualpath import ledger, spans
-from dualpath.ledger import SUMMED
-from dualpath.storage import Storage
+from dualpath.log import ledger, spans
+from dualpath.log.ledger import SUMMED
+from dualpath.log.storage import Storage
 from parity_tests import faults
 
 EPOCHS = [("2026-03-01",), ("2026-03-01", "2026-03-02"), (), ("2026-03-02",), ("2026-03-01",)]

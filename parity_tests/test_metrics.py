@@ -22,22 +22,22 @@ from pyspark.sql import functions as F
 from redis import ConnectionError as RedisConnectionError
 from rich.console import Console
 
-import streaming.job
-from batch.build import build
+import dualpath.jobs.stream
 from dualpath.console.live import ARRIVAL_AGE, EVENT_AGE, Reading, Watch, read
 from dualpath.errors import UnavailableError
-from dualpath.ledger import Entry
+from dualpath.jobs.build import build
+from dualpath.jobs.families import EDGES
+from dualpath.jobs.metrics import FILE, Meter, Metrics, exposed
+from dualpath.jobs.sink import Sink
+from dualpath.jobs.stream import start
+from dualpath.log.ledger import Entry
+from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.stores.connection import embedded_folder
+from dualpath.sources.source import Directory
 from parity_tests import faults
 from parity_tests.conftest import SOURCE
 from parity_tests.test_cli import told
-from streaming.families import EDGES
-from streaming.job import start
-from streaming.metrics import FILE, Meter, Metrics, exposed
-from streaming.sink import Sink
-from streaming.source import Directory
 
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 LINES = [*faults.payloads(faults.events()), b"no event"]
@@ -67,7 +67,7 @@ def streamed(spark: SparkSession, new_repo: Callable[[], Repo]) -> Streamed:
     faults.post(repo, LINES, files=2)
     landing = Directory(storage.folder("landing"), files_per_batch=1)
     with pytest.MonkeyPatch.context() as patched, faults.partitions(spark, 2):
-        patched.setattr(streaming.job, "Sink", Twice)
+        patched.setattr(dualpath.jobs.stream, "Sink", Twice)
         start(spark, repo, repo.sources[SOURCE], landing, metrics=metrics).awaitTermination()
 
     def reported() -> Reading | None:

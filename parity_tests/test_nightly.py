@@ -15,24 +15,24 @@ import pytest
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 
-from batch.build import build
-from batch.gate import GateError
-from batch.nightly import Night, nightly, settle
-from dualpath import ledger
 from dualpath.console import work
 from dualpath.errors import DualpathError, InputError, StateError
+from dualpath.jobs.build import build
+from dualpath.jobs.gate import GateError
+from dualpath.jobs.nightly import Night, nightly, settle
+from dualpath.jobs.sink import Sink
+from dualpath.jobs.stream import start
+from dualpath.log import ledger
+from dualpath.log.storage import Storage
+from dualpath.online import keys, pointer
+from dualpath.online.connection import connect
+from dualpath.online.retire import GRACE
 from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.repo import Repo
-from dualpath.storage import Storage
-from dualpath.stores import keys, pointer
-from dualpath.stores.connection import connect
-from dualpath.stores.retire import GRACE
+from dualpath.sources.source import Directory
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
-from streaming.job import start
-from streaming.sink import Sink
-from streaming.source import Directory
 
 EVENTS = faults.events()
 LINES = faults.payloads(EVENTS)
@@ -147,7 +147,7 @@ def test_feasts_materialize_is_a_night_and_finds_the_work_of_one_done(
     spark: SparkSession, shop: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    monkeypatch.setattr("batch.nightly.nightly", lambda *given: calls.append(given[2:]) or nightly(*given))
+    monkeypatch.setattr("dualpath.jobs.nightly.nightly", lambda *given: calls.append(given[2:]) or nightly(*given))
     shop.store.materialize(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC))
     assert calls == [(shop.sources[SOURCE], DAY_2)], "one night for all views of the source"
     assert {p.snapshot for p in pointers(shop).values()} == {"2026-03-02"}

@@ -28,21 +28,21 @@ from feast.repo_config import RepoConfig
 from feast.types import String
 from pyspark.sql import SparkSession
 
-from batch.build import build
 from dualpath.aggregates import Count
 from dualpath.declare import event_source, feature, feature_view, is_event_log
 from dualpath.errors import InputError
+from dualpath.feast import ordinary, span
+from dualpath.jobs.build import build
+from dualpath.jobs.stream import start
+from dualpath.log.storage import Storage
+from dualpath.online.connection import embedded_folder
 from dualpath.parity.compare import same
 from dualpath.parity.events import read
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.schema import text
-from dualpath.storage import Storage
-from dualpath.stores import ordinary, span
-from dualpath.stores.connection import embedded_folder
+from dualpath.sources.source import Directory
 from dualpath.windows import hours
-from streaming.job import start
-from streaming.source import Directory
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 AT = [START + timedelta(days=day, hours=7 * user, microseconds=3 * day) for user in range(3) for day in range(4)]

@@ -16,20 +16,20 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from batch import pack as packing
-from batch.build import build
-from batch.nightly import nightly
-from batch.pack import pack
-from dualpath import ledger
 from dualpath.console import status
+from dualpath.dedup.remembered import Remembered
 from dualpath.errors import StateError
+from dualpath.jobs import pack as packing
+from dualpath.jobs.build import build
+from dualpath.jobs.nightly import nightly
+from dualpath.jobs.pack import pack
+from dualpath.log import ledger
+from dualpath.log.storage import Storage
 from dualpath.parity.check import check
 from dualpath.repo import Repo
 from dualpath.spark.log import read_log, write_rows
-from dualpath.storage import Storage
 from parity_tests import faults, promise
 from parity_tests.conftest import SOURCE, drain
-from streaming.remembered import Remembered
 
 LINES = faults.payloads(faults.events())[:330]
 POISON = b"no event"

@@ -11,18 +11,18 @@ import pytest
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from pyspark.sql import SparkSession
 
-from batch.build import build
+from dualpath.jobs.build import build
+from dualpath.offline.history import History, shelf
+from dualpath.online import keys, pointer
+from dualpath.online.connection import connect
 from dualpath.parity.asking import Family, families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.parity.events import read
 from dualpath.parity.instants import choose
+from dualpath.parity.judge import answers
 from dualpath.record import layout
 from dualpath.repo import Repo
-from dualpath.stores import keys, pointer
-from dualpath.stores.connection import connect
-from dualpath.stores.history import History, shelf
 from parity_tests.conftest import SOURCE, deliver, drain
-from parity_tests.judge import answers
 
 ROWS = 400
 

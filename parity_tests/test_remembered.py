@@ -11,14 +11,15 @@ import pytest
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 
-from dualpath import ids, ledger
-from dualpath.ids import CLOCK
-from dualpath.ledger import Block, Entry
+from dualpath.dedup import ids
+from dualpath.dedup.ids import CLOCK
+from dualpath.dedup.remembered import Part, Remembered, kept
+from dualpath.log import ledger
+from dualpath.log.ledger import Block, Entry
+from dualpath.log.storage import Storage
 from dualpath.repo import Repo
-from dualpath.storage import Storage
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
-from streaming.remembered import Part, Remembered, kept
 
 LINES = faults.payloads(faults.events())
 DAY = timedelta(days=1) // timedelta(microseconds=1)
@@ -167,7 +168,7 @@ def test_a_file_that_was_cut_off_is_made_from_the_log(
     small: int, left: int, spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both where it would be read and where it would be mapped."""
-    monkeypatch.setattr("streaming.remembered.SMALL", small)
+    monkeypatch.setattr("dualpath.dedup.remembered.SMALL", small)
     faults.post(repo, LINES[:40])
     drain(spark, repo)
     before = clocks(recalled(spark, repo))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dualpath.errors import InputError
-from dualpath.stores import mistakes
-from dualpath.stores.request import read
+from dualpath.feast import mistakes
+from dualpath.feast.request import read
 
 WANTED: Any = SimpleNamespace(join_keys=set(), data={"amount"}, key_of_entity={}, keys={}, types={})
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)

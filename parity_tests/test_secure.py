@@ -19,18 +19,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pyspark.sql import SparkSession
 
-from batch.build import build
 from dualpath.errors import UnavailableError
+from dualpath.jobs.build import build
+from dualpath.jobs.stream import start
 from dualpath.parity.check import check
 from dualpath.runtime.kafka import Broker, create_topic
 from dualpath.runtime.redis import HOST
+from dualpath.sources import kafka
+from dualpath.sources.kafka import Kafka
 from parity_tests import faults
 from parity_tests.conftest import SOURCE
 from parity_tests.test_cli import told
 from parity_tests.test_cluster import ASKED, PASSWORD, free_port, repo_on, server
-from streaming import kafka
-from streaming.job import start
-from streaming.kafka import Kafka
 
 LINES = faults.payloads(faults.events())
 TOPIC = "events"

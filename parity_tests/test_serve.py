@@ -16,9 +16,9 @@ from feast import FeatureStore, RepoConfig
 from feast.errors import FeastError
 
 from dualpath.errors import InputError
+from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
-from dualpath.stores.connection import embedded_folder
 from parity_tests.filled import fill
 from parity_tests.served import post, running
 from parity_tests.servers import suspended

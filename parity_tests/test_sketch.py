@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from dualpath.aggregates import ApproxDistinctCount
+from dualpath.parity.oracle import oracle
 from dualpath.record import compact, layout
 from dualpath.view import Feature, View
 from dualpath.windows import SECOND, Window, days, lifetime
 from parity_tests.events import dictionary, records, values
-from parity_tests.oracle import oracle
 from parity_tests.strategies import CLICKS
 
 NOW = 1_709_251_200_000_000

@@ -23,28 +23,28 @@ from pyspark.sql import functions as F
 from redis import ConnectionError as RedisConnectionError
 from redis import ResponseError
 
-import streaming.job
-from batch.nightly import nightly
+import dualpath.jobs.stream
 from dualpath.errors import CollisionError, StateError, UnavailableError
-from dualpath.ledger import Entry
+from dualpath.jobs import sink
+from dualpath.jobs.attempt import Found
+from dualpath.jobs.nightly import nightly
+from dualpath.jobs.sink import Sink
+from dualpath.jobs.stream import start
+from dualpath.log.generation import present
+from dualpath.log.ledger import Entry
+from dualpath.log.storage import Storage
+from dualpath.online import keys, pointer
+from dualpath.online.append import ENTITIES_PER_CALL, TEXTS, Done, Target
+from dualpath.online.connection import connect, embedded_folder
+from dualpath.online.few import Few
 from dualpath.record import Fence, code, layout
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.storage import Storage
-from dualpath.stores import keys, pointer
-from dualpath.stores.append import ENTITIES_PER_CALL, TEXTS, Done, Target
-from dualpath.stores.connection import connect, embedded_folder
-from dualpath.stores.few import Few
+from dualpath.sources.delivery import version
+from dualpath.sources.kafka import Kafka
+from dualpath.sources.source import Directory
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
-from streaming import sink
-from streaming.attempt import Found
-from streaming.delivery import version
-from streaming.generation import present
-from streaming.job import start
-from streaming.kafka import Kafka
-from streaming.sink import Sink
-from streaming.source import Directory
 
 EVENTS = faults.events()
 LINES = faults.payloads(EVENTS)
@@ -279,7 +279,7 @@ def test_the_attempt_that_wrote_the_log_decides_which_duplicates_are_kept(
         STEPS[step](faulty)
         with pytest.raises(StreamingQueryException, match="Crash"):
             drain(spark, repo, files_per_batch=1)
-    monkeypatch.setattr(streaming.job, "Sink", Otherwise)
+    monkeypatch.setattr(dualpath.jobs.stream, "Sink", Otherwise)
     drain(spark, repo, files_per_batch=1)
     assert faults.bits(repo) == expected
     assert faults.misserved(repo, faults.log(repo)) == []
@@ -310,7 +310,7 @@ def test_a_batch_that_is_landed_again_changes_nothing(
 ) -> None:
     repo = new_repo()
     faults.post(repo, LINES)
-    monkeypatch.setattr(streaming.job, "Sink", Again)
+    monkeypatch.setattr(dualpath.jobs.stream, "Sink", Again)
     drain(spark, repo)
     first, second, third = zip(Again.seen[:6:2], Again.seen[1:6:2], strict=True)
     assert first == second == third
@@ -429,7 +429,7 @@ def test_while_redis_is_away_the_stream_waits_and_readers_are_told(
     faults.post(repo, LINES[300:])
     folder = embedded_folder(repo.store.config)
     redis.stop(folder)
-    with caplog.at_level("WARNING", "streaming.sink"), ThreadPoolExecutor(1) as pool:
+    with caplog.at_level("WARNING", "dualpath.jobs.sink"), ThreadPoolExecutor(1) as pool:
         try:
             draining = pool.submit(drain, spark, repo)
             faults.until(lambda: draining.done() or "Redis is away" in caplog.text)

@@ -10,6 +10,7 @@ import pytest
 
 from dualpath.aggregates import Count
 from dualpath.errors import DeclarationError
+from dualpath.parity import oracle
 from dualpath.values import Dictionary
 from dualpath.view import Feature, View
 from dualpath.windows import (
@@ -28,7 +29,6 @@ from dualpath.windows import (
     starts,
     today,
 )
-from parity_tests import oracle
 from parity_tests.events import records, values
 from parity_tests.strategies import CLICKS, INSTANTS, RESOLUTIONS, WINDOWS, ZONES, at
 

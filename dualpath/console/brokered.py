@@ -5,11 +5,11 @@ from contextlib import ExitStack
 
 from dualpath.console.produce import entity
 from dualpath.console.report import busy, plural
-from dualpath.replay import replay
+from dualpath.demo.replay import replay
 from dualpath.repo import Repo
 from dualpath.runtime.kafka import Broker, client, create_topic
 from dualpath.schema import EventSource
-from streaming.kafka import Kafka
+from dualpath.sources.kafka import Kafka
 
 PARTITIONS = 4
 MESSAGES_PER_BATCH = 40_000

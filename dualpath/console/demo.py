@@ -21,14 +21,14 @@ from rich.table import Table
 from dualpath.console import brokered, land, poison, repos, status, stream, work
 from dualpath.console.report import Report, busy, output, plural, table
 from dualpath.errors import DualpathError, InputError
+from dualpath.online.connection import configured, connect, embedded_folder
+from dualpath.online.retire import clear
 from dualpath.parity.events import read
 from dualpath.repo import Repo
 from dualpath.runtime import jars, redis
 from dualpath.schema import EventSource
+from dualpath.sources.kafka import Kafka
 from dualpath.spark.session import session
-from dualpath.stores.connection import configured, connect, embedded_folder
-from dualpath.stores.retire import clear
-from streaming.kafka import Kafka
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from dualpath.errors import InputError
-from streaming.kafka import Kafka
+from dualpath.sources.kafka import Kafka
 
 
 def source(

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from dualpath import landing
 from dualpath.console import repos
 from dualpath.console.report import Report, busy, plural
-from dualpath.datasets import DATASETS
+from dualpath.demo.datasets import DATASETS
+from dualpath.demo.generate import generate as shop_events
 from dualpath.errors import InputError
-from dualpath.generate import generate as shop_events
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
+from dualpath.sources import landing
 
 ROWS_PER_FILE = 10_000
 PRODUCTS, CATEGORIES = 500, 20

@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.table import Table
 
 from dualpath.console.report import output, table
+from dualpath.jobs.families import quantile
+from dualpath.jobs.metrics import FILE
+from dualpath.log.storage import Storage
 from dualpath.repo import Repo
-from dualpath.storage import Storage
-from streaming.families import quantile
-from streaming.metrics import FILE
 
 SPAN = 60.0
 """Seconds that rates, durations and freshness are about."""

@@ -11,9 +11,9 @@ import yaml
 from dualpath.console.report import Report, table
 from dualpath.console.repos import FILE
 from dualpath.errors import InputError
+from dualpath.online.connection import VARIABLE, embedded_folder, named, parse
 from dualpath.runtime import redis
 from dualpath.runtime.doctor import examine
-from dualpath.stores.connection import VARIABLE, embedded_folder, named, parse
 
 if TYPE_CHECKING:
     from dualpath.repo import Repo

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dualpath.console.report import Report, bar, plural
+from dualpath.demo.replay import at_once, own, rate, replay
 from dualpath.errors import InputError
-from dualpath.replay import at_once, own, rate, replay
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 

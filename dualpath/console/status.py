@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 from dualpath.console import live
 from dualpath.console.report import Report, plural, table
 from dualpath.errors import UnavailableError
-from dualpath.ledger import Block
+from dualpath.log.ledger import Block
+from dualpath.log.storage import Storage
+from dualpath.online import bounds
+from dualpath.online.bounds import Heavy
+from dualpath.online.condition import Condition, examine
+from dualpath.online.connection import FAILED, configured, connect, embedded_folder, shown
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
-from dualpath.storage import Storage
-from dualpath.stores import bounds
-from dualpath.stores.bounds import Heavy
-from dualpath.stores.condition import Condition, examine
-from dualpath.stores.connection import FAILED, configured, connect, embedded_folder, shown
-from streaming.delivery import Delivery, delivery
+from dualpath.sources.delivery import Delivery, delivery
 
 PATIENCE = 5.0
 """Seconds after which a Redis that says nothing is taken to be down."""

@@ -13,16 +13,16 @@ from dualpath.console.cause import sentence
 from dualpath.console.report import Report, busy, plural
 from dualpath.console.status import Account, account
 from dualpath.errors import DualpathError, UnavailableError
+from dualpath.jobs.handover import hand_over
+from dualpath.jobs.metrics import Metrics, exposed
+from dualpath.jobs.stream import start
+from dualpath.offline.history import History
+from dualpath.online.connection import FAILED, shown
 from dualpath.repo import Repo
 from dualpath.runtime import jars
 from dualpath.schema import EventSource
-from dualpath.stores.connection import FAILED, shown
-from dualpath.stores.history import History
-from streaming.handover import hand_over
-from streaming.job import start
-from streaming.kafka import Kafka
-from streaming.metrics import Metrics, exposed
-from streaming.source import Directory, PayloadSource
+from dualpath.sources.kafka import Kafka
+from dualpath.sources.source import Directory, PayloadSource
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -71,7 +71,7 @@ def run(
 
 def new_generation(spark: "SparkSession", repo: Repo, source: EventSource) -> None:
     """Build the record files of the published snapshot for the present declarations, then hand over."""
-    from batch.build import build
+    from dualpath.jobs.build import build
 
     if published := History(repo.root).published(source.name):
         build(spark, repo, source, through=date.fromisoformat(published))

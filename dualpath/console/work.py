@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from dualpath.console.report import Report, bar, busy, plural, table
 from dualpath.errors import DualpathError
+from dualpath.offline.history import History, shelf
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
-from dualpath.stores.history import History, shelf
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from batch.nightly import Night
+    from dualpath.jobs.nightly import Night
     from dualpath.parity.check import Certificate
 
 
@@ -28,7 +28,7 @@ def spark() -> "SparkSession":
 
 def batch(spark: "SparkSession", repo: Repo, sources: Sequence[EventSource], through: date | None) -> Report:
     """Bring the record files of the sources up to date."""
-    from batch.build import build
+    from dualpath.jobs.build import build
 
     data: dict[str, Any] = {}
     shown: list[str] = []
@@ -62,7 +62,7 @@ def days(epochs: Sequence[str]) -> str:
 def nightly(spark: "SparkSession", repo: Repo, sources: Sequence[EventSource], day: date) -> Report:
     """Run the night of every source; a source that is refused does not keep the others waiting."""
     with busy("Loading the quality gate"):
-        from batch.nightly import nightly as night
+        from dualpath.jobs.nightly import nightly as night
 
     nights, refused = [], []
     for source in sources:

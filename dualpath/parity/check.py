@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from dualpath.errors import InputError
+from dualpath.offline.history import History
 from dualpath.parity.asking import Family, Progress, families, serve, train
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
 from dualpath.parity.instants import choose
 from dualpath.repo import Repo
-from dualpath.stores.history import History
 from dualpath.view import View
 
 PACKAGES = ("dualpath", "feast", "pyspark", "numba", "numpy", "pyarrow", "redis")
@@ -133,7 +133,7 @@ def judge(
     say: Progress,
 ) -> tuple[int, list[Difference]]:
     """Compare the first rows with the oracle: (cells compared, differences)."""
-    from parity_tests.judge import answers
+    from dualpath.parity.judge import answers
 
     asked = [(tuple(k[i].as_py() for k in keys), int(t)) for i, t in enumerate(as_of)]
     cells, bad = 0, []

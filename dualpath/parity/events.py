@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from dualpath.log.storage import Storage
 from dualpath.schema import EventSource, Field
-from dualpath.storage import Storage
 
 INSTANT = pa.timestamp("us", tz="UTC")
 TYPES = {

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dualpath.stores.entities import WHOLE
+from dualpath.entities import WHOLE
 
 
 def keys(column: pa.Array, number: int) -> Any:

@@ -5,7 +5,7 @@ from pyspark.sql import functions as F
 
 
 def arrange(rows: DataFrame) -> DataFrame:
-    """Rows of `dualpath.stores.append.INPUT`, each entity in one partition and sorted as the writer needs.
+    """Rows of `dualpath.online.append.INPUT`, each entity in one partition and sorted as the writer needs.
 
     There are as many partitions as the session shuffles into.
     """

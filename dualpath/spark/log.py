@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dualpath.files import written
+from dualpath.log.files import written
+from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
 from dualpath.spark.admit import spark_type
-from dualpath.storage import Storage
 
 
 def read_log(

@@ -17,7 +17,7 @@ from dualpath.view import View
 
 
 def entity(view: View) -> Column:
-    """The entity's key as one string: `dualpath.stores.keys.entity` in Spark."""
+    """The entity's key as one string: `dualpath.entities.name` in Spark."""
     if len(view.keys) == 1:
         return F.col(view.keys[0]).cast("string")
     parts = [F.col(k).cast("string") for k in view.keys]

@@ -12,17 +12,17 @@ from unittest.mock import patch
 
 from pyspark.sql import SparkSession
 
-from batch import pack as packing
-from dualpath import ledger
+from dualpath.jobs import pack as packing
+from dualpath.jobs import sink
+from dualpath.log import ledger
+from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.runtime.kafka import Broker
-from dualpath.stores.connection import embedded_folder
 from parity_tests import faults
 from parity_tests.chaos.transport import Landing, Topic
 from parity_tests.chaos.world import World
 from parity_tests.shrink import smallest
-from streaming import sink
 
 FREQUENCIES = {
     "deliver": 2,

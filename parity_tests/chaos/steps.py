@@ -2,16 +2,16 @@
 
 from typing import Any
 
-import batch.build
-import batch.nightly
-import batch.pack
-import batch.publish
-import streaming.handover
-from dualpath.storage import Storage
-from dualpath.stores import mark, pointer, rebuild
-from streaming import sink
-from streaming.remembered import Remembered
-from streaming.sink import Sink
+import dualpath.jobs.build
+import dualpath.jobs.handover
+import dualpath.jobs.nightly
+import dualpath.jobs.pack
+import dualpath.jobs.publish
+from dualpath.dedup.remembered import Remembered
+from dualpath.jobs import rebuild, sink
+from dualpath.jobs.sink import Sink
+from dualpath.log.storage import Storage
+from dualpath.online import mark, pointer
 
 Steps = dict[str, tuple[Any, str]]
 
@@ -35,19 +35,19 @@ STREAM: Steps = {
 """Of a batch, and of the rebuild before it."""
 
 NIGHT: Steps = {
-    "the seal": (batch.nightly, "settle"),
-    "the removal of small files": (batch.pack, "_remove_replaced"),
-    "the place of packed ones": (batch.pack, "_place"),
-    "the gate": (batch.nightly, "check"),
-    "record files": (batch.build, "_publish"),
-    "the snapshot": (batch.publish, "fill"),
-    "a pointer": (batch.publish, "_move"),
-    "the retirement": (batch.publish, "retire"),
+    "the seal": (dualpath.jobs.nightly, "settle"),
+    "the removal of small files": (dualpath.jobs.pack, "_remove_replaced"),
+    "the place of packed ones": (dualpath.jobs.pack, "_place"),
+    "the gate": (dualpath.jobs.nightly, "check"),
+    "record files": (dualpath.jobs.build, "_publish"),
+    "the snapshot": (dualpath.jobs.publish, "fill"),
+    "a pointer": (dualpath.jobs.publish, "_move"),
+    "the retirement": (dualpath.jobs.publish, "retire"),
 }
 
 HANDOVER: Steps = {
     "leaving off": (Storage, "leave_off"),
-    "the rebuild": (streaming.handover, "rebuild"),
-    "the generation": (streaming.handover, "begin_next"),
+    "the rebuild": (dualpath.jobs.handover, "rebuild"),
+    "the generation": (dualpath.jobs.handover, "begin_next"),
     "a pointer of a rebuild": (pointer, "place"),
 }

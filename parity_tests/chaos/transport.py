@@ -9,10 +9,10 @@ from confluent_kafka.admin import NewPartitions
 
 from dualpath.repo import Repo
 from dualpath.runtime.kafka import Broker, client, create_topic
+from dualpath.sources.kafka import Kafka
+from dualpath.sources.source import Directory, PayloadSource
 from parity_tests import faults
 from parity_tests.conftest import SOURCE
-from streaming.kafka import Kafka
-from streaming.source import Directory, PayloadSource
 
 TOPIC = "chaos"
 

@@ -13,21 +13,21 @@ from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from batch.nightly import nightly
 from dualpath.console.stream import new_generation
+from dualpath.demo.generate import generate
 from dualpath.errors import StateError
-from dualpath.generate import generate
+from dualpath.jobs import sink
+from dualpath.jobs.nightly import nightly
+from dualpath.jobs.stream import start
+from dualpath.log.generation import checkpoint
+from dualpath.log.storage import Storage
+from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
-from dualpath.storage import Storage
-from dualpath.stores.connection import embedded_folder
 from parity_tests import faults, promise
 from parity_tests.chaos import steps
 from parity_tests.chaos.steps import Steps
 from parity_tests.chaos.transport import Topic, Transport
 from parity_tests.conftest import SOURCE
-from streaming import sink
-from streaming.generation import checkpoint
-from streaming.job import start
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 CHUNK = 60

@@ -22,9 +22,9 @@ DECLARATIONS = Path(__file__).parent / "repo" / "declarations.py"
 STORES = {
     "stock": {"online_store": "redis", "offline_store": "duckdb", "batch_engine": "local"},
     "ours": {
-        "online_store": "dualpath.stores.online.DualpathRedisOnlineStore",
-        "offline_store": "dualpath.stores.offline.DualpathOfflineStore",
-        "batch_engine": "batch.engine.DualpathComputeEngine",
+        "online_store": "dualpath.feast.online.DualpathRedisOnlineStore",
+        "offline_store": "dualpath.feast.offline.DualpathOfflineStore",
+        "batch_engine": "dualpath.feast.engine.DualpathComputeEngine",
     },
 }
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -1,1 +1,0 @@
-"""The batch path: Spark jobs over the event log."""

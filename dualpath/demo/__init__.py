@@ -1,0 +1,1 @@
+"""Events to try dualpath with: generated, from public datasets, replayed."""

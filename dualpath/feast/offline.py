@@ -1,0 +1,260 @@
+"""Feast's offline store over record files: training sets with the bits that serving answers.
+
+Windowed views are computed by the kernel, in this process or on Spark; views that are not windowed are left to
+Feast's DuckDB store, and both may stand in one feature service.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from feast import FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
+from feast.errors import RequestDataNotFoundInEntityDfException
+from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob
+from feast.repo_config import FeastConfigBaseModel
+from feast.utils import _parse_feature_ref
+from pydantic import field_validator
+
+from dualpath import entities
+from dualpath.declare import is_event_log, view_of
+from dualpath.errors import InputError, quoted
+from dualpath.feast import ordinary, refusals, span
+from dualpath.feast.derived import derived
+from dualpath.feast.rows import Rows, read
+from dualpath.feast.trainingset import TrainingSet
+from dualpath.offline import training
+from dualpath.offline.history import History
+from dualpath.view import View
+
+
+class DualpathOfflineStoreConfig(FeastConfigBaseModel):
+    """`path` is the folder of events and records, relative to the repo.
+
+    Training sets of more than `spark_above_rows` rows are computed by Spark, smaller ones in this process. `stale` says
+    what a training set does if the log has events that the record files lack: `refuse`, or only `warn`.
+    """
+
+    type: Literal[
+        "dualpath.feast.offline.DualpathOfflineStore",
+        "dualpath.stores.offline.DualpathOfflineStore",  # its name before, for one release
+    ] = "dualpath.feast.offline.DualpathOfflineStore"
+    path: str = "data"
+    spark_above_rows: int = 2_000_000
+    stale: Literal["refuse", "warn"] = "refuse"
+
+    @field_validator("path")
+    @classmethod
+    def _is_local(cls, path: str) -> str:
+        # Not a ValueError, which pydantic would wrap: Feast lets this one through as it is.
+        if "://" in path:
+            raise InputError(
+                f"feature_store.yaml: offline_store.path is '{path}', but events and records are kept in a local "
+                "folder; name one, relative to the repo or absolute, without a scheme."
+            )
+        return path
+
+
+class DualpathOfflineStore(OfflineStore):
+    """Named in `feature_store.yaml` as `type: dualpath.feast.offline.DualpathOfflineStore`."""
+
+    supports_filter_by_created_timestamp = True
+
+    @staticmethod
+    @refusals.translated()
+    def get_historical_features(
+        config: RepoConfig,
+        feature_views: list[FeatureView],
+        feature_refs: list[str],
+        entity_df: Any,
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        **kwargs: Any,
+    ) -> RetrievalJob:
+        """A training set: `entity_df` (a pandas DataFrame or an Arrow table) with the features appended.
+
+        Rows and their order are kept; columns are those of `entity_df`, then the features in the order asked.
+        Without an `entity_df` the rows are those of `span.rows`. Raises `InputError` for a missing join key, for an
+        instant that is missing or ambiguous, and for a column of `entity_df` that is named like a feature.
+        """
+        start, end = kwargs.pop("start_date", None), kwargs.pop("end_date", None)
+        if kwargs.get("filter_by_created_timestamp"):
+            _no_windowed(feature_views)
+        rows = read(span.rows(config, feature_views, start, end) if entity_df is None else entity_df)
+        odfvs = [*map(derived, OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry))]
+        asked = [*dict.fromkeys(map(_plain, _asked(feature_refs)))]
+        refs = [*asked, *sorted({*map(_plain, feature_refs)} - {*asked})]
+        views = {fv.projection.name_to_use(): fv for fv in feature_views}
+        names = {ref: _column(ref, views, full_feature_names) for ref in refs}
+        _check(rows, names, odfvs)
+
+        def compute() -> pa.Table:
+            found: dict[str, pa.Array] = {}
+            for name, fv in views.items():
+                wanted = [ref for ref in names if _parts(ref)[0] == name]
+                of_view = [_parts(ref)[1] for ref in wanted]
+                columns = (
+                    features(config, fv, of_view, rows)
+                    if view_of(fv)
+                    else ordinary.features(config, fv, of_view, rows, registry, **kwargs)
+                )
+                found |= {names[ref]: columns[feature] for ref, feature in zip(wanted, of_view, strict=True)}
+            table = rows.table()
+            for column in names.values():
+                if column in found:  # on-demand views are Feast's to add
+                    table = table.append_column(column, found[column])
+            return table
+
+        return TrainingSet(config, rows, compute, refs, [names[ref] for ref in asked], full_feature_names, odfvs)
+
+    @staticmethod
+    @refusals.translated()
+    def pull_latest_from_table_or_query(
+        config: RepoConfig, data_source: Any, *args: Any, **kwargs: Any
+    ) -> RetrievalJob:
+        """Feast's own, for ordinary views; windowed ones are materialised as state, by the batch engine."""
+        _no_event_log(
+            data_source,
+            "views of it are materialised with `batch_engine: {type: dualpath.feast.engine.DualpathComputeEngine}`",
+        )
+        source = ordinary.located(config, data_source)
+        return ordinary.store().pull_latest_from_table_or_query(ordinary.configured(config), source, *args, **kwargs)
+
+    @staticmethod
+    def pull_all_from_table_or_query(config: RepoConfig, data_source: Any, *args: Any, **kwargs: Any) -> RetrievalJob:
+        """Feast's own, for ordinary views, saved datasets and logged features."""
+        source = ordinary.located(config, data_source)
+        return ordinary.store().pull_all_from_table_or_query(ordinary.configured(config), source, *args, **kwargs)
+
+    @staticmethod
+    @refusals.translated()
+    def offline_write_batch(config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Any) -> None:
+        """Feast's own for ordinary views; a windowed view is written by the batch job alone."""
+        if view_of(feature_view):
+            raise InputError(f"view '{feature_view.name}' is windowed: land events for it instead of values.")
+        view = ordinary.view_at(config, feature_view)
+        ordinary.store().offline_write_batch(ordinary.configured(config), view, table, progress)
+
+    @staticmethod
+    @refusals.translated()
+    def write_logged_features(config: RepoConfig, data: Any, source: Any, logging_config: Any, registry: Any) -> None:
+        """Feast's own, for feature services of either kind of view."""
+        ordinary.log(config, data, source, logging_config, registry)
+
+    def validate_data_source(self, config: RepoConfig, data_source: Any) -> None:
+        """An event log need not exist yet when its views are applied; other sources are Feast's to look at."""
+        if not is_event_log(data_source):
+            super().validate_data_source(config, data_source)
+
+    @refusals.translated()
+    def get_table_column_names_and_types_from_data_source(
+        self, config: RepoConfig, data_source: Any
+    ) -> Iterable[tuple[str, str]]:
+        """The columns of an ordinary view's source; Feast asks for them before it writes into it."""
+        _no_event_log(data_source, "land events for it instead of values")
+        source = ordinary.located(config, data_source)
+        return super().get_table_column_names_and_types_from_data_source(config, source)
+
+
+def features(config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: Rows) -> dict[str, pa.Array]:
+    """The named features of a windowed view for the rows of a training set."""
+    view = view_of(fv)
+    assert view is not None, "the caller chose windowed views"
+    columns = [
+        rows.key(fv.projection.join_key_map.get(key, key), view.source.by_name[key].kind, view.name)
+        for key in view.keys
+    ]
+    entity = entities.names(columns)
+    history = History(Path(config.repo_path or ".") / config.offline_store.path)
+    history.require(view, stale=config.offline_store.stale)
+    if len(entity) > config.offline_store.spark_above_rows:
+        return on_spark(view, tuple(names), entity, rows.as_of, history)
+    records = history.records(view, pc.unique(entity))
+    return training.values(view, names, entity, rows.as_of, records, history.dictionary())
+
+
+def on_spark(
+    view: View, names: tuple[str, ...], entity: pa.Array, as_of: np.ndarray, history: History
+) -> dict[str, pa.Array]:
+    """The same on Spark; rows travel there and back as Arrow."""
+    from dualpath.offline import distributed
+    from dualpath.spark.session import session
+
+    spark = session("dualpath-training")
+    rows = pa.table({"row": np.arange(len(as_of)), "entity": entity, "as_of": as_of})
+    try:
+        found = distributed.features(spark, spark.createDataFrame(rows), view, names, history).toArrow().sort_by("row")
+    except Exception as error:
+        raise (InputError(said) if (said := quoted(error)) else error) from None
+    return {name: found[name] for name in names}
+
+
+def _asked(feature_refs: list[str]) -> list[str]:
+    """The features that the caller asked for, in his order.
+
+    Feast adds the inputs of on-demand views to them in the order of a set, another one in every process, and hands
+    on nothing that tells the two apart; its own frame knows. A remote caller has none here: all count as asked.
+    """
+    frame = sys._getframe()
+    while frame := frame.f_back:  # type: ignore[assignment]
+        # By its names and not by its code: tools for tracing put functions of their own around Feast's.
+        if frame.f_globals.get("__name__") == FeatureStore.__module__ and "_feature_refs" in frame.f_locals:
+            return frame.f_locals["_feature_refs"]
+    return feature_refs
+
+
+def _plain(ref: str) -> str:
+    """A reference without `@latest`: Feast adds the plain one beside it."""
+    return ":".join(_parts(ref))
+
+
+def _parts(ref: str) -> tuple[str, str]:
+    """The view, with a version if one is named, and the feature of a reference."""
+    view, version, feature = _parse_feature_ref(ref)
+    return (view if version is None else f"{view}@v{version}"), feature
+
+
+def _column(ref: str, views: dict[str, FeatureView], full_names: bool) -> str:
+    """The name of a feature's column; versions are left out of it, as in Feast's own stores."""
+    view, feature = _parts(ref)
+    if not full_names:
+        return feature
+    fv = views.get(view)
+    return f"{(fv.projection.name_alias or fv.name) if fv else view}__{feature}"
+
+
+def _check(rows: Rows, names: dict[str, str], odfvs: list[OnDemandFeatureView]) -> None:
+    """Refuse columns that would be two things at once, and data of the request that is not there."""
+    taken: dict[str, str] = {}
+    for ref, column in names.items():
+        if column in taken:
+            raise InputError(f"'{taken[column]}' and '{ref}' are both named '{column}'; pass full_feature_names=True.")
+        taken[column] = ref
+    if odfvs:  # Feast gives their inputs both names
+        for ref in names:
+            taken |= {ref.split(":")[1]: ref, ref.replace(":", "__"): ref}
+    for name in rows.given:
+        if name in taken:
+            raise InputError(f"entity_df has a column '{name}', which is the name of '{taken[name]}'; rename it.")
+    for odfv in odfvs:
+        for name in odfv.get_request_data_schema():
+            if name not in rows.given:
+                raise RequestDataNotFoundInEntityDfException(name, odfv.name)
+
+
+def _no_windowed(views: Sequence[FeatureView]) -> None:
+    for fv in views:
+        if view_of(fv):
+            raise InputError(
+                f"filter_by_created_timestamp: view '{fv.name}' is windowed, and its values count every event of the "
+                "log, whenever it arrived; ask without it, or for ordinary views alone."
+            )
+
+
+def _no_event_log(data_source: Any, instead: str) -> None:
+    if is_event_log(data_source):
+        raise InputError(f"'{data_source.name}' is the event log of windowed views: {instead}.")

@@ -1,0 +1,227 @@
+"""Feast's Redis online store, with windowed views: state in, values at the instant of the read out.
+
+Callers change nothing. An entity row may carry an `event_timestamp`, as the rows of an `entity_df` do, to ask
+for that instant; without one the answer is for the present. Views that are not windowed are Feast's own.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any, Literal
+
+from feast import FeatureView, RepoConfig, utils
+from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, RedisType
+from feast.infra.registry.base_registry import BaseRegistry
+from feast.online_response import OnlineResponse
+from pydantic import PositiveInt
+from redis.asyncio import RedisCluster
+
+from dualpath.declare import TAG
+from dualpath.errors import InputError
+from dualpath.feast import derived, mistakes, refusals, request
+from dualpath.feast.answer import Answer, ordered
+from dualpath.feast.response import Response
+from dualpath.feast.wanted import Wanted, wanted
+from dualpath.online import retire, state
+from dualpath.online.clients import Clients
+from dualpath.online.connection import address, located, named, shown
+from dualpath.online.deadline import Budget
+
+
+class DualpathRedisOnlineStoreConfig(RedisOnlineStoreConfig):
+    """Feast's Redis settings, with three more meanings.
+
+    An empty `connection_string` is taken from DUALPATH_REDIS, else from an embedded Redis beside the repo.
+    `slack_seconds` says how far before the present an `as_of` may lie online; null keeps everything, as a
+    replay of old events needs. `read_deadline_ms` is how long a read may wait for Redis, in all.
+    """
+
+    type: Literal[
+        "dualpath.feast.online.DualpathRedisOnlineStore",
+        "dualpath.stores.online.DualpathRedisOnlineStore",  # its name before, for one release
+    ] = "dualpath.feast.online.DualpathRedisOnlineStore"  # type: ignore[assignment]
+    connection_string: str = ""
+    slack_seconds: int | None = 86_400
+    read_deadline_ms: PositiveInt = 250
+
+
+class DualpathRedisOnlineStore(RedisOnlineStore):
+    """Named in `feature_store.yaml` as `type: dualpath.feast.online.DualpathRedisOnlineStore`."""
+
+    def __init__(self, clock: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+        self.clock = clock
+        self._clients = Clients()
+        self._texts: dict[int, str] = {}
+        self._reader: state.Reader | None = None
+
+    def get_online_features(
+        self,
+        config: RepoConfig,
+        features: Any,
+        entity_rows: Any,
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> OnlineResponse:
+        """Feast's call; `event_timestamp` in a row (a datetime or ISO-8601 text) is its `as_of`.
+
+        The answer's columns come in the order asked: the join keys, then the features.
+        """
+        registry = derived.serving(registry)
+        with self._asked(config, registry, project, features, full_feature_names, entity_rows) as (asked, rows):
+            response = super().get_online_features(
+                config, features, rows, registry, project, full_feature_names, include_feature_view_version_metadata
+            )
+        return Response(ordered(response, asked.places), asked)
+
+    async def get_online_features_async(
+        self,
+        config: RepoConfig,
+        features: Any,
+        entity_rows: Any,
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> OnlineResponse:
+        """The same without blocking the event loop."""
+        registry = derived.serving(registry)
+        with self._asked(config, registry, project, features, full_feature_names, entity_rows) as (asked, rows):
+            response = await super().get_online_features_async(
+                config, features, rows, registry, project, full_feature_names, include_feature_view_version_metadata
+            )
+        return Response(ordered(response, asked.places), asked)
+
+    def _read_features_per_fv(
+        self, config: RepoConfig, grouped_refs: Any, join_keys: Any, names: Any, response: Any, *rest: Any
+    ) -> None:
+        answering, budget = Answer(self, config, response), Budget(_deadline(config))
+
+        def call(method: str, arguments: tuple[Any, ...]) -> Any:
+            with budget.spending():
+                return getattr(self._get_client(config.online_store), method)(*arguments)
+
+        state.run(answering.steps(), call)
+        for group, own_keys in answering.parts(join_keys):
+            with budget.spending():
+                super()._read_features_per_fv(config, group, own_keys, names, response, *rest)
+
+    async def _read_features_per_fv_async(
+        self, config: RepoConfig, grouped_refs: Any, join_keys: Any, names: Any, response: Any, *rest: Any
+    ) -> None:
+        answering, budget = Answer(self, config, response), Budget(_deadline(config))
+
+        async def call(method: str, arguments: tuple[Any, ...]) -> Any:
+            async with self._clients.spending(budget):
+                return await getattr(await self._get_client_async(config.online_store), method)(*arguments)
+
+        await state.run_async(answering.steps(), call)
+        for group, own_keys in answering.parts(join_keys):
+            async with self._clients.spending(budget):
+                await super()._read_features_per_fv_async(config, group, own_keys, names, response, *rest)
+
+    def _get_client(self, online_store_config: Any) -> Any:
+        return self._clients.shared(_address(online_store_config))
+
+    async def _get_client_async(self, online_store_config: Any) -> Any:
+        return await self._clients.of_loop(_address(online_store_config))
+
+    async def ping(self, config: RepoConfig) -> None:
+        """Raise `UnavailableError` unless Redis, each primary of a cluster, answers within a read's deadline."""
+        with self._spoken(config):
+            self._open(config)
+            async with self._clients.spending(Budget(_deadline(config))):
+                client = await self._get_client_async(config.online_store)
+                every = {"target_nodes": RedisCluster.PRIMARIES} if isinstance(client, RedisCluster) else {}
+                await client.ping(**every)
+
+    async def close(self) -> None:
+        """On the end of `feast serve`: the client of its event loop is closed."""
+        await self._clients.close()
+
+    def online_write_batch(self, config: RepoConfig, table: FeatureView, data: Any, progress: Any) -> None:
+        """Feast's own for ordinary views; a windowed view takes events, so finished values are refused."""
+        with self._spoken(config):
+            self._open(config)
+            self._refuse_values(table)
+            super().online_write_batch(config, table, data, progress)
+
+    async def online_write_batch_async(self, config: RepoConfig, table: FeatureView, data: Any, progress: Any) -> None:
+        """As `online_write_batch`."""
+        with self._spoken(config):
+            self._open(config)
+            self._refuse_values(table)
+            await super().online_write_batch_async(config, table, data, progress)
+
+    def update(self, config: RepoConfig, tables_to_delete: Any, *args: Any, **kwargs: Any) -> None:
+        """On `feast apply`: the state of removed views goes; Feast itself only sees the ordinary ones."""
+        windowed, ordinary = _sorted_out(tables_to_delete)
+        with self._spoken(config):
+            if windowed:
+                self._open(config)
+                retire.forget(self._get_client(config.online_store), config.project, [table.name for table in windowed])
+            super().update(config, ordinary, *args, **kwargs)
+
+    def teardown(self, config: RepoConfig, tables: Any, entities: Any) -> None:
+        """On `feast teardown`: everything of the project goes."""
+        with self._spoken(config):
+            self._open(config)
+            retire.clear(self._get_client(config.online_store), config.project)
+            super().teardown(config, _sorted_out(tables)[1], entities)
+
+    def _open(self, config: RepoConfig) -> None:
+        """Settle which Redis it is, once, before anything connects."""
+        if not config.online_store.connection_string:
+            config.online_store.connection_string = named(config) or address(config, _deadline(config))
+
+    def _spoken(
+        self, config: RepoConfig, mistake: Callable[[Exception], Any] = lambda _: None
+    ) -> AbstractContextManager[None]:
+        return refusals.translated(lambda: shown(config.online_store.connection_string), mistake)
+
+    def _refuse_values(self, table: FeatureView) -> None:
+        if TAG in table.tags:
+            raise InputError(
+                f"view '{table.name}' is windowed: its values are computed from events at each read, so finished "
+                "values cannot be written. Land events for the stream, or run `dualpath nightly`."
+            )
+
+    @contextmanager
+    def _asked(
+        self, config: RepoConfig, registry: Any, project: str, features: Any, full_names: bool, entity_rows: Any
+    ) -> Iterator[tuple[Wanted, Any]]:
+        """What is wanted, and the rows for Feast; `ASKED` has the whole request for as long as it lasts."""
+        with self._spoken(config, partial(mistakes.find, registry, project, features)):
+            asked = wanted(utils._get_cached_request_context(registry, project, features, full_names), full_names)
+            asking = request.read(entity_rows, self.clock(), asked)
+            columns = asking.columns()
+            request.check_precomputed(features, asking)
+            self._open(config)
+            token = request.ASKED.set(asking)
+            try:
+                yield asked, columns
+            finally:
+                request.ASKED.reset(token)
+
+    def _reader_of(self, config: RepoConfig) -> state.Reader:
+        if self._reader is None or self._reader.project != config.project:
+            cluster = config.online_store.redis_type == RedisType.redis_cluster
+            self._reader = state.Reader(config.project, cluster=cluster)
+        return self._reader
+
+
+def _address(online_store: Any) -> str:
+    return located(online_store.connection_string, online_store.redis_type)
+
+
+def _sorted_out(tables: Iterable[FeatureView]) -> tuple[list[FeatureView], list[FeatureView]]:
+    """The windowed views, and the ordinary ones."""
+    all_of_them = list(tables)
+    windowed = [table for table in all_of_them if TAG in table.tags]
+    return windowed, [table for table in all_of_them if TAG not in table.tags]
+
+
+def _deadline(config: RepoConfig) -> float:
+    return config.online_store.read_deadline_ms / 1000

@@ -1,0 +1,143 @@
+"""Views that are not windowed: they are handed over to Feast's DuckDB store, with a configuration of its own.
+
+That store looks for relative paths from the folder of the process. Here they are resolved against the repo, as
+`feast apply` does, so a repo works from everywhere.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from feast import FeatureView, FileSource, RepoConfig
+from feast.feature_logging import LoggingConfig
+from feast.infra.offline_stores.file_source import FileLoggingDestination
+from feast.infra.offline_stores.offline_store import OfflineStore
+
+from dualpath.errors import InputError
+from dualpath.feast.rows import Rows
+from dualpath.feast.wanted import KINDS
+
+ROW = "__row"
+
+
+def store() -> type[OfflineStore]:
+    """Feast's DuckDB store, imported when an ordinary view needs it: ibis takes a second."""
+    from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
+
+    return DuckDBOfflineStore
+
+
+def configured(config: RepoConfig) -> RepoConfig:
+    """The repo's configuration with the settings that the DuckDB store expects of an offline store."""
+    from feast.infra.offline_stores.duckdb import DuckDBOfflineStoreConfig
+
+    own = config.model_copy()
+    own._offline_store = DuckDBOfflineStoreConfig()  # type: ignore[assignment]
+    return own
+
+
+def located(config: RepoConfig, source: Any) -> Any:
+    """A file source with its path resolved against the repo; any other source as it is."""
+    if not isinstance(source, FileSource):
+        return source
+    found = copy.copy(source)
+    found.file_options = copy.copy(source.file_options)
+    found.file_options.uri = FileSource.get_uri_for_file_path(config.repo_path, source.path)
+    return found
+
+
+def view_at(config: RepoConfig, fv: FeatureView) -> FeatureView:
+    """A copy of a view with a located source."""
+    found = copy.copy(fv)
+    found.batch_source = located(config, fv.batch_source)
+    return found
+
+
+def features(
+    config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: Rows, registry: Any, **kwargs: Any
+) -> dict[str, pa.ChunkedArray]:
+    """The named features of an ordinary view: for each row its newest values up to the row's instant.
+
+    Aliased join keys are renamed here: of several keys, Feast's store joins by the aliased ones alone.
+    """
+    frame = {}
+    for column in fv.entity_columns:
+        key = rows.key(
+            fv.projection.join_key_map.get(column.name, column.name),
+            KINDS.get(column.dtype.to_value_type()),
+            fv.projection.name_to_use(),
+        )
+        frame[column.name] = pd.Series(key, dtype=pd.ArrowDtype(key.type))
+    frame["event_timestamp"] = pd.Series(rows.as_of.view("datetime64[us]")).dt.tz_localize("UTC")
+    frame[ROW] = pd.Series(np.arange(len(rows.as_of)))
+    found = view_at(config, fv)
+    found.projection.join_key_map = {}
+    refs = [f"{fv.projection.name_to_use()}:{name}" for name in names]
+    job = store().get_historical_features(
+        configured(config), [found], refs, pd.DataFrame(frame), registry, config.project, **kwargs
+    )
+    table = job.to_arrow().sort_by(ROW)
+    return {name: table[name] for name in names}
+
+
+def save(config: RepoConfig, table: pa.Table, source: Any, allow_overwrite: bool) -> None:
+    """Write a table where a saved dataset is to be; an existing place is left alone or replaced, as a whole.
+
+    Raises Feast's `SavedDatasetLocationAlreadyExists`, and `InputError` for a folder that is no saved dataset's: those
+    have no subfolders, but the folder of an event log has.
+    """
+    import ibis
+    from feast.infra.offline_stores.duckdb import _write_data_source
+
+    source = located(config, source)
+    if isinstance(source, FileSource) and "://" not in source.path:
+        path = Path(source.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if allow_overwrite and path.is_dir():
+            replaced = [*path.rglob("*.parquet")]
+            if any(old.parent != path for old in replaced):
+                raise InputError(
+                    f"{path} has Parquet files in subfolders, which no saved dataset has, so it is not overwritten; "
+                    "name a folder of its own."
+                )
+            for old in replaced:  # Feast's store would add to them
+                old.unlink()
+    _write_data_source(
+        ibis.memtable(in_microseconds(table)), source, str(config.repo_path), "overwrite", allow_overwrite
+    )
+
+
+def log(config: RepoConfig, data: pa.Table | Path, source: Any, logging: LoggingConfig, registry: Any) -> None:
+    """Add logged features to their destination, a folder of Parquet files."""
+    destination = logging.destination
+    if not isinstance(destination, FileLoggingDestination):
+        raise InputError(
+            f"features cannot be logged to a {type(destination).__name__}; use a FileLoggingDestination in the "
+            "logging_config of the feature service."
+        )
+    path = FileSource.get_uri_for_file_path(config.repo_path, destination.path)
+    if "://" not in path:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    table = pq.read_table(data) if isinstance(data, Path) else data
+    destination = copy.copy(destination)
+    destination.path = path
+    store().write_logged_features(
+        configured(config),
+        in_microseconds(table),
+        source,
+        LoggingConfig(destination, logging.sample_rate),
+        registry,
+    )
+
+
+def in_microseconds(table: pa.Table) -> pa.Table:
+    """A table whose instants are cut to microseconds: Feast's reader knows no nanoseconds."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            table = table.set_column(at, field.name, table[at].cast(pa.timestamp("us", field.type.tz), safe=False))
+    return table

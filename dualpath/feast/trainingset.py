@@ -1,0 +1,92 @@
+"""A training set: Feast's job that computes it when it is asked for, and writes it if it is to be saved."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from feast import OnDemandFeatureView, RepoConfig
+from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
+
+from dualpath.errors import InputError
+from dualpath.feast import ordinary, refusals
+from dualpath.feast.rows import INSTANT, Rows
+from dualpath.values import frame
+
+
+class TrainingSet(RetrievalJob):
+    """The rows with their features, in the order asked; then the inputs of on-demand views that nobody asked for.
+
+    `compute` answers all but the features of on-demand views, which Feast adds.
+    """
+
+    def __init__(
+        self,
+        config: RepoConfig,
+        rows: Rows,
+        compute: Callable[[], pa.Table],
+        refs: Sequence[str],
+        asked: Sequence[str],
+        full_names: bool,
+        odfvs: list[OnDemandFeatureView],
+    ) -> None:
+        self.config, self.rows, self.compute, self.asked = config, rows, compute, asked
+        self._full_names, self._odfvs = full_names, odfvs
+        self._metadata = RetrievalMetadata([*refs], [name for name in rows.given if name != rows.time], *_ends(rows))
+
+    @refusals.translated()
+    def to_arrow(self, validation_reference: Any = None, timeout: int | None = None) -> pa.Table:
+        """Compute it."""
+        table = super().to_arrow(validation_reference, timeout)
+        return table.select([*dict.fromkeys([*self.rows.given, *self.asked, *table.column_names])])
+
+    def to_df(self, validation_reference: Any = None, timeout: int | None = None) -> pd.DataFrame:
+        """Compute it for pandas; maps are dicts, as online."""
+        return frame(self.to_arrow(validation_reference, timeout))
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
+        return self.compute()
+
+    @property
+    def full_feature_names(self) -> bool:
+        """Whether columns are named `view__feature`."""
+        return self._full_names
+
+    @property
+    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
+        """Derived features Feast adds."""
+        return self._odfvs
+
+    @property
+    def metadata(self) -> RetrievalMetadata:
+        """What was asked."""
+        return self._metadata
+
+    @refusals.translated()
+    def persist(self, storage: Any, allow_overwrite: bool = False, timeout: int | None = None) -> None:
+        """Write it to a file or a folder, its instants as microseconds UTC, so that Feast reads the same bits back."""
+        table = self.to_arrow(timeout=timeout)
+        at = table.column_names.index(self.rows.time)
+        table = table.set_column(at, self.rows.time, pa.array(self.rows.as_of, INSTANT))
+        ordinary.save(self.config, table, storage.to_data_source(), allow_overwrite)
+
+    @refusals.translated()
+    def to_sql(self) -> str:
+        """Refused: there is no query."""
+        raise InputError("a training set is computed, not queried, so it has no SQL; use to_arrow or to_df.")
+
+    @refusals.translated()
+    def to_remote_storage(self) -> list[str]:
+        """Refused: a training set goes to its caller."""
+        raise InputError("a training set cannot be exported to remote storage; use persist, to_arrow or to_df.")
+
+
+def _ends(rows: Rows) -> list[datetime | None]:
+    """The first and the last instant; None if there are no rows."""
+    return (
+        pa.array(np.sort(rows.as_of)[[0, -1]], pa.int64()).cast(INSTANT).to_pylist()
+        if len(rows.as_of)
+        else [None, None]
+    )

@@ -1,0 +1,1 @@
+"""The jobs: the stream, the night, the rebuild of lost state."""

@@ -1,0 +1,210 @@
+"""One pass over a micro-batch, in Spark's Python workers: its files, the count of its rows, and, if it is small, its
+records. What a pass writes lies apart until the batch is kept, so a pass may die at any row and be done again.
+"""
+
+import gc
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark import TaskContext
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from dualpath.dedup.ids import CLOCK, Seen, merged
+from dualpath.dedup.remembered import hashes, kept, opened
+from dualpath.online.few import Few
+from dualpath.spark.log import write_rows
+from dualpath.spark.reach import beyond
+from dualpath.spark.records import with_records
+from dualpath.view import View
+
+BESIDES = ("payload", "reason", "admitted_at", "epoch")
+"""Columns that are about a row and not about the event in it, as are those with two underscores in front."""
+DEAD = {"payload": "payload", "reason": "reason", "__origin": "origin", "__position": "position"}
+"""Columns of the dead-letter table."""
+AT_ONCE = 256_000_000
+"""Bytes of rows that a task holds before it writes some down."""
+SUMS = ("rows_read", "accepted", "dead_letter", "late", "beyond")
+LATEST = ("latest_by", "clock")
+ANSWER = pa.schema(
+    [
+        *((name, pa.int64()) for name in (*SUMS, *LATEST)),
+        ("epochs", pa.list_(pa.string())),
+        ("positions", pa.map_(pa.string(), pa.int64())),
+        ("files", pa.list_(pa.string())),
+        ("records", pa.binary()),
+    ]
+)
+OUTPUT = from_arrow_schema(ANSWER)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a pass found: `fates` is what a ledger's `Entry` holds of its rows; `files` are those that it wrote,
+    below `folder`; `few` are its records, if they were asked for and are few."""
+
+    folder: Path
+    fates: dict[str, Any]
+    files: list[str]
+    few: Few | None
+
+
+def attempt(rows: DataFrame, writer: "Writer", *, epoch: Column, keep: int, few: Sequence[View]) -> Found:
+    """Pass over rows of `dualpath.spark.admit.admit`, each of which is counted in an `epoch`, a date; nobody else
+    writes to the writer's folder. `keep` is as for `beyond`. The records of the views in `few` come along, if there are
+    no more accepted events than the writer's limit.
+    """
+    # All that have an id are with one task, which sees that one of them is taken.
+    judged = rows.repartition("event_id").select(
+        "*", epoch.alias("epoch"), beyond(keep, F.col("admitted_at")).alias("__beyond"), *hashes()
+    )
+    if few:
+        judged = with_records(judged, few)
+    answers = [row.asDict() for row in judged.mapInArrow(writer.write, OUTPUT).collect()]
+    fates = {name: sum(answer[name] for answer in answers) for name in SUMS}
+    fates |= {name: max((answer[name] for answer in answers), default=0) for name in LATEST}
+    fates["duplicate"] = fates["rows_read"] - fates["accepted"] - fates["dead_letter"]
+    fates["epochs"] = tuple(sorted({epoch for answer in answers for epoch in answer["epochs"]}))
+    # The last of an origin's positions is the one that stays.
+    fates["positions"] = dict(sorted(place for answer in answers for place in answer["positions"].items()))
+    pieces = [answer["records"] for answer in answers]
+    whole = few and None not in pieces and fates["accepted"] <= writer.limit
+    return Found(writer.folder, fates, [f for a in answers for f in a["files"]], Few.joined(pieces) if whole else None)
+
+
+@dataclass(frozen=True)
+class Writer:
+    """What the tasks of a pass do. They write below `folder`, and answer the records of up to `limit` events, or none
+    if it is negative. An event is a duplicate if its id is in the runs of `known`, and was accepted within `horizon`,
+    microseconds, before the present batch's clock."""
+
+    folder: Path
+    limit: int
+    known: tuple[Path, ...]
+    horizon: int
+
+    def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Write a task's rows; answers one row of `ANSWER`."""
+        _settle()
+        task = _Task(self)
+        for batch in batches:
+            task.take(batch)
+        yield pa.RecordBatch.from_pylist([task.end()], ANSWER)
+
+
+@cache
+def _settle() -> None:
+    """Take what is imported out of the garbage collector's sight: Spark's workers call it after every task, and it
+    took longer over modules than a small task takes."""
+    gc.collect()
+    gc.freeze()
+
+
+class _Task:
+    def __init__(self, to: Writer) -> None:
+        context = TaskContext.get()
+        assert context is not None, "tasks run in Spark's workers"
+        # A task that is tried again has another id, and so other files.
+        self.name = f"part-{context.partitionId():05d}-{context.taskAttemptId()}"
+        self.to = to
+        self.held: dict[str, list[pa.RecordBatch]] = {}
+        self.sizes: Counter[str] = Counter()
+        self.files: list[str] = []
+        self.counts = dict.fromkeys((*SUMS, *LATEST), 0)
+        self.positions: dict[str, int] = {}
+        self.epochs: set[str] = set()
+        self.few: list[Few] = []
+        self.seen: Seen | None = None
+
+    def take(self, rows: pa.RecordBatch) -> None:
+        if not rows.num_rows:
+            return
+        refused = rows["reason"].is_valid()
+        accepted, dead = self.new(rows.filter(pc.invert(refused))), rows.filter(refused)
+        self.count(rows, accepted, dead)
+        if dead.num_rows:
+            self.hold("dead", dead.select(list(DEAD)).rename_columns(list(DEAD.values())))
+        if accepted.num_rows:
+            self.log(accepted)
+
+    def new(self, events: pa.RecordBatch) -> pa.RecordBatch:
+        """Those of some events that came for the first time."""
+        if not events.num_rows:
+            return events
+        ids = np.stack([events["__hash"], events["__check"], _micros(events["admitted_at"])])
+        if self.seen is None:  # the clock is the same all through a batch
+            self.seen = Seen(map(opened, self.to.known), since=int(ids[CLOCK, 0]) - self.to.horizon)
+        return events.filter(pa.array(self.seen.new(ids)))
+
+    def count(self, rows: pa.RecordBatch, accepted: pa.RecordBatch, dead: pa.RecordBatch) -> None:
+        """Add to the counts."""
+        late = accepted.filter(accepted["late"])
+        counts = self.counts
+        counts["rows_read"] += rows.num_rows
+        counts["accepted"] += accepted.num_rows
+        counts["dead_letter"] += dead.num_rows
+        counts["late"] += late.num_rows
+        counts["beyond"] += pc.sum(accepted["__beyond"]).as_py() or 0
+        counts["clock"] = max(counts["clock"], _micros(rows["admitted_at"]).max())
+        if late.num_rows:
+            by = _micros(late["arrival_time"]) - _micros(late["event_time"])
+            counts["latest_by"] = max(counts["latest_by"], int(by.max()))
+        places = pa.table({"origin": rows["__origin"], "position": rows["__position"]}).drop_null()
+        last = places.group_by("origin").aggregate([("position", "max")])
+        for origin, position in zip(last["origin"].to_pylist(), last["position_max"].to_pylist(), strict=True):
+            self.positions[origin] = max(self.positions.get(origin, position), position)
+
+    def log(self, accepted: pa.RecordBatch) -> None:
+        """Accepted rows to the files of their epochs, and their records to those that are answered."""
+        if self.counts["accepted"] <= self.to.limit:
+            self.few.append(Few.of(accepted.filter(pc.invert(accepted["__beyond"]))))
+        columns = [n for n in accepted.schema.names if not n.startswith("__") and n not in BESIDES]
+        events = accepted.select(columns)
+        days = accepted["epoch"].unique()
+        for day in days:
+            self.epochs.add(epoch := str(day))
+            own = events.filter(pc.equal(accepted["epoch"], day)) if len(days) > 1 else events
+            self.hold(f"log/epoch={epoch}", own)
+
+    def hold(self, place: str, rows: pa.RecordBatch) -> None:
+        """Take rows for a file; when too many are held, the most of one place become one."""
+        self.held.setdefault(place, []).append(rows)
+        self.sizes[place] += rows.nbytes
+        if self.sizes.total() > AT_ONCE:
+            self.put(max(self.sizes, key=self.sizes.__getitem__))
+
+    def put(self, place: str) -> None:
+        """What is held for a place into a file."""
+        path = self.to.folder / place / f"{self.name}-{len(self.files)}.parquet"
+        table = pa.Table.from_batches(self.held.pop(place))
+        write_rows(table, path)
+        del self.sizes[place]
+        self.files.append(str(path.relative_to(self.to.folder)))
+
+    def end(self) -> dict[str, Any]:
+        """The task's answer, when all that is held is in files."""
+        for place in sorted(self.held):
+            self.put(place)
+        if self.counts["accepted"]:
+            assert self.seen is not None, "it has found them new"
+            ids = kept(merged(self.seen.own), self.to.folder / "ids")
+            self.files.append(str(ids.relative_to(self.to.folder)))
+        whole = self.counts["accepted"] <= self.to.limit
+        return self.counts | {
+            "epochs": sorted(self.epochs),
+            "positions": self.positions,
+            "files": self.files,
+            "records": Few.packed(self.few) if whole else None,
+        }
+
+
+def _micros(instants: pa.Array) -> np.ndarray:
+    return instants.cast(pa.int64()).to_numpy()

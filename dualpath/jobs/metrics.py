@@ -1,0 +1,211 @@
+"""What the stream measures of itself, for Prometheus; docs/operations.md says what each number means.
+
+All numbers are of this process: they begin at 0 with it, as Prometheus expects, while the ledger counts for ever.
+A row counts once its batch is finished, so one that is repeated after a crash counts in the process that finished it.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
+
+from dualpath.dedup.ids import BYTES
+from dualpath.errors import UnavailableError
+from dualpath.jobs.families import Ages, Counter, Gauge, Spans
+from dualpath.log.ledger import Entry
+from dualpath.online.append import Done
+
+T = TypeVar("T")
+FILE = "metrics.prom"
+"""The numbers of a stream, in its source's ledger folder, for other processes."""
+TEXTS = "(texts)"
+"""The `view` of writes to the dictionary."""
+
+
+class Metrics:
+    """The families of all sources in one registry."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = kept = registry or CollectorRegistry()
+
+        def counter(name: str, documentation: str, *labels: str) -> Counter:
+            return Counter(kept, name, documentation, "source", *labels)
+
+        def gauge(name: str, documentation: str, *labels: str) -> Gauge:
+            return Gauge(kept, name, documentation, "source", *labels)
+
+        self.started = gauge("started_timestamp_seconds", "When the stream was started")
+        self.reported = gauge("reported_timestamp_seconds", "When the stream last said anything")
+        self.batches = counter("batches", "Finished micro-batches")
+        self.rows = counter("rows", "Rows of finished micro-batches; the fates add up to the rows read", "fate")
+        self.late = counter("late_rows", "Accepted rows that arrived later than the source's late_after")
+        self.beyond = counter("beyond_rows", "Accepted rows that no window could reach any more")
+        self.latest_by = gauge("latest_by_seconds", "How late the latest row came")
+        self.records = counter("records", "Records appended to Redis", "view")
+        self.parts = counter("parts", "Values in Redis that were appended to", "view")
+        self.writes = counter("redis_writes", "Calls that wrote to Redis", "view")
+        self.write_seconds = counter("redis_write_seconds", "Time spent in calls that wrote to Redis", "view")
+        self.retries = counter("redis_retries", "Attempts that failed because Redis was away")
+        self.away = gauge("redis_away", "1 while the stream waits for Redis, else 0")
+        self.rebuilds = counter("rebuilds", "How often the online store was filled from the log", "state")
+        self.over_bound = gauge(
+            "entities_over_bound", "Entities with more records than max_records of the view", "view"
+        )
+        self.newest = gauge("newest_arrival_timestamp_seconds", "The latest arrival time among servable rows")
+        self.event_age = Ages(kept, "event_to_servable_seconds", "From event time to servable", "source")
+        self.arrival_age = Ages(kept, "arrival_to_servable_seconds", "From arrival time to servable", "source")
+        self.phases = Spans(kept, "batch_phase_seconds", "Duration of a micro-batch's phases", "source", "phase")
+        self.scanned = counter("spark_input_rows", "Rows as Spark counts them")
+        self.rate = gauge("spark_processed_rows_per_second", "The same a second, in the last micro-batch")
+        self.lag = gauge("lag_rows", "Rows the last micro-batch left behind")
+        self.lag_most = gauge("lag_rows_of_a_partition", "The same of the partition that is most behind")
+        self.lag_seconds = gauge("lag_seconds", "Age of the newest servable arrival while rows wait, else 0")
+        self.state_rows = gauge("state_rows", "Ids that are remembered to recognise duplicates")
+        self.state_bytes = gauge("state_bytes", "What they take on the disk")
+
+
+class Meter:
+    """One source's share of the metrics; `file` is where other processes find them, `clock` seconds since 1970."""
+
+    def __init__(self, metrics: Metrics, source: str, file: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.metrics, self.source, self.file, self.clock = metrics, source, file, clock
+        self.own = (source,)
+        self.servable_at = self.newest = 0.0
+        self.behind = 0
+        self.latest_by = 0
+        metrics.started.set(self.own, clock())
+        metrics.away.set(self.own, 0)
+
+    def timed(self, phase: str, step: Callable[..., T], *arguments: object) -> T:
+        """Do a step of the sink and note how long it took."""
+        began = time.perf_counter()
+        done = step(*arguments)
+        self.metrics.phases.add((self.source, phase), 1, time.perf_counter() - began)
+        return done
+
+    def waiting(self) -> None:
+        """Redis is away, and the stream waits."""
+        self.metrics.retries.add(self.own, 1)
+        self.metrics.away.set(self.own, 1)
+        self.save()
+
+    def answered(self) -> None:
+        """A step that needs Redis has succeeded."""
+        self.metrics.away.set(self.own, 0)
+
+    def wrote(self, written: Mapping[str, Done]) -> None:
+        """Redis has acknowledged a batch, by view."""
+        self.servable_at = self.clock()
+        for view, done in written.items():
+            labels = self.source, view or TEXTS
+            self.metrics.records.add(labels, done.records)
+            self.metrics.parts.add(labels, done.parts)
+            self.metrics.writes.add(labels, done.calls)
+            self.metrics.write_seconds.add(labels, done.seconds)
+
+    def rebuilt(self, state: str) -> None:
+        """The online store has been filled from the log; `state` is how it was found, as by `State`'s name."""
+        self.metrics.rebuilds.add((self.source, state), 1)
+
+    def over_bound(self, view: str, entities: int) -> None:
+        """So many entities of a view have more records than its `max_records`."""
+        self.metrics.over_bound.set((self.source, view), entities)
+
+    def remembers(self, ids: int) -> None:
+        """So many ids are remembered."""
+        self.metrics.state_rows.set(self.own, ids)
+        self.metrics.state_bytes.set(self.own, ids * BYTES)
+
+    def landed(self, done: Entry, log: Path) -> None:
+        """A batch is finished; `log` is the folder of its accepted rows.
+
+        Their times are read from the files, two columns of them, and counted in NumPy.
+        """
+        m = self.metrics
+        m.batches.add(self.own, 1)
+        for fate in ("accepted", "duplicate", "dead_letter"):
+            m.rows.add((self.source, fate), getattr(done, fate))
+        m.late.add(self.own, done.late)
+        m.beyond.add(self.own, done.beyond)
+        self.latest_by = max(self.latest_by, done.latest_by)
+        m.latest_by.set(self.own, self.latest_by / 1e6)
+        if done.accepted:
+            times = ds.dataset(str(log)).to_table(columns=["event_time", "arrival_time"])
+            happened, arrived = (column.cast(pa.int64()).to_numpy() / 1e6 for column in times.columns)
+            m.event_age.observe(self.own, self.servable_at - happened)
+            m.arrival_age.observe(self.own, self.servable_at - arrived)
+            self.newest = max(self.newest, float(arrived.max()))
+            m.newest.set(self.own, self.newest)
+        self.save()
+
+    def progress(self, report: Mapping[str, Any]) -> None:
+        """Take what Spark says of a finished micro-batch: a `StreamingQueryProgress` as JSON has it."""
+        m = self.metrics
+        m.scanned.add(self.own, report["numInputRows"])
+        m.rate.set(self.own, report.get("processedRowsPerSecond", 0))
+        for phase, milliseconds in report["durationMs"].items():
+            m.phases.add((self.source, phase), 1, milliseconds / 1000)
+        if behind := [lag for each in report["sources"] for lag in behind_latest(each)]:
+            self.wait(behind)
+        self.save()
+
+    def idle(self) -> None:
+        """There was nothing new to read."""
+        self.wait([0])
+        self.save()
+
+    def wait(self, rows: Sequence[int]) -> None:
+        """So many rows of each partition wait to be taken."""
+        self.behind = sum(rows)
+        self.metrics.lag.set(self.own, self.behind)
+        self.metrics.lag_most.set(self.own, max(rows))
+
+    def save(self) -> None:
+        """Put the numbers of all sources of the process into the file, whole; what another process shows."""
+        age = max(self.clock() - self.newest, 0) if self.newest else float("nan")
+        self.metrics.lag_seconds.set(self.own, age if self.behind else 0)
+        self.metrics.reported.set(self.own, self.clock())
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_to_textfile(str(self.file), self.metrics.registry)
+
+
+def behind_latest(source: Mapping[str, Any]) -> list[int]:
+    """How many rows of each partition a micro-batch has left behind, of those that were there when it was planned.
+
+    Empty for a source that has no offsets.
+
+    >>> behind_latest({"endOffset": {"shop": {"0": 7, "1": 3}}, "latestOffset": {"shop": {"0": 9, "1": 3}}})
+    [2, 0]
+    >>> behind_latest({"endOffset": {"logOffset": 4}, "latestOffset": None})
+    []
+    """
+    latest, taken = source.get("latestOffset"), source.get("endOffset")
+    if not isinstance(latest, Mapping) or not isinstance(taken, Mapping):
+        return []
+    pairs = [(topic, p, offset) for topic, offsets in latest.items() for p, offset in dict(offsets).items()]
+    return [offset - taken.get(topic, {}).get(p, offset) for topic, p, offset in pairs]
+
+
+@contextmanager
+def exposed(metrics: Metrics, port: int) -> Iterator[int]:
+    """Serve the metrics over HTTP, on all addresses; answers the port, a free one for 0.
+
+    Raises `UnavailableError` if the port is taken.
+    """
+    try:
+        server, thread = start_http_server(port, registry=metrics.registry)
+    except OSError as error:
+        raise UnavailableError(
+            f"the metrics cannot be served on port {port} ({error.strerror}); choose another."
+        ) from None
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

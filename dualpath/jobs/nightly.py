@@ -1,0 +1,121 @@
+"""The nightly job: close a day, check it, fold it into records, publish its snapshot."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import tenacity
+from pyspark.sql import SparkSession
+
+from dualpath.errors import InputError, StateError
+from dualpath.jobs.build import build
+from dualpath.jobs.gate import GateError, GateReport, check
+from dualpath.jobs.pack import pack
+from dualpath.jobs.publish import Published, publish, served
+from dualpath.log.storage import Storage
+from dualpath.repo import Repo
+from dualpath.schema import EventSource
+from dualpath.spark.log import read_log
+
+PATIENCE = 600
+"""Seconds to wait for a running stream to finish the batch it is in."""
+
+
+@dataclass(frozen=True)
+class Night:
+    """What a run did for one source: the gate's report, the epochs built, the snapshots published.
+
+    On a `quiet` day nothing has arrived.
+    """
+
+    source: str
+    day: str
+    quiet: bool
+    gate: GateReport
+    built: tuple[str, ...]
+    published: tuple[Published, ...]
+
+
+def nightly(spark: SparkSession, repo: Repo, source: EventSource, day: date, *, today: date | None = None) -> Night:
+    """Run the night of one source and arrival day; twice is as good as once.
+
+    Whoever publishes does it by this, `feast materialize` too. Earlier days that no night has published yet are checked
+    and published with it; a day on which nothing has arrived has nothing to check. `today` is the present day, UTC.
+    Raises `InputError` for a day that cannot be closed, and `GateError` if the events fail their expectations: then
+    nothing is built or published.
+    """
+    storage = repo.storage(source.name)
+    closable(storage, day, today or datetime.now(UTC).date())
+    settle(storage, day)
+    pack(spark, storage)
+    report = GateReport(passed=True, checked=0, failures=())
+    if days := unchecked(repo, source, day):
+        report = check(read_log(spark, storage, source, days).drop("epoch"), source, day)
+    if not report.passed:
+        raise GateError(source, days, report)
+    built = build(spark, repo, source, through=day)
+    published = publish(spark, repo, repo.views_of(source.name), day)
+    quiet = day.isoformat() not in storage.epochs()
+    return Night(source.name, day.isoformat(), quiet, report, tuple(built), tuple(published))
+
+
+def unchecked(repo: Repo, source: EventSource, day: date) -> list[str]:
+    """The arrival days with events that a night is the first to publish, and its own if it has some."""
+    iso, epochs = day.isoformat(), repo.storage(source.name).epochs()
+    since = min(known.snapshot for known in served(repo, repo.views_of(source.name)).values())
+    return [e for e in epochs if since < e < iso or e == iso]
+
+
+def closable(storage: Storage, day: date, today: date) -> None:
+    """Raise `InputError` for a day that is to come, for the present one while nothing has arrived on it, and if nothing
+    has ever arrived: a seal is for ever."""
+    last = max(storage.epochs(), default="")
+    if day > today:
+        raise InputError(f"{day} has not come yet, today is {today} UTC; close a day that is over.")
+    if not last:
+        raise InputError(f"source '{storage.source}': nothing has arrived yet; run `dualpath stream` first.")
+    if day == today and day.isoformat() > last:
+        raise InputError(
+            f"source '{storage.source}': nothing has arrived on {day} and it is not over, today is {today} UTC; "
+            "close a day that is over."
+        )
+
+
+def settle(storage: Storage, day: date) -> None:
+    """Seal a day and wait until no batch can add to it.
+
+    Raises `StateError` if such a batch was left unfinished by a stream that no longer runs.
+    """
+    storage.seal(day)
+    if not storage.unfinished(day):
+        return
+    waiting = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda left: bool(left)),
+        stop=tenacity.stop_after_delay(PATIENCE),
+        wait=tenacity.wait_fixed(0.2),
+    )
+    try:
+        waiting(_unfinished, storage, day)
+    except tenacity.RetryError:
+        raise StateError(
+            f"source '{storage.source}': the stream's batch takes over {PATIENCE} s; look at it."
+        ) from None
+
+
+def _unfinished(storage: Storage, day: date) -> bool:
+    if not storage.unfinished(day):
+        return False
+    if not running(storage):
+        raise StateError(
+            f"source '{storage.source}': the stream stopped in the middle of a batch; run `dualpath stream --once` "
+            "so that it finishes, then run the night again."
+        )
+    return True
+
+
+def running(storage: Storage) -> bool:
+    """Whether a stream holds the source's checkpoint."""
+    try:
+        with storage.alone():
+            return False
+    except StateError:
+        return True

@@ -1,0 +1,95 @@
+"""Snapshots into the online store: written beside the served state, then the pointer moves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from pyspark.sql import SparkSession
+
+from dualpath.errors import StateError, UnavailableError
+from dualpath.jobs.snapshot import Snapshot, fill
+from dualpath.offline.history import History
+from dualpath.online import pointer
+from dualpath.online.append import Done
+from dualpath.online.condition import examine
+from dualpath.online.connection import FAILED, connect, shown
+from dualpath.online.pointer import Pointer
+from dualpath.online.retire import retire
+from dualpath.repo import Repo
+from dualpath.view import View
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publication did for a view; `changed` is False if this snapshot was served already."""
+
+    view: str
+    day: str
+    records: int
+    entities: int
+    changed: bool
+
+
+def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -> list[Published]:
+    """Serve snapshot(`day`) of views of one source: the records of every arrival day up to it, then later epochs.
+
+    The record files must be built. Readers see the old state until a view's pointer moves. Publishing what is
+    served already, or an earlier day than is served, changes nothing. Raises `StateError` if the online store is
+    not whole, which only the stream repairs, and `UnavailableError` if Redis is away or was started again meanwhile.
+    """
+    life, pointers = _life(repo), served(repo, views)
+    snapshots = [Snapshot(repo, v, day.isoformat()) for v in views]
+    due = [s for s in snapshots if not _serves(pointers[s.view.name], s)]
+    written: dict[str, Done] = {}
+    if due:
+        try:
+            written = fill(spark, repo, due, {name: p.namespace for name, p in pointers.items()})
+            redis = connect(repo.redis_address)
+            for each in due:
+                pointers[each.view.name] = _move(redis, repo, each, pointers[each.view.name].namespace, life)
+            History(repo.root).note_published(views[0].source.name, day.isoformat())
+            retire(redis, repo.project, pointers)
+        except FAILED as error:
+            raise _unavailable(repo, error) from None
+    found = ((s, written.get(s.view.name, Done(s.view.name))) for s in snapshots)
+    return [Published(s.view.name, s.day, done.records, done.parts, s in due) for s, done in found]
+
+
+def is_published(repo: Repo, view: View, day: date) -> bool:
+    """Whether a view's snapshot of a day, made from the record files of now, or of a later one is served."""
+    return _serves(served(repo, [view])[view.name], Snapshot(repo, view, day.isoformat()))
+
+
+def _serves(known: Pointer, snapshot: Snapshot) -> bool:
+    return snapshot.pointed(known) == known
+
+
+def served(repo: Repo, views: Sequence[View]) -> dict[str, Pointer]:
+    """The pointer of each of a source's views, by its name. Raises `StateError` and `UnavailableError` as `publish`."""
+    source = views[0].source.name
+    try:
+        return examine(connect(repo.redis_address), repo.project, repo.storage(source), views).require(source)
+    except FAILED as error:
+        raise _unavailable(repo, error) from None
+
+
+def _life(repo: Repo) -> list[str]:
+    try:
+        return pointer.life(connect(repo.redis_address))
+    except FAILED as error:
+        raise _unavailable(repo, error) from None
+
+
+def _move(redis: object, repo: Repo, snapshot: Snapshot, namespace: str, life: list[str]) -> Pointer:
+    def change(known: Pointer) -> Pointer:
+        if known.namespace != namespace:
+            raise StateError(
+                f"view '{snapshot.view.name}': the stream rebuilt the online store meanwhile; run the night again."
+            )
+        return snapshot.pointed(known)
+
+    return pointer.move(redis, repo.project, snapshot.view.name, change, within=life)
+
+
+def _unavailable(repo: Repo, error: Exception) -> UnavailableError:
+    return UnavailableError(f"cannot publish: Redis at {shown(repo.redis_address)} says: {error}.")

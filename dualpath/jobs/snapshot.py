@@ -1,0 +1,73 @@
+"""A snapshot of a view: its records of every arrival day up to one, from the record files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+
+import xxhash
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from dualpath.offline.history import DICTIONARY, RECORDS, TEXTS, History, shelf
+from dualpath.online.append import Done, Part, Target
+from dualpath.online.frames import dictionary, joined, send
+from dualpath.online.pointer import Pointer
+from dualpath.record import UNFENCED
+from dualpath.repo import Repo
+from dualpath.view import View
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The snapshot of `view` through `day` (ISO); its record files must be built."""
+
+    repo: Repo
+    view: View
+    day: str
+
+    @cached_property
+    def history(self) -> History:
+        """Where its record files are."""
+        return History(self.repo.root)
+
+    @property
+    def floor(self) -> int:
+        """The earliest `as_of` it can answer, microseconds UTC; 0: any."""
+        return 0 if self.repo.slack is None else _end_of(date.fromisoformat(self.day)) - self.repo.slack
+
+    @cached_property
+    def digest(self) -> str:
+        """A name for the record files it is made from."""
+        parts = [part.name for epoch, part in sorted(self.history.index(shelf(self.view)).items()) if epoch <= self.day]
+        return xxhash.xxh64_hexdigest(" ".join([shelf(self.view), *parts]).encode())
+
+    def pointed(self, pointer: Pointer) -> Pointer:
+        """A pointer that serves it in place of all epochs up to its day."""
+        return pointer.at(self.day, self.floor, self.digest, shelf(self.view))
+
+    def records(self, spark: SparkSession) -> DataFrame:
+        """Its rows for the writer."""
+        paths = self.history.paths(shelf(self.view), through=self.day)
+        schema = from_arrow_schema(RECORDS)
+        found = spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
+        if self.floor and not self.view.remembers and self.view.reach is not None:
+            found = found.where(F.element_at("words", 1) > F.lit(self.floor - self.view.reach))
+        return found.select(F.lit(self.view.name).alias("view"), F.lit(self.day).alias("epoch"), "entity", "words")
+
+
+def fill(spark: SparkSession, repo: Repo, snapshots: Sequence[Snapshot], namespaces: dict[str, str]) -> dict[str, Done]:
+    """Write snapshots, and the texts behind their codes, into namespaces by view; answers as `frames.send`."""
+    history = History(repo.root)
+    paths = [p for s in sorted({s.view.source.name for s in snapshots}) for p in history.paths(f"{DICTIONARY}/{s}")]
+    read = spark.read.schema(from_arrow_schema(TEXTS))
+    texts = [dictionary(read.parquet(*paths).select("code", "text").distinct())] if paths else []
+    parts: dict[str, Part] = {s.view.name: repo.part(s.view, namespaces[s.view.name], s.floor) for s in snapshots}
+    target = Target(repo.redis_address, repo.project, parts, UNFENCED, kind="s")
+    return send(joined([*(s.records(spark) for s in snapshots), *texts]), target)
+
+
+def _end_of(day: date) -> int:
+    """The first microsecond after a day, UTC."""
+    return int(datetime.combine(day + timedelta(days=1), datetime.min.time(), UTC).timestamp()) * 1_000_000

@@ -1,0 +1,60 @@
+"""Generations: each checkpoint of the stream has a number, a folder of that number, and one thing that it reads."""
+
+from pathlib import Path
+
+from dualpath.errors import StateError
+from dualpath.log.files import write_atomically
+from dualpath.log.storage import Storage
+
+
+def present(storage: Storage, reads: str) -> int:
+    """The number of the generation that goes on, 1 before the first; from now on it `reads` this and nothing else.
+
+    Raises `StateError` if its checkpoint is lost, or was made while something else was read.
+    """
+    file, (_, begun) = _file(storage), storage.reached()
+    kept, known = _kept(file)
+    number = max(kept, 1)
+    # A generation that has begun a batch has a checkpoint; without one it would read its input again.
+    if begun.epoch > number or (begun.epoch and not file.exists()) or _lost(storage, number, begun.epoch):
+        raise StateError(
+            f"source '{storage.source}': the checkpoint is gone but the log has its rows; reading the input again "
+            "would count them twice. Start with `dualpath stream --from-snapshot`, which goes on behind them, or "
+            "restore the latest checkpoint folder."
+        )
+    if known not in ("", reads):
+        raise StateError(
+            f"source '{storage.source}': the checkpoint is of a stream that reads {known}, and this one reads {reads}. "
+            "Read what it did, or start with `dualpath stream --from-snapshot`, which begins a new checkpoint."
+        )
+    if not known:
+        write_atomically(file, f"{number}\n{reads}")
+    return number
+
+
+def begin_next(storage: Storage) -> int:
+    """Make the next number the present one."""
+    _, begun = storage.reached()
+    file = _file(storage)
+    number = max(begun.epoch, _kept(file)[0]) + 1
+    write_atomically(file, str(number))
+    return number
+
+
+def checkpoint(storage: Storage, number: int) -> Path:
+    """Spark's checkpoint of a generation."""
+    return storage.folder("checkpoint") / f"query={number}"
+
+
+def _kept(file: Path) -> tuple[int, str]:
+    """The present number and what it reads; 0 before the first, and empty before it has read anything."""
+    number, _, reads = file.read_text().partition("\n") if file.exists() else ("0", "", "")
+    return int(number), reads
+
+
+def _lost(storage: Storage, number: int, begun: int) -> bool:
+    return begun == number and not (checkpoint(storage, number) / "metadata").exists()
+
+
+def _file(storage: Storage) -> Path:
+    return storage.folder("checkpoint") / "generation"

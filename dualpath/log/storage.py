@@ -1,0 +1,214 @@
+"""Where a source's events live on disk, and the ledger that accounts for every row.
+
+Under the root, each source has `landing/` (payload files for the stream), `log/` (accepted events, the truth
+that batch and training read), `dead/` (refused rows with a reason), `ids/` (those of events accepted of late),
+`ledger/` (what became of every micro-batch) and `checkpoint/` (Spark's); in `staging/` is what a batch under way has
+written, in `packing/` what a night is packing. Log and dead letters are Parquet under `query=G/batch=N/`, so that a
+repeated batch overwrites its own files, and later, with other batches, under `query=G/batch=A-B/`; the log is further
+split by `epoch`, the arrival day a row is counted in.
+
+A day is *sealed* by the nightly job. Rows of a sealed arrival day that come later belong to the first open
+one. A batch notes the seal it started under, so a replay gives its rows the same epochs.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import xxhash
+
+from dualpath.errors import StateError
+from dualpath.log import ledger, spans
+from dualpath.log.files import write_atomically
+from dualpath.log.ledger import Block, Entry
+from dualpath.record import UNFENCED, Fence
+
+PLACED = ("log", "dead", "ids")
+"""Folders in which a batch has one of its own."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The folders of one source under `root`."""
+
+    root: Path
+    source: str
+
+    def folder(self, kind: str) -> Path:
+        """`landing`, `staging`, `packing`, `log`, `dead`, `ids`, `ledger` or `checkpoint`."""
+        return self.root / self.source / kind
+
+    @property
+    def sealed(self) -> str:
+        """The last sealed arrival day, ISO; empty if none is."""
+        file = self.folder("ledger") / "sealed"
+        return file.read_text() if file.exists() else ""
+
+    def seal(self, day: date) -> None:
+        """Close every arrival day up to `day`; never reopens one."""
+        with self._locked():
+            if day.isoformat() > self.sealed:
+                write_atomically(self.folder("ledger") / "sealed", day.isoformat())
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the checkpoint, as a stream does; raises `StateError` if another process holds it."""
+        taken = f"source '{self.source}': another stream is running on this checkpoint; stop it first."
+        with _held(self.folder("checkpoint") / "lock", taken):
+            yield
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """Be the only job that builds record files; raises `StateError` if another one does."""
+        taken = f"source '{self.source}': another job is building its record files; run this one when it has ended."
+        with _held(self.folder("ledger") / "building", taken):
+            spans.keep(self.folder("ledger"))
+            yield
+
+    @contextmanager
+    def packing(self) -> Iterator[None]:
+        """Be the only night that packs; raises `StateError` if another one does."""
+        taken = f"source '{self.source}': another night is packing the log; run this one when it has ended."
+        with _held(self.folder("ledger") / "packing", taken):
+            yield
+
+    def begin(self, query: int, batch: int) -> Entry:
+        """The entry of a batch that starts, or starts again: the first start decides the seal."""
+        # Whoever seals a day must find every entry that was begun before, and no later one may miss the seal.
+        with self._locked():
+            entry = Entry(query, batch, self.sealed)
+            file = ledger.file_of(self.folder("ledger"), entry)
+            return ledger.read(file) if file.exists() else ledger.write(self.folder("ledger"), entry)
+
+    def unfinished(self, day: date) -> list[Entry]:
+        """Batches that may still write rows of `day` or earlier: begun before it was sealed, and not done."""
+        return [e for e in self.entries() if not e.done and e.sealed < day.isoformat()]
+
+    def note(self, entry: Entry, **counts: object) -> Entry:
+        """Note that a batch's rows are in the log and the dead-letter table, with their counts."""
+        return ledger.write(self.folder("ledger"), replace(entry, logged=True, **counts))  # type: ignore[arg-type]
+
+    def clear(self, entry: Entry) -> None:
+        """Remove what an attempt at a batch has left in its folders, before it was noted."""
+        for kind in PLACED:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self.folder(kind) / entry.name)
+
+    def finish(self, entry: Entry) -> Entry:
+        """Note that everything of a batch is written."""
+        done = ledger.write(self.folder("ledger"), replace(entry, done=True))
+        if entry.batch % ledger.BLOCK == 0:
+            ledger.fold(self.folder("ledger"), entry)
+        return done
+
+    def leave_off(self) -> None:
+        """End the last batch for a generation that does not come back: finish it if the log has its rows.
+
+        If not, it leaves nothing behind, and the next generation reads its rows.
+        """
+        for entry in self.entries():
+            if entry.logged and not entry.done:
+                self.finish(entry)
+            elif not entry.done:
+                self.clear(entry)
+                ledger.file_of(self.folder("ledger"), entry).unlink()
+
+    def positions(self, before: int) -> dict[str, int]:
+        """The last position that the queries before one have read of each origin."""
+        return ledger.positions(self.folder("ledger"), before)
+
+    def entries(self) -> list[Entry]:
+        """The latest batches, oldest first: all that are not done, and the done ones that no block replaces yet."""
+        return ledger.entries(self.folder("ledger"))
+
+    def blocks(self) -> list[Block]:
+        """All finished batches, oldest first: whole thousands in one block, the latest each in its own."""
+        return ledger.blocks(self.folder("ledger"))
+
+    def logged(self) -> list[Block]:
+        """All batches whose rows are in the log, as `blocks`, and the one that is not finished."""
+        return ledger.blocks(self.folder("ledger"), unfinished=True)
+
+    def clocks(self, block: Block) -> dict[int, int]:
+        """The clock of each batch of a block that has rows, microseconds UTC."""
+        return ledger.clocks(self.folder("ledger"), block)
+
+    def reached(self) -> tuple[Fence, Fence]:
+        """The last finished and the last begun batch; `UNFENCED` before the first."""
+        *_, before, last = [None, None, *ledger.files(self.folder("ledger"))]
+        if last is None:
+            return UNFENCED, UNFENCED
+        begun = Fence(*ledger.number(last))
+        if ledger.read(last).done:
+            return begun, begun
+        # A batch begins when the one before it is finished.
+        return (UNFENCED if before is None else Fence(*ledger.number(before))), begun
+
+    def new_namespace(self, above: int) -> str:
+        """A name for state in the online store that was never used before, higher than `n{above}`."""
+        file = self.folder("ledger") / "namespace"
+        number = max(above, int(file.read_text()) if file.exists() else 0) + 1
+        write_atomically(file, str(number))
+        return f"n{number}"
+
+    def digests(self, salt: str) -> dict[str, str]:
+        """For each epoch, the name of the part of record files that is made from the log's batches of now."""
+        found = spans.read(self.folder("ledger")).epochs
+        return {e: f"{e}-{xxhash.xxh64_hexdigest(f'{salt} {each}'.encode())}" for e, each in found.items()}
+
+    def log_folders(self, epochs: Iterable[str] | None = None) -> list[Path]:
+        """Folders of finished batches that hold rows of the given epochs (default: all), oldest first."""
+        wanted = None if epochs is None else set(epochs)
+        rows = ((block, block.with_rows(block.epochs if wanted is None else wanted)) for block in self.blocks())
+        return [folder for block, numbers in rows if numbers for folder in self.folders("log", block, numbers)]
+
+    def folders(self, kind: str, block: Block, numbers: Iterable[int]) -> list[Path]:
+        """Where the rows of some batches of a block are: in a folder of each, or, packed, in one of all."""
+        if (packed := self.packed(kind, block)).exists():
+            return [packed]
+        return [self.folder(kind) / ledger.span(block.query, number, number) for number in numbers]
+
+    def files(self, kind: str, block: Block) -> list[Path]:
+        """The files with the rows of a block, of the `log` or the `dead`."""
+        return [f for folder in self.folders(kind, block, block.batches) for f in sorted(folder.rglob("*.parquet"))]
+
+    def packed(self, kind: str, block: Block) -> Path:
+        """Where the rows of all of a block are once it is packed, of the `log` or the `dead`."""
+        return self.folder(kind) / f"query={block.query}" / f"batch={block.first}-{block.last}"
+
+    def epochs(self) -> list[str]:
+        """Every epoch with finished rows, ascending."""
+        return sorted({epoch for block in self.blocks() for epoch in block.epochs})
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone with the seal and the beginnings; the system lets go of the lock if the process dies."""
+        self.folder("ledger").mkdir(parents=True, exist_ok=True)
+        with (self.folder("ledger") / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def first_open(sealed: str) -> str:
+    """The first day after the sealed one; the beginning of time if none is sealed.
+
+    >>> first_open("2022-02-28"), first_open("")
+    ('2022-03-01', '0001-01-01')
+    """
+    return (date.fromisoformat(sealed) + timedelta(days=1)).isoformat() if sealed else "0001-01-01"
+
+
+@contextmanager
+def _held(lock: Path, taken: str) -> Iterator[None]:
+    """Hold a lock file that the system lets go of if the process dies; raises `StateError` if another holds it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateError(taken) from None
+        yield

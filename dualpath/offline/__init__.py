@@ -1,0 +1,1 @@
+"""The offline store: record files, and training values computed from them."""

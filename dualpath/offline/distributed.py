@@ -1,0 +1,52 @@
+"""Training sets on Spark: the same kernel on every partition's entities."""
+
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from dualpath.offline.history import RECORDS, History, shelf
+from dualpath.offline.training import values
+from dualpath.plan import plan
+from dualpath.values import arrow_type
+from dualpath.view import View
+
+ROWS_PER_PARTITION = 500_000
+
+
+def features(spark: SparkSession, rows: DataFrame, view: View, names: tuple[str, ...], history: History) -> DataFrame:
+    """Features for `rows` of (`row` bigint, `entity` string, `as_of` bigint): (`row`, one column a feature).
+
+    Records and rows of an entity meet in one partition, where `dualpath.offline.training` does the work.
+    """
+    outputs = plan(view, names).outputs
+    schema = pa.schema([("row", pa.int64())])
+    for name, output in outputs.items():
+        schema = schema.append(pa.field(name, arrow_type(output)))
+    paths = history.paths(shelf(view))
+    records = spark.read.schema(from_arrow_schema(RECORDS)).parquet(*paths) if paths else None
+    asked = rows.select("row", "entity", "as_of", F.lit(None).cast("array<bigint>").alias("words"))
+    if records is not None:
+        wanted = records.join(F.broadcast(rows.select("entity").distinct()), "entity", "left_semi")
+        none = F.lit(None).cast("bigint")
+        asked = asked.unionByName(wanted.select(none.alias("row"), "entity", none.alias("as_of"), "words"))
+
+    def evaluate(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        whole = pa.Table.from_batches(batches) if (batches := list(batches)) else None
+        if whole is None:
+            return
+        is_row = whole["row"].is_valid()
+        mine, records = (
+            whole.filter(is_row),
+            whole.filter(pa.compute.invert(is_row)).select(["entity", "words"]),
+        )
+        as_of = mine["as_of"].to_numpy()
+        entity = pa.concat_arrays(mine["entity"].chunks) if mine.num_rows else pa.array([], pa.string())
+        found = values(view, names, entity, as_of, records, history.dictionary())
+        yield from pa.Table.from_arrays([mine["row"], *found.values()], schema=schema).to_batches()
+
+    default = int(spark.conf.get("spark.sql.shuffle.partitions") or 4)
+    partitions = max(default, rows.count() // ROWS_PER_PARTITION + 1)
+    return asked.repartition(partitions, "entity").mapInArrow(evaluate, from_arrow_schema(schema))

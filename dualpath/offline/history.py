@@ -1,0 +1,203 @@
+"""Record files: what training sets read. One part per view and epoch, published by replacing an index.
+
+`records/{view}-{fingerprint}/{epoch}-{digest}/*.parquet` holds `entity` string and `words` list<int64>;
+`records/.../index.json` says which part is current for each epoch and how large its files are, so a reader sees old or
+new, never half, and a part that has lost files is refused.
+The dictionary of texts is kept the same way, under `records/dictionary/{source}/`, as `code` int64 and `text` string.
+`records/published/{source}` holds the day of the snapshot that serving reads.
+"""
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from dualpath.errors import StateError
+from dualpath.log.files import write_atomically
+from dualpath.log.storage import Storage
+from dualpath.record import layout, text_expressions
+from dualpath.values import Dictionary
+from dualpath.view import View
+
+DICTIONARY = "dictionary"
+RECORDS = pa.schema([("entity", pa.string()), ("words", pa.list_(pa.int64()))])
+TEXTS = pa.schema([("code", pa.int64()), ("text", pa.string())])
+FILTERED_BELOW = 5_000
+"""Entities up to which a read asks Parquet for just them."""
+NAMED = 5
+"""Days up to which a sentence names each."""
+
+
+def shelf(view: View) -> str:
+    """The folder of a view's records; a changed declaration has another."""
+    return f"{view.name}-{layout(view).fingerprint:08x}"
+
+
+def dictionary_salt(source: str, views: Sequence[View]) -> str:
+    """What the parts of a dictionary depend on besides the batches of the log: the texts that views ask for."""
+    return " ".join([source, *text_expressions(views)])
+
+
+class Part(NamedTuple):
+    """A part of record files: its folder, if it has records, and the bytes of the files in it."""
+
+    name: str
+    size: int
+
+
+class StaleWarning(UserWarning):
+    """A training set was made from record files that lack events of the log."""
+
+
+@dataclass(frozen=True)
+class History:
+    """The record files under `root`."""
+
+    root: Path
+
+    def folder(self, name: str) -> Path:
+        """The folder of a view's shelf or of the dictionary."""
+        return self.root / "records" / name
+
+    def index(self, name: str) -> dict[str, Part]:
+        """Current part of each epoch; the part of an epoch without records has no folder."""
+        file = self.folder(name) / "index.json"
+        found = json.loads(file.read_text()) if file.exists() else {}
+        # An earlier version noted no sizes; what it built is built again.
+        return {epoch: Part(*part) for epoch, part in found.items() if isinstance(part, list)}
+
+    def publish(self, name: str, staged: Path, parts: Mapping[str, str], rows: int) -> None:
+        """Make `staged/epoch=E/` the part `parts[E]` of each epoch E, then remove what is superseded.
+
+        Raises `StateError`, and publishes nothing, unless the files hold as many `rows` as were written.
+        """
+        folder, index = self.folder(name), self.index(name)
+        found = sum(pq.read_metadata(file).num_rows for file in staged.rglob("*.parquet"))
+        if found != rows:
+            raise StateError(
+                f"{folder}: {rows:,} records were written and {found:,} are there, so they were not published; "
+                "look at the disk, then run the job again."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        for epoch, part in parts.items():
+            made = staged / f"epoch={epoch}"
+            if made.exists():
+                shutil.rmtree(folder / part, ignore_errors=True)
+                made.rename(folder / part)
+            index[epoch] = Part(part, _size(folder / part))
+        write_atomically(folder / "index.json", json.dumps(dict(sorted(index.items())), indent=1))
+        current = {part.name for part in index.values()}
+        for old in folder.iterdir():
+            if old.is_dir() and old.name not in current:
+                shutil.rmtree(old)
+
+    def stale(self, name: str, wanted: Iterable[str], digests: Mapping[str, str]) -> dict[str, str]:
+        """Epochs whose current part was made from other batches, or has lost files since, with the names their new
+        parts get."""
+        folder, index = self.folder(name), self.index(name)
+        whole = {
+            e for e, part in index.items() if part.name == digests.get(e) and _size(folder / part.name) == part.size
+        }
+        return {e: digests[e] for e in wanted if e not in whole}
+
+    def require(self, view: View, *, stale: Literal["refuse", "warn"] = "refuse") -> None:
+        """Raise `StateError` unless the record files of a view have every event of the log; with `warn`, only warn if
+        they lack some.
+
+        Texts need no look: one that is missing from the dictionary raises when its code is looked up.
+        """
+        source = view.source.name
+        digests = Storage(self.root, source).digests(source)
+        lacking = sorted(self.stale(shelf(view), digests, digests))
+        if not self.index(shelf(view)):
+            if not digests:
+                raise StateError(f"source '{source}': nothing has arrived yet; run `dualpath stream` first.")
+            raise StateError(
+                f"view '{view.name}' has no record files for its present declaration; run `dualpath batch` first."
+            )
+        if not lacking:
+            return
+        said = f"view '{view.name}': its record files lack events of {_days(lacking)}; run `dualpath batch`"
+        if stale == "refuse":
+            raise StateError(f"{said}, or set offline_store.stale to warn to train without them.")
+        warnings.warn(f"{said}.", StaleWarning, stacklevel=2)
+
+    def published(self, source: str) -> str:
+        """The day of the last snapshot that was published of a source's views; empty: none."""
+        file = self.folder("published") / source
+        return file.read_text() if file.exists() else ""
+
+    def note_published(self, source: str, day: str) -> None:
+        """Note it here too, for a Redis that was lost cannot say; never back to an earlier day."""
+        if day > self.published(source):
+            write_atomically(self.folder("published") / source, day)
+
+    def paths(self, name: str, through: str | None = None) -> list[str]:
+        """Parquet files of every current part, of epochs up to `through`."""
+        folder, index = self.folder(name), self.index(name)
+        while True:
+            kept = [part.name for epoch, part in sorted(index.items()) if through is None or epoch <= through]
+            found = [str(f) for part in kept for f in sorted((folder / part).glob("*.parquet"))]
+            # A build removes parts once its index is in place: under an index that stays, all folders were there.
+            if (now := self.index(name)) == index:
+                return found
+            index = now
+
+    def records(self, view: View, entities: pa.Array) -> pa.Table:
+        """Records (`entity`, `words`) of the given distinct entities."""
+        wanted = pc.field("entity").isin(entities) if len(entities) <= FILTERED_BELOW else None
+        return self._table([shelf(view)], RECORDS, wanted)
+
+    def dictionary(self) -> Dictionary:
+        """All texts by code, of all sources."""
+        table = self._table([f"{DICTIONARY}/{f.name}" for f in sorted(self.folder(DICTIONARY).glob("*"))], TEXTS)
+        return Dictionary.of(table["code"], table["text"])
+
+    def _table(self, names: Sequence[str], schema: pa.Schema, wanted: pc.Expression | None = None) -> pa.Table:
+        """The rows of some shelves; they are read again if a build replaced a part meanwhile."""
+        while True:
+            paths = [path for name in names for path in self.paths(name)]
+            try:
+                return ds.dataset(paths, schema=schema, format="parquet").to_table(filter=wanted)
+            except FileNotFoundError:
+                if paths == [path for name in names for path in self.paths(name)]:
+                    raise
+
+
+def _size(part: Path) -> int:
+    """Bytes of the files of a part; one without records has no folder."""
+    try:
+        with os.scandir(part) as files:
+            return sum(file.stat().st_size for file in files if file.name.endswith(".parquet"))
+    except FileNotFoundError:
+        return 0
+
+
+def _days(epochs: Sequence[str]) -> str:
+    """Days for a sentence: all of a few, else how many and the first and the last.
+
+    >>> _days(["2026-03-01"]), _days(["2026-03-01", "2026-03-02"])
+    ('2026-03-01', '2026-03-01, 2026-03-02')
+    >>> _days([f"2026-03-{day:02d}" for day in range(1, 31)])
+    '30 arrival days, 2026-03-01 to 2026-03-30'
+    """
+    few = len(epochs) <= NAMED
+    return ", ".join(epochs) if few else f"{len(epochs)} arrival days, {epochs[0]} to {epochs[-1]}"
+
+
+def words_of(column: pa.ChunkedArray, width: int) -> np.ndarray:
+    """Records int64[n, width] of a column of word lists; a writable copy only if Arrow has several chunks."""
+    lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(lists, pa.ChunkedArray):
+        lists = pa.concat_arrays(lists.chunks) if lists.num_chunks else pa.array([], RECORDS.field("words").type)
+    return lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)

@@ -1,0 +1,1 @@
+"""The online store: state in Redis, how it is written, read, compacted and forgotten."""

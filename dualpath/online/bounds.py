@@ -1,0 +1,74 @@
+"""Entities with more records than their view allows: noted where state is written, measured where it is looked at.
+
+Nothing is refused or cut off: an answer from part of the events would be wrong. A large entity only costs more to
+read, and somebody should know.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from dualpath.online import keys, pointer
+from dualpath.record import HEADER, Layout, layout
+from dualpath.view import View
+
+SHARE = 4
+"""An entity is noted when one part alone holds this share of the bound, so that one whose records are spread over a
+snapshot and the epochs of up to three days is not missed."""
+NOTED = 1_000
+"""How many entities of a view are noted; those with the largest parts stay."""
+
+
+@dataclass(frozen=True)
+class Heavy:
+    """An entity with more `records` online than `bound`, its view's `max_records`."""
+
+    view: str
+    entity: str
+    records: int
+    bound: int
+
+
+def length(view: View, kind: Layout) -> int:
+    """Bytes of a part above which its entity is noted."""
+    return HEADER.size + 8 * kind.width * (view.max_records // SHARE)
+
+
+def note(redis: Any, project: str, view: str, sizes: Iterable[tuple[str, int]]) -> None:
+    """Note entities and the bytes of a part; the largest of an entity's parts stays."""
+    name = keys.heavy(project, view)
+    with redis.pipeline(transaction=False) as pipe:
+        for entity, size in sizes:
+            pipe.zadd(name, {entity: size}, gt=True)
+        pipe.zremrangebyrank(name, 0, -NOTED - 1)
+        pipe.execute()
+
+
+def over(redis: Any, project: str, views: Iterable[View]) -> list[Heavy]:
+    """The noted entities that are over their bound now, all served parts together; those most over it first."""
+    views = list(views)
+    with redis.pipeline(transaction=False) as pipe:
+        for view in views:
+            pipe.get(keys.pointer(project, view.name))
+            pipe.zrange(keys.heavy(project, view.name), 0, -1)
+        answers = pipe.execute()
+    found = []
+    for view, stored, noted in zip(views, answers[::2], answers[1::2], strict=True):
+        if stored and noted:
+            found += _measured(redis, project, view, pointer.Pointer.decode(stored), noted)
+    return sorted(found, key=lambda heavy: -heavy.records / heavy.bound)
+
+
+def _measured(redis: Any, project: str, view: View, known: pointer.Pointer, noted: list[bytes]) -> list[Heavy]:
+    prefixes = [keys.prefix(project, known.namespace, view.name, part) for part in known.parts]
+    with redis.pipeline(transaction=False) as pipe:
+        for entity in noted:
+            for prefix in prefixes:
+                pipe.strlen(prefix + keys.tagged(entity.decode()))
+        sizes = pipe.execute()
+    size, parts, found = 8 * layout(view).width, len(prefixes), []
+    for i, entity in enumerate(noted):
+        records = sum(max(0, each - HEADER.size) // size for each in sizes[i * parts : (i + 1) * parts])
+        if records > view.max_records:
+            found.append(Heavy(view.name, entity.decode(), records, view.max_records))
+    return found

@@ -1,0 +1,107 @@
+"""The records of a small batch, arranged for the writer without Spark: a shuffle would cost it more than all else."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dualpath.online.append import TEXTS
+from dualpath.record import code, fold, layout
+from dualpath.schema import NULL
+from dualpath.view import View
+
+ROW = pa.struct(
+    [
+        ("view", pa.string()),
+        ("entity", pa.string()),
+        ("words", pa.list_(pa.int64())),
+        ("apart", pa.int64()),
+    ]
+)
+RECORDS = pa.schema([("epoch", pa.string()), *ROW])
+DICTIONARY = pa.schema([("text", pa.string())])
+
+
+@dataclass(frozen=True)
+class Few:
+    """Records as `dualpath.spark.records.with_records` gives them, one an event (`RECORDS`), and the texts in them."""
+
+    records: pa.Table
+    texts: pa.Table
+
+    @classmethod
+    def of(cls, events: pa.RecordBatch) -> "Few":
+        """Those of events, from their columns `epoch`, `__records` and `__texts`."""
+        lists = events["__records"]
+        rows, owner = lists.flatten(), pc.list_parent_indices(lists)
+        there = rows.is_valid()
+        rows, epochs = rows.filter(there), events["epoch"].take(owner.filter(there))
+        columns = [pc.struct_field(rows, field.name).cast(field.type) for field in ROW]
+        texts = events["__texts"].flatten().drop_null().unique()
+        return cls(
+            pa.Table.from_arrays([epochs.cast(pa.string()), *columns], schema=RECORDS),
+            pa.Table.from_arrays([texts.cast(pa.string())], schema=DICTIONARY),
+        )
+
+    @staticmethod
+    def packed(pieces: "Sequence[Few]") -> bytes:
+        """Several in one, as bytes."""
+        out = pa.BufferOutputStream()
+        for schema, tables in ((RECORDS, [f.records for f in pieces]), (DICTIONARY, [f.texts for f in pieces])):
+            with pa.ipc.new_stream(out, schema) as stream:
+                for table in tables:
+                    stream.write_table(table)
+        return out.getvalue().to_pybytes()
+
+    @classmethod
+    def joined(cls, packed: Iterable[bytes]) -> "Few":
+        """All that were packed, in one."""
+        read = []
+        for piece in packed:
+            source = pa.BufferReader(piece)
+            read.append([pa.ipc.open_stream(source).read_all() for _ in range(2)])
+        records, texts = ([each[i] for each in read] for i in range(2))
+        return cls(
+            pa.concat_tables([RECORDS.empty_table(), *records]), pa.concat_tables([DICTIONARY.empty_table(), *texts])
+        )
+
+    def rows(self, views: Sequence[View]) -> list[pa.RecordBatch]:
+        """What `dualpath.online.append.Target.write` takes: of a coarse view, an entity's events of a bucket are one
+        record, but for those that are stamped ahead of their arrival."""
+        texts = self.texts["text"].unique().to_pylist()
+        names = pa.array([TEXTS] * len(texts)), pa.array([""] * len(texts)), pa.array(texts, pa.string())
+        codes = np.array([code(text) for text in texts], dtype=np.int64)
+        batches = [_batch(*names, codes.reshape(-1, 1))]
+        for view in views:
+            own = self.records.filter(pc.equal(self.records["view"], view.name)).combine_chunks()
+            if len(own):
+                batches.append(_arranged(own, view))
+        return batches
+
+
+def _arranged(own: pa.Table, view: View) -> pa.RecordBatch:
+    kind = layout(view)
+    words = own["words"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, kind.width)
+    epoch, entity = (own[name].combine_chunks().dictionary_encode() for name in ("epoch", "entity"))
+    owner = np.stack([each.indices.to_numpy().astype(np.int64) for each in (epoch, entity)], axis=1)
+    if kind.resolution > 1:
+        apart = own["apart"].fill_null(NULL).to_numpy().reshape(-1, 1)
+        words = fold(np.concatenate([words, owner, apart], axis=1), kind, keep_bucket=True)
+        words, owner = words[:, : kind.width], words[:, kind.width : kind.width + 2]
+    order = np.lexsort((words[:, 0], owner[:, 1], owner[:, 0]))
+    owner = owner[order]
+    return _batch(
+        pa.array([view.name] * len(order)),
+        epoch.dictionary.take(pa.array(owner[:, 0])),
+        entity.dictionary.take(pa.array(owner[:, 1])),
+        words[order],
+    )
+
+
+def _batch(view: pa.Array, epoch: pa.Array, entity: pa.Array, words: np.ndarray) -> pa.RecordBatch:
+    count, width = words.shape
+    offsets = pa.array(np.arange(0, count * width + 1, width or 1, dtype=np.int32))
+    lists = pa.ListArray.from_arrays(offsets, pa.array(words.ravel()))
+    return pa.RecordBatch.from_arrays([view, epoch, entity, lists], ["view", "epoch", "entity", "words"])

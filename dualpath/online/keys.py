@@ -1,0 +1,151 @@
+"""Names of things in Redis.
+
+Every key of a project starts with `dp:PROJECT:`. A part of an entity's state is
+`dp:PROJECT:NAMESPACE:VIEW:PART:{TAG}ENTITY`; a part is `s` + day (a snapshot) or `e` + day (an epoch).
+
+A Redis Cluster hashes only what stands in braces, and keeps keys of one hash together. So all parts of an entity lie
+on one node, a script can write many entities of one tag, and everything a project has lies in as few places as there
+are tags: a mark in each of them sees whatever a node may lose. A single Redis has the same keys.
+
+No other module writes a pattern or takes a key apart. A pattern only narrows a scan, since any entity may look like
+the rest of a key; whose a key is, is said by parsing it.
+"""
+
+import re
+import zlib
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+TAGS = [f"{{{n:02x}}}".encode() for n in range(64)]
+"""The hash tags. Of three nodes with even slots each has 20 to 23, of six 9 to 14; more than 64 cannot share them."""
+TAG = len(TAGS[0])
+"""Bytes of a tag."""
+SCANNED = 10_000
+"""Keys that a scan looks at in one round trip."""
+STATE = re.compile(rb"(n[0-9]+):([^:]+):([es][0-9]{4}-[0-9]{2}-[0-9]{2}):(.*)", re.DOTALL)
+MARK = re.compile(rb"mark:n[0-9]+:[^:{}]+(\{[0-9a-f]{2}\})?")
+
+
+class State(NamedTuple):
+    """What the key of a part of an entity's state names."""
+
+    namespace: str
+    view: str
+    part: str
+    entity: str
+
+    @property
+    def number(self) -> int:
+        """The number of the namespace."""
+        return int(self.namespace[1:])
+
+
+def tagged(name: str) -> bytes:
+    """A name behind its hash tag.
+
+    >>> tagged("ann"), tagged("bob")
+    (b'{33}ann', b'{00}bob')
+    """
+    encoded = name.encode()
+    return _tag(encoded) + encoded
+
+
+def _tag(encoded: bytes) -> bytes:
+    return TAGS[zlib.crc32(encoded) % len(TAGS)]
+
+
+def prefix(project: str, namespace: str, view: str, part: str) -> bytes:
+    """What stands before the tagged entity in the key of a part."""
+    return _head(project) + f"{namespace}:{view}:{part}:".encode()
+
+
+def pointer(project: str, view: str) -> bytes:
+    """The key of a view's pointer."""
+    return _head(project) + b"pointer:" + tagged(view)
+
+
+def heavy(project: str, view: str) -> bytes:
+    """The key of the sorted set of a view's largest entities."""
+    return _head(project) + b"heavy:" + tagged(view)
+
+
+def dictionary(project: str) -> bytes:
+    """The key of the hash of codes (decimal) to texts: on one node of a cluster, as there are few texts."""
+    return _head(project) + tagged("dictionary")
+
+
+def mark(project: str, namespace: str, source: str) -> bytes:
+    """The key of a source's mark in a namespace; in a cluster each tag has one, whose key ends with it."""
+    return _head(project) + f"mark:{namespace}:{source}".encode()
+
+
+def state(project: str, key: bytes) -> State | None:
+    """What a key names, if it is one of a project's state; else None.
+
+    >>> state("shop", b"dp:shop:n1:user:e2026-03-01:" + tagged("urn:user:42"))
+    State(namespace='n1', view='user', part='e2026-03-01', entity='urn:user:42')
+    >>> state("shop", b"dp:shop:x:n1:user:e2026-03-01:" + tagged("42"))
+    """
+    found = STATE.fullmatch(key.removeprefix(_head(project))) if key.startswith(_head(project)) else None
+    if found is None:
+        return None
+    namespace, view, part, entity = found.groups()
+    if entity[:TAG] != _tag(entity[TAG:]):
+        return None
+    return State(namespace.decode(), view.decode(), part.decode(), entity[TAG:].decode())
+
+
+def owns(project: str, key: bytes) -> bool:
+    """Whether a key is one of a project's, of any kind.
+
+    >>> owns("shop", pointer("shop", "user")), owns("shop", mark("shop", "n1", "clicks")), owns("shop", b"dp:shop:x:y")
+    (True, True, False)
+    """
+    rest = key.removeprefix(_head(project))
+    if rest == key:
+        return False
+    kind, _, name = rest.partition(b":")
+    if kind in (b"pointer", b"heavy"):
+        return name[:TAG] == _tag(name[TAG:])
+    return key == dictionary(project) or MARK.fullmatch(rest) is not None or state(project, key) is not None
+
+
+def states(
+    redis: Any,
+    project: str,
+    *,
+    namespace: str | None = None,
+    views: Collection[str] | None = None,
+    part: str | None = None,
+) -> Iterator[tuple[bytes, State]]:
+    """The keys of a project's state, and what they name: of a namespace, some views, a part, or all."""
+    [view] = views if views is not None and len(views) == 1 else [None]
+    pieces = [_literal(f"{piece}:".encode()) if piece else b"*:" for piece in (namespace, view, part)]
+    for key in redis.scan_iter(match=_literal(_head(project)) + b"".join(pieces) + b"*", count=SCANNED):
+        found = state(project, key)
+        if (
+            found
+            and namespace in (None, found.namespace)
+            and (views is None or found.view in views)
+            and part in (None, found.part)
+        ):
+            yield key, found
+
+
+def everything(redis: Any, project: str) -> Iterator[bytes]:
+    """Every key of a project."""
+    found = redis.scan_iter(match=_literal(_head(project)) + b"*", count=SCANNED)
+    return (key for key in found if owns(project, key))
+
+
+def _head(project: str) -> bytes:
+    return f"dp:{project}:".encode()
+
+
+def _literal(text: bytes) -> bytes:
+    r"""A pattern that only the text itself matches.
+
+    >>> print(_literal(b"a[1]*").decode())
+    a\[1\]\*
+    """
+    return re.sub(rb"([*?\[\]\\])", rb"\\\1", text)

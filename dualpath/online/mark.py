@@ -1,0 +1,73 @@
+"""The marks: the last micro-batch whose records Redis has acknowledged, kept in Redis itself.
+
+A server keeps a prefix of its writes: restarted from an older dump, or failed over to a replica that lagged, it has
+lost the last ones and none before. So a mark that is up to date says that everything written before it is there.
+A cluster has a mark for each hash tag. Every other key has one of these tags too, so whatever a node holds, however
+many nodes there are and wherever the slots lie, it holds the marks that speak for it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis import RedisCluster
+
+from dualpath.online import keys
+from dualpath.online.pointer import COMPARE_AND_SET, DONE, LostError
+from dualpath.record import Fence
+
+WIDTH = 8
+"""Bytes of each of a fence's two numbers, big-endian: marks are ordered as their bytes are."""
+
+
+def encode(fence: Fence) -> bytes:
+    """As stored.
+
+    >>> encode(Fence(1, 255)) < encode(Fence(1, 256)) < encode(Fence(2, 0))
+    True
+    """
+    return b"".join(number.to_bytes(WIDTH, "big") for number in fence)
+
+
+def decode(stored: bytes) -> Fence:
+    """The inverse of `encode`.
+
+    >>> decode(encode(Fence(3, 70_000)))
+    Fence(epoch=3, batch=70000)
+    """
+    return Fence(int.from_bytes(stored[:WIDTH], "big"), int.from_bytes(stored[WIDTH:], "big"))
+
+
+def names(redis: Any, project: str, namespace: str, source: str) -> list[bytes]:
+    """The keys of a source's marks in a namespace."""
+    stem = keys.mark(project, namespace, source)
+    return [stem + tag for tag in keys.TAGS] if isinstance(redis, RedisCluster) else [stem]
+
+
+def read(redis: Any, project: str, namespace: str, source: str) -> list[Fence | None]:
+    """How far a namespace is whole, by each of its marks; None for one that is missing."""
+    with redis.pipeline(transaction=False) as pipe:
+        for key in names(redis, project, namespace, source):
+            pipe.get(key)
+        return [None if stored is None else decode(stored) for stored in pipe.execute()]
+
+
+def place(redis: Any, project: str, namespace: str, source: str, fence: Fence) -> None:
+    """Set the marks, whatever they were."""
+    with redis.pipeline(transaction=False) as pipe:
+        for key in names(redis, project, namespace, source):
+            pipe.set(key, encode(fence))
+        pipe.execute()
+
+
+def advance(
+    redis: Any, project: str, namespace: str, source: str, *, since: Fence, to: Fence, within: Sequence[str]
+) -> None:
+    """Say that everything up to `to` has been acknowledged; marks that are there already stay, as when this is done
+    again.
+
+    Raises `LostError` if a mark is not `since` any more, or if its server is not of the life `within` which that
+    was seen: it may have come back with the mark and without what was written after it.
+    """
+    for key in names(redis, project, namespace, source):
+        if redis.eval(COMPARE_AND_SET, 1, key, encode(since), encode(to), ",".join(within)) != DONE:
+            raise LostError("writes were lost in the middle of a batch")

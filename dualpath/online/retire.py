@@ -1,0 +1,47 @@
+"""State that goes: parts that no pointer names any more, removed views, whole projects."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from dualpath.online import keys
+from dualpath.online.pointer import Pointer
+
+GRACE = 3_600_000
+"""Milliseconds for which a part outlives the last pointer to it; a read that is under way needs far less."""
+
+
+def retire(redis: Any, project: str, pointers: Mapping[str, Pointer]) -> None:
+    """Let parts of the given views go that are served no more, a while after the last reader may have asked for them.
+
+    Those of a night or a rebuild that died before this are found by the next one. A namespace later than the
+    pointer's is left alone: a stream may be filling it.
+    """
+    with redis.pipeline(transaction=False) as pipe:
+        for key, found in keys.states(redis, project, views=pointers):
+            known = pointers[found.view]
+            if found.number < known.number or (found.number == known.number and known.supersedes(found.part)):
+                pipe.pexpire(key, GRACE)
+            if len(pipe) >= keys.SCANNED:
+                pipe.execute()
+        pipe.execute()
+
+
+def forget(redis: Any, project: str, views: Collection[str]) -> None:
+    """Remove the state of views at once, their pointers first: from then on nobody reads the rest."""
+    names = [name(project, view) for view in views for name in (keys.pointer, keys.heavy)]
+    _unlink(redis, names)
+    _unlink(redis, (key for key, _ in keys.states(redis, project, views=views)))
+
+
+def clear(redis: Any, project: str) -> None:
+    """Remove everything of a project at once."""
+    _unlink(redis, keys.everything(redis, project))
+
+
+def _unlink(redis: Any, names: Iterable[bytes]) -> None:
+    with redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.unlink(name)
+            if len(pipe) >= keys.SCANNED:
+                pipe.execute()
+        pipe.execute()

@@ -1,0 +1,199 @@
+"""Reading state from Redis: one MGET of every part of every view of every entity asked for, and in a cluster one for
+each hash tag among them, all at once.
+
+What is asked and what the replies mean is written once, as generators that yield calls of a Redis client and
+are sent the replies; `run` and `run_async` make the calls.
+"""
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from dualpath import kernel
+from dualpath.errors import StateError
+from dualpath.online import keys
+from dualpath.online.pointer import Pointer
+from dualpath.record import HEADER, Layout
+
+T = TypeVar("T")
+Steps = Generator[tuple[str, tuple[Any, ...]], Any, T]
+"""Yields the name and the arguments of a client's method, is sent its answer; returns a `T`."""
+
+
+def run(steps: Steps[T], call: Callable[[str, tuple[Any, ...]], Any]) -> T:
+    """Take the steps; `call` calls a method of a client of `redis` by its name."""
+    answer = None
+    while True:
+        try:
+            method, arguments = steps.send(answer)
+        except StopIteration as done:
+            return done.value
+        answer = call(method, arguments)
+
+
+async def run_async(steps: Steps[T], call: Callable[[str, tuple[Any, ...]], Awaitable[Any]]) -> T:
+    """The same with a client of `redis.asyncio`."""
+    answer = None
+    while True:
+        try:
+            method, arguments = steps.send(answer)
+        except StopIteration as done:
+            return done.value
+        answer = await call(method, arguments)
+
+
+class Format:
+    """What every stored value of a view looks like: its first bytes and the words of a record."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.width = layout.width
+        self.mark = layout.pack(np.empty((0, layout.width), np.int64))[:8]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """The entities wanted of one view, each once."""
+
+    view: str
+    source: str
+    format: Format
+    entities: Sequence[str]
+
+
+class State(NamedTuple):
+    """Records int64[n, width], entity i's sorted in `[starts[i], starts[i + 1])`; they can answer from `floor` on."""
+
+    words: np.ndarray
+    starts: np.ndarray
+    floor: int
+
+
+class _Known(NamedTuple):
+    """A view's pointer as last seen, what follows from it, and the marks as last seen, by their tags."""
+
+    key: bytes
+    stored: bytes | None
+    rank: tuple[int, str, int]
+    floor: int
+    prefixes: list[bytes]
+    mark: bytes
+    seen: dict[bytes, bytes | None]
+
+
+class Reader:
+    """Reads by the last pointers it has seen, so that one round trip is enough unless a pointer moved.
+
+    In a cluster, what one MGET reads is of one moment and the rest of moments a little apart. All parts of an entity
+    and the mark that speaks for them are read by one. The pointer is not: if it moves in between, an answer of its
+    old parts is what was served just before, for parts outlive it by `retire.GRACE`.
+
+    Raises `StateError` for a view whose state is not whole: never written, lost, or gone back behind what this
+    reader has seen before, as a Redis does that comes back with an older dump.
+    """
+
+    def __init__(self, project: str, *, cluster: bool = False) -> None:
+        self.project = project
+        self.cluster = cluster
+        self._known: dict[str, _Known] = {}
+
+    def read(self, asks: Sequence[Ask]) -> Steps[list[State]]:
+        """The state of each ask; pointers are read with the parts, and if one moved, all is read once more."""
+        names = [[*map(keys.tagged, ask.entities)] for ask in asks]
+        tags = [sorted({name[: keys.TAG] for name in each}) if self.cluster else [b""] for each in names]
+        while True:
+            known = [self._known.get(ask.view) or self._unknown(ask.view) for ask in asks]
+            wanted: list[bytes] = []
+            for each, named, where in zip(known, names, tags, strict=True):
+                wanted.append(each.key)
+                wanted += [each.mark + tag for tag in where]
+                wanted += [prefix + name for name in named for prefix in each.prefixes]
+            answers = yield "mget_nonatomic" if self.cluster else "mget", (wanted,)
+            at, moved, found = 0, False, []
+            for ask, each, where in zip(asks, known, tags, strict=True):
+                parts = at + 1 + len(where)
+                end = parts + len(ask.entities) * len(each.prefixes)
+                if answers[at] != each.stored:
+                    moved = True
+                    self._learn(ask, each, answers[at])
+                elif (marks := answers[at + 1 : parts]) != [*map(each.seen.get, where)]:
+                    self._advance(ask, each, dict(zip(where, marks, strict=True)))
+                if not moved:
+                    found.append(State(*_join(ask, answers[parts:end], len(each.prefixes)), each.floor))
+                at = end
+            if not moved:
+                return found
+
+    def _unknown(self, view: str) -> _Known:
+        """Of a view never asked for: no part to read, and a mark that nobody writes."""
+        return _Known(keys.pointer(self.project, view), b"", (0, "", 0), 0, [], b"", {})
+
+    def _learn(self, ask: Ask, before: _Known, stored: bytes | None) -> None:
+        """Take a pointer that is not the one seen before."""
+        if not stored:
+            raise StateError(
+                f"view '{ask.view}': the online store has no state, because nothing was streamed yet or everything was "
+                "lost; run `dualpath stream`, which fills it from the log."
+            )
+        pointer = Pointer.decode(stored)
+        if pointer.rebuilding:
+            raise StateError(
+                f"view '{ask.view}': the online store has lost writes and is being rebuilt; ask again when "
+                "`dualpath status` says that it is whole."
+            )
+        if pointer.rank < before.rank:
+            raise StateError(_receded(ask.view))
+        prefixes = [keys.prefix(self.project, pointer.namespace, ask.view, part) for part in pointer.parts]
+        mark = keys.mark(self.project, pointer.namespace, ask.source)
+        # In the same namespace the marks that were seen still hold; a new one has marks of its own.
+        seen = before.seen if mark == before.mark else {}
+        self._known[ask.view] = _Known(before.key, stored, pointer.rank, pointer.floor, prefixes, mark, seen)
+
+    def _advance(self, ask: Ask, before: _Known, marks: dict[bytes, bytes | None]) -> None:
+        """Take marks, by their tags, that are not those seen before this request."""
+        if any((now or b"") < (before.seen.get(tag) or b"") for tag, now in marks.items()):
+            raise StateError(_receded(ask.view))
+        self._known[ask.view] = before._replace(seen=before.seen | marks)
+
+
+def _receded(view: str) -> str:
+    return (
+        f"view '{view}': the online store has lost writes that were served before; the stream rebuilds it with its "
+        "next batch. If it was emptied on purpose, start this process again."
+    )
+
+
+def _join(ask: Ask, values: Sequence[bytes | None], parts: int) -> tuple[np.ndarray, np.ndarray]:
+    """The records of all values, one after the other, and where each entity's start."""
+    mark, size = ask.format.mark, 8 * ask.format.width
+    pieces, sizes = [], []
+    for value in values:
+        if value is None:
+            sizes.append(0)
+            continue
+        records, rest = divmod(len(value) - HEADER.size, size)
+        if rest or records < 0 or not value.startswith(mark):
+            ask.format.layout.unpack(value)
+            raise StateError(f"view '{ask.view}': a stored value cannot be read; rebuild the state.")
+        pieces.append(memoryview(value)[HEADER.size :])
+        sizes.append(records)
+    words = np.frombuffer(bytearray().join(pieces), dtype="<i8").reshape(-1, ask.format.width)
+    ends = [0, *accumulate(sizes)]
+    starts = np.array(ends[::parts] if parts else ends * (len(ask.entities) + 1), dtype=np.int64)
+    kernel.arrange(words, starts)
+    return words, starts
+
+
+def texts(project: str, codes: Sequence[int], known: dict[int, str]) -> Steps[None]:
+    """Add the texts of codes not yet `known` to it; raises `StateError` for one that is not stored."""
+    missing = [c for c in dict.fromkeys(codes) if c not in known]
+    if not missing:
+        return
+    found = yield "hmget", (keys.dictionary(project), missing)
+    for code, text in zip(missing, found, strict=True):
+        if text is None:
+            raise StateError(f"the online store has no text for the code {code}; its dictionary was lost: rebuild it.")
+        known[code] = text.decode()

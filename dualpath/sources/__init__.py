@@ -1,0 +1,1 @@
+"""Where payloads come from: files in a landing folder, topics of Kafka."""

@@ -1,0 +1,114 @@
+"""What lies in a landing folder, and what became of it.
+
+The stream reads a file once, as a whole. Of one that is changed afterwards nobody can tell which rows are new, so
+nothing more is read from it; it is found here, to be named.
+"""
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from dualpath.log.generation import checkpoint
+from dualpath.log.storage import Storage
+
+SUFFIX = ".jsonl"
+SIZES = 2**16
+"""A file's version is its modification time in milliseconds, times this, plus its size modulo this."""
+UNKNOWN = 0
+"""The version of a file that was read before versions were noted."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Files of a landing folder, by their paths below it: `changed` since they were read, `ignored` by the stream
+    though there is something in them, and `waiting` to be read."""
+
+    changed: list[str]
+    ignored: list[str]
+    waiting: list[str]
+
+
+def version(size: int, modified: int) -> int:
+    """What tells apart the states of a file of that size, last modified at that time, milliseconds.
+
+    >>> version(70_000, 1) == version(70_000 + 1, 1), version(10, 2) > version(11, 1)
+    (False, True)
+    """
+    return modified * SIZES + size % SIZES
+
+
+def delivery(storage: Storage) -> Delivery:
+    """Look at a source's landing folder; what is changed or delivered meanwhile is found as before or as after."""
+    folder = storage.folder("landing")
+    emptied = _taken(storage)
+    read = {unquote(origin): position for origin, position in storage.positions(before=sys.maxsize).items()}
+    found = Delivery([], [], [])
+    for name, state in sorted(_files(folder)):
+        if not state.st_size and name not in read:
+            continue  # nothing in it to read
+        now = version(state.st_size, state.st_mtime_ns // 1_000_000)
+        if not _is_read(name):
+            found.ignored.append(os.fsencode(name).decode(errors="replace"))
+        elif name not in read:
+            (found.changed if name in emptied else found.waiting).append(name)
+        elif read[name] not in (UNKNOWN, now):
+            found.changed.append(name)
+    return found
+
+
+def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Every file whose path below the folder has no hidden name in it, as one that is being written has."""
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for file in files:
+            path = Path(place, file)
+            if file.startswith("."):
+                continue
+            try:
+                state = path.stat()
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ELOOP):  # moved away meanwhile, or a link to nowhere
+                    continue
+                raise
+            yield path.relative_to(folder).as_posix(), state
+
+
+def _is_read(name: str) -> bool:
+    """Whether Spark's file source sees a file: it passes over names that Hadoop hides, and those that are not UTF-8."""
+    hidden = any(part.startswith("_") and "=" not in part for part in PurePosixPath(name).parts)
+    return name.endswith(SUFFIX) and not hidden and name == name.encode(errors="replace").decode()
+
+
+def _taken(storage: Storage) -> set[str]:
+    """The files that finished batches of the present generation have taken, those without a row too, by Spark's own
+    account: the ledger knows a file by its rows."""
+    (query, batch), _ = storage.reached()
+    of_query = checkpoint(storage, query)
+    offset = of_query / "offsets" / str(batch)
+    if not offset.exists() or not (of_query / "sources" / "0").exists():
+        return set()
+    last = json.loads(offset.read_text().splitlines()[-1])
+    if "logOffset" not in last:  # Kafka's
+        return set()
+    base = storage.folder("landing").absolute()
+    paths = (
+        Path(unquote(urlsplit(each["path"]).path))
+        for each in _entries(of_query / "sources" / "0")
+        if each["batchId"] <= last["logOffset"]
+    )
+    return {path.relative_to(base).as_posix() for path in paths if path.is_relative_to(base)}
+
+
+def _entries(account: Path) -> Iterator[Mapping[str, Any]]:
+    """The lines of Spark's account of a file source: a file a batch, of which every tenth repeats those before."""
+    for file in account.iterdir():
+        with suppress(FileNotFoundError):  # put together with others since they were listed
+            if not file.name.startswith("."):
+                yield from map(json.loads, file.read_text().splitlines()[1:])

@@ -1,1 +1,0 @@
-"""The streaming path: Spark Structured Streaming over the live events."""
