@@ -25,8 +25,8 @@ def main(
     spark = session("dualpath-nightly")
     for source in opened.sources.values():
         night = nightly(spark, opened, source, date.date())
-        published = sum(each.records for each in night.published)
-        print(f"{night.source}: {night.day} closed, {night.gate.checked} events checked, {published} records published")
+        checked, records = night.gate.checked, sum(each.records for each in night.published)
+        print(f"{night.source}: {night.day} is closed, {checked} events checked, {records} records published")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 BIKES = Path(__file__).with_name("bike_repo")
+CHECKOUT = Path(__file__).parent.parent
 START = 1_780_000_000_000_000
 """2026-05-28, microseconds UTC."""
 
@@ -22,6 +23,13 @@ def dualpath(repo: Path, *words: str) -> dict:
     done = subprocess.run(command, capture_output=True, text=True, cwd=repo)
     assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)
+
+
+def job(script: str, *words: str) -> str:
+    """Run one of the jobs for spark-submit in a process of its own; answers what it prints."""
+    done = subprocess.run([sys.executable, str(CHECKOUT / script), *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def payloads(count: int) -> Iterator[str]:
@@ -58,7 +66,7 @@ def bikes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.slow
 def test_a_sixty_line_repo_runs_through_ingest_stream_batch_and_parity(bikes: Path) -> None:
     dualpath(bikes, "ingest", str(bikes / "rides.jsonl"))
-    dualpath(bikes, "stream", "--once")
+    job("streaming/stream.py", "--repo", str(bikes), "--once")
     dualpath(bikes, "batch")
     proof = dualpath(bikes, "parity", "--cells", "8000", "--oracle-cells", "2000")
     assert proof["cells"] >= 8_000 and proof["differing"] == 0
@@ -66,3 +74,6 @@ def test_a_sixty_line_repo_runs_through_ingest_stream_batch_and_parity(bikes: Pa
     counts = dualpath(bikes, "status")
     assert counts["adds_up"] and counts["rows_read"] == 3_000
     assert counts["dead_letter"] > 0 and counts["duplicate"] > 0 and counts["late"] > 0
+    last = counts["sources"]["rides"]["last_epoch"]
+    assert f"rides: {last} is closed" in job("batch/nightly.py", "--repo", str(bikes), "--date", last)
+    assert set(dualpath(bikes, "status")["snapshots"].values()) == {last}
