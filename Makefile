@@ -11,7 +11,21 @@ LAWS := parity_tests/test_laws.py
 SEED ?= 1
 STEPS ?= 60
 
-.PHONY: demo test laws rest parity chaos bench mutants notebooks lint lock clean
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test laws rest parity chaos bench mutants notebooks lint lock clean
+
+help:
+	@echo 'demo       the whole platform on a shop'"'"'s events'
+	@echo 'test       linters, type checks, import contract, every test'
+	@echo 'parity     a certificate from generated declarations and events'
+	@echo 'chaos      a random schedule of crashes and lost state; SEED=, STEPS='
+	@echo 'bench      every figure, beside its peers'
+	@echo 'mutants    the tests against broken code'
+	@echo 'notebooks  runs the notebooks'
+	@echo 'lint       linters, types, imports'
+	@echo 'lock       writes requirements.lock anew'
+	@echo 'clean      removes what can be made again'
 
 demo: $(READY)
 	$(BIN)/dualpath demo

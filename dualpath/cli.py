@@ -5,6 +5,7 @@ Spark, Feast and Great Expectations are imported by the commands that need them,
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,6 @@ from dualpath.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="A feature store on Feast and Spark whose training sets and served values are the same bits.",
 )
@@ -26,6 +26,22 @@ app = typer.Typer(
 def main() -> None:
     """The console script."""
     app()
+
+
+def shown_version(asked: bool) -> None:
+    """Say the version and end."""
+    if asked:
+        print(f"dualpath {metadata.version('dualpath')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=shown_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What every command has before its name."""
 
 
 def report(work: Callable[[], Report], as_json: bool) -> None:

@@ -4,10 +4,9 @@ A row whose join key is null asks about nobody: it gets the empty values, NOT_FO
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from feast import RepoConfig
 from feast.online_response import OnlineResponse
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
@@ -21,9 +20,6 @@ from dualpath.feast.wanted import Compiled, WantedView
 from dualpath.online import state
 from dualpath.plan import FoldError
 
-if TYPE_CHECKING:
-    from dualpath.feast.online import DualpathRedisOnlineStore
-
 START_AND_END = np.array([0, 1])
 
 
@@ -31,13 +27,12 @@ class Answer:
     """Fills Feast's response to the request that `ASKED` holds."""
 
     def __init__(
-        self, store: "DualpathRedisOnlineStore", config: RepoConfig, response: GetOnlineFeaturesResponse
+        self, reader: state.Reader, texts: dict[int, str], slack: int | None, response: GetOnlineFeaturesResponse
     ) -> None:
-        self.store, self.project, self.response = store, config.project, response
-        self.reader = store._reader_of(config)
+        """`texts` are those known by their codes, which grow; `slack` is how far back an instant may lie, seconds."""
+        self.reader, self.texts, self.response = reader, texts, response
         self.asked = asked = ASKED.get()
-        slack = config.online_store.slack_seconds
-        self.floor = 0 if slack is None or asked.named is None else store.clock() - slack * 1_000_000
+        self.floor = 0 if slack is None or asked.named is None else asked.now - slack * 1_000_000
         self.windowed = [_Windowed(each, each.compiled, asked) for each in asked.wanted.views if each.compiled]
 
     def steps(self) -> state.Steps[None]:
@@ -56,14 +51,14 @@ class Answer:
                     "online_store.slack_seconds."
                 )
             codes += each.evaluate(found, as_of)
-        yield from state.texts(self.project, codes, self.store._texts)
+        yield from state.texts(self.reader.project, codes, self.texts)
 
     def parts(self, join_keys: Mapping[str, Any]) -> Iterator[tuple[list[Any], dict[str, Any]]]:
         """Fill the response, view by view; an ordinary view is handed out with its join keys, for Feast to fill in."""
         windowed, rows = iter(self.windowed), self.asked.rows
         for each in self.asked.wanted.views:
             if each.compiled:
-                next(windowed).fill(self.response, self.asked.as_of, self.store._texts)
+                next(windowed).fill(self.response, self.asked.as_of, self.texts)
                 continue
             own = {name: join_keys[name] for name in each.columns}
             known = [i for i in range(rows) if all(values[i].WhichOneof("val") for values in own.values())]

@@ -97,7 +97,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
     def _read_features_per_fv(
         self, config: RepoConfig, grouped_refs: Any, join_keys: Any, names: Any, response: Any, *rest: Any
     ) -> None:
-        answering, budget = Answer(self, config, response), Budget(_deadline(config))
+        answering, budget = self._answer(config, response), Budget(_deadline(config))
 
         def call(method: str, arguments: tuple[Any, ...]) -> Any:
             with budget.spending():
@@ -111,7 +111,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
     async def _read_features_per_fv_async(
         self, config: RepoConfig, grouped_refs: Any, join_keys: Any, names: Any, response: Any, *rest: Any
     ) -> None:
-        answering, budget = Answer(self, config, response), Budget(_deadline(config))
+        answering, budget = self._answer(config, response), Budget(_deadline(config))
 
         async def call(method: str, arguments: tuple[Any, ...]) -> Any:
             async with self._clients.spending(budget):
@@ -204,6 +204,9 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
                 yield asked, columns
             finally:
                 request.ASKED.reset(token)
+
+    def _answer(self, config: RepoConfig, response: Any) -> Answer:
+        return Answer(self._reader_of(config), self._texts, config.online_store.slack_seconds, response)
 
     def _reader_of(self, config: RepoConfig) -> state.Reader:
         if self._reader is None or self._reader.project != config.project:

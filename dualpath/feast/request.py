@@ -24,11 +24,11 @@ class Request:
     """The rows of one call.
 
     `as_of` int64[rows] has each row's instant, microseconds UTC, and `named` bool[rows] whether the row names it; one
-    that does not means the present; `named` is None if no row does. `given` are the columns as they came, each of
-    `rows` values.
+    that does not means the present, `now`; `named` is None if no row does. `given` are the columns as they came.
     """
 
     wanted: Wanted
+    now: int
     rows: int
     given: dict[str, list[Any]]
     as_of: np.ndarray
@@ -97,17 +97,17 @@ def read(entity_rows: Any, now: int, wanted: Wanted) -> Request:
         told = ", ".join(f"{n} of '{name}'" for name, n in lengths.items())
         raise InputError(f"the columns of the entity rows have different lengths, {told}; give each one value a row.")
     if instants.COLUMN not in columns:
-        return Request(wanted, rows, columns, np.full(rows, now, dtype=np.int64), None)
+        return Request(wanted, now, rows, columns, np.full(rows, now, dtype=np.int64), None)
     given, named = columns.pop(instants.COLUMN), np.ones(rows, dtype=bool)
     if not without:
-        return Request(wanted, rows, columns, instants.parse(given), named)
+        return Request(wanted, now, rows, columns, instants.parse(given), named)
     named[list(without)] = False
     # Something stands in each row, so that a refusal names the row as the caller counts.
     as_of = instants.parse(
         [value if is_named else instants.EPOCH for value, is_named in zip(given, named, strict=True)]
     )
     as_of[~named] = now
-    return Request(wanted, rows, columns, as_of, named)
+    return Request(wanted, now, rows, columns, as_of, named)
 
 
 def _columns(entity_rows: Any) -> tuple[dict[str, Any], Collection[int]]:
