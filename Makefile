@@ -5,7 +5,10 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.ready
 
-LAWS := parity_tests/test_laws.py
+# Tests that start no Spark.
+LIGHT := $(addprefix parity_tests/,differential test_attempt.py test_catalogue.py test_datasets.py test_declare.py test_derived.py \
+	test_entities.py test_instants.py test_kernel.py test_landing.py test_laws.py test_ledger.py test_preview.py test_request.py \
+	test_serve.py test_sketch.py test_windows.py)
 
 # What `make chaos` plays: SEED draws a schedule of STEPS actions.
 SEED ?= 1
@@ -13,7 +16,8 @@ STEPS ?= 60
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test laws rest parity chaos bench mutants notebooks lint lock clean
+# `light` and `spark` are the two halves of `test`.
+.PHONY: help demo test light spark parity chaos bench mutants notebooks lint lock clean
 
 help:
 	@echo 'demo       the whole platform on a shop'"'"'s events'
@@ -30,15 +34,15 @@ help:
 demo: $(READY)
 	$(BIN)/dualpath demo
 
-# The laws need no Spark, which leaves a core to them.
+# What needs no Spark runs beside what does, so that neither core waits.
 test: lint
-	$(MAKE) -j2 laws rest
+	$(MAKE) -j2 light spark
 
-laws: $(READY)
-	$(BIN)/python -m pytest $(LAWS)
+light: $(READY)
+	$(BIN)/python -m pytest $(LIGHT)
 
-rest: $(READY)
-	$(BIN)/python -m pytest --ignore=$(LAWS)
+spark: $(READY)
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(LIGHT))
 
 parity: $(READY)
 	$(BIN)/python -m parity_tests
