@@ -28,12 +28,16 @@ WHOLE = 2**53 - 1
 REMEDIES = {
     "text": "a text key; pass text, or a whole number or a UUID, which become text",
     "integer": "an integer key; pass a whole number, as text only in its plain form",
+    "integer32": "a key of 32 bits; pass a whole number that fits, as text only in its plain form",
 }
+HALF = 2**31
 LEAST, MOST = -(2**63), 2**63 - 1
 
 
 def cast(values: Iterable[Any], kind: str, name: str) -> list[Any]:
-    """Values of the join key `name` as those of its declared `kind`, `text` or `integer`; None where there is none.
+    """Values of the join key `name` as those of its declared `kind`; None where there is none.
+
+    A kind is `text`, `integer` or, of ordinary views alone, `integer32`.
 
     Raises `InputError` that names the row for a value that is no such key.
 
@@ -50,7 +54,7 @@ which become text.
     found = []
     for row, value in enumerate(values):
         key = rule(value)
-        if key is NotImplemented:
+        if key is NotImplemented or (kind == "integer32" and key is not None and not -HALF <= key < HALF):
             raise _refusal(name, row, value, kind)
         found.append(key)
     return found
@@ -62,7 +66,7 @@ def column(values: Any, kind: str, name: str) -> pa.Array:
     values: a pandas column, an Arrow array or a list. Columns of one type are converted at once.
     """
     given = _arrow(values)
-    if given is None or (kind == "integer" and not pa.types.is_primitive(given.type)):
+    if given is None or (kind != "text" and not pa.types.is_primitive(given.type)):
         return pa.array(cast(_listed(values), kind, name), pa.string() if kind == "text" else pa.int64())
     if pa.types.is_floating(given.type):
         numbers = given.to_numpy(zero_copy_only=False)
@@ -71,6 +75,10 @@ def column(values: Any, kind: str, name: str) -> pa.Array:
         if (at := pc.index(broken, True).as_py()) >= 0:
             raise _refusal(name, at, given[at].as_py(), kind)
         given = given.cast(pa.int64())
+    if kind == "integer32":
+        wide = pc.or_(pc.less(given, -HALF), pc.greater_equal(given, HALF))
+        if pc.any(wide).as_py():
+            cast(_listed(values), kind, name)  # which names the row
     if pa.types.is_integer(given.type):
         return given.cast(pa.string()) if kind == "text" else given.cast(pa.int64())
     return given.cast(pa.string())

@@ -79,6 +79,14 @@ def test_a_key_is_cast_to_its_declared_kind_or_refused_by_its_row(
                     by([None, written], kind, "key")
 
 
+@pytest.mark.parametrize("written", [2**31, -(2**31) - 1, float(2**31), str(2**31)], ids=repr)
+def test_a_key_of_32_bits_is_no_wider(written: Any) -> None:
+    for by in (cast, lambda *asked: column(*asked).to_pylist()):
+        assert by([2**31 - 1, -(2**31), None], "integer32", "key") == [2**31 - 1, -(2**31), None]
+        with pytest.raises(InputError, match=r"^key, row 1: .* is not a key of 32 bits; pass "):
+            by([7, written], "integer32", "key")
+
+
 @pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, Decimal("NaN")], ids=repr)
 def test_what_is_missing_is_no_entity(missing: Any) -> None:
     assert cast([missing], "text", "key") == cast([missing], "integer", "key") == [None]
@@ -106,7 +114,11 @@ CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
-@given(st.lists(WRITTEN, min_size=1, max_size=4), st.sampled_from(["text", "integer"]), st.sampled_from([*CONTAINERS]))
+@given(
+    st.lists(WRITTEN, min_size=1, max_size=4),
+    st.sampled_from(["text", "integer", "integer32"]),
+    st.sampled_from([*CONTAINERS]),
+)
 def test_a_column_is_cast_as_the_values_it_holds(written: list[Any], kind: str, container: str) -> None:
     try:
         held = CONTAINERS[container](written)

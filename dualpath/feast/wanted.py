@@ -18,7 +18,7 @@ from dualpath.online import state
 from dualpath.plan import plan
 from dualpath.view import View
 
-KINDS = {ValueType.STRING: "text", ValueType.INT64: "integer", ValueType.INT32: "integer"}
+KINDS = {ValueType.STRING: "text", ValueType.INT64: "integer", ValueType.INT32: "integer32"}
 """Join keys of these types are cast by `entities.cast`; those of others, which only ordinary views have, by Feast."""
 KEPT = 256
 """Contexts remembered; Feast's own memory of them has no bound."""
