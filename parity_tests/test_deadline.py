@@ -342,3 +342,15 @@ def test_a_loop_that_closed_nothing_is_dropped_when_the_next_one_comes(filled: d
     once()
     gc.collect()
     assert first() is None
+
+
+def test_a_connection_that_fails_by_itself_is_not_waited_for() -> None:
+    """The system's own time-out is the same class of error as a slice of a wait that ran out."""
+
+    def refused() -> socket.socket:
+        raise TimeoutError("the network said so")
+
+    budget = Budget(60)
+    with pytest.raises(TimeoutError, match="the network said so"):
+        deadline._in_time(refused, budget)
+    assert budget.left > 59

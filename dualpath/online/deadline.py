@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent import futures
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar, copy_context
@@ -197,11 +198,17 @@ def _in_time(connect: Callable[[], socket.socket], budget: Budget) -> socket.soc
             done.set_exception(error)
 
     threading.Thread(target=partial(copy_context().run, work), daemon=True).start()
+
+    def attempt(seconds: float) -> None:
+        if not futures.wait([done], seconds).done:
+            raise TimeoutError
+
     try:
-        return budget.wait(done.result)
+        budget.wait(attempt)
     except TimeoutError:
         done.add_done_callback(_close)
         raise
+    return done.result()
 
 
 def _close(late: "Future[socket.socket]") -> None:
