@@ -7,7 +7,7 @@ server and `feast ui` need nothing but the registry.
 import json
 from collections.abc import Iterable
 from datetime import timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from feast import Entity, FeatureView, FileSource
@@ -150,10 +150,19 @@ def feast_tags(output: Output) -> dict[str, str]:
     return {} if output.empty is None else {NEVER_NULL: "true"}
 
 
+def is_windowed(feature_view: Any) -> bool:
+    """Whether a Feast view is one of `feature_view`; any other is an ordinary one."""
+    return TAG in feature_view.tags
+
+
 def view_of(feature_view: FeatureView) -> View | None:
     """The declaration behind a Feast view, or None if it is an ordinary one."""
-    declared = feature_view.tags.get(TAG)
-    return View.from_dict(json.loads(declared)) if declared else None
+    return _read(feature_view.tags[TAG]) if is_windowed(feature_view) else None
+
+
+@lru_cache(maxsize=512)
+def _read(declared: str) -> View:
+    return View.from_dict(json.loads(declared))
 
 
 def is_event_log(data_source: DataSource) -> bool:

@@ -133,16 +133,17 @@ def settle(view: Any, vectors: Sequence[Any], asked: Request) -> None:
     ttl = getattr(view, "ttl", None)  # an on-demand view that is written has none
     age = int(ttl.total_seconds() * 1_000_000) if ttl else None
     named = [False] * asked.rows if asked.named is None else asked.named.tolist()
-    rows = list(zip(asked.as_of.tolist(), named, strict=True))
+    unserved: list[tuple[int, Any]] = []
+    # The features of a view are written together, so one's times are those of all.
+    rows = zip(vectors[0].event_timestamps, asked.as_of.tolist(), named, strict=True)
+    for i, (stamp, as_of, is_named) in enumerate(rows):
+        written = stamp.seconds * 1_000_000 + stamp.nanos // 1000
+        if not written or (is_named and written > as_of):
+            unserved.append((i, FieldStatus.NOT_FOUND))
+        elif age is not None and written < as_of - age:
+            unserved.append((i, FieldStatus.OUTSIDE_MAX_AGE))
     for vector in vectors:
-        for i, (stamp, (as_of, is_named)) in enumerate(zip(vector.event_timestamps, rows, strict=True)):
-            written = stamp.seconds * 1_000_000 + stamp.nanos // 1000
-            if not written or (is_named and written > as_of):
-                status = FieldStatus.NOT_FOUND
-            elif age is not None and written < as_of - age:
-                status = FieldStatus.OUTSIDE_MAX_AGE
-            else:
-                continue
+        for i, status in unserved:
             vector.values[i].Clear()
             vector.statuses[i] = status
 

@@ -166,7 +166,7 @@ class Input:
         if kind is None:
             return column if isinstance(column, list) else column.to_pylist(maps_as_pydicts="strict")
         try:
-            return whole_seconds(cast(column, kind))
+            return cast(column, kind)
         except (TypeError, ValueError, pa.ArrowException) as error:
             raise InputError(
                 f"on-demand view '{view}': '{self.field.name}' is declared {self.field.dtype}, and a value is none: "
@@ -174,13 +174,8 @@ class Input:
             ) from None
 
 
-def serving(registry: BaseRegistry) -> Any:
-    """A registry that hands out derived views to `get_online_features`."""
-    return registry if isinstance(registry, Serving) else Serving(registry)
-
-
 class Serving:
-    """A registry whose on-demand views are derived ones; all else is the registry's own."""
+    """A registry that hands out derived views, to `get_online_features`; all else is the registry's own."""
 
     def __init__(self, registry: BaseRegistry) -> None:
         self._registry = registry
@@ -211,7 +206,7 @@ def answer(values: Any, field: Field, view: str) -> pa.Array:
     try:
         if kind is None:
             return objects([*values], field.dtype)
-        return whole_seconds(cast(values, kind))
+        return cast(values, kind)
     except (TypeError, ValueError, pa.ArrowException) as error:
         raise InputError(
             f"on-demand view '{view}': '{field.name}' is declared {field.dtype}, and its function returns something "
@@ -226,17 +221,15 @@ def plain(dtype: FeastType) -> pa.DataType | None:
 
 
 def cast(values: Any, kind: pa.DataType) -> pa.Array:
-    """Values as an Arrow array of a type; raises what Arrow raises if one does not fit, as 2.5 for an integer."""
+    """Values as an Arrow array of a type; raises what Arrow raises if one does not fit, as 2.5 for an integer.
+
+    Timestamps are cut to seconds, as Feast carries them online.
+    """
     array = values if isinstance(values, pa.ChunkedArray | pa.Array) else pa.array(values, from_pandas=True)
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-    if array.type == kind:
-        return array
-    return array.cast(kind, safe=not pa.types.is_timestamp(kind))
-
-
-def whole_seconds(array: pa.Array) -> pa.Array:
-    """Timestamps cut to seconds, as Feast carries them online; other arrays as they are."""
-    return pc.floor_temporal(array, unit="second") if pa.types.is_timestamp(array.type) else array
+    if pa.types.is_timestamp(kind):
+        return pc.floor_temporal(array.cast(kind, safe=False), unit="second")
+    return array if array.type == kind else array.cast(kind)
 
 
 def objects(values: Sequence[Any], dtype: FeastType) -> pa.Array:

@@ -20,7 +20,7 @@ from feast.utils import _parse_feature_ref
 from pydantic import field_validator
 
 from dualpath import entities
-from dualpath.declare import is_event_log, view_of
+from dualpath.declare import is_event_log, is_windowed, view_of
 from dualpath.errors import InputError, quoted
 from dualpath.feast import ordinary, refusals, span
 from dualpath.feast.derived import derived
@@ -99,7 +99,7 @@ class DualpathOfflineStore(OfflineStore):
                 of_view = [_parts(ref)[1] for ref in wanted]
                 columns = (
                     features(config, fv, of_view, rows)
-                    if view_of(fv)
+                    if is_windowed(fv)
                     else ordinary.features(config, fv, of_view, rows, registry, **kwargs)
                 )
                 found |= {names[ref]: columns[feature] for ref, feature in zip(wanted, of_view, strict=True)}
@@ -134,7 +134,7 @@ class DualpathOfflineStore(OfflineStore):
     @refusals.translated()
     def offline_write_batch(config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Any) -> None:
         """Feast's own for ordinary views; a windowed view is written by the batch job alone."""
-        if view_of(feature_view):
+        if is_windowed(feature_view):
             raise InputError(f"view '{feature_view.name}' is windowed: land events for it instead of values.")
         view = ordinary.view_at(config, feature_view)
         ordinary.store().offline_write_batch(ordinary.configured(config), view, table, progress)
@@ -248,7 +248,7 @@ def _check(rows: Rows, names: dict[str, str], odfvs: list[OnDemandFeatureView]) 
 
 def _no_windowed(views: Sequence[FeatureView]) -> None:
     for fv in views:
-        if view_of(fv):
+        if is_windowed(fv):
             raise InputError(
                 f"filter_by_created_timestamp: view '{fv.name}' is windowed, and its values count every event of the "
                 "log, whenever it arrived; ask without it, or for ordinary views alone."

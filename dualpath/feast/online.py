@@ -17,7 +17,7 @@ from feast.online_response import OnlineResponse
 from pydantic import PositiveInt
 from redis.asyncio import RedisCluster
 
-from dualpath.declare import TAG
+from dualpath.declare import is_windowed
 from dualpath.errors import InputError
 from dualpath.feast import derived, mistakes, refusals, request
 from dualpath.feast.answer import Answer, ordered
@@ -69,10 +69,10 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
 
         The answer's columns come in the order asked: the join keys, then the features.
         """
-        registry = derived.serving(registry)
-        with self._asked(config, registry, project, features, full_feature_names, entity_rows) as (asked, rows):
+        serving: Any = derived.Serving(registry)
+        with self._asked(config, serving, project, features, full_feature_names, entity_rows) as (asked, rows):
             response = super().get_online_features(
-                config, features, rows, registry, project, full_feature_names, include_feature_view_version_metadata
+                config, features, rows, serving, project, full_feature_names, include_feature_view_version_metadata
             )
         return Response(ordered(response, asked.places), asked)
 
@@ -87,10 +87,10 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
         """The same without blocking the event loop."""
-        registry = derived.serving(registry)
-        with self._asked(config, registry, project, features, full_feature_names, entity_rows) as (asked, rows):
+        serving: Any = derived.Serving(registry)
+        with self._asked(config, serving, project, features, full_feature_names, entity_rows) as (asked, rows):
             response = await super().get_online_features_async(
-                config, features, rows, registry, project, full_feature_names, include_feature_view_version_metadata
+                config, features, rows, serving, project, full_feature_names, include_feature_view_version_metadata
             )
         return Response(ordered(response, asked.places), asked)
 
@@ -182,7 +182,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         return refusals.translated(lambda: shown(config.online_store.connection_string), mistake)
 
     def _refuse_values(self, table: FeatureView) -> None:
-        if TAG in table.tags:
+        if is_windowed(table):
             raise InputError(
                 f"view '{table.name}' is windowed: its values are computed from events at each read, so finished "
                 "values cannot be written. Land events for the stream, or run `dualpath nightly`."
@@ -222,8 +222,8 @@ def _address(online_store: Any) -> str:
 def _sorted_out(tables: Iterable[FeatureView]) -> tuple[list[FeatureView], list[FeatureView]]:
     """The windowed views, and the ordinary ones."""
     all_of_them = list(tables)
-    windowed = [table for table in all_of_them if TAG in table.tags]
-    return windowed, [table for table in all_of_them if TAG not in table.tags]
+    windowed = [table for table in all_of_them if is_windowed(table)]
+    return windowed, [table for table in all_of_them if not is_windowed(table)]
 
 
 def _deadline(config: RepoConfig) -> float:

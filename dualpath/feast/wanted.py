@@ -4,7 +4,6 @@ It follows from Feast's context of the request (`feast.utils._get_cached_request
 registry is read again; so it is prepared once for each context.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +12,7 @@ from typing import Any
 from feast import ValueType
 from feast.feature_view import DUMMY_ENTITY_ID
 
-from dualpath.declare import TAG
+from dualpath.declare import view_of
 from dualpath.online import state
 from dualpath.plan import plan
 from dualpath.view import View
@@ -27,10 +26,9 @@ KEPT = 256
 class Compiled:
     """What answering from a windowed view takes that depends on nothing but its declaration and the features."""
 
-    def __init__(self, declared: str, features: tuple[str, ...]) -> None:
-        self.plan = plan(View.from_dict(json.loads(declared)), features)
+    def __init__(self, view: View, features: tuple[str, ...]) -> None:
+        self.plan = plan(view, features)
         self.format = state.Format(self.plan.layout)
-        view = self.plan.view
         self.kinds = [view.source.by_name[key].kind for key in view.keys]
 
 
@@ -69,9 +67,9 @@ class Wanted:
             order = self._ordered(features, prefix)
             keys = keys_of(view, self.key_of_entity)
             compiling = None
-            if TAG in view.tags:
-                compiling = compiled(view.tags[TAG], tuple(order))
-                keys = {key: keys[key] for key in compiling.plan.view.keys}
+            if declared := view_of(view):
+                compiling = compiled(declared, tuple(order))
+                keys = {key: keys[key] for key in declared.keys}
             self.views.append(WantedView(view, order, tuple(keys.values()), prefix, compiling))
         self.keys = {name: each for each in self.views for name in each.columns if name != DUMMY_ENTITY_ID}
 
