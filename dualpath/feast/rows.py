@@ -21,7 +21,7 @@ class Rows:
     given: dict[str, Any]
     time: str
     as_of: np.ndarray
-    _keys: dict[str, pa.Array] = field(default_factory=dict)
+    _keys: dict[tuple[str, str | None], pa.Array] = field(default_factory=dict)
 
     def key(self, name: str, kind: str | None, view: str) -> pa.Array:
         """A join key of a view, cast to its kind, or as it is if it has none of those that `entities` knows.
@@ -32,8 +32,10 @@ class Rows:
             raise InputError(
                 f"entity_df has no column '{name}', the join key of view '{view}'; it has {', '.join(self.given)}."
             )
-        found = entities.column(self.given[name], kind, name) if kind else _array(self.given[name], name)
-        self._keys.setdefault(name, found)
+        found = self._keys.get((name, kind))
+        if found is None:
+            found = entities.column(self.given[name], kind, name) if kind else _array(self.given[name], name)
+            self._keys[name, kind] = found
         return found
 
     def table(self) -> pa.Table:
@@ -47,10 +49,11 @@ class Rows:
             try:
                 found[name] = _array(column, name)
             except InputError:
+                understood = [key for (known, _), key in self._keys.items() if known == name]
                 if name == self.time:
                     found[name] = pa.array(self.as_of, INSTANT)
-                elif name in self._keys:
-                    found[name] = self._keys[name]
+                elif understood:
+                    found[name] = understood[0]
                 else:
                     raise
         return pa.table(found)

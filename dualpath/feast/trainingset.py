@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from feast import OnDemandFeatureView, RepoConfig
@@ -85,8 +84,6 @@ class TrainingSet(RetrievalJob):
 
 def _ends(rows: Rows) -> list[datetime | None]:
     """The first and the last instant; None if there are no rows."""
-    return (
-        pa.array(np.sort(rows.as_of)[[0, -1]], pa.int64()).cast(INSTANT).to_pylist()
-        if len(rows.as_of)
-        else [None, None]
-    )
+    if not len(rows.as_of):
+        return [None, None]
+    return pa.array([rows.as_of.min(), rows.as_of.max()], pa.int64()).cast(INSTANT).to_pylist()
