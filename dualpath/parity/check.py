@@ -6,8 +6,9 @@ event log, is compared on a sample.
 """
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -21,7 +22,7 @@ from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
 from dualpath.parity.instants import choose
 from dualpath.repo import Repo
-from dualpath.view import View
+from dualpath.schema import EventSource
 
 PACKAGES = ("dualpath", "feast", "pyspark", "numba", "numpy", "pyarrow", "redis")
 
@@ -74,8 +75,9 @@ def check(
     tally: dict[tuple[str, str], list[int]] = {}
     examples: list[str] = []
     judged = wrong = 0
+    events = lru_cache(maxsize=1)(partial(_events, repo))  # one log at a time: it may be most of the memory
     for number, family in enumerate(found):
-        keys, as_of = _chosen(repo, family, -(-cells // features), seed + number)
+        keys, as_of = _chosen(events, family, -(-cells // features), seed + number)
         for each in family.views:
             History(repo.root).require(each)
         served, trained = serve(repo, family, keys, as_of, say), train(repo, family, keys, as_of, seed + number)
@@ -88,7 +90,7 @@ def check(
         if family.service:
             continue  # the oracle knows views by their own names, and has seen these
         rows = -(-oracle_cells // sum(len(v.features) for f in found if not f.service for v in f.views))
-        asked, bad = judge(family, _events(repo, family.views[0]), keys, as_of[:rows], trained, say)
+        asked, bad = judge(family, events(family.views[0].source), keys, as_of[:rows], trained, say)
         judged, wrong = judged + asked, wrong + len(bad)
         examples += [_example(d, family, keys, as_of, "trained", "oracle") for d in bad[:3]]
     table = tuple(Row(view, feature, *counts) for (view, feature), counts in sorted(tally.items()))
@@ -105,19 +107,21 @@ def check(
     )
 
 
-def _events(repo: Repo, view: View) -> pa.Table:
-    events = read(repo.storage(view.source.name), view.source)
+def _events(repo: Repo, source: EventSource) -> pa.Table:
+    events = read(repo.storage(source.name), source)
     if not len(events):
-        raise InputError(f"source '{view.source.name}' has no events yet; run `dualpath stream --once`.")
+        raise InputError(f"source '{source.name}' has no events yet; run `dualpath stream --once`.")
     return events
 
 
-def _chosen(repo: Repo, family: Family, rows: int, seed: int) -> tuple[list[pa.Array], np.ndarray]:
+def _chosen(
+    events: Callable[[EventSource], pa.Table], family: Family, rows: int, seed: int
+) -> tuple[list[pa.Array], np.ndarray]:
     """Join keys by the family's columns, and instants int64[rows]; each view of a service has keys of its own."""
     columns: dict[str, pa.Array] = {}
     for number, names in enumerate(family.columns or (family.keys,)):
         view = family.views[number]
-        keys, as_of = choose(_events(repo, view), (view, *family.views), rows, seed + number)
+        keys, as_of = choose(events(view.source), (view, *family.views), rows, seed + number)
         columns = dict(zip(names, keys, strict=True)) | columns
     if family.service and (grain := max(view.resolution for view in family.views)) > 1:
         as_of = as_of // grain * grain - 1  # an instant suits one source's last event, and the views may have several
