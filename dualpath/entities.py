@@ -169,8 +169,6 @@ def _arrow(values: Any) -> pa.Array | None:
         found = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)
         if isinstance(found, pa.ChunkedArray):
             found = found.combine_chunks()
-        if isinstance(found, pa.ChunkedArray):  # of no chunk, or too many bytes for one
-            found = pa.concat_arrays(found.chunks) if found.num_chunks else pa.array([], found.type)
         if pa.types.is_dictionary(found.type):
             found = found.dictionary_decode()
         if pa.types.is_integer(found.type):

@@ -16,7 +16,8 @@ OPS = {
 }  # fmt: skip
 
 OK, OVERFLOW, STRADDLES, BEYOND, MISSHAPEN = range(5)
-"""How a fold ended: well; a sum left int64; a folded record lies on both sides of `as_of` (or wholly after it)."""
+"""How a fold ended: well; a sum left int64; a folded record lies on both sides of `as_of` (or wholly after it);
+the arrays do not fit together."""
 
 
 @njit(cache=True, nogil=True)

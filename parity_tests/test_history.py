@@ -152,7 +152,7 @@ def test_two_jobs_do_not_build_the_record_files_of_a_source_at_once(history: His
         pass
 
 
-@pytest.mark.parametrize("path", ["s3://bucket/data", "gs://bucket", "file:///tmp/data"])
+@pytest.mark.parametrize("path", ["s3://bucket/data", "gs://bucket", "file:///data"])
 def test_a_path_with_a_scheme_is_refused_before_a_folder_is_made(path: str, applied: Path, tmp_path: Path) -> None:
     settings = (applied / "feature_store.yaml").read_text()
     assert "  path: data\n" in settings

@@ -21,10 +21,9 @@ from dualpath.online.condition import Condition, examine
 from dualpath.online.connection import FAILED, configured, connect, embedded_folder, shown
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
+from dualpath.runtime.redis import TIMEOUT as PATIENCE
 from dualpath.sources.delivery import Delivery, delivery
 
-PATIENCE = 5.0
-"""Seconds after which a Redis that says nothing is taken to be down."""
 FATES = ("rows_read", "accepted", "duplicate", "dead_letter", "late", "beyond")
 
 

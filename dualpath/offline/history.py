@@ -197,7 +197,4 @@ def _days(epochs: Sequence[str]) -> str:
 
 def words_of(column: pa.ChunkedArray, width: int) -> np.ndarray:
     """Records int64[n, width] of a column of word lists; a writable copy only if Arrow has several chunks."""
-    lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(lists, pa.ChunkedArray):
-        lists = pa.concat_arrays(lists.chunks) if lists.num_chunks else pa.array([], RECORDS.field("words").type)
-    return lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)

@@ -21,8 +21,8 @@ from redis.retry import Retry
 from dualpath.errors import UnavailableError
 from dualpath.runtime import jars, java
 from dualpath.runtime.redis import FOLDER, SERVER, running
+from dualpath.runtime.redis import TIMEOUT as PATIENCE
 
-PATIENCE = 5.0  # seconds after which a Redis that says nothing is taken to be down
 REINSTALL = "Run `make` again: it installs the versions of requirements.lock."
 DISK_NEEDED = 2 * 10**9  # bytes: the demo's log, its state and Spark's shuffle files
 

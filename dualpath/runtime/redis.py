@@ -25,7 +25,7 @@ FOLDER = Path("data") / "redis"
 """Where a repo's embedded Redis keeps its data."""
 HOST = "127.0.0.1"
 PATIENCE = 60.0  # seconds: a large append-only file takes a while to load
-TIMEOUT = 5.0  # seconds for one answer
+TIMEOUT = 5.0  # seconds for one answer; a Redis that says nothing for so long is taken to be down
 
 
 def ensure(folder: Path, patience: float = PATIENCE) -> str:

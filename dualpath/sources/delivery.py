@@ -35,8 +35,9 @@ class Delivery:
     waiting: list[str]
 
 
-def version(size: int, modified: int) -> int:
-    """What tells apart the states of a file of that size, last modified at that time, milliseconds.
+def version(size: Any, modified: Any) -> Any:
+    """What tells apart the states of a file of that size, last modified at that time, milliseconds: of two integers, or
+    of two columns of Spark.
 
     >>> version(70_000, 1) == version(70_000 + 1, 1), version(10, 2) > version(11, 1)
     (False, True)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dualpath.sources.delivery import SIZES, SUFFIX
+from dualpath.sources.delivery import SUFFIX, version
 
 NOTHING: Mapping[str, int] = MappingProxyType({})
 
@@ -74,6 +74,6 @@ class Directory:
             F.lit(None).cast("string").alias("event_id"),
             F.lit(None).cast("timestamp").alias("arrival_time"),
             F.substring(path, F.instr(path, above) + F.length(above), F.length(path)).alias("origin"),
-            (modified * SIZES + size % SIZES).alias("position"),
+            version(size, modified).alias("position"),
         )
         return rows.where(~F.col("origin").isin(*after)) if after else rows
