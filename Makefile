@@ -20,22 +20,13 @@ STEPS ?= 60
 .PHONY: help demo test light spark parity chaos bench mutants notebooks lint lock clean
 
 help:
-	@echo 'demo       the whole platform on a shop'"'"'s events'
-	@echo 'test       linters, type checks, import contract, every test'
-	@echo 'parity     a certificate from generated declarations and events'
-	@echo 'chaos      a random schedule of crashes and lost state; SEED=, STEPS='
-	@echo 'bench      every figure, beside its peers'
-	@echo 'mutants    the tests against broken code'
-	@echo 'notebooks  runs the notebooks'
-	@echo 'lint       linters, types, imports'
-	@echo 'lock       writes requirements.lock anew'
-	@echo 'clean      removes what can be made again'
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 11
 
-demo: $(READY)
+demo: $(READY)  ## the whole platform on a shop's events
 	$(BIN)/dualpath demo
 
 # What needs no Spark runs beside what does, so that neither core waits.
-test: lint
+test: lint  ## linters, type checks, import contract, every test
 	$(MAKE) -j2 light spark
 
 light: $(READY)
@@ -44,23 +35,23 @@ light: $(READY)
 spark: $(READY)
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(LIGHT))
 
-parity: $(READY)
+parity: $(READY)  ## a certificate from generated declarations and events
 	$(BIN)/python -m parity_tests
 
-chaos: $(READY)
+chaos: $(READY)  ## a random schedule of crashes and lost state; SEED=, STEPS=
 	$(BIN)/python -m parity_tests.chaos --seed $(SEED) --steps $(STEPS)
 	$(BIN)/python -m parity_tests.chaos --seed $(SEED) --steps $(STEPS) --kafka
 
-bench: $(READY)
+bench: $(READY)  ## every figure, beside its peers
 	$(BIN)/python -m benchmarks
 
-mutants: $(READY)
+mutants: $(READY)  ## the tests against broken code
 	$(BIN)/python -m benchmarks.mutants
 
-notebooks: $(READY)
+notebooks: $(READY)  ## runs the notebooks
 	$(BIN)/python -m jupyter execute --inplace notebooks/*.ipynb
 
-lint: $(READY)
+lint: $(READY)  ## linters, types, imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -78,11 +69,11 @@ $(READY): requirements.lock pyproject.toml | $(BIN)/uv
 	@touch $@
 
 # Written without a header and without addresses: the same lock on every machine.
-lock: $(BIN)/uv
+lock: $(BIN)/uv  ## writes requirements.lock anew
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 
-clean:
+clean:  ## removes what can be made again
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
 		spark-warehouse metastore_db derby.log artifacts feature_repo/data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
