@@ -121,7 +121,11 @@ def library(repo: Repo, users: list[str]) -> dict[str, Any]:
             422,
             "the columns of the entity rows have different lengths",
         ),
+        (WINDOWED, {"user_id": ["ann", "bob"], "event_timestamp": [NOON]}, 422, "1 of 'event_timestamp'"),
         (WINDOWED, {"user_id": ["ann"], "event_timestamp": ["noon"]}, 422, "'noon' is not ISO-8601"),
+        (WINDOWED, {"user_id": ["ann"], "event_timestamp": [1_772_366_400]}, 422, "is a number, whose unit"),
+        (WINDOWED, {"user_id": ["ann"], "event_timestamp": [None]}, 422, "the instant is missing"),
+        (WINDOWED, {"user_id": [7.5]}, 422, "7.5 (float) is not a text key"),
     ],
 )
 def test_a_callers_mistake_is_a_sentence_of_a_callers_mistake(
@@ -129,6 +133,19 @@ def test_a_callers_mistake_is_a_sentence_of_a_callers_mistake(
 ) -> None:
     found, said = served.get(asked, **entities)
     assert (found, sentence in json.loads(said)["message"]) == (status, True), said
+
+
+def test_a_null_key_is_nobody_over_http_too(served: Served) -> None:
+    entities = {"user_id": [None, "nobody", USERS[-1]], "event_timestamp": [NOON] * 3}
+    status, said = post(f"{served.address}/get-online-features", {**WINDOWED, "entities": entities})
+    assert status == 200
+    [found] = [
+        each
+        for name, each in zip(said["metadata"]["feature_names"], said["results"], strict=True)
+        if name == "actions_30min"
+    ]
+    assert found["values"] == [0, 0, len(USERS) - 1]
+    assert found["statuses"] == ["NOT_FOUND", "NOT_FOUND", "PRESENT"]
 
 
 def test_a_windowed_view_takes_no_values_over_http(served: Served) -> None:
