@@ -173,7 +173,9 @@ def instant(when: datetime) -> st.SearchStrategy[Any]:
 def instants(first: timedelta) -> st.SearchStrategy[Any]:
     """From some time after the first order until the last is long past; one in twenty is none."""
     moments = st.integers(first // SECOND, 10 * 86_400).map(lambda s: START + timedelta(seconds=s))
-    right = (moments | moments.map(lambda when: when + timedelta(microseconds=1))).flatmap(instant)
+    far = [datetime(year, 12, 30, 23, 59, 59, 999_999, tzinfo=UTC) for year in (1, 1677, 2262, 2500, 9999)]
+    distant = st.sampled_from([when for when in far if when > START or first < timedelta(0)])
+    right = (moments | moments.map(lambda when: when + timedelta(microseconds=1)) | distant).flatmap(instant)
     wrong = st.sampled_from(
         [None, pd.NaT, 1_772_625_600, 1.5, "04.03.2026", "2026-03-04 12:00 PST", b"2026-03-04", "2026"]
     )
