@@ -350,7 +350,7 @@ def test_a_connection_that_fails_by_itself_is_not_waited_for() -> None:
     def refused() -> socket.socket:
         raise TimeoutError("the network said so")
 
-    budget = Budget(60)
+    budget = Budget(1)
     with pytest.raises(TimeoutError, match="the network said so"):
         deadline._in_time(refused, budget)
-    assert budget.left > 59
+    assert budget.left > 0

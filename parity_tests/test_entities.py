@@ -81,7 +81,11 @@ def test_a_key_is_cast_to_its_declared_kind_or_refused_by_its_row(
 
 @pytest.mark.parametrize("written", [2**31, -(2**31) - 1, float(2**31), str(2**31)], ids=repr)
 def test_a_key_of_32_bits_is_no_wider(written: Any) -> None:
-    for by in (cast, lambda *asked: column(*asked).to_pylist()):
+    for by in (
+        cast,
+        lambda *asked: column(*asked).to_pylist(),
+        lambda values, *asked: column(pd.Series(values), *asked).to_pylist(),
+    ):
         assert by([2**31 - 1, -(2**31), None], "integer32", "key") == [2**31 - 1, -(2**31), None]
         with pytest.raises(InputError, match=r"^key, row 1: .* is not a key of 32 bits; pass "):
             by([7, written], "integer32", "key")
