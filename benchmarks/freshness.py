@@ -83,7 +83,7 @@ def run(*, per_second: float, seconds: float, users: int, plot: Path | None) -> 
     phases = found.stream.by("phase", "dualpath_batch_phase_seconds_sum")
     batches = found.stream.by("phase", "dualpath_batch_phase_seconds_count")
     means = {p: phases[p] / batches[p] for p in sorted(phases, key=lambda p: -phases[p]) if batches[p]}
-    landed = sum(found.stream.by("fate", "dualpath_rows_total").values())
+    landed = sum(found.stream.by("outcome", "dualpath_rows_total").values())
     yield Sheet(
         f"event to servable, {per_second:,.0f} events/s of {users:,} users for {seconds:.0f} s",
         {

@@ -67,7 +67,7 @@ def _land(storage: Storage, batch: int) -> None:
             "late": pa.array([False] * share),
         }
         write_rows(pa.table(columns), storage.folder("log") / f"{entry.name}/epoch={EPOCH}/part-{task}.parquet")
-    storage.finish(storage.note(entry, rows_read=ROWS, accepted=ROWS, epochs=(EPOCH,)))
+    storage.finish(storage.note(entry, rows_read=ROWS, accepted=ROWS, arrival_days=(EPOCH,)))
 
 
 def _read(spark: SparkSession, storage: Storage) -> float:

@@ -20,10 +20,10 @@ from benchmarks import shop
 from benchmarks.measure import Figure, take_turns
 from dualpath.aggregates import Count, Distinct, Max, Mean, Sum
 from dualpath.declare import feature, feature_view, view_of
-from dualpath.online import keys, pointer
+from dualpath.online import keys, manifest
 from dualpath.online.append import Part, Target
 from dualpath.online.connection import connect
-from dualpath.online.pointer import Pointer
+from dualpath.online.manifest import Manifest
 from dualpath.record import Fence
 from dualpath.runtime import redis as embedded
 from dualpath.windows import DAY, days, hours, lifetime, minutes, today
@@ -35,7 +35,7 @@ CALLS = {1: 2_000, 100: 500}
 """How many counted calls for how many entities."""
 PROJECT, NAMESPACE, SNAPSHOT, EPOCH = "bench", "n1", "2025-06-13", "2025-06-14"
 NIGHT = shop.AS_OF - 2 * DAY
-"""Events up to here are in the snapshot, later ones in the epoch."""
+"""Events up to here are in the snapshot, later ones in the arrival day."""
 
 activity = feature_view(
     "activity",
@@ -102,7 +102,7 @@ def _compare(root: Path, address: str, load: str, per_user: tuple[int, int]) -> 
                     finished_features, [{"user_id": n} for n in names]
                 ),
                 "Redis MGET alone": lambda names: client.mget(
-                    [keys.pointer(PROJECT, activity.name), *(p + keys.tagged(n) for n in names for p in prefixes)]
+                    [keys.manifest(PROJECT, activity.name), *(p + keys.tagged(n) for n in names for p in prefixes)]
                 ),
             },
             drawn(entities, calls + warm_up),
@@ -124,18 +124,18 @@ def opened(root: Path, project: str, online: str, address: str) -> FeatureStore:
 
 
 def write_state(address: str, per_user: tuple[int, int]) -> None:
-    """The records of every user, by the writer the jobs use, as a snapshot and an epoch."""
+    """The records of every user, by the writer the jobs use, as a snapshot and an arrival day."""
     view = view_of(activity)
     assert view is not None, "it is windowed"
     events = shop.Events.draw(USERS, per_user, days=8)
     words = events.words(view)
     old = events.time <= NIGHT
     parts = {view.name: Part(NAMESPACE, view, keep=0)}
-    for kind, epoch, chosen in (("s", SNAPSHOT, old), ("e", EPOCH, ~old)):
+    for kind, arrival_day, chosen in (("s", SNAPSHOT, old), ("e", EPOCH, ~old)):
         target = Target(address, PROJECT, parts, Fence(1, 1), kind)
-        list(target.write(shop.rows(view, epoch, events.user[chosen], words[chosen])))
+        list(target.write(shop.rows(view, arrival_day, events.user[chosen], words[chosen])))
     list(Target(address, PROJECT, {}, Fence(1, 1)).write([shop.texts(shop.CATEGORIES)]))
-    pointer.place(connect(address), PROJECT, view.name, Pointer(NAMESPACE, SNAPSHOT, (EPOCH,)))
+    manifest.place(connect(address), PROJECT, view.name, Manifest(NAMESPACE, SNAPSHOT, (EPOCH,)))
 
 
 def write_finished(ours: FeatureStore, stock: FeatureStore) -> FeatureView:

@@ -88,11 +88,11 @@ def name(number: int) -> str:
     return f"user_{number:06d}"
 
 
-def rows(view: View, epoch: str, users: np.ndarray, words: np.ndarray) -> Iterator[pa.RecordBatch]:
+def rows(view: View, arrival_day: str, users: np.ndarray, words: np.ndarray) -> Iterator[pa.RecordBatch]:
     """Records of ascending users as the writer of state takes them: `dualpath.online.append.INPUT`."""
     for at in range(0, len(words), 50_000):
         part = words[at : at + 50_000]
-        yield _batch(view.name, epoch, [name(u) for u in users[at : at + 50_000].tolist()], part)
+        yield _batch(view.name, arrival_day, [name(u) for u in users[at : at + 50_000].tolist()], part)
 
 
 def texts(found: Iterable[str]) -> pa.RecordBatch:
@@ -107,7 +107,7 @@ def lists(words: np.ndarray) -> pa.ListArray:
     return pa.ListArray.from_arrays(np.arange(0, n * width + 1, width, dtype=np.int32), words.ravel())
 
 
-def _batch(view: str, epoch: str, entities: list[str], words: np.ndarray) -> pa.RecordBatch:
+def _batch(view: str, arrival_day: str, entities: list[str], words: np.ndarray) -> pa.RecordBatch:
     n = len(words)
-    columns = [pa.array([view] * n), pa.array([epoch] * n), pa.array(entities), lists(words)]
-    return pa.RecordBatch.from_arrays(columns, names=["view", "epoch", "entity", "words"])
+    columns = [pa.array([view] * n), pa.array([arrival_day] * n), pa.array(entities), lists(words)]
+    return pa.RecordBatch.from_arrays(columns, names=["view", "arrival_day", "entity", "words"])

@@ -22,13 +22,13 @@ from dualpath.view import View
 
 VERSION = 1
 HEADER = struct.Struct("<IIqq")
-"""Of a packed value: format version, layout fingerprint, then the fence: query epoch and batch id."""
+"""Of a packed value: format version, layout fingerprint, then the fence: query id and batch id."""
 
 
 class Fence(NamedTuple):
     """The last write a value holds: a write with an equal or smaller fence is a replay and is skipped."""
 
-    epoch: int
+    query: int
     batch: int
 
 

@@ -14,7 +14,7 @@ from dualpath.signature import declares
 
 KINDS = ("text", "integer", "decimal", "double", "boolean", "timestamp")
 RESERVED = (
-    *("event_id", "event_time", "arrival_time", "late", "epoch", "batch", "query"),  # columns of the log
+    *("event_id", "event_time", "arrival_time", "late", "arrival_day", "epoch", "batch", "query"),  # columns of the log
     *("payload", "reason", "admitted_at"),  # columns of a micro-batch
 )
 """Names that a declared field cannot have."""

@@ -16,7 +16,7 @@ from dualpath.cli import app
 from dualpath.jobs import sink
 from dualpath.jobs.sink import Sink
 from dualpath.log.storage import Storage
-from dualpath.online import mark, pointer
+from dualpath.online import high_water_mark, manifest
 from parity_tests import faults
 from parity_tests.struck import Blow, targets
 
@@ -56,11 +56,11 @@ STEPS: dict[str, Patch] = {
     "after the pass": killed(Sink, "write", after=True),
     "between two files": killed(sink, "move", nth=2),
     "after the note": killed(Storage, "note", after=True),
-    "between two pointers": killed(pointer, "move", nth=2),
+    "between two manifests": killed(manifest, "move", nth=2),
     "with half of the records in Redis": halfway,
     "with half of the records of the log in Redis": halfway_by_workers,
     "after the records": killed(sink, "send_few", after=True),
-    "after the mark": killed(mark, "advance", after=True),
+    "after the high-water mark": killed(high_water_mark, "advance", after=True),
     "before Spark's commit": killed(Storage, "finish", after=True),
     PAUSE: paused,
 }

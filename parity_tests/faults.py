@@ -19,7 +19,7 @@ import tenacity
 from pyspark.sql import SparkSession
 
 from dualpath.demo.generate import generate
-from dualpath.online import keys, pointer
+from dualpath.online import keys, manifest
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import Difference, differences
@@ -165,7 +165,7 @@ def records(repo: Repo) -> Counter[tuple[Any, ...]]:
     """Every served record, as (view, entity, words...), whatever part it is in."""
     client, bag = connect(repo.redis_address), Counter[tuple[Any, ...]]()
     for view in repo.views.values():
-        known = pointer.read(client, repo.project, view.name)
+        known = manifest.read(client, repo.project, view.name)
         for part in known.parts if known else ():
             for key, found in keys.states(
                 client, repo.project, namespace=known.namespace, views=[view.name], part=part
@@ -187,7 +187,7 @@ def stored(repo: Repo) -> dict[bytes, bytes]:
 
 
 def counts(repo: Repo) -> dict[str, int]:
-    """The fates of all rows read, by the ledger."""
+    """The outcomes of all rows read, by the ledger."""
     blocks = repo.storage(SOURCE).blocks()
     names = ("rows_read", "accepted", "duplicate", "dead_letter", "late")
     return {name: sum(getattr(block, name) for block in blocks) for name in names}

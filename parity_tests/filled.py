@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from dualpath import preview
-from dualpath.online import pointer
+from dualpath.online import manifest
 from dualpath.online.append import TEXTS, Target
 from dualpath.online.connection import connect
-from dualpath.online.pointer import Pointer
+from dualpath.online.manifest import Manifest
 from dualpath.record import Fence
 from dualpath.repo import Repo
 
@@ -28,9 +28,13 @@ def fill(repo: Repo, events: Sequence[Mapping[str, Any]]) -> None:
         order = np.argsort(np.array(entities), kind="stable")
         records = _batch(view.name, [entities[n] for n in order], words[order])
         list(target.write([records, _batch(TEXTS, texts, np.array([[preview.code(text)] for text in texts]))]))
-        pointer.place(client, repo.project, view.name, Pointer(NAMESPACE, SNAPSHOT, (EPOCH,)))
+        manifest.place(client, repo.project, view.name, Manifest(NAMESPACE, SNAPSHOT, (EPOCH,)))
 
 
 def _batch(view: str, entities: Sequence[str], words: np.ndarray) -> pa.RecordBatch:
-    columns = {"view": [view] * len(entities), "epoch": [EPOCH] * len(entities), "entity": pa.array(entities, "string")}
+    columns = {
+        "view": [view] * len(entities),
+        "arrival_day": [EPOCH] * len(entities),
+        "entity": pa.array(entities, "string"),
+    }
     return pa.record_batch(columns | {"words": pa.array(words.tolist(), pa.list_(pa.int64()))})

@@ -26,7 +26,8 @@ from dualpath.view import View
 from parity_tests.strategies import CLICKS
 
 SEALED, PUBLISHED = date(2024, 10, 31), date(2024, 11, 1)
-"""Days up to the first are one epoch, that of the second; later ones, which some histories reach, are one each."""
+"""Days up to the first are one arrival day, that of the second; later ones, which some histories reach, are one
+each."""
 STORE = """\
 project: generated
 provider: local
@@ -129,11 +130,11 @@ def stream(spark: SparkSession, repo: Repo, events: Sequence[dict[str, Any]], nu
     random.shuffle(lines)
     landing = storage.folder("landing")
     landing.mkdir(parents=True)
-    storage.seal(SEALED)
+    storage.close_day(SEALED)
     for half, part in enumerate(np.array_split(lines, 2)):
         (landing / f"{half}.jsonl").write_text("\n".join(part) + "\n")
         start(spark, repo, source, Directory(landing, 1)).awaitTermination()
-        storage.seal(PUBLISHED)
+        storage.close_day(PUBLISHED)
         build(spark, repo, source)
         publish(spark, repo, repo.views_of(source.name), PUBLISHED)
 

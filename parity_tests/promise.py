@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from dualpath.console import status
 from dualpath.jobs.build import build
-from dualpath.offline.history import RECORDS, History, shelf, words_of
+from dualpath.offline.history import RECORDS, History, view_version, words_of
 from dualpath.parity.check import check
 from dualpath.repo import Repo
 from parity_tests import faults
@@ -112,7 +112,7 @@ def filed(repo: Repo) -> Bag:
     """The records that the batch path has written."""
     history, bag = History(repo.root), Bag()
     for view in repo.views.values():
-        table = ds.dataset(history.paths(shelf(view)), schema=RECORDS, format="parquet").to_table()
+        table = ds.dataset(history.paths(view_version(view)), schema=RECORDS, format="parquet").to_table()
         width = len(table["words"][0]) if len(table) else 1
         rows = words_of(table["words"], width) if len(table) else np.empty((0, width), dtype=np.int64)
         bag.update(

@@ -80,8 +80,8 @@ def frame(spark: SparkSession, view: View, events: Sequence[Event]) -> Any:
     types = {"event_id": pa.string(), "event_time": instant, "arrival_time": instant}
     types |= {field.name: arrow_type(field) for field in view.source.fields}
     columns = {name: pa.array([event.get(name) for event in events], kind) for name, kind in types.items()}
-    epoch = pa.array(["2024-01-01"] * len(events), pa.string())
-    return spark.createDataFrame(pa.table({**columns, "epoch": epoch}))
+    arrival_day = pa.array(["2024-01-01"] * len(events), pa.string())
+    return spark.createDataFrame(pa.table({**columns, "arrival_day": arrival_day}))
 
 
 @dataclass(frozen=True, repr=False)

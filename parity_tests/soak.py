@@ -135,7 +135,7 @@ class Soak:
     def lose_checkpoint(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        lost = checkpoint(self.storage, self.storage.reached()[1].epoch)
+        lost = checkpoint(self.storage, self.storage.reached()[1].query)
 
         def gone() -> bool:
             """The JVM outlives its driver for a moment, and may write meanwhile."""
@@ -157,8 +157,8 @@ class Soak:
 
     def night(self, spark: SparkSession) -> None:
         """Close the last day that is over; while the stream mends something, or Redis loads, the night is refused."""
-        day = date.fromisoformat(max(self.storage.epochs())) - timedelta(days=4)
-        if day.isoformat() in self.storage.epochs():
+        day = date.fromisoformat(max(self.storage.arrival_days())) - timedelta(days=4)
+        if day.isoformat() in self.storage.arrival_days():
             try:
                 nightly(spark, self.repo, self.source, day)
                 self.struck["night"] += 1

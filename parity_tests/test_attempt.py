@@ -31,8 +31,8 @@ SCHEMA = pa.schema(
         ("admitted_at", INSTANT),
         ("payload", pa.string()),
         ("reason", pa.string()),
-        ("epoch", pa.date32()),
-        ("__beyond", pa.bool_()),
+        ("arrival_day", pa.date32()),
+        ("__out_of_retention", pa.bool_()),
         ("__hash", pa.int64()),
         ("__check", pa.int64()),
     ]
@@ -46,7 +46,9 @@ def task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempt, "_settle", lambda: None)  # it is for a process that does nothing else
 
 
-def event(number: int, *, late: int = 0, beyond: bool = False, place: tuple[str, int] | None = None) -> dict[str, Any]:
+def event(
+    number: int, *, late: int = 0, out_of_retention: bool = False, place: tuple[str, int] | None = None
+) -> dict[str, Any]:
     """The n-th event, so many hours late."""
     time, day = NOON + timedelta(minutes=number), number % 4 + 1
     origin, position = place or (None, None)
@@ -55,11 +57,11 @@ def event(number: int, *, late: int = 0, beyond: bool = False, place: tuple[str,
         "event_time": time,
         "arrival_time": time + timedelta(hours=late),
         "late": late > 0,
-        "epoch": date(2026, 3, day),
+        "arrival_day": date(2026, 3, day),
         "admitted_at": NOON,
         "__origin": origin,
         "__position": position,
-        "__beyond": beyond,
+        "__out_of_retention": out_of_retention,
         "__hash": number,
         "__check": -number,
     }
@@ -86,7 +88,7 @@ def answer(folder: Path, rows: list[dict[str, Any]], size: int = 7, known: tuple
 
 
 @pytest.mark.parametrize("at_once", [1, 1_000, 10**9])
-def test_however_little_a_task_may_hold_every_row_is_in_one_file_of_its_epoch(
+def test_however_little_a_task_may_hold_every_row_is_in_one_file_of_its_arrival_day(
     at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt, "AT_ONCE", at_once)
@@ -96,7 +98,7 @@ def test_however_little_a_task_may_hold_every_row_is_in_one_file_of_its_epoch(
     assert (len(files) == 4 + 1 + 1) == (at_once == 10**9)
     log = ds.dataset(tmp_path / "log", partitioning=ds.partitioning(flavor="hive")).to_table().to_pylist()
     assert sorted((row["event_id"], row["epoch"]) for row in log) == sorted(
-        (r["event_id"], str(r["epoch"])) for r in rows[:40]
+        (r["event_id"], str(r["arrival_day"])) for r in rows[:40]
     )
     kept = [row for file in files if file.startswith("dead/") for row in pq.read_table(tmp_path / file).to_pylist()]
     assert sorted(row["position"] for row in kept) == list(range(9))
@@ -113,15 +115,15 @@ def test_a_file_of_the_log_has_the_columns_of_the_event_and_no_others(tmp_path: 
 
 def test_every_row_that_was_read_is_counted_once_and_its_place_is_noted(tmp_path: Path) -> None:
     places = [("t/0", 4), ("t/1", 9), ("t/0", 5)]
-    rows = [event(1, late=2, place=places[0]), event(2, late=50, place=places[1]), event(3, beyond=True)]
+    rows = [event(1, late=2, place=places[0]), event(2, late=50, place=places[1]), event(3, out_of_retention=True)]
     rows += [event(2, place=places[2]), event(1), dead(None, 6)]
     found = answer(tmp_path, rows, size=3)
     assert {name: found[name] for name in attempt.SUMS} == {
-        "rows_read": 6, "accepted": 3, "dead_letter": 1, "late": 2, "beyond": 1,
+        "rows_read": 6, "accepted": 3, "dead_letter": 1, "late": 2, "out_of_retention": 1,
     }  # fmt: skip
     assert found["latest_by"] == 50 * HOUR
     assert found["clock"] == int(NOON.timestamp()) * 1_000_000
-    assert found["epochs"] == ["2026-03-02", "2026-03-03", "2026-03-04"]
+    assert found["arrival_days"] == ["2026-03-02", "2026-03-03", "2026-03-04"]
     assert dict(found["positions"]) == {"t/0": 6, "t/1": 9}
     assert found["records"] is None
 

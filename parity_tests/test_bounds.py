@@ -23,7 +23,7 @@ from dualpath.console.live import read
 from dualpath.declare import feature_view, view_of
 from dualpath.errors import DeclarationError, InputError
 from dualpath.jobs.build import build
-from dualpath.online import bounds, keys, pointer
+from dualpath.online import bounds, keys, manifest
 from dualpath.online.append import Target, refusal
 from dualpath.online.bounds import Heavy, over
 from dualpath.online.connection import connect, embedded_folder
@@ -47,10 +47,10 @@ QUARTER = MAX_RECORDS // bounds.SHARE
 
 @pytest.fixture(scope="module")
 def emptied(new_repo: Callable[[], Repo]) -> Repo:
-    """A repo whose views have these three days as their epochs."""
+    """A repo whose views have these three days as their arrival days."""
     repo = new_repo()
     for name in repo.views:
-        pointer.place(connect(repo.redis_address), repo.project, name, pointer.Pointer("n1").with_epochs(DAYS))
+        manifest.place(connect(repo.redis_address), repo.project, name, manifest.Manifest("n1").with_arrival_days(DAYS))
     return repo
 
 
@@ -70,7 +70,7 @@ def write(repo: Repo, sizes: dict[str, int], *, day: str = DAYS[0], batch: int =
     lists = pa.ListArray.from_arrays(pa.array(np.arange(0, len(words) + 1, layout(view).width, dtype=np.int32)), words)
     entities = [name for name, records in sorted(sizes.items()) for _ in range(records)]
     columns = [pa.array([each] * len(entities)) for each in (VIEW, day)]
-    rows = pa.record_batch([*columns, pa.array(entities), lists], ["view", "epoch", "entity", "words"])
+    rows = pa.record_batch([*columns, pa.array(entities), lists], ["view", "arrival_day", "entity", "words"])
     part = repo.part(view, "n1")
     list(Target(repo.redis_address, repo.project, {VIEW: part}, Fence(1, batch), kind).write([rows]))
 
@@ -108,12 +108,12 @@ def test_all_parts_that_are_served_count_together_and_the_largest_entity_comes_f
 def test_an_entity_that_has_shrunk_is_over_its_bound_no_more(repo: Repo) -> None:
     write(repo, {"compacted": MAX_RECORDS + 1}, day=DAYS[0], kind="s")
     client = connect(repo.redis_address)
-    known = pointer.read(client, repo.project, VIEW)
-    pointer.move(client, repo.project, VIEW, lambda p: replace(p, snapshot=DAYS[0], epochs=()))
+    known = manifest.read(client, repo.project, VIEW)
+    manifest.move(client, repo.project, VIEW, lambda p: replace(p, snapshot=DAYS[0], arrival_days=()))
     assert found(repo) == [heavy("compacted", MAX_RECORDS + 1)]
     write(repo, {"compacted": 5}, day=DAYS[0], kind="s")
     assert found(repo) == []
-    pointer.move(client, repo.project, VIEW, lambda _: known)
+    manifest.move(client, repo.project, VIEW, lambda _: known)
 
 
 def test_a_writer_that_died_before_it_noted_an_entity_notes_it_when_it_repeats_the_write(

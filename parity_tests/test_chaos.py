@@ -12,7 +12,7 @@ SEED, STEPS = 4, 14
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_000)  # a failure is cut down to its fewest actions
-def test_after_a_random_schedule_of_faults_every_row_has_one_fate_and_no_bit_differs(
+def test_after_a_random_schedule_of_faults_every_row_has_one_outcome_and_no_bit_differs(
     spark: SparkSession, applied: Path
 ) -> None:
     outcome = search(spark, applied, drawn(SEED, STEPS, kafka=False), kafka=False, say=lambda *_: None)

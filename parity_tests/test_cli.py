@@ -245,8 +245,8 @@ def written(storage: Storage, batch: int, accepted: int, reasons: list[str], **c
     dead.mkdir(parents=True)
     pq.write_table(pa.table({"event_id": [str(i) for i in range(accepted)]}), log / "epoch=2026-03-01/part.parquet")
     pq.write_table(pa.table({"reason": pa.array(reasons, pa.string())}), dead / "part.parquet")
-    fates = {"rows_read": accepted + len(reasons), "accepted": accepted, "dead_letter": len(reasons)}
-    storage.finish(storage.note(entry, **{**fates, **counts}, epochs=("2026-03-01",)))
+    outcomes = {"rows_read": accepted + len(reasons), "accepted": accepted, "dead_letter": len(reasons)}
+    storage.finish(storage.note(entry, **{**outcomes, **counts}, arrival_days=("2026-03-01",)))
 
 
 def test_a_repo_that_has_read_nothing_adds_up(untouched: Repo) -> None:
@@ -262,13 +262,13 @@ def test_status_sums_batches_and_groups_reasons(repo: Repo) -> None:
     written(storage, 1, 3, ["not a JSON object"], late=1, latest_by=90_000_000)
     storage.begin(1, 2)
     said = told("status", "--repo", repo.folder)
-    assert {k: said[k] for k in status.FATES} == {
+    assert {k: said[k] for k in status.OUTCOMES} == {
         "rows_read": 13,
         "accepted": 8,
         "duplicate": 2,
         "dead_letter": 3,
         "late": 1,
-        "beyond": 0,
+        "out_of_retention": 0,
     }
     assert (said["adds_up"], said["latest_by"], said["batches"]) == (True, "0:01:30", 2)
     shop = said["sources"][SOURCE]
@@ -276,7 +276,7 @@ def test_status_sums_batches_and_groups_reasons(repo: Repo) -> None:
     assert shop["unfinished_batches"] == 1
 
 
-def test_status_fails_where_fates_do_not_sum_up_or_files_hold_other_rows(repo: Repo) -> None:
+def test_status_fails_where_outcomes_do_not_sum_up_or_files_hold_other_rows(repo: Repo) -> None:
     storage = repo.storage(SOURCE)
     written(storage, 0, 5, [], rows_read=6)
     written(storage, 1, 5, ["not a JSON object"])

@@ -19,7 +19,7 @@ from dualpath.errors import InputError, StateError, UnavailableError
 from dualpath.jobs import publish
 from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
-from dualpath.online import append, bounds, connection, keys, mark
+from dualpath.online import append, bounds, connection, high_water_mark, keys
 from dualpath.online.connection import connect
 from dualpath.parity.check import check
 from dualpath.record import Fence, layout
@@ -54,7 +54,7 @@ def repo(nodes: list[Server], applied: Path, tmp_path: Path) -> Repo:
 
 
 def whole(spark: SparkSession, repo: Repo, lines: int) -> None:
-    """Every row has one fate, and served is trained is the oracle's."""
+    """Every row has one outcome, and served is trained is the oracle's."""
     found = faults.counts(repo)
     assert found["rows_read"] == lines == found["accepted"] + found["duplicate"] + found["dead_letter"]
     told = status.report(repo)
@@ -106,8 +106,8 @@ def test_a_node_that_was_emptied_is_noticed_and_everything_rebuilt(
     deliver(spark, repo, LINES[:300])
     users = [{"user_id": name} for name in sorted(set(faults.log(repo)["user_id"].to_pylist()))]
     repo.store.get_online_features(ASKED[0], users)
-    # The one with the fewest pointers, whose loss is not seen by them.
-    min(nodes, key=lambda node: len(node.client.keys("dp:*:pointer:*"))).client.flushall()
+    # The one with the fewest manifests, whose loss is not seen by them.
+    min(nodes, key=lambda node: len(node.client.keys("dp:*:manifest:*"))).client.flushall()
     assert status.report(repo).data["online_store"] == {SOURCE: "lost"}
     with pytest.raises(StateError, match=r"the online store (has lost writes|has no state)"):
         repo.store.get_online_features(ASKED[0], users)
@@ -115,7 +115,7 @@ def test_a_node_that_was_emptied_is_noticed_and_everything_rebuilt(
     whole(spark, repo, len(LINES))
 
 
-def test_a_batch_that_was_cut_off_among_the_marks_is_finished(
+def test_a_batch_that_was_cut_off_among_the_high_water_marks_is_finished(
     spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deliver(spark, repo, LINES[:200])
@@ -124,7 +124,7 @@ def test_a_batch_that_was_cut_off_among_the_marks_is_finished(
         with pytest.raises(StreamingQueryException, match="Crash"):
             deliver(spark, repo, LINES[200:])
     client = connect(repo.redis_address)
-    assert len(set(mark.read(client, repo.project, "n1", SOURCE))) == 2
+    assert len(set(high_water_mark.read(client, repo.project, "n1", SOURCE))) == 2
     drain(spark, repo)
     whole(spark, repo, len(LINES))
     assert {found.namespace for _, found in keys.states(client, "shop")} == {"n1"}
@@ -139,7 +139,7 @@ def test_what_is_sent_before_all_is_gathered_is_there_once(
     view, names = repo.views["product_activity"], [f"product_{n:03d}" for n in range(300)]
     record = [7] * layout(view).width
     rows = pa.record_batch([[view.name] * 300, ["2026-03-01"] * 300, names, [record] * 300],
-                           ["view", "epoch", "entity", "words"])  # fmt: skip
+                           ["view", "arrival_day", "entity", "words"])  # fmt: skip
     target = append.Target(repo.redis_address, repo.project, {view.name: repo.part(view, "n1")}, Fence(1, 1))
     for expected in (300, 0):
         [answer] = target.write([rows])

@@ -94,7 +94,7 @@ class Shop:
     def append(self, number: int, words: np.ndarray, clock: int) -> int:
         rows = pa.record_batch(
             [[self.view.name] * len(words), [EPOCH] * len(words), ["ann"] * len(words), words.tolist()],
-            ["view", "epoch", "entity", "words"],
+            ["view", "arrival_day", "entity", "words"],
         )
         part = Part("n1", self.view, 0, floor(clock, self.slack) if self.compacts else 0)
         [answer] = Target(self.address, "test", {self.view.name: part}, Fence(1, number)).write([rows])

@@ -27,9 +27,9 @@ from feast.types import Array, Bool, FeastType, Float64, Int64, Json, Map, Strin
 from dualpath.declare import MAP_OF, NEVER_NULL
 from dualpath.errors import InputError
 from dualpath.feast.derived import answer
-from dualpath.offline.history import DICTIONARY, History, shelf
+from dualpath.offline.history import DICTIONARY, History, view_version
 from dualpath.offline.history import TEXTS as TEXT_COLUMNS
-from dualpath.online import pointer
+from dualpath.online import manifest
 from dualpath.online.append import TEXTS, Target
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.check import families, serve, train
@@ -82,21 +82,23 @@ def fill(repo: Repo, view: View, events: list[dict[str, Any]]) -> None:
         offsets = pa.array(np.arange(0, words.size + 1, words.shape[1], dtype=np.int32))
         columns = [pa.array([each] * len(keys)) for each in (name, DAY)]
         lists = pa.ListArray.from_arrays(offsets, pa.array(words.ravel()))
-        return pa.record_batch([*columns, pa.array(keys), lists], ["view", "epoch", "entity", "words"])
+        return pa.record_batch([*columns, pa.array(keys), lists], ["view", "arrival_day", "entity", "words"])
 
     target = Target(repo.redis_address, repo.project, {view.name: repo.part(view, "n1")}, Fence(1, 1))
     of_texts = rows(TEXTS, texts.texts.to_pylist(), texts.codes.reshape(-1, 1))
     list(target.write([of_texts, rows(view.name, owners, words.reshape(-1, width))]))
-    pointer.place(connect(repo.redis_address), repo.project, view.name, pointer.Pointer("n1").with_epochs([DAY]))
+    manifest.place(
+        connect(repo.redis_address), repo.project, view.name, manifest.Manifest("n1").with_arrival_days([DAY])
+    )
     history = History(repo.root)
     lists = rows(view.name, owners, words)["words"]
     for name, table in (
-        (shelf(view), pa.table({"entity": owners, "words": lists})),
+        (view_version(view), pa.table({"entity": owners, "words": lists})),
         (f"{DICTIONARY}/{view.source.name}", pa.table([pa.array(texts.codes), texts.texts], schema=TEXT_COLUMNS)),
     ):
         staged = repo.root / "staged"
-        (staged / f"epoch={DAY}").mkdir(parents=True)
-        pq.write_table(table, staged / f"epoch={DAY}" / "0.parquet")
+        (staged / f"arrival_day={DAY}").mkdir(parents=True)
+        pq.write_table(table, staged / f"arrival_day={DAY}" / "0.parquet")
         history.publish(name, staged, {DAY: "a-part"}, len(table))
         shutil.rmtree(staged)
 

@@ -1,7 +1,7 @@
 """Where a well-known system disagrees with itself, and where coarse windows begin: on every path, with the oracle.
 
 The events are few and written by hand, so the answers are known without the oracle too. The stream reads a part of
-them, a night publishes the snapshot, the stream reads the rest: served state is a snapshot and epochs.
+them, a night publishes the snapshot, the stream reads the rest: served state is a snapshot and arrival days.
 """
 
 import json
@@ -21,7 +21,7 @@ from dualpath.aggregates import Count
 from dualpath.errors import InputError
 from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
-from dualpath.online import pointer
+from dualpath.online import manifest
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.asking import Family, serve, train
 from dualpath.parity.compare import differences
@@ -40,7 +40,7 @@ from parity_tests.test_paths import serve_one_by_one, train_on_spark
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 MIDNIGHT = at(2026, 3, 5)
-"""Where the snapshot ends: what arrives before is in it, what arrives from here on is in epochs."""
+"""Where the snapshot ends: what arrives before is in it, what arrives from here on is in arrival days."""
 NOON = MIDNIGHT - 12 * HOUR
 
 HOT = """
@@ -140,13 +140,13 @@ def views_of_a_product(start: int, number: int, seed: int) -> list[int]:
 
 
 VIEWED = views_of_a_product(MIDNIGHT - HOUR // 2, 3_000, seed=1)
-"""Half of the hour is in the snapshot, half in an epoch."""
+"""Half of the hour is in the snapshot, half in an arrival day."""
 VIEWS = [event(f"u{n % 7}", t, "view_item", product_id="hot", quantity=n) for n, t in enumerate(VIEWED)]
 
 
 @pytest.fixture(scope="module")
 def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, applied: Path) -> Iterator[Repo]:
-    """The shop with a hot product, its snapshot through the day before MIDNIGHT and epochs after it."""
+    """The shop with a hot product, its snapshot through the day before MIDNIGHT and arrival days after it."""
     folder = tmp_path_factory.mktemp("edges") / "feature_repo"
     shutil.copytree(applied, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "hot.py").write_text(HOT)
@@ -180,10 +180,10 @@ def truth(repo: Repo, family: Family, who: list[str], as_of: np.ndarray) -> dict
     return columns
 
 
-def test_what_is_served_is_a_snapshot_and_epochs(shop: Repo) -> None:
+def test_what_is_served_is_a_snapshot_and_arrival_days(shop: Repo) -> None:
     for name in shop.views:
-        known = pointer.read(connect(shop.redis_address), shop.project, name)
-        assert (known.snapshot, known.epochs[0]) == ("2026-03-04", "2026-03-05")
+        known = manifest.read(connect(shop.redis_address), shop.project, name)
+        assert (known.snapshot, known.arrival_days[0]) == ("2026-03-04", "2026-03-05")
     assert faults.counts(shop)["accepted"] == len(CUT_OFF + THREE_DAYS_LATE + CORRECTION + VIEWS)
 
 

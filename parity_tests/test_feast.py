@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from dualpath.errors import InputError, StateError
 from dualpath.jobs.build import build
-from dualpath.online import keys, pointer
+from dualpath.online import keys, manifest
 from dualpath.online.connection import connect
 from dualpath.parity.events import read
 from dualpath.repo import Repo
@@ -75,7 +75,7 @@ def test_feast_materialize_publishes_the_snapshot_and_changes_no_value(shop: Rep
     done = feast(shop, "materialize", "2026-03-01T00:00:00", "2026-03-05T00:00:00")
     assert done.returncode == 0, done.stderr[-2000:]
     for view in shop.views:
-        assert pointer.read(connect(shop.redis_address), shop.project, view).snapshot == "2026-03-04"
+        assert manifest.read(connect(shop.redis_address), shop.project, view).snapshot == "2026-03-04"
     assert shop.store.get_online_features(service, users).to_dict() == before
     assert sum(before["actions_30min"]) > 0
 
@@ -138,7 +138,7 @@ def test_finished_values_cannot_be_written_into_a_windowed_view(shop: Repo) -> N
 
 
 def keys_of(redis: Any, view: str) -> list[bytes]:
-    named = [name for name in (keys.pointer("shop", view), keys.heavy("shop", view)) if redis.exists(name)]
+    named = [name for name in (keys.manifest("shop", view), keys.heavy("shop", view)) if redis.exists(name)]
     return named + [key for key, _ in keys.states(redis, "shop", views=[view])]
 
 

@@ -74,7 +74,9 @@ def events(spark: SparkSession, repo: Repo, count: int) -> DataFrame:
         arrival = time + timedelta(seconds=[0, -50, 400][number % 3])
         rows.append((f"v{number}", time, arrival, *fields, number % 3 == 2, f"2026-03-0{1 + number % 2}"))
     fields_ = ", ".join(f"`{f.name}` {spark_type(f)}" for f in source.fields)
-    schema = f"event_id string, event_time timestamp, arrival_time timestamp, {fields_}, late boolean, epoch string"
+    schema = (
+        f"event_id string, event_time timestamp, arrival_time timestamp, {fields_}, late boolean, arrival_day string"
+    )
     return spark.createDataFrame(rows, schema)
 
 
@@ -88,7 +90,7 @@ def arranged(repo: Repo, found: DataFrame, pieces: int = 1) -> list[tuple[str, s
     tasks = with_records(found, views).repartition(pieces).mapInArrow(pack, "few binary").collect()
     few = Few.joined(task.few for task in tasks)
     return [
-        (row["view"], row["epoch"], row["entity"], tuple(row["words"]))
+        (row["view"], row["arrival_day"], row["entity"], tuple(row["words"]))
         for batch in few.rows(views)
         for row in batch.to_pylist()
     ]
@@ -101,7 +103,7 @@ def test_the_records_of_a_small_batch_are_those_that_spark_arranges(
     found = events(spark, wide, 1_500).cache()
     rows = arranged(wide, found, pieces)
     expected: Rows = Counter(
-        (row["view"], row["epoch"], row["entity"], tuple(row["words"]))
+        (row["view"], row["arrival_day"], row["entity"], tuple(row["words"]))
         for row in currency(found, views_of(wide)).collect()
     )
     expected = Counter({row: 1 if row[0] == TEXTS else times for row, times in expected.items()})

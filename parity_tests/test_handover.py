@@ -20,7 +20,7 @@ from dualpath.jobs import publish, rebuild, sink
 from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
 from dualpath.jobs.stream import start
-from dualpath.online import keys, mark, pointer
+from dualpath.online import high_water_mark, keys, manifest
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.check import check
 from dualpath.repo import Repo
@@ -58,7 +58,7 @@ def read(repo: Repo) -> Any:
 
 
 def whole(spark: SparkSession, repo: Repo, lines: int = len(LINES)) -> None:
-    """Every row has one fate, the log holds every event once, and served is trained is the oracle's."""
+    """Every row has one outcome, the log holds every event once, and served is trained is the oracle's."""
     found = faults.counts(repo)
     assert found["rows_read"] == lines == found["accepted"] + found["duplicate"] + found["dead_letter"]
     assert max(faults.ids(repo).values()) == 1 and sum(faults.ids(repo).values()) == found["accepted"]
@@ -111,7 +111,7 @@ def test_a_redis_that_comes_back_with_an_older_dump_is_noticed_and_rebuilt(
     faults.until(lambda: redis.running(folder) is None)
     shutil.copy(kept, dump)
     assert redis.ensure(folder) == repo.redis_address
-    assert pointer.read(connect(repo.redis_address), repo.project, "user_activity") is not None
+    assert manifest.read(connect(repo.redis_address), repo.project, "user_activity") is not None
     assert online(repo) == "lost"
     with pytest.raises(StateError, match="the online store has lost writes that were served before"):
         read(repo)
@@ -136,10 +136,10 @@ def half_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "with nothing written": lambda m: faults.crash(m, rebuild, "send"),
     "with half of the keys written": half_of_the_keys,
-    "before the mark": lambda m: faults.crash(m, mark, "advance"),
-    "before the pointers": lambda m: faults.crash(m, mark, "advance", after=True),
-    # Each view's pointer is placed twice: while its state is rebuilt, and when it is.
-    "between two pointers": lambda m: faults.crash(m, pointer, "place", nth=5),
+    "before the high-water mark": lambda m: faults.crash(m, high_water_mark, "advance"),
+    "before the manifests": lambda m: faults.crash(m, high_water_mark, "advance", after=True),
+    # Each view's manifest is placed twice: while its state is rebuilt, and when it is.
+    "between two manifests": lambda m: faults.crash(m, manifest, "place", nth=5),
     "before the old parts go": lambda m: faults.crash(m, rebuild, "retire"),
 }
 
@@ -171,7 +171,7 @@ def test_a_rebuild_that_dies_is_done_again_and_readers_never_see_half_of_it(
 def test_writes_that_are_lost_in_the_middle_of_a_batch_are_written_again(
     spark: SparkSession, new_repo: Callable[[], Repo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once Redis is emptied between a batch's records and its mark, once it is started again there."""
+    """Once Redis is emptied between a batch's records and its high-water mark, once it is started again there."""
     repo, real, calls = new_repo(), sink.send_few, []
     client = connect(repo.redis_address)
 
@@ -202,19 +202,19 @@ def dumped(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path: Path) ->
     return repo, shutil.copy(embedded_folder(repo.store.config) / "appendonly.aof", tmp_path / "dump")
 
 
-def test_a_mark_is_not_moved_on_in_a_redis_that_came_back_without_the_batchs_records(
+def test_a_high_water_mark_is_not_moved_on_in_a_redis_that_came_back_without_the_batchs_records(
     spark: SparkSession, dumped: tuple[Repo, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The older dump has the mark of the batch before, which is the one that is expected."""
+    """The older dump has the high-water mark of the batch before, which is the one that is expected."""
     repo, dump = dumped
     faults.post(repo, PIECES[-1])
     with monkeypatch.context() as faulty:
-        faults.crash(faulty, mark, "advance", blow=lambda: faults.kill_redis(repo, dump=dump))
+        faults.crash(faulty, high_water_mark, "advance", blow=lambda: faults.kill_redis(repo, dump=dump))
         drain(spark, repo)
     whole(spark, repo)
 
 
-def test_a_rebuild_is_done_again_if_its_records_are_lost_before_its_mark(
+def test_a_rebuild_is_done_again_if_its_records_are_lost_before_its_high_water_mark(
     spark: SparkSession, dumped: tuple[Repo, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once Redis is started again empty, once it is emptied as it runs."""
@@ -223,12 +223,12 @@ def test_a_rebuild_is_done_again_if_its_records_are_lost_before_its_mark(
     for blow in (lambda: faults.kill_redis(repo, kept=False), lambda: connect(repo.redis_address).flushall()):
         connect(repo.redis_address).flushall()
         with monkeypatch.context() as faulty:
-            faults.crash(faulty, mark, "advance", blow=blow)
+            faults.crash(faulty, high_water_mark, "advance", blow=blow)
             drain(spark, repo)
     whole(spark, repo)
 
 
-def test_a_night_moves_no_pointer_in_a_redis_that_came_back_without_its_snapshot(
+def test_a_night_moves_no_manifest_in_a_redis_that_came_back_without_its_snapshot(
     spark: SparkSession, dumped: tuple[Repo, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo, dump = dumped
@@ -243,16 +243,16 @@ def test_a_night_moves_no_pointer_in_a_redis_that_came_back_without_its_snapshot
     whole(spark, repo)
 
 
-def test_a_reader_refuses_a_mark_that_lies_behind_one_it_has_seen(
+def test_a_reader_refuses_a_high_water_mark_that_lies_behind_one_it_has_seen(
     spark: SparkSession, new_repo: Callable[[], Repo]
 ) -> None:
-    """An older dump can have the pointer of today: it moves once a day, and the mark with every batch."""
+    """An older dump can have the manifest of today: it moves once a day, and the high-water mark with every batch."""
     repo = new_repo()
     for piece in PIECES[:2]:
         faults.post(repo, piece[:50])
         drain(spark, repo)
     read(repo)
-    mark.place(connect(repo.redis_address), repo.project, "n1", SOURCE, mark.Fence(1, 0))
+    high_water_mark.place(connect(repo.redis_address), repo.project, "n1", SOURCE, high_water_mark.Fence(1, 0))
     with pytest.raises(StateError, match="the online store has lost writes that were served before"):
         read(repo)
     read(Repo(repo.folder))
@@ -262,7 +262,7 @@ def test_a_reader_refuses_a_mark_that_lies_behind_one_it_has_seen(
 
 def test_a_redis_that_is_ahead_of_the_log_is_rebuilt_too(spark: SparkSession, shop: Repo) -> None:
     """As after a log that was restored from a backup: fences of the future would skip what comes."""
-    mark.place(connect(shop.redis_address), shop.project, "n1", SOURCE, mark.Fence(1, 99))
+    high_water_mark.place(connect(shop.redis_address), shop.project, "n1", SOURCE, high_water_mark.Fence(1, 99))
     assert online(shop) == "lost"
     faults.post(shop, PIECES[-1])
     drain(spark, shop)
@@ -271,7 +271,7 @@ def test_a_redis_that_is_ahead_of_the_log_is_rebuilt_too(spark: SparkSession, sh
 
 def test_what_a_rebuild_replaces_expires(spark: SparkSession, shop: Repo) -> None:
     client = connect(shop.redis_address)
-    client.delete(*mark.names(client, "shop", "n1", SOURCE))
+    client.delete(*high_water_mark.names(client, "shop", "n1", SOURCE))
     drain(spark, shop)
     left = {ns: [key for key, _ in keys.states(client, "shop", namespace=ns)] for ns in ("n1", "n2")}
     assert left["n1"] and all(0 < client.pttl(key) <= 3_600_000 for key in left["n1"])
@@ -290,7 +290,7 @@ def run(spark: SparkSession, repo: Repo, at: datetime = START) -> None:
     start(spark, repo, repo.sources[SOURCE], landing, clock=F.lit(at)).awaitTermination()
 
 
-def fates(repo: Repo) -> tuple[int, int, int]:
+def outcomes(repo: Repo) -> tuple[int, int, int]:
     found = faults.counts(repo)
     return found["rows_read"], found["accepted"], found["duplicate"]
 
@@ -326,16 +326,16 @@ def test_an_event_that_comes_again_is_a_duplicate_for_a_day_whatever_generation_
     repo, day = new_repo(), timedelta(days=1)
     faults.post(repo, PIECES[0])
     run(spark, repo)
-    rows, accepted, duplicate = fates(repo)
+    rows, accepted, duplicate = outcomes(repo)
     for generation, after in ((2, timedelta(hours=1)), (3, day - timedelta(microseconds=1))):
         new_generation(spark, repo, repo.sources[SOURCE])
         faults.post(repo, PIECES[0])
         run(spark, repo, START + after)
-        assert fates(repo) == (generation * rows, accepted, duplicate + (generation - 1) * rows)
+        assert outcomes(repo) == (generation * rows, accepted, duplicate + (generation - 1) * rows)
         whole(spark, repo, generation * rows)
     faults.post(repo, PIECES[0])
     run(spark, repo, START + day)
-    assert fates(repo) == (4 * rows, 2 * accepted, 2 * (duplicate + rows))
+    assert outcomes(repo) == (4 * rows, 2 * accepted, 2 * (duplicate + rows))
 
 
 NEW = """        feature("actions_2h", Count(), over=hours(2)),
@@ -376,7 +376,7 @@ def test_a_new_feature_is_filled_from_the_log_while_the_old_ones_are_served(
 
     with monkeypatch.context() as faulty:
         faulty.setattr(rebuild, "send", watch)
-        faults.crash(faulty, mark, "advance")
+        faults.crash(faulty, high_water_mark, "advance")
         with pytest.raises(faults.Crash):
             new_generation(spark, redeclared, source)
     # The one before can still go on, and then the next one after all.

@@ -15,7 +15,7 @@ from dualpath.aggregates import Count, Max
 from dualpath.errors import InputError, StateError
 from dualpath.jobs.build import build
 from dualpath.log.storage import Storage
-from dualpath.offline.history import RECORDS, History, Part, StaleWarning, shelf
+from dualpath.offline.history import RECORDS, History, Part, StaleWarning, view_version
 from dualpath.repo import Repo
 from dualpath.view import Feature, View
 from dualpath.windows import hours
@@ -33,29 +33,29 @@ def history(tmp_path: Path) -> History:
     return History(tmp_path)
 
 
-def stream(history: History, batch: int, *epochs: str) -> None:
+def stream(history: History, batch: int, *arrival_days: str) -> None:
     """Let the log have a batch with rows of some days."""
     storage = Storage(history.root, CLICKS.name)
-    storage.finish(storage.note(storage.begin(1, batch), rows_read=1, accepted=1, epochs=epochs))
+    storage.finish(storage.note(storage.begin(1, batch), rows_read=1, accepted=1, arrival_days=arrival_days))
 
 
 def publish(history: History, *, lost: int = 0, staged: str = "staged") -> None:
     """Publish two records for each day whose part is not current, of `lost` more that were written."""
     digests = Storage(history.root, CLICKS.name).digests(CLICKS.name)
-    parts = history.stale(shelf(VIEW), digests, digests)
-    for epoch in parts:
-        folder = history.root / staged / f"epoch={epoch}"
+    parts = history.stale(view_version(VIEW), digests, digests)
+    for arrival_day in parts:
+        folder = history.root / staged / f"arrival_day={arrival_day}"
         folder.mkdir(parents=True)
         words = [[1, 2, 3]] * 2
         pq.write_table(pa.table({"entity": ["ann", "bob"], "words": words}, RECORDS), folder / "part-0.parquet")
-    history.publish(shelf(VIEW), history.root / staged, parts, 2 * len(parts) + lost)
+    history.publish(view_version(VIEW), history.root / staged, parts, 2 * len(parts) + lost)
 
 
 def test_a_view_is_complete_once_every_day_of_the_log_is_built(history: History) -> None:
     stream(history, 0, *DAYS)
     publish(history)
     history.require(VIEW)
-    assert len(history.paths(shelf(VIEW))) == 2
+    assert len(history.paths(view_version(VIEW))) == 2
 
 
 def test_days_with_events_that_were_not_built_are_named_with_the_remedy(history: History) -> None:
@@ -92,22 +92,24 @@ def test_record_files_of_another_declaration_are_not_taken_for_a_views_own(histo
 def test_a_part_with_fewer_records_than_were_written_is_not_published(history: History) -> None:
     stream(history, 0, DAYS[0])
     publish(history)
-    before = history.index(shelf(VIEW))
+    before = history.index(view_version(VIEW))
     stream(history, 1, DAYS[1])
     with pytest.raises(StateError, match="3 records were written and 2 are there, so they were not published"):
         publish(history, lost=1, staged="short")
-    assert history.index(shelf(VIEW)) == before
+    assert history.index(view_version(VIEW)) == before
 
 
 def test_a_part_that_lost_files_or_was_noted_by_an_earlier_version_is_built_again(history: History) -> None:
     stream(history, 0, *DAYS)
     publish(history)
-    history.folder(shelf(VIEW)).joinpath(history.index(shelf(VIEW))[DAYS[0]].name, "part-0.parquet").unlink()
+    history.folder(view_version(VIEW)).joinpath(
+        history.index(view_version(VIEW))[DAYS[0]].name, "part-0.parquet"
+    ).unlink()
     with pytest.raises(StateError, match=f"its record files lack events of {DAYS[0]}; run"):
         history.require(VIEW)
     publish(history, staged="again")
     history.require(VIEW)
-    index = history.folder(shelf(VIEW)) / "index.json"
+    index = history.folder(view_version(VIEW)) / "index.json"
     index.write_text('{"2026-03-01": "2026-03-01-0123456789abcdef"}')
     with pytest.raises(StateError, match="run `dualpath batch`"):
         history.require(VIEW)
@@ -116,9 +118,9 @@ def test_a_part_that_lost_files_or_was_noted_by_an_earlier_version_is_built_agai
 def test_a_day_without_records_has_no_folder_and_is_complete(history: History) -> None:
     stream(history, 0, DAYS[0])
     digests = Storage(history.root, CLICKS.name).digests(CLICKS.name)
-    history.publish(shelf(VIEW), history.root / "staged", digests, 0)
+    history.publish(view_version(VIEW), history.root / "staged", digests, 0)
     history.require(VIEW)
-    assert history.index(shelf(VIEW)) == {DAYS[0]: Part(digests[DAYS[0]], 0)}
+    assert history.index(view_version(VIEW)) == {DAYS[0]: Part(digests[DAYS[0]], 0)}
 
 
 @pytest.mark.parametrize("method", ["index", "paths"])
@@ -213,7 +215,7 @@ PUBLISH = History.publish
 
 
 def losing(victim: str) -> Callable[..., None]:
-    """A publication before which a shelf loses one of its files."""
+    """A publication before which a view version loses one of its files."""
 
     def publish(self: History, name: str, staged: Path, *rest: Any) -> None:
         if name.startswith(victim):

@@ -14,7 +14,7 @@ from dualpath.declare import TAG
 from dualpath.feast.online import DualpathRedisOnlineStore
 from dualpath.online import keys
 from dualpath.online.connection import connect
-from dualpath.online.pointer import Pointer
+from dualpath.online.manifest import Manifest
 from dualpath.online.retire import clear, forget, retire
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
@@ -50,10 +50,10 @@ def full(server: Any) -> dict[str, set[bytes]]:
 def _keys(project: str) -> Iterator[bytes]:
     yield keys.dictionary(project)
     for namespace in ("n1", "n12"):
-        yield keys.mark(project, namespace, "clicks")
-        yield keys.mark(project, namespace, "clicks") + keys.TAGS[7]
+        yield keys.high_water_mark(project, namespace, "clicks")
+        yield keys.high_water_mark(project, namespace, "clicks") + keys.TAGS[7]
     for view in VIEWS:
-        yield from (keys.pointer(project, view), keys.heavy(project, view))
+        yield from (keys.manifest(project, view), keys.heavy(project, view))
         for namespace in ("n1", "n12"):
             for part in PARTS:
                 for entity in ENTITIES:
@@ -67,7 +67,7 @@ def left(server: Any) -> set[bytes]:
 def of_view(project: str, view: str) -> set[bytes]:
     named = {keys.prefix(project, ns, view, part) for ns in ("n1", "n12") for part in PARTS}
     states = {prefix + keys.tagged(entity) for prefix in named for entity in ENTITIES}
-    return states | {keys.pointer(project, view), keys.heavy(project, view)}
+    return states | {keys.manifest(project, view), keys.heavy(project, view)}
 
 
 @pytest.mark.parametrize("project", PROJECTS)
@@ -88,10 +88,10 @@ def test_clearing_a_project_takes_all_of_it_and_nothing_of_another(
     assert everything - left(server) == full[project]
 
 
-def test_parts_that_are_retired_are_those_of_the_view_that_no_pointer_names(
+def test_parts_that_are_retired_are_those_of_the_view_that_no_manifest_names(
     server: Any, full: dict[str, set[bytes]]
 ) -> None:
-    retire(server, "shop", {"user": Pointer("n12", "2026-03-01", ("2026-03-02",))})
+    retire(server, "shop", {"user": Manifest("n12", "2026-03-01", ("2026-03-02",))})
     retired = {key for key in left(server) if server.pttl(key) > 0}
     parts = [("n1", part) for part in PARTS] + [("n12", "e2026-03-01")]
     expected = {keys.prefix("shop", ns, "user", part) + keys.tagged(e) for ns, part in parts for e in ENTITIES}

@@ -1,5 +1,6 @@
 """The ledger folds finished batches into blocks, and nobody who asks it can tell."""
 
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,16 @@ def land(storage: Storage, batches: range, query: int = 1) -> None:
     """Batches as the stream finishes them."""
     for batch in batches:
         entry = storage.begin(query, batch)
-        fates = {"rows_read": 6, "accepted": 3, "duplicate": 2, "dead_letter": 1, "late": batch % 2, "latest_by": batch}
-        place = {"epochs": EPOCHS[batch % 5], "positions": {f"{batch}.jsonl": 0, "shop/0": 10 * batch}}
-        storage.finish(storage.note(entry, clock=1_000 * query + batch, **fates, **place))
+        outcomes = {
+            "rows_read": 6,
+            "accepted": 3,
+            "duplicate": 2,
+            "dead_letter": 1,
+            "late": batch % 2,
+            "latest_by": batch,
+        }
+        place = {"arrival_days": EPOCHS[batch % 5], "positions": {f"{batch}.jsonl": 0, "shop/0": 10 * batch}}
+        storage.finish(storage.note(entry, clock=1_000 * query + batch, **outcomes, **place))
 
 
 def told(storage: Storage) -> dict[str, Any]:
@@ -30,7 +38,7 @@ def told(storage: Storage) -> dict[str, Any]:
         "sums": [sum(getattr(b, name) for b in blocks) for name in SUMMED],
         "most": [max(getattr(b, name) for b in blocks) for name in ("latest_by", "clock")],
         "batches": [(b.query, n) for b in blocks for n in b.batches],
-        "epochs": storage.epochs(),
+        "arrival_days": storage.arrival_days(),
         "digests": storage.digests("salt"),
         "folders": storage.log_folders(),
         "of a day": storage.log_folders(["2026-03-02"]),
@@ -108,17 +116,24 @@ def test_a_reader_of_positions_misses_none_that_are_folded_meanwhile(
     assert len(storage.entries()) == 1
 
 
-def test_a_block_of_a_version_that_counted_nothing_beyond_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_of_an_earlier_version_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had other names for three members, and its first blocks counted no rows out of retention."""
     monkeypatch.setattr(ledger, "BLOCK", 4)
     storage = Storage(tmp_path, "clicks")
-    land(storage, range(5))
-    right = storage.blocks()
-    [file] = storage.folder("ledger").glob("blocks/*/*.json")
-    file.write_text(file.read_text().replace('"beyond": 0, ', ""))
+    storage.close_day(date(2026, 2, 28))
+    land(storage, range(6))
+    right = storage.blocks(), storage.entries()
+    with storage.building():
+        days = storage.digests("")
+    for file in storage.folder("ledger").rglob("*.json"):
+        text = file.read_text()
+        for former, name in ledger.FORMER.items():
+            text = text.replace(f'"{name}"', f'"{former}"')
+        file.write_text(text.replace('"beyond": 0, ', "") if "blocks" in file.parts else text)
     ledger._block.cache_clear()
-    assert "beyond" not in file.read_text() and storage.blocks() == right
+    texts = [file.read_text() for file in storage.folder("ledger").rglob("*.json")]
+    assert len(texts) == 4 and not any(name in text for text in texts for name in ledger.FORMER.values())
+    assert (storage.blocks(), storage.entries()) == right and storage.digests("") == days
 
 
 def test_a_batch_that_is_begun_is_not_counted_and_the_one_before_it_is_finished(tmp_path: Path) -> None:

@@ -80,9 +80,9 @@ def streamed(spark: SparkSession, new_repo: Callable[[], Repo]) -> Streamed:
 
 def test_every_row_counts_once_though_its_batch_was_landed_again(streamed: Streamed) -> None:
     found, counts = streamed.reading, faults.counts(streamed.repo)
-    fates = found.by("fate", "dualpath_rows_total")
-    assert fates == {name: counts[name] for name in ("accepted", "duplicate", "dead_letter")}
-    assert sum(fates.values()) == len(LINES)
+    outcomes = found.by("outcome", "dualpath_rows_total")
+    assert outcomes == {name: counts[name] for name in ("accepted", "duplicate", "dead_letter")}
+    assert sum(outcomes.values()) == len(LINES)
     assert found.value("dualpath_late_rows_total") == counts["late"] > 0
     assert found.value("dualpath_state_rows") == counts["accepted"]
     assert found.value("dualpath_spark_input_rows_total") >= len(LINES)
@@ -279,12 +279,12 @@ def forgetful(spark: SparkSession, applied: Path, tmp_path_factory: pytest.TempP
 
 def test_events_that_no_window_reaches_are_logged_and_counted_but_not_served(forgetful: Repo) -> None:
     [entry] = [each for each in forgetful.storage(SOURCE).entries() if each.rows_read]
-    assert (entry.rows_read, entry.accepted, entry.beyond) == (9, 9, 6)
+    assert (entry.rows_read, entry.accepted, entry.out_of_retention) == (9, 9, 6)
     assert len(faults.log(forgetful)) == 9
     assert Counter(entity for _, entity, *_ in faults.records(forgetful).elements()) == {"ann": 3}
     said = told("status", "--repo", forgetful.folder)
-    assert (said["beyond"], said["adds_up"]) == (6, True)
-    assert read(forgetful.storage(SOURCE)).value("dualpath_beyond_rows_total") == 6
+    assert (said["out_of_retention"], said["adds_up"]) == (6, True)
+    assert read(forgetful.storage(SOURCE)).value("dualpath_out_of_retention_rows_total") == 6
 
 
 def test_values_without_the_events_that_no_window_reaches_are_those_of_training(forgetful: Repo) -> None:
@@ -302,4 +302,4 @@ def test_values_without_the_events_that_no_window_reaches_are_those_of_training(
 
 def test_where_a_view_remembers_everything_nothing_is_out_of_reach(streamed: Streamed) -> None:
     assert streamed.repo.keeps(SOURCE) == 0
-    assert streamed.reading.value("dualpath_beyond_rows_total") == 0
+    assert streamed.reading.value("dualpath_out_of_retention_rows_total") == 0

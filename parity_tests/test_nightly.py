@@ -24,7 +24,7 @@ from dualpath.jobs.sink import Sink
 from dualpath.jobs.stream import start
 from dualpath.log import ledger
 from dualpath.log.storage import Storage
-from dualpath.online import keys, pointer
+from dualpath.online import keys, manifest
 from dualpath.online.connection import connect
 from dualpath.online.retire import GRACE
 from dualpath.parity.asking import families, serve, train
@@ -58,9 +58,9 @@ def night(spark: SparkSession, repo: Repo, day: date) -> Night:
     return nightly(spark, repo, repo.sources[SOURCE], day)
 
 
-def pointers(repo: Repo) -> dict[str, pointer.Pointer]:
+def manifests(repo: Repo) -> dict[str, manifest.Manifest]:
     redis = connect(repo.redis_address)
-    return {name: pointer.read(redis, repo.project, name) for name in repo.views}
+    return {name: manifest.read(redis, repo.project, name) for name in repo.views}
 
 
 def times(folder: Path) -> dict[Path, int]:
@@ -69,21 +69,21 @@ def times(folder: Path) -> dict[Path, int]:
 
 def live(repo: Repo, view: str) -> list[bytes]:
     """The keys of the parts that are served."""
-    redis, known = connect(repo.redis_address), pointer.read(connect(repo.redis_address), repo.project, view)
+    redis, known = connect(repo.redis_address), manifest.read(connect(repo.redis_address), repo.project, view)
     states = keys.states(redis, repo.project, namespace=known.namespace, views=[view])
     return [key for key, found in states if found.part in known.parts]
 
 
-def test_a_night_moves_the_pointers_and_no_value_and_the_second_run_changes_nothing(
+def test_a_night_moves_the_manifests_and_no_value_and_the_second_run_changes_nothing(
     spark: SparkSession, shop: Repo
 ) -> None:
-    known, epochs = faults.log(shop), shop.storage(SOURCE).epochs()
+    known, arrival_days = faults.log(shop), shop.storage(SOURCE).arrival_days()
     before, bits = faults.values(shop, known, rows=200), faults.bits(shop)
     first = night(spark, shop, DAY_2)
     assert [p.changed for p in first.published] == [True] * len(shop.views)
-    assert first.built == tuple(e for e in epochs if e <= "2026-03-02")
-    for each in pointers(shop).values():
-        assert (each.snapshot, each.epochs) == ("2026-03-02", tuple(e for e in epochs if e > "2026-03-02"))
+    assert first.built == tuple(e for e in arrival_days if e <= "2026-03-02")
+    for each in manifests(shop).values():
+        assert (each.snapshot, each.arrival_days) == ("2026-03-02", tuple(e for e in arrival_days if e > "2026-03-02"))
     assert faults.values(shop, known, rows=200) == before
     assert faults.bits(shop) == bits
 
@@ -111,9 +111,9 @@ def test_parts_that_are_no_longer_served_expire_and_those_that_are_do_not(spark:
     assert all(0 < redis.pttl(key) <= GRACE for key in set(states) - served)
 
 
-def test_a_day_that_has_not_come_or_has_no_events_yet_is_not_sealed(spark: SparkSession, shop: Repo) -> None:
+def test_a_day_that_has_not_come_or_has_no_events_yet_is_not_closed(spark: SparkSession, shop: Repo) -> None:
     storage, source = shop.storage(SOURCE), shop.sources[SOURCE]
-    last = date.fromisoformat(storage.epochs()[-1])
+    last = date.fromisoformat(storage.arrival_days()[-1])
     tomorrow = last + timedelta(days=1)
     with pytest.raises(InputError, match=f"{tomorrow} has not come yet, today is {last} UTC"):
         nightly(spark, shop, source, tomorrow, today=last)
@@ -121,20 +121,20 @@ def test_a_day_that_has_not_come_or_has_no_events_yet_is_not_sealed(spark: Spark
         shop.store.materialize(datetime(2026, 3, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
     with pytest.raises(InputError, match=f"nothing has arrived on {tomorrow} and it is not over, today is {tomorrow}"):
         nightly(spark, shop, source, tomorrow, today=tomorrow)
-    assert storage.sealed == ""
+    assert storage.closed_through == ""
 
 
 def test_a_quiet_day_moves_the_snapshot_on_and_no_value(spark: SparkSession, shop: Repo) -> None:
     """Days on which nothing has arrived, before and after which something has, and after all that has."""
     known, storage = faults.log(shop), shop.storage(SOURCE)
-    before, last = faults.values(shop, known, rows=200), date.fromisoformat(storage.epochs()[-1])
+    before, last = faults.values(shop, known, rows=200), date.fromisoformat(storage.arrival_days()[-1])
     quiet = last + timedelta(days=9)
     found = work.nightly(spark, shop, [shop.sources[SOURCE]], quiet)
     assert (found.ok, found.shown[1:]) == (True, [f"{SOURCE}: nothing arrived on {quiet}; the snapshot goes on to it."])
     told = found.data["sources"][SOURCE]
-    assert told["quiet"] and told["checked"] == len(known) and len(told["built"]) == len(storage.epochs())
-    assert {(p.snapshot, p.epochs) for p in pointers(shop).values()} == {(quiet.isoformat(), ())}
-    assert storage.sealed == quiet.isoformat()
+    assert told["quiet"] and told["checked"] == len(known) and len(told["built"]) == len(storage.arrival_days())
+    assert {(p.snapshot, p.arrival_days) for p in manifests(shop).values()} == {(quiet.isoformat(), ())}
+    assert storage.closed_through == quiet.isoformat()
     assert faults.values(shop, known, rows=200) == before
 
     again = night(spark, shop, quiet + timedelta(days=1))
@@ -150,7 +150,7 @@ def test_feasts_materialize_is_a_night_and_finds_the_work_of_one_done(
     monkeypatch.setattr("dualpath.jobs.nightly.nightly", lambda *given: calls.append(given[2:]) or nightly(*given))
     shop.store.materialize(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC))
     assert calls == [(shop.sources[SOURCE], DAY_2)], "one night for all views of the source"
-    assert {p.snapshot for p in pointers(shop).values()} == {"2026-03-02"}
+    assert {p.snapshot for p in manifests(shop).values()} == {"2026-03-02"}
     shop.store.materialize(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, 23, tzinfo=UTC))
     assert len(calls) == 1
     assert not any(p.changed for p in night(spark, shop, DAY_2).published)
@@ -174,20 +174,20 @@ def test_a_day_that_fails_its_gate_is_not_published_nor_are_the_days_with_it(
     assert not (shop.root / "records").exists()
 
 
-def test_rows_of_a_sealed_day_that_come_later_belong_to_the_first_open_one(
+def test_rows_of_a_closed_day_that_come_later_belong_to_the_first_open_one(
     spark: SparkSession, new_repo: Callable[[], Repo]
 ) -> None:
     repo = new_repo()
-    sealed = pc.less(EVENTS["arrival_time"], pa.scalar(datetime(2026, 3, 3, tzinfo=UTC)))
-    held = pa.array(np.flatnonzero(sealed.to_numpy())[::5])
+    closed_through = pc.less(EVENTS["arrival_time"], pa.scalar(datetime(2026, 3, 3, tzinfo=UTC)))
+    held = pa.array(np.flatnonzero(closed_through.to_numpy())[::5])
     rest = EVENTS.take(pa.array(np.setdiff1d(np.arange(len(EVENTS)), held.to_numpy())))
     faults.post(repo, faults.payloads(rest))
     drain(spark, repo)
     night(spark, repo, DAY_2)
     faults.post(repo, faults.payloads(EVENTS.take(held)))
     drain(spark, repo)
-    late = [entry for entry in repo.storage(SOURCE).entries() if entry.sealed]
-    assert {epoch for entry in late for epoch in entry.epochs} == {"2026-03-03"}
+    late = [entry for entry in repo.storage(SOURCE).entries() if entry.closed_through]
+    assert {arrival_day for entry in late for arrival_day in entry.arrival_days} == {"2026-03-03"}
     assert sum(entry.accepted for entry in late) > 40
     assert faults.misserved(repo, faults.log(repo), rows=200) == []
     build(spark, repo, repo.sources[SOURCE])
@@ -196,19 +196,19 @@ def test_rows_of_a_sealed_day_that_come_later_belong_to_the_first_open_one(
     assert faults.misserved(repo, faults.log(repo), rows=200) == []
 
 
-def test_sealing_waits_for_the_batch_a_running_stream_is_in(tmp_path: Path) -> None:
+def test_closing_waits_for_the_batch_a_running_stream_is_in(tmp_path: Path) -> None:
     storage = Storage(tmp_path, "clicks")
     entry = storage.begin(1, 0)
     with storage.alone(), ThreadPoolExecutor(1) as pool:
         settling = pool.submit(settle, storage, DAY_1)
-        faults.until(lambda: storage.sealed)
+        faults.until(lambda: storage.closed_through)
         later = storage.begin(1, 1)
-        assert later.sealed == "2026-03-01" and not settling.done()
+        assert later.closed_through == "2026-03-01" and not settling.done()
         storage.finish(entry)
         assert settling.result(30) is None
 
 
-def test_a_batch_that_begins_while_a_day_is_sealed_is_waited_for_or_has_seen_the_seal(
+def test_a_batch_that_begins_while_a_day_is_closed_is_waited_for_or_has_seen_the_closing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage, reached, go, real = Storage(tmp_path, "clicks"), Event(), Event(), ledger.write
@@ -220,17 +220,17 @@ def test_a_batch_that_begins_while_a_day_is_sealed_is_waited_for_or_has_seen_the
 
     monkeypatch.setattr(ledger, "write", held)
 
-    def seal() -> list[Any]:
-        storage.seal(DAY_1)
+    def close_day() -> list[Any]:
+        storage.close_day(DAY_1)
         return storage.unfinished(DAY_1)
 
     with ThreadPoolExecutor(2) as pool:
         beginning = pool.submit(storage.begin, 1, 0)
         assert reached.wait(30)
-        sealing = pool.submit(seal)
+        sealing = pool.submit(close_day)
         wait([sealing], timeout=0.3)
         go.set()
-        assert beginning.result(30).sealed == "2026-03-01" or sealing.result(30) == [beginning.result()]
+        assert beginning.result(30).closed_through == "2026-03-01" or sealing.result(30) == [beginning.result()]
 
 
 def test_a_stream_that_died_in_a_batch_must_finish_it_before_the_night(
@@ -275,14 +275,14 @@ def test_nights_beside_a_running_stream_lose_and_double_nothing(
         feeding = pool.submit(feed)
         watching = pool.submit(watch)
         for day in (DAY_1, DAY_2, DAY_3):
-            faults.until(lambda: (storage.epochs() or [""])[-1] > day.isoformat() or not query.isActive)  # noqa: B023
+            faults.until(lambda: (storage.arrival_days() or [""])[-1] > day.isoformat() or not query.isActive)  # noqa: B023
             night(spark, repo, day)
         feeding.result(120)
         watching.result(120)
         faults.until(lambda: faults.counts(repo)["rows_read"] == len(LINES) or not query.isActive)
         query.stop()
-    assert {p.snapshot for p in pointers(repo).values()} == {"2026-03-03"}
-    assert any(entry.sealed and entry.accepted for entry in storage.entries())
+    assert {p.snapshot for p in manifests(repo).values()} == {"2026-03-03"}
+    assert any(entry.closed_through and entry.accepted for entry in storage.entries())
     assert faults.bits(repo) == faults.bits(shop)
     assert faults.misserved(repo, faults.log(repo), rows=200) == []
     # What is known of a past instant only grows: a reader who saw half a publication would see it shrink.

@@ -351,7 +351,7 @@ def test_a_span_without_an_end_ends_now_whatever_the_zone_of_the_machine(
     """Feast sets the end that is missing, by the local clock and without a zone."""
     now, storage = datetime.now(UTC), Storage(tmp_path, "orders")
     times = [now - timedelta(hours=1), now + timedelta(hours=5)]
-    storage.finish(storage.note(storage.begin(1, 0), rows_read=2, accepted=2, epochs=[f"{now.date()}"]))
+    storage.finish(storage.note(storage.begin(1, 0), rows_read=2, accepted=2, arrival_days=[f"{now.date()}"]))
     folder = tmp_path / "orders/log/query=1/batch=0"
     folder.mkdir(parents=True)
     table = {"user_id": ["ann", "bob"], "event_time": pa.array(times, pa.timestamp("us", tz="UTC"))}

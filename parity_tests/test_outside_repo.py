@@ -74,6 +74,6 @@ def test_a_sixty_line_repo_runs_through_ingest_stream_batch_and_parity(bikes: Pa
     counts = dualpath(bikes, "status")
     assert counts["adds_up"] and counts["rows_read"] == 3_000
     assert counts["dead_letter"] > 0 and counts["duplicate"] > 0 and counts["late"] > 0
-    last = counts["sources"]["rides"]["last_epoch"]
+    last = counts["sources"]["rides"]["last_arrival_day"]
     assert f"rides: {last} is closed" in job("batch/nightly.py", "--repo", str(bikes), "--date", last)
     assert set(dualpath(bikes, "status")["snapshots"].values()) == {last}

@@ -102,7 +102,7 @@ def test_what_is_packed_reads_as_before_and_what_it_replaces_goes_with_the_next_
     assert seen(spark, repo) == before
     assert not storage.folder("packing").exists()
     days = {file.parent.name for file in storage.folder("log").glob("query=1/batch=0-3/*/*.parquet")}
-    assert days == {f"epoch={day}" for day in storage.blocks()[0].epochs}
+    assert days == {f"epoch={day}" for day in storage.blocks()[0].arrival_days}
 
 
 def test_what_was_replaced_stays_for_who_may_still_read_it(
@@ -234,7 +234,7 @@ def test_generations_are_packed_apart(spark: SparkSession, tmp_path: Path) -> No
             entry = storage.begin(query, batch)
             rows = pa.table({"event_id": [f"{query}-{batch}"]})
             write_rows(rows, storage.folder("log") / f"{entry.name}/epoch=2026-03-01/part.parquet")
-            storage.finish(storage.note(entry, rows_read=1, accepted=1, epochs=("2026-03-01",)))
+            storage.finish(storage.note(entry, rows_read=1, accepted=1, arrival_days=("2026-03-01",)))
 
     def ids() -> list[str]:
         files = [file for folder in storage.log_folders() for file in folder.rglob("*.parquet")]

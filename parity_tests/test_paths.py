@@ -12,8 +12,8 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from pyspark.sql import SparkSession
 
 from dualpath.jobs.build import build
-from dualpath.offline.history import History, shelf
-from dualpath.online import keys, pointer
+from dualpath.offline.history import History, view_version
+from dualpath.online import keys, manifest
 from dualpath.online.connection import connect
 from dualpath.parity.asking import Family, families, serve, train
 from dualpath.parity.compare import differences
@@ -109,11 +109,11 @@ def test_the_stream_and_the_batch_make_the_same_records(shop: Repo) -> None:
     for view in shop.views.values():
         kind = layout(view)
         batch: dict[str, list[tuple[int, ...]]] = {}
-        table = ds.dataset(History(shop.root).paths(shelf(view)), format="parquet").to_table()
+        table = ds.dataset(History(shop.root).paths(view_version(view)), format="parquet").to_table()
         for entity, words in zip(table["entity"].to_pylist(), table["words"].to_pylist(), strict=True):
             batch.setdefault(entity, []).append(tuple(words))
         stream: dict[str, list[tuple[int, ...]]] = {}
-        known = pointer.read(redis, shop.project, view.name)
+        known = manifest.read(redis, shop.project, view.name)
         for part in known.parts:
             for key, found in keys.states(redis, shop.project, namespace=known.namespace, views=[view.name], part=part):
                 stream.setdefault(found.entity, []).extend(map(tuple, kind.unpack(redis.get(key)).tolist()))

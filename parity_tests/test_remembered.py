@@ -55,7 +55,7 @@ def land(remembered: Remembered, query: int, batch: int, *, clock: int = 0, coun
     entry = storage.begin(query, batch)
     hashes = np.random.default_rng([query, batch]).integers(-(2**63), 2**63 - 1, (2, count))
     kept(ids.run(np.stack([*hashes, np.full(count, clock)])), storage.folder("ids") / entry.name)
-    entry = storage.note(entry, rows_read=count, accepted=count, clock=clock, epochs=("2026-03-01",))
+    entry = storage.note(entry, rows_read=count, accepted=count, clock=clock, arrival_days=("2026-03-01",))
     remembered.add(entry)
     remembered.tend(clock)
     return storage.finish(entry)

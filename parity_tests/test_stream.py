@@ -33,7 +33,7 @@ from dualpath.jobs.stream import start
 from dualpath.log.generation import present
 from dualpath.log.ledger import Entry
 from dualpath.log.storage import Storage
-from dualpath.online import keys, pointer
+from dualpath.online import keys, manifest
 from dualpath.online.append import ENTITIES_PER_CALL, TEXTS, Done, Target
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.online.few import Few
@@ -94,7 +94,7 @@ POISON = [
 ]
 
 
-def test_the_fates_of_all_rows_add_up_to_the_rows_and_the_files_hold_exactly_them(
+def test_the_outcomes_of_all_rows_add_up_to_the_rows_and_the_files_hold_exactly_them(
     spark: SparkSession, new_repo: Callable[[], Repo], expected: tuple[Counter[Any], Counter[str]]
 ) -> None:
     repo = new_repo()
@@ -296,7 +296,7 @@ class Again(Sink):
         super().land(batch, number)
         Again.seen += (faults.stored(self.repo), faults.ids(self.repo))
         entry = self.storage.begin(self.query, number)
-        begun = Entry(entry.query, entry.batch, entry.sealed)
+        begun = Entry(entry.query, entry.batch, entry.closed_through)
         (self.storage.folder("ledger") / f"{entry.name}.json").write_text(json.dumps(asdict(begun)))
         super().land(batch, number)
         Again.seen += (faults.stored(self.repo), faults.ids(self.repo))
@@ -323,7 +323,7 @@ def write(repo: Repo, fence: Fence, entity: str, *words: list[int]) -> int:
     part = repo.part(view, "n1")
     target = Target(repo.redis_address, repo.project, {view.name: part}, fence)
     rows = pa.record_batch([[view.name] * len(words), ["2026-03-01"] * len(words), [entity] * len(words), list(words)],
-                           ["view", "epoch", "entity", "words"])  # fmt: skip
+                           ["view", "arrival_day", "entity", "words"])  # fmt: skip
     [answer] = target.write([rows])
     return answer["parts"][0].as_py()
 
@@ -338,19 +338,21 @@ def test_a_write_with_an_older_or_equal_fence_is_skipped_and_a_newer_one_lands(c
     assert layout(calm.views["product_activity"]).unpack(value).tolist() == [record] * sum(done)
 
 
-def test_two_writers_of_one_pointer_do_not_undo_each_other(calm: Repo) -> None:
-    """The stream makes an epoch known; between its look at the pointer and its change, a night publishes."""
+def test_two_writers_of_one_manifest_do_not_undo_each_other(calm: Repo) -> None:
+    """The stream makes an arrival day known; between its look at the manifest and its change, a night publishes."""
     client, nights = connect(calm.redis_address), []
-    pointer.place(client, "other", "view", pointer.Pointer("n1"))
+    manifest.place(client, "other", "view", manifest.Manifest("n1"))
 
-    def with_epoch(known: pointer.Pointer) -> pointer.Pointer:
+    def with_arrival_day(known: manifest.Manifest) -> manifest.Manifest:
         if not nights:
-            nights.append(pointer.move(client, "other", "view", lambda p: p.at("2026-03-01", 0, "digest", "shelf")))
-        return known.with_epochs(["2026-03-01", "2026-03-02"])
+            nights.append(
+                manifest.move(client, "other", "view", lambda p: p.at("2026-03-01", 0, "digest", "view_version"))
+            )
+        return known.with_arrival_days(["2026-03-01", "2026-03-02"])
 
-    moved = pointer.move(client, "other", "view", with_epoch)
-    assert moved == pointer.read(client, "other", "view")
-    assert (moved.snapshot, moved.epochs, moved.digest) == ("2026-03-01", ("2026-03-02",), "digest")
+    moved = manifest.move(client, "other", "view", with_arrival_day)
+    assert moved == manifest.read(client, "other", "view")
+    assert (moved.snapshot, moved.arrival_days, moved.digest) == ("2026-03-01", ("2026-03-02",), "digest")
 
 
 def test_events_delivered_three_times_in_any_order_count_once(
@@ -543,7 +545,7 @@ def test_two_new_texts_with_one_code_are_found_within_one_write(calm: Repo) -> N
     one, other = "category_collide", "lhoxhzctDk89<U/%"
     assert code(one) == code(other)
     rows = pa.record_batch([[TEXTS] * 2, [""] * 2, [one, other], [[code(one)]] * 2],
-                           ["view", "epoch", "entity", "words"])  # fmt: skip
+                           ["view", "arrival_day", "entity", "words"])  # fmt: skip
     target = Target(calm.redis_address, calm.project, {}, Fence(9, 9))
     with pytest.raises(CollisionError, match="have the same 64-bit code"):
         list(target.write([rows]))
@@ -566,7 +568,7 @@ def redeclared(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path: Path
 def test_state_of_another_declaration_is_neither_read_nor_added_to_until_it_is_published_anew(
     spark: SparkSession, redeclared: Repo
 ) -> None:
-    before, last = faults.stored(redeclared), redeclared.storage(SOURCE).epochs()[-1]
+    before, last = faults.stored(redeclared), redeclared.storage(SOURCE).arrival_days()[-1]
     with pytest.raises(StateError, match="view 'product_activity': the state was written for another declaration"):
         faults.values(redeclared, faults.log(redeclared))
     faults.post(redeclared, LINES[300:])

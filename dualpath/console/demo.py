@@ -37,7 +37,7 @@ GENERATED = 60_000
 ORACLE_CELLS = 2_000
 FILES_PER_BATCH = 4
 OPEN_DAYS = 3
-"""Arrival days after the one that the nightly job publishes; serving reads them as the stream's epochs."""
+"""Arrival days after the one that the nightly job publishes; serving reads them as the stream's arrival days."""
 
 MARK = ".demo"
 """A file in the data folder that says: a demo made this, another may empty it."""
@@ -196,9 +196,9 @@ def drain(
 
 def publish(story: Story, repo: Repo, source: EventSource, spark: "SparkSession") -> None:
     """The nightly job for one day, and the record files for all the others."""
-    epochs = repo.storage(source.name).epochs()
-    day = date.fromisoformat(epochs[-1 - min(OPEN_DAYS, len(epochs) - 1)])
-    with story.step(f"Close {day}: gate, records, snapshot, pointer; then build the records of the days after it"):
+    arrival_days = repo.storage(source.name).arrival_days()
+    day = date.fromisoformat(arrival_days[-1 - min(OPEN_DAYS, len(arrival_days) - 1)])
+    with story.step(f"Close {day}: gate, records, snapshot, manifest; then build the records of the days after it"):
         night = work.nightly(spark, repo, [source], day)
         if not night.ok:
             raise DualpathError(" ".join(night.errors))

@@ -134,22 +134,27 @@ def shown(found: Reading, earlier: Reading | None, now: float) -> Iterable[Rende
     lately = found.since(earlier)
     began = found.value(STARTED) if lately is found or earlier is None else earlier.value(REPORTED)
     seconds = max(found.value(REPORTED) - began, 1e-3)
-    fates = found.by("fate", "dualpath_rows_total")
+    outcomes = found.by("outcome", "dualpath_rows_total")
     yield _pairs(
         {
             "stream": _alive(found, now),
             "redis": "AWAY; the stream waits for it" if found.value("dualpath_redis_away") else "answers",
-            "rows/s": _number(sum(lately.by("fate", "dualpath_rows_total").values()) / seconds),
+            "rows/s": _number(sum(lately.by("outcome", "dualpath_rows_total").values()) / seconds),
             "lag": f"{_number(found.value('dualpath_lag_rows'))} rows, {spell(found.value('dualpath_lag_seconds'))}",
             "newest arrival": _ago(now - found.value("dualpath_newest_arrival_timestamp_seconds")),
             "state": f"{_number(found.value('dualpath_state_rows'))} ids, "
             f"{_number(found.value('dualpath_state_bytes') / 2**20)} MiB",
         }
     )
-    rows = table("read", "accepted", "duplicate", "dead letter", "late", "beyond", "latest by", numbers=HEADS)
-    names = ("late_rows_total", "beyond_rows_total", "latest_by_seconds")
+    rows = table("read", "accepted", "duplicate", "dead letter", "late", "out of retention", "latest by", numbers=HEADS)
+    names = ("late_rows_total", "out_of_retention_rows_total", "latest_by_seconds")
     late, past, by = (found.value(f"dualpath_{name}") for name in names)
-    counts = (sum(fates.values()), *(fates.get(f, 0) for f in ("accepted", "duplicate", "dead_letter")), late, past)
+    counts = (
+        sum(outcomes.values()),
+        *(outcomes.get(f, 0) for f in ("accepted", "duplicate", "dead_letter")),
+        late,
+        past,
+    )
     rows.add_row(*map(_number, counts), spell(by) if by > 0 else "-")
     yield rows
     fresh = table("servable after", "p50", "p99", numbers=HEADS)
@@ -164,7 +169,7 @@ def shown(found: Reading, earlier: Reading | None, now: float) -> Iterable[Rende
     yield phases
 
 
-HEADS = ("read", "accepted", "duplicate", "dead letter", "late", "beyond", "latest by", "p50", "p99", "mean")
+HEADS = ("read", "accepted", "duplicate", "dead letter", "late", "out of retention", "latest by", "p50", "p99", "mean")
 
 
 def _alive(found: Reading, now: float) -> str:

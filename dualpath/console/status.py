@@ -24,15 +24,15 @@ from dualpath.runtime import redis as embedded
 from dualpath.runtime.redis import TIMEOUT as PATIENCE
 from dualpath.sources.delivery import Delivery, delivery
 
-FATES = ("rows_read", "accepted", "duplicate", "dead_letter", "late", "beyond")
+OUTCOMES = ("rows_read", "accepted", "duplicate", "dead_letter", "late", "out_of_retention")
 
 
 @dataclass(frozen=True)
 class Account:
-    """The fates of the rows of finished batches.
+    """The outcomes of the rows of finished batches.
 
-    `late` and `beyond`, those that no window could reach any more, are of the accepted ones. `latest_by` is how late
-    the latest came, microseconds.
+    `late` and `out_of_retention`, those that no window could reach any more, are of the accepted ones. `latest_by` is
+    how late the latest came, microseconds.
     """
 
     rows_read: int = 0
@@ -40,22 +40,22 @@ class Account:
     duplicate: int = 0
     dead_letter: int = 0
     late: int = 0
-    beyond: int = 0
+    out_of_retention: int = 0
     latest_by: int = 0
     batches: int = 0
 
     def __add__(self, other: "Account") -> "Account":
-        sums = {name: getattr(self, name) + getattr(other, name) for name in (*FATES, "batches")}
+        sums = {name: getattr(self, name) + getattr(other, name) for name in (*OUTCOMES, "batches")}
         return Account(**sums, latest_by=max(self.latest_by, other.latest_by))
 
     def since(self, earlier: "Account") -> "Account":
         """What came after `earlier`; `latest_by` stays that of all."""
-        rest = {name: getattr(self, name) - getattr(earlier, name) for name in (*FATES, "batches")}
+        rest = {name: getattr(self, name) - getattr(earlier, name) for name in (*OUTCOMES, "batches")}
         return Account(**rest, latest_by=self.latest_by)
 
     def counts(self) -> dict[str, int]:
         """The numbers by name."""
-        return {name: getattr(self, name) for name in (*FATES, "batches")}
+        return {name: getattr(self, name) for name in (*OUTCOMES, "batches")}
 
     def __str__(self) -> str:
         return (
@@ -82,15 +82,15 @@ def summed(accounts: Iterable[Account]) -> Account:
 
 
 def _account(block: Block) -> Account:
-    return Account(**{name: getattr(block, name) for name in (*FATES, "latest_by")}, batches=len(block.batches))
+    return Account(**{name: getattr(block, name) for name in (*OUTCOMES, "latest_by")}, batches=len(block.batches))
 
 
 def faults(storage: Storage) -> list[str]:
-    """What does not add up, block by block: the fates of its rows, and the rows its files hold."""
+    """What does not add up, block by block: the outcomes of its rows, and the rows its files hold."""
     found = []
     for block in storage.blocks():
         if block.rows_read != block.accepted + block.duplicate + block.dead_letter:
-            found.append(f"{block.name}: {block.rows_read} rows read, but their fates sum up to another number")
+            found.append(f"{block.name}: {block.rows_read} rows read, but their outcomes sum up to another number")
         for kind, expected in (("log", block.accepted), ("dead", block.dead_letter)):
             try:
                 rows = sum(pq.read_metadata(f).num_rows for f in storage.files(kind, block))
@@ -153,8 +153,8 @@ class Served:
     @property
     def snapshots(self) -> dict[str, str]:
         """The day of each view's snapshot; empty: none yet."""
-        pointers = {view: known for each in self.conditions.values() for view, known in each.pointers.items()}
-        return {view: known.snapshot if known else "" for view, known in sorted(pointers.items())}
+        manifests = {view: known for each in self.conditions.values() for view, known in each.manifests.items()}
+        return {view: known.snapshot if known else "" for view, known in sorted(manifests.items())}
 
 
 def served(repo: Repo) -> Served:
@@ -206,8 +206,8 @@ def _source(storage: Storage) -> dict[str, Any]:
         "adds_up": not wrong,
         "faults": wrong,
         "unfinished_batches": sum(not e.done for e in entries),
-        "sealed": storage.sealed,
-        "last_epoch": max(storage.epochs(), default=""),
+        "closed_through": storage.closed_through,
+        "last_arrival_day": max(storage.arrival_days(), default=""),
         "dead_letter_reasons": reasons(storage),
         "unread": unread(landing),
         "changed_in_landing": landing.changed,
@@ -226,16 +226,16 @@ def _shown(
     total: Account,
     online: Served,
 ) -> list[Any]:
-    heads = ("rows read", "accepted", "duplicate", "dead letter", "late", "beyond")
-    fates = table("source", *heads, "latest by", "adds up", numbers=heads)
+    heads = ("rows read", "accepted", "duplicate", "dead letter", "late", "out of retention")
+    outcomes = table("source", *heads, "latest by", "adds up", numbers=heads)
     for name, each in [*accounts.items(), ("total", total)]:
         ok = sources[name]["adds_up"] if name in sources else all(s["adds_up"] for s in sources.values())
         latest = str(timedelta(microseconds=each.latest_by)) if each.late else "-"
-        fates.add_row(name, *(f"{getattr(each, f):,}" for f in FATES), latest, "yes" if ok else "NO")
-    days = table("source", "batches", "sealed through", "last arrival day", numbers=("batches",))
+        outcomes.add_row(name, *(f"{getattr(each, f):,}" for f in OUTCOMES), latest, "yes" if ok else "NO")
+    days = table("source", "batches", "closed through", "last arrival day", numbers=("batches",))
     for name, s in sources.items():
-        days.add_row(name, f"{s['batches']:,}", s["sealed"] or "-", s["last_epoch"] or "-")
-    shown: list[Any] = [fates, days]
+        days.add_row(name, f"{s['batches']:,}", s["closed_through"] or "-", s["last_arrival_day"] or "-")
+    shown: list[Any] = [outcomes, days]
     for name, s in sources.items():
         if s["unfinished_batches"]:
             shown.append(f"{name}: a batch is under way, or was cut off; the stream finishes it when it runs.")
@@ -250,7 +250,7 @@ def _shown(
         return shown if online.down else [*shown, online.silence]
     views = table("view", "snapshot served")
     for view, day in online.snapshots.items():
-        views.add_row(view, day or "none yet; the stream's epochs alone")
+        views.add_row(view, day or "none yet; the stream's arrival days alone")
     shown.append(views)
     if online.heavy:
         numbers = ("records", "max_records")

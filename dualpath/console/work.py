@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dualpath.console.report import Report, bar, busy, plural, table
 from dualpath.errors import DualpathError
-from dualpath.offline.history import History, shelf
+from dualpath.offline.history import History, view_version
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 
@@ -35,28 +35,28 @@ def batch(spark: "SparkSession", repo: Repo, sources: Sequence[EventSource], thr
     for source in sources:
         with busy(f"Building the record files of {source.name}"):
             built = build(spark, repo, source, through)
-        files = sum(len(History(repo.root).paths(shelf(view))) for view in repo.views_of(source.name))
+        files = sum(len(History(repo.root).paths(view_version(view))) for view in repo.views_of(source.name))
         data[source.name] = {"built": built, "files": files}
         shown.append(f"{source.name}: {_built(repo, source, built, files)}")
     return Report({"sources": data}, shown)
 
 
 def _built(repo: Repo, source: EventSource, built: Sequence[str], files: int) -> str:
-    if not repo.storage(source.name).epochs():
+    if not repo.storage(source.name).arrival_days():
         return "the log holds no events yet; run `dualpath stream --once`."
     if not built:
         return f"up to date, {plural(files, 'file')}."
     return f"{days(built)} built; the records are in {plural(files, 'file')}."
 
 
-def days(epochs: Sequence[str]) -> str:
+def days(arrival_days: Sequence[str]) -> str:
     """
     >>> days(["2026-03-01"]), days(["2026-03-01", "2026-03-02"])
     ('arrival day 2026-03-01', '2 arrival days, 2026-03-01 to 2026-03-02,')
     """
-    if len(epochs) == 1:
-        return f"arrival day {epochs[0]}"
-    return f"{plural(len(epochs), 'arrival day')}, {epochs[0]} to {epochs[-1]},"
+    if len(arrival_days) == 1:
+        return f"arrival day {arrival_days[0]}"
+    return f"{plural(len(arrival_days), 'arrival day')}, {arrival_days[0]} to {arrival_days[-1]},"
 
 
 def nightly(spark: "SparkSession", repo: Repo, sources: Sequence[EventSource], day: date) -> Report:

@@ -110,7 +110,7 @@ class Remembered:
 
     def recall(self, spark: SparkSession) -> None:
         """Take up what is on the disk; a query of which something is missing is made from the log."""
-        blocks = [block for block in self.storage.logged() if block.epochs]
+        blocks = [block for block in self.storage.logged() if block.arrival_days]
         since = blocks[-1].clock - self.horizon if blocks else 0
         needed: dict[int, dict[int, int]] = {}
         for block in blocks:

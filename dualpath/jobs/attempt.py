@@ -22,22 +22,22 @@ from dualpath.dedup.ids import CLOCK, Seen, merged
 from dualpath.dedup.remembered import hashes, kept, opened
 from dualpath.online.few import Few
 from dualpath.spark.log import write_rows
-from dualpath.spark.reach import beyond
+from dualpath.spark.reach import out_of_retention
 from dualpath.spark.records import with_records
 from dualpath.view import View
 
-BESIDES = ("payload", "reason", "admitted_at", "epoch")
+BESIDES = ("payload", "reason", "admitted_at", "arrival_day")
 """Columns that are about a row and not about the event in it, as are those with two underscores in front."""
 DEAD = {"payload": "payload", "reason": "reason", "__origin": "origin", "__position": "position"}
 """Columns of the dead-letter table."""
 AT_ONCE = 256_000_000
 """Bytes of rows that a task holds before it writes some down."""
-SUMS = ("rows_read", "accepted", "dead_letter", "late", "beyond")
+SUMS = ("rows_read", "accepted", "dead_letter", "late", "out_of_retention")
 LATEST = ("latest_by", "clock")
 ANSWER = pa.schema(
     [
         *((name, pa.int64()) for name in (*SUMS, *LATEST)),
-        ("epochs", pa.list_(pa.string())),
+        ("arrival_days", pa.list_(pa.string())),
         ("positions", pa.map_(pa.string(), pa.int64())),
         ("files", pa.list_(pa.string())),
         ("records", pa.binary()),
@@ -48,36 +48,43 @@ OUTPUT = from_arrow_schema(ANSWER)
 
 @dataclass(frozen=True)
 class Found:
-    """What a pass found: `fates` is what a ledger's `Entry` holds of its rows; `files` are those that it wrote,
+    """What a pass found: `outcomes` is what a ledger's `Entry` holds of its rows; `files` are those that it wrote,
     below `folder`; `few` are its records, if they were asked for and are few."""
 
     folder: Path
-    fates: dict[str, Any]
+    outcomes: dict[str, Any]
     files: list[str]
     few: Few | None
 
 
-def attempt(rows: DataFrame, writer: "Writer", *, epoch: Column, keep: int, few: Sequence[View]) -> Found:
-    """Pass over rows of `dualpath.spark.admit.admit`, each of which is counted in an `epoch`, a date; nobody else
-    writes to the writer's folder. `keep` is as for `beyond`. The records of the views in `few` come along, if there are
-    no more accepted events than the writer's limit.
+def attempt(rows: DataFrame, writer: "Writer", *, arrival_day: Column, keep: int, few: Sequence[View]) -> Found:
+    """Pass over rows of `dualpath.spark.admit.admit`, each of which is counted in an `arrival_day`, a date; nobody else
+    writes to the writer's folder. `keep` is as for `out_of_retention`. The records of the views in `few` come along, if
+    there are no more accepted events than the writer's limit.
     """
     # All that have an id are with one task, which sees that one of them is taken.
     judged = rows.repartition("event_id").select(
-        "*", epoch.alias("epoch"), beyond(keep, F.col("admitted_at")).alias("__beyond"), *hashes()
+        "*",
+        arrival_day.alias("arrival_day"),
+        out_of_retention(keep, F.col("admitted_at")).alias("__out_of_retention"),
+        *hashes(),
     )
     if few:
         judged = with_records(judged, few)
     answers = [row.asDict() for row in judged.mapInArrow(writer.write, OUTPUT).collect()]
-    fates = {name: sum(answer[name] for answer in answers) for name in SUMS}
-    fates |= {name: max((answer[name] for answer in answers), default=0) for name in LATEST}
-    fates["duplicate"] = fates["rows_read"] - fates["accepted"] - fates["dead_letter"]
-    fates["epochs"] = tuple(sorted({epoch for answer in answers for epoch in answer["epochs"]}))
+    outcomes = {name: sum(answer[name] for answer in answers) for name in SUMS}
+    outcomes |= {name: max((answer[name] for answer in answers), default=0) for name in LATEST}
+    outcomes["duplicate"] = outcomes["rows_read"] - outcomes["accepted"] - outcomes["dead_letter"]
+    outcomes["arrival_days"] = tuple(
+        sorted({arrival_day for answer in answers for arrival_day in answer["arrival_days"]})
+    )
     # The last of an origin's positions is the one that stays.
-    fates["positions"] = dict(sorted(place for answer in answers for place in answer["positions"].items()))
+    outcomes["positions"] = dict(sorted(place for answer in answers for place in answer["positions"].items()))
     pieces = [answer["records"] for answer in answers]
-    whole = few and None not in pieces and fates["accepted"] <= writer.limit
-    return Found(writer.folder, fates, [f for a in answers for f in a["files"]], Few.joined(pieces) if whole else None)
+    whole = few and None not in pieces and outcomes["accepted"] <= writer.limit
+    return Found(
+        writer.folder, outcomes, [f for a in answers for f in a["files"]], Few.joined(pieces) if whole else None
+    )
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ class _Task:
         self.files: list[str] = []
         self.counts = dict.fromkeys((*SUMS, *LATEST), 0)
         self.positions: dict[str, int] = {}
-        self.epochs: set[str] = set()
+        self.arrival_days: set[str] = set()
         self.few: list[Few] = []
         self.seen: Seen | None = None
 
@@ -152,7 +159,7 @@ class _Task:
         counts["accepted"] += accepted.num_rows
         counts["dead_letter"] += dead.num_rows
         counts["late"] += late.num_rows
-        counts["beyond"] += pc.sum(accepted["__beyond"]).as_py() or 0
+        counts["out_of_retention"] += pc.sum(accepted["__out_of_retention"]).as_py() or 0
         counts["clock"] = max(counts["clock"], _micros(rows["admitted_at"]).max())
         if late.num_rows:
             by = _micros(late["arrival_time"]) - _micros(late["event_time"])
@@ -163,16 +170,16 @@ class _Task:
             self.positions[origin] = max(self.positions.get(origin, position), position)
 
     def log(self, accepted: pa.RecordBatch) -> None:
-        """Accepted rows to the files of their epochs, and their records to those that are answered."""
+        """Accepted rows to the files of their arrival days, and their records to those that are answered."""
         if self.counts["accepted"] <= self.to.limit:
-            self.few.append(Few.of(accepted.filter(pc.invert(accepted["__beyond"]))))
+            self.few.append(Few.of(accepted.filter(pc.invert(accepted["__out_of_retention"]))))
         columns = [n for n in accepted.schema.names if not n.startswith("__") and n not in BESIDES]
         events = accepted.select(columns)
-        days = accepted["epoch"].unique()
+        days = accepted["arrival_day"].unique()
         for day in days:
-            self.epochs.add(epoch := str(day))
-            own = events.filter(pc.equal(accepted["epoch"], day)) if len(days) > 1 else events
-            self.hold(f"log/epoch={epoch}", own)
+            self.arrival_days.add(arrival_day := str(day))
+            own = events.filter(pc.equal(accepted["arrival_day"], day)) if len(days) > 1 else events
+            self.hold(f"log/epoch={arrival_day}", own)
 
     def hold(self, place: str, rows: pa.RecordBatch) -> None:
         """Take rows for a file; when too many are held, the most of one place become one."""
@@ -199,7 +206,7 @@ class _Task:
             self.files.append(str(ids.relative_to(self.to.folder)))
         whole = self.counts["accepted"] <= self.to.limit
         return self.counts | {
-            "epochs": sorted(self.epochs),
+            "arrival_days": sorted(self.arrival_days),
             "positions": self.positions,
             "files": self.files,
             "records": Few.packed(self.few) if whole else None,

@@ -6,7 +6,7 @@ from datetime import date
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from dualpath.offline.history import DICTIONARY, History, dictionary_salt, shelf
+from dualpath.offline.history import DICTIONARY, History, dictionary_salt, view_version
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_log
@@ -14,10 +14,10 @@ from dualpath.spark.records import records, texts
 
 
 def build(spark: SparkSession, repo: Repo, source: EventSource, through: date | None = None) -> list[str]:
-    """Bring the record files of a source's views up to date, for epochs up to `through`; answers those built.
+    """Bring the record files of a source's views up to date, for arrival days up to `through`; answers those built.
 
-    An epoch is built again only if the log has other batches for it than its part was made from, or if the part has
-    lost files. Raises `StateError` if another job builds, or if the files do not hold what was written.
+    An arrival day is built again only if the log has other batches for it than its part was made from, or if the part
+    has lost files. Raises `StateError` if another job builds, or if the files do not hold what was written.
     """
     with repo.storage(source.name).building():
         return _build(spark, repo, source, through)
@@ -29,16 +29,16 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
     wanted = [e for e in digests if through is None or e <= through.isoformat()]
     built: set[str] = set()
     # The texts first, so that no record holds the code of one that is not there yet.
-    shelf_of_texts = f"{DICTIONARY}/{source.name}"
-    stale = history.stale(shelf_of_texts, wanted, storage.digests(dictionary_salt(source.name, views)))
+    dictionary_folder = f"{DICTIONARY}/{source.name}"
+    stale = history.stale(dictionary_folder, wanted, storage.digests(dictionary_salt(source.name, views)))
     if stale:
         made = texts(read_log(spark, storage, source, stale), views)
-        _publish(history, shelf_of_texts, made, stale, "code")
+        _publish(history, dictionary_folder, made, stale, "code")
     for view in views:
-        stale = history.stale(shelf(view), wanted, digests)
+        stale = history.stale(view_version(view), wanted, digests)
         if stale:
             made = records(read_log(spark, storage, source, stale), view, fold=False)
-            _publish(history, shelf(view), made, stale, "entity")
+            _publish(history, view_version(view), made, stale, "entity")
             built.update(stale)
     return sorted(built)
 
@@ -49,10 +49,10 @@ def _publish(history: History, name: str, made: DataFrame, parts: dict[str, str]
     spread = max(1, int(made.sparkSession.conf.get("spark.sql.shuffle.partitions") or 4) // len(parts))
     written = Observation()
     # Between shuffle and sort: here a task that is tried again counts once, and what is written stays in order.
-    spread_out = made.repartition("epoch", F.pmod(F.xxhash64(order), F.lit(spread))).observe(
+    spread_out = made.repartition("arrival_day", F.pmod(F.xxhash64(order), F.lit(spread))).observe(
         written, F.count(F.lit(1)).alias("rows")
     )
-    arranged = spread_out.sortWithinPartitions("epoch", order)
-    arranged.write.mode("overwrite").partitionBy("epoch").parquet(str(staged))
+    arranged = spread_out.sortWithinPartitions("arrival_day", order)
+    arranged.write.mode("overwrite").partitionBy("arrival_day").parquet(str(staged))
     history.publish(name, staged, parts, written.get["rows"])
     shutil.rmtree(staged, ignore_errors=True)

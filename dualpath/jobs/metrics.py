@@ -42,9 +42,9 @@ class Metrics:
         self.started = gauge("started_timestamp_seconds", "When the stream was started")
         self.reported = gauge("reported_timestamp_seconds", "When the stream last said anything")
         self.batches = counter("batches", "Finished micro-batches")
-        self.rows = counter("rows", "Rows of finished micro-batches; the fates add up to the rows read", "fate")
+        self.rows = counter("rows", "Rows of finished micro-batches; the outcomes add up to the rows read", "outcome")
         self.late = counter("late_rows", "Accepted rows that arrived later than the source's late_after")
-        self.beyond = counter("beyond_rows", "Accepted rows that no window could reach any more")
+        self.out_of_retention = counter("out_of_retention_rows", "Accepted rows that no window could reach any more")
         self.latest_by = gauge("latest_by_seconds", "How late the latest row came")
         self.records = counter("records", "Records appended to Redis", "view")
         self.parts = counter("parts", "Values in Redis that were appended to", "view")
@@ -128,10 +128,10 @@ class Meter:
         """
         m = self.metrics
         m.batches.add(self.own, 1)
-        for fate in ("accepted", "duplicate", "dead_letter"):
-            m.rows.add((self.source, fate), getattr(done, fate))
+        for outcome in ("accepted", "duplicate", "dead_letter"):
+            m.rows.add((self.source, outcome), getattr(done, outcome))
         m.late.add(self.own, done.late)
-        m.beyond.add(self.own, done.beyond)
+        m.out_of_retention.add(self.own, done.out_of_retention)
         self.latest_by = max(self.latest_by, done.latest_by)
         m.latest_by.set(self.own, self.latest_by / 1e6)
         if done.accepted:

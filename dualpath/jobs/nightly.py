@@ -22,7 +22,7 @@ PATIENCE = 600
 
 @dataclass(frozen=True)
 class Night:
-    """What a run did for one source: the gate's report, the epochs built, the snapshots published.
+    """What a run did for one source: the gate's report, the arrival days built, the snapshots published.
 
     On a `quiet` day nothing has arrived.
     """
@@ -49,26 +49,26 @@ def nightly(spark: SparkSession, repo: Repo, source: EventSource, day: date, *, 
     pack(spark, storage)
     report = GateReport(passed=True, checked=0, failures=())
     if days := unchecked(repo, source, day):
-        report = check(read_log(spark, storage, source, days).drop("epoch"), source, day)
+        report = check(read_log(spark, storage, source, days).drop("arrival_day"), source, day)
     if not report.passed:
         raise GateError(source, days, report)
     built = build(spark, repo, source, through=day)
     published = publish(spark, repo, repo.views_of(source.name), day)
-    quiet = day.isoformat() not in storage.epochs()
+    quiet = day.isoformat() not in storage.arrival_days()
     return Night(source.name, day.isoformat(), quiet, report, tuple(built), tuple(published))
 
 
 def unchecked(repo: Repo, source: EventSource, day: date) -> list[str]:
     """The arrival days with events that a night is the first to publish, and its own if it has some."""
-    iso, epochs = day.isoformat(), repo.storage(source.name).epochs()
+    iso, arrival_days = day.isoformat(), repo.storage(source.name).arrival_days()
     since = min(known.snapshot for known in served(repo, repo.views_of(source.name)).values())
-    return [e for e in epochs if since < e < iso or e == iso]
+    return [e for e in arrival_days if since < e < iso or e == iso]
 
 
 def closable(storage: Storage, day: date, today: date) -> None:
     """Raise `InputError` for a day that is to come, for the present one while nothing has arrived on it, and if nothing
-    has ever arrived: a seal is for ever."""
-    last = max(storage.epochs(), default="")
+    has ever arrived: a closing is for ever."""
+    last = max(storage.arrival_days(), default="")
     if day > today:
         raise InputError(f"{day} has not come yet, today is {today} UTC; close a day that is over.")
     if not last:
@@ -85,7 +85,7 @@ def settle(storage: Storage, day: date) -> None:
 
     Raises `StateError` if such a batch was left unfinished by a stream that no longer runs.
     """
-    storage.seal(day)
+    storage.close_day(day)
     if not storage.unfinished(day):
         return
     waiting = tenacity.Retrying(

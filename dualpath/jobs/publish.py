@@ -1,4 +1,4 @@
-"""Snapshots into the online store: written beside the served state, then the pointer moves."""
+"""Snapshots into the online store: written beside the served state, then the manifest moves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from pyspark.sql import SparkSession
 from dualpath.errors import StateError, UnavailableError
 from dualpath.jobs.snapshot import Snapshot, fill
 from dualpath.offline.history import History
-from dualpath.online import pointer
+from dualpath.online import manifest
 from dualpath.online.append import Done
 from dualpath.online.condition import examine
 from dualpath.online.connection import FAILED, connect, shown
-from dualpath.online.pointer import Pointer
+from dualpath.online.manifest import Manifest
 from dualpath.online.retire import retire
 from dualpath.repo import Repo
 from dualpath.view import View
@@ -31,24 +31,24 @@ class Published:
 
 
 def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -> list[Published]:
-    """Serve snapshot(`day`) of views of one source: the records of every arrival day up to it, then later epochs.
+    """Serve snapshot(`day`) of views of one source: the records of every arrival day up to it, then later arrival days.
 
-    The record files must be built. Readers see the old state until a view's pointer moves. Publishing what is
+    The record files must be built. Readers see the old state until a view's manifest moves. Publishing what is
     served already, or an earlier day than is served, changes nothing. Raises `StateError` if the online store is
     not whole, which only the stream repairs, and `UnavailableError` if Redis is away or was started again meanwhile.
     """
-    life, pointers = _life(repo), served(repo, views)
+    incarnation, manifests = _incarnation(repo), served(repo, views)
     snapshots = [Snapshot(repo, v, day.isoformat()) for v in views]
-    due = [s for s in snapshots if not _serves(pointers[s.view.name], s)]
+    due = [s for s in snapshots if not _serves(manifests[s.view.name], s)]
     written: dict[str, Done] = {}
     if due:
         try:
-            written = fill(spark, repo, due, {name: p.namespace for name, p in pointers.items()})
+            written = fill(spark, repo, due, {name: p.namespace for name, p in manifests.items()})
             redis = connect(repo.redis_address)
             for each in due:
-                pointers[each.view.name] = _move(redis, repo, each, pointers[each.view.name].namespace, life)
+                manifests[each.view.name] = _move(redis, repo, each, manifests[each.view.name].namespace, incarnation)
             History(repo.root).note_published(views[0].source.name, day.isoformat())
-            retire(redis, repo.project, pointers)
+            retire(redis, repo.project, manifests)
         except FAILED as error:
             raise _unavailable(repo, error) from None
     found = ((s, written.get(s.view.name, Done(s.view.name))) for s in snapshots)
@@ -60,12 +60,13 @@ def is_published(repo: Repo, view: View, day: date) -> bool:
     return _serves(served(repo, [view])[view.name], Snapshot(repo, view, day.isoformat()))
 
 
-def _serves(known: Pointer, snapshot: Snapshot) -> bool:
-    return snapshot.pointed(known) == known
+def _serves(known: Manifest, snapshot: Snapshot) -> bool:
+    return snapshot.published_in(known) == known
 
 
-def served(repo: Repo, views: Sequence[View]) -> dict[str, Pointer]:
-    """The pointer of each of a source's views, by its name. Raises `StateError` and `UnavailableError` as `publish`."""
+def served(repo: Repo, views: Sequence[View]) -> dict[str, Manifest]:
+    """The manifest of each of a source's views, by its name. Raises `StateError` and `UnavailableError` as
+    `publish`."""
     source = views[0].source.name
     try:
         return examine(connect(repo.redis_address), repo.project, repo.storage(source), views).require(source)
@@ -73,22 +74,22 @@ def served(repo: Repo, views: Sequence[View]) -> dict[str, Pointer]:
         raise _unavailable(repo, error) from None
 
 
-def _life(repo: Repo) -> list[str]:
+def _incarnation(repo: Repo) -> list[str]:
     try:
-        return pointer.life(connect(repo.redis_address))
+        return manifest.incarnation(connect(repo.redis_address))
     except FAILED as error:
         raise _unavailable(repo, error) from None
 
 
-def _move(redis: object, repo: Repo, snapshot: Snapshot, namespace: str, life: list[str]) -> Pointer:
-    def change(known: Pointer) -> Pointer:
+def _move(redis: object, repo: Repo, snapshot: Snapshot, namespace: str, incarnation: list[str]) -> Manifest:
+    def change(known: Manifest) -> Manifest:
         if known.namespace != namespace:
             raise StateError(
                 f"view '{snapshot.view.name}': the stream rebuilt the online store meanwhile; run the night again."
             )
-        return snapshot.pointed(known)
+        return snapshot.published_in(known)
 
-    return pointer.move(redis, repo.project, snapshot.view.name, change, within=life)
+    return manifest.move(redis, repo.project, snapshot.view.name, change, within=incarnation)
 
 
 def _unavailable(repo: Repo, error: Exception) -> UnavailableError:

@@ -1,6 +1,7 @@
-"""The online store of a source again, in a new namespace: the published snapshots, and the log's epochs after them.
+"""The online store of a source again, in a new namespace: the published snapshots, and the log's arrival days after
+them.
 
-Only the stream rebuilds, between two of its batches. What was served before stays until the pointers move, unless
+Only the stream rebuilds, between two of its batches. What was served before stays until the manifests move, unless
 it has lost writes: then readers are refused until they do. A rebuild that dies leaves a namespace nobody reads.
 """
 
@@ -11,13 +12,13 @@ from pyspark.sql import SparkSession
 
 from dualpath.errors import StateError
 from dualpath.jobs.snapshot import Snapshot, fill
-from dualpath.offline.history import DICTIONARY, History, dictionary_salt, shelf
-from dualpath.online import mark, pointer
+from dualpath.offline.history import DICTIONARY, History, dictionary_salt, view_version
+from dualpath.online import high_water_mark, manifest
 from dualpath.online.append import Target
 from dualpath.online.condition import Condition, State
 from dualpath.online.connection import connect
 from dualpath.online.frames import currency, send
-from dualpath.online.pointer import Pointer
+from dualpath.online.manifest import Manifest
 from dualpath.online.retire import GRACE, retire
 from dualpath.record import UNFENCED, Fence
 from dualpath.repo import Repo
@@ -35,57 +36,59 @@ def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: Conditi
     again, if Redis may have lost writes meanwhile.
     """
     redis, storage = connect(repo.redis_address), repo.storage(source.name)
-    life = pointer.life(redis)
+    incarnation = manifest.incarnation(redis)
     views, (finished, _) = repo.views_of(source.name), storage.reached()
-    before = [p for p in found.pointers.values() if p]
+    before = [p for p in found.manifests.values() if p]
     namespace = storage.new_namespace(above=max((p.number for p in before), default=0))
     if found.state is State.LOST:
         log.warning("source '%s': Redis has lost writes; rebuilding its state as %s", source.name, namespace)
         for view in views:
-            pointer.place(redis, repo.project, view.name, Pointer(namespace, rebuilding=True))
-    # Nobody reads this mark yet; it tells whether the namespace was emptied while it was filled.
-    mark.place(redis, repo.project, namespace, source.name, UNFENCED)
+            manifest.place(redis, repo.project, view.name, Manifest(namespace, rebuilding=True))
+    # Nobody reads this high-water mark yet; it tells whether the namespace was emptied while it was filled.
+    high_water_mark.place(redis, repo.project, namespace, source.name, UNFENCED)
     made = _fill(spark, repo, source, views, namespace, finished)
-    mark.advance(redis, repo.project, namespace, source.name, since=UNFENCED, to=finished, within=life)
+    high_water_mark.advance(
+        redis, repo.project, namespace, source.name, since=UNFENCED, to=finished, within=incarnation
+    )
     for view in views:
-        pointer.place(redis, repo.project, view.name, made[view.name])
+        manifest.place(redis, repo.project, view.name, made[view.name])
     _retire(redis, repo.project, source.name, made, {p.namespace for p in before} - {namespace})
 
 
 def _fill(
     spark: SparkSession, repo: Repo, source: EventSource, views: list[View], namespace: str, finished: Fence
-) -> dict[str, Pointer]:
-    """Write everything up to the batch `finished`; answers the pointers to it."""
+) -> dict[str, Manifest]:
+    """Write everything up to the batch `finished`; answers the manifests to it."""
     storage, day = repo.storage(source.name), History(repo.root).published(source.name)
-    made = {v.name: Pointer(namespace, shelf=shelf(v)) for v in views}
+    made = {v.name: Manifest(namespace, view_version=view_version(v)) for v in views}
     if day:
         _check(repo, source, views, day)
         snapshots = [Snapshot(repo, v, day) for v in views]
         fill(spark, repo, snapshots, dict.fromkeys(made, namespace))
-        made = {s.view.name: s.pointed(made[s.view.name]) for s in snapshots}
-    if later := [e for e in storage.epochs() if e > day]:
+        made = {s.view.name: s.published_in(made[s.view.name]) for s in snapshots}
+    if later := [e for e in storage.arrival_days() if e > day]:
         parts = {v.name: repo.part(v, namespace) for v in views}
         # Under the fence of the last batch, so that the next one is newer than every key and none before it is.
         target = Target(repo.redis_address, repo.project, parts, finished)
         send(currency(read_log(spark, storage, source, later), views), target)
-    return {name: each.with_epochs(later) for name, each in made.items()}
+    return {name: each.with_arrival_days(later) for name, each in made.items()}
 
 
 def _check(repo: Repo, source: EventSource, views: list[View], day: str) -> None:
     """Raise `StateError` if record files up to a day are not those of the log."""
     storage, history = repo.storage(source.name), History(repo.root)
-    epochs = [e for e in storage.epochs() if e <= day]
-    needed = {shelf(v): source.name for v in views}
+    arrival_days = [e for e in storage.arrival_days() if e <= day]
+    needed = {view_version(v): source.name for v in views}
     needed[f"{DICTIONARY}/{source.name}"] = dictionary_salt(source.name, views)
-    if any(history.stale(name, epochs, storage.digests(salt)) for name, salt in needed.items()):
+    if any(history.stale(name, arrival_days, storage.digests(salt)) for name, salt in needed.items()):
         raise StateError(
             f"source '{source.name}': record files up to {day}, which the snapshot is made from, are missing or not "
             "those of the present declarations; run `dualpath batch`, then start the stream again."
         )
 
 
-def _retire(redis: Any, project: str, source: str, made: dict[str, Pointer], old: set[str]) -> None:
+def _retire(redis: Any, project: str, source: str, made: dict[str, Manifest], old: set[str]) -> None:
     retire(redis, project, made)
     for namespace in old:
-        for key in mark.names(redis, project, namespace, source):
+        for key in high_water_mark.names(redis, project, namespace, source):
             redis.pexpire(key, GRACE)

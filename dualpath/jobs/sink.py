@@ -27,18 +27,18 @@ from dualpath.jobs.rebuild import rebuild
 from dualpath.log.files import move, sync
 from dualpath.log.ledger import Entry
 from dualpath.log.storage import first_open
-from dualpath.online import bounds, compaction, mark, pointer
+from dualpath.online import bounds, compaction, high_water_mark, manifest
 from dualpath.online.append import Target
 from dualpath.online.condition import State, examine
 from dualpath.online.connection import FAILED, connect
 from dualpath.online.few import Few
 from dualpath.online.frames import currency, send, send_few
-from dualpath.online.pointer import FOREIGN, LostError
+from dualpath.online.manifest import FOREIGN, LostError
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_folders
-from dualpath.spark.reach import beyond
+from dualpath.spark.reach import out_of_retention
 
 log = logging.getLogger(__name__)
 FEW = 20_000
@@ -64,10 +64,10 @@ class Sink:
         found = self.meter.timed("addBatch/write", self.write, batch, entry)
         few = None
         if entry.logged:
-            self.recognise(entry, found.fates)
+            self.recognise(entry, found.outcomes)
         else:
             self.place(found, entry)
-            entry, few = self.storage.note(entry, **found.fates), found.few
+            entry, few = self.storage.note(entry, **found.outcomes), found.few
             self.remembered.add(entry)
             self.small = entry.accepted <= FEW
         shutil.rmtree(self.storage.folder("staging"), ignore_errors=True)
@@ -77,12 +77,12 @@ class Sink:
         self.meter.timed("addBatch/remember", self.remembered.tend, entry.clock)
         self.meter.remembers(self.remembered.ids)
 
-    def recognise(self, entry: Entry, fates: dict[str, Any]) -> None:
+    def recognise(self, entry: Entry, outcomes: dict[str, Any]) -> None:
         """Raise `StateError` if a batch that was landed before holds other rows now, as after a lost checkpoint."""
-        if (fates["rows_read"], fates["dead_letter"]) != (entry.rows_read, entry.dead_letter):
+        if (outcomes["rows_read"], outcomes["dead_letter"]) != (entry.rows_read, entry.dead_letter):
             raise StateError(
                 f"source '{self.source.name}': batch {entry.batch} had {entry.rows_read} rows when it was landed and "
-                f"has {fates['rows_read']} now; the checkpoint is not the one the log was written with, or a landed "
+                f"has {outcomes['rows_read']} now; the checkpoint is not the one the log was written with, or a landed "
                 "file has changed: restore it, or start with `dualpath stream --from-snapshot`."
             )
 
@@ -91,10 +91,10 @@ class Sink:
         staging = self.storage.folder("staging")
         shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
         few = self.views if self.small and not entry.logged else ()
-        epoch = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.sealed)).cast("date"))
+        arrival_day = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.closed_through)).cast("date"))
         known = self.remembered.before(entry)
         writer = Writer(staging / uuid4().hex, FEW if few else -1, known, self.remembered.horizon)
-        return attempt(rows, writer, epoch=epoch, keep=self.keep, few=few)
+        return attempt(rows, writer, arrival_day=arrival_day, keep=self.keep, few=few)
 
     def place(self, found: Found, entry: Entry) -> None:
         """Move the files of a pass to the batch's own folders; a repetition replaces what is there."""
@@ -132,7 +132,8 @@ class Sink:
             log.warning("Redis is away (%s); the first batch will wait for it", error)
 
     def agree(self, spark: SparkSession) -> tuple[str, Fence]:
-        """See that the online store holds all that was written, or rebuild it; answers its namespace and mark.
+        """See that the online store holds all that was written, or rebuild it; answers its namespace and high-water
+        mark.
 
         Raises `StateError` if it holds state of other declarations than this stream's.
         """
@@ -143,22 +144,23 @@ class Sink:
             with suppress(LostError):  # then it is found not to be whole, and rebuilt again
                 rebuild(spark, self.repo, self.source, found)
                 self.meter.rebuilt(found.state.name.lower())
-        return next(p.namespace for p in found.pointers.values() if p), found.mark
+        return next(p.namespace for p in found.manifests.values() if p), found.high_water_mark
 
     def serve(self, spark: SparkSession, entry: Entry, few: Few | None) -> None:
-        """Make the epochs known, append every entity's records once, and move the mark; fences forgive repetition.
+        """Make the arrival days known, append every entity's records once, and move the high-water mark; fences forgive
+        repetition.
 
         The records are those of the log, or `few`, which were computed of the same rows as they were written to it.
 
         Raises `LostError`, to be repeated, if Redis may have lost writes in the meantime.
         """
         redis = connect(self.repo.redis_address)
-        life, (namespace, since) = pointer.life(redis), self.agree(spark)
+        incarnation, (namespace, since) = manifest.incarnation(redis), self.agree(spark)
         if entry.accepted:
             parts = {}
             floor = compaction.floor(entry.clock, self.repo.slack)
             for view in self.views:
-                pointer.move(redis, self.repo.project, view.name, lambda p: p.with_epochs(entry.epochs))
+                manifest.move(redis, self.repo.project, view.name, lambda p: p.with_arrival_days(entry.arrival_days))
                 parts[view.name] = self.repo.part(view, namespace, floor)
             target = Target(self.repo.redis_address, self.repo.project, parts, Fence(entry.query, entry.batch))
             if few is None:
@@ -169,19 +171,21 @@ class Sink:
             for view in self.views:
                 self.meter.over_bound(view.name, heavy[view.name])
         to = Fence(entry.query, entry.batch)
-        mark.advance(redis, self.repo.project, namespace, self.source.name, since=since, to=to, within=life)
+        high_water_mark.advance(
+            redis, self.repo.project, namespace, self.source.name, since=since, to=to, within=incarnation
+        )
 
     def logged(self, spark: SparkSession, entry: Entry) -> DataFrame:
         """A batch's events that any window reaches, from the log."""
         events = read_folders(spark, self.storage, self.source, [self.storage.folder("log") / entry.name])
-        return events.where(~beyond(self.keep, F.timestamp_micros(F.lit(entry.clock))))
+        return events.where(~out_of_retention(self.keep, F.timestamp_micros(F.lit(entry.clock))))
 
     def is_away(self, error: BaseException) -> bool:
         """Whether an attempt failed because Redis cannot be reached."""
         if isinstance(error, FAILED):
             return True
         try:
-            pointer.life(connect(self.repo.redis_address))
+            manifest.incarnation(connect(self.repo.redis_address))
         except FAILED:
             return True
         return False

@@ -10,10 +10,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from dualpath.offline.history import DICTIONARY, RECORDS, TEXTS, History, shelf
+from dualpath.offline.history import DICTIONARY, RECORDS, TEXTS, History, view_version
 from dualpath.online.append import Done, Part, Target
 from dualpath.online.frames import dictionary, joined, send
-from dualpath.online.pointer import Pointer
+from dualpath.online.manifest import Manifest
 from dualpath.record import UNFENCED
 from dualpath.repo import Repo
 from dualpath.view import View
@@ -40,21 +40,27 @@ class Snapshot:
     @cached_property
     def digest(self) -> str:
         """A name for the record files it is made from."""
-        parts = [part.name for epoch, part in sorted(self.history.index(shelf(self.view)).items()) if epoch <= self.day]
-        return xxhash.xxh64_hexdigest(" ".join([shelf(self.view), *parts]).encode())
+        parts = [
+            part.name
+            for arrival_day, part in sorted(self.history.index(view_version(self.view)).items())
+            if arrival_day <= self.day
+        ]
+        return xxhash.xxh64_hexdigest(" ".join([view_version(self.view), *parts]).encode())
 
-    def pointed(self, pointer: Pointer) -> Pointer:
-        """A pointer that serves it in place of all epochs up to its day."""
-        return pointer.at(self.day, self.floor, self.digest, shelf(self.view))
+    def published_in(self, manifest: Manifest) -> Manifest:
+        """A manifest that serves it in place of all arrival days up to its day."""
+        return manifest.at(self.day, self.floor, self.digest, view_version(self.view))
 
     def records(self, spark: SparkSession) -> DataFrame:
         """Its rows for the writer."""
-        paths = self.history.paths(shelf(self.view), through=self.day)
+        paths = self.history.paths(view_version(self.view), through=self.day)
         schema = from_arrow_schema(RECORDS)
         found = spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
         if self.floor and not self.view.remembers and self.view.reach is not None:
             found = found.where(F.element_at("words", 1) > F.lit(self.floor - self.view.reach))
-        return found.select(F.lit(self.view.name).alias("view"), F.lit(self.day).alias("epoch"), "entity", "words")
+        return found.select(
+            F.lit(self.view.name).alias("view"), F.lit(self.day).alias("arrival_day"), "entity", "words"
+        )
 
 
 def fill(spark: SparkSession, repo: Repo, snapshots: Sequence[Snapshot], namespaces: dict[str, str]) -> dict[str, Done]:

@@ -1,6 +1,6 @@
 """The streaming path: payloads in, event log and online store out, each row exactly once.
 
-read -> admit -> per micro-batch: deduplicate, rows to the log, fates to the ledger, records to Redis.
+read -> admit -> per micro-batch: deduplicate, rows to the log, outcomes to the ledger, records to Redis.
 """
 
 from datetime import timedelta

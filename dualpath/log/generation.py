@@ -16,7 +16,7 @@ def present(storage: Storage, reads: str) -> int:
     kept, known = _kept(file)
     number = max(kept, 1)
     # A generation that has begun a batch has a checkpoint; without one it would read its input again.
-    if begun.epoch > number or (begun.epoch and not file.exists()) or _lost(storage, number, begun.epoch):
+    if begun.query > number or (begun.query and not file.exists()) or _lost(storage, number, begun.query):
         raise StateError(
             f"source '{storage.source}': the checkpoint is gone but the log has its rows; reading the input again "
             "would count them twice. Start with `dualpath stream --from-snapshot`, which goes on behind them, or "
@@ -36,7 +36,7 @@ def begin_next(storage: Storage) -> int:
     """Make the next number the present one."""
     _, begun = storage.reached()
     file = _file(storage)
-    number = max(begun.epoch, _kept(file)[0]) + 1
+    number = max(begun.query, _kept(file)[0]) + 1
     write_atomically(file, str(number))
     return number
 

@@ -14,17 +14,18 @@ from dataclasses import asdict, dataclass, field
 from functools import cache, reduce
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from dualpath.log.files import write_atomically
 
 BLOCK = 1_000
 """Batches in a block."""
-SUMMED = ("rows_read", "accepted", "duplicate", "dead_letter", "late", "beyond")
+SUMMED = ("rows_read", "accepted", "duplicate", "dead_letter", "late", "out_of_retention")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One micro-batch: the seal it started under, how far it is, and the fate of every row it read.
+    """One micro-batch: which days were closed when it began, how far it is, and the outcome of every row it read.
 
     `logged`: its rows are in the log and the dead-letter table, and the counts below are theirs; from then on
     the log says what its rows are. `done`: the online store has acknowledged their records too. `latest_by` is
@@ -33,7 +34,7 @@ class Entry:
 
     query: int
     batch: int
-    sealed: str = ""
+    closed_through: str = ""
     logged: bool = False
     done: bool = False
     rows_read: int = 0
@@ -41,10 +42,10 @@ class Entry:
     duplicate: int = 0
     dead_letter: int = 0
     late: int = 0
-    beyond: int = 0
+    out_of_retention: int = 0
     latest_by: int = 0
     clock: int = 0
-    epochs: tuple[str, ...] = ()
+    arrival_days: tuple[str, ...] = ()
     positions: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -55,9 +56,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Block:
-    """Finished batches `first` to `last` of a query in one: sums, the latest clock, and each epoch's batches.
+    """Finished batches `first` to `last` of a query in one: sums, the latest clock, and each arrival day's batches.
 
-    `epochs` maps an epoch to spans (first, last) of consecutive batches that hold rows of it.
+    `arrival_days` maps an arrival day to spans (first, last) of consecutive batches that hold rows of it.
     """
 
     query: int
@@ -68,26 +69,26 @@ class Block:
     duplicate: int
     dead_letter: int
     late: int
-    beyond: int
+    out_of_retention: int
     latest_by: int
     clock: int
-    epochs: Mapping[str, tuple[tuple[int, int], ...]]
+    arrival_days: Mapping[str, tuple[tuple[int, int], ...]]
 
     @classmethod
     def of(cls, entry: Entry) -> "Block":
         """A batch alone."""
         alone = (entry.batch, entry.batch)
         counts = {name: getattr(entry, name) for name in (*SUMMED, "latest_by", "clock")}
-        return cls(entry.query, *alone, **counts, epochs=dict.fromkeys(entry.epochs, (alone,)))
+        return cls(entry.query, *alone, **counts, arrival_days=dict.fromkeys(entry.arrival_days, (alone,)))
 
     def __add__(self, later: "Block") -> "Block":
         """With the batches that follow."""
         sums = {name: getattr(self, name) + getattr(later, name) for name in SUMMED}
         most = {name: max(getattr(self, name), getattr(later, name)) for name in ("latest_by", "clock")}
-        epochs = dict(self.epochs)
-        for epoch, spans in later.epochs.items():
-            epochs[epoch] = joined((*epochs.get(epoch, ()), *spans))
-        return Block(self.query, self.first, later.last, **sums, **most, epochs=epochs)
+        arrival_days = dict(self.arrival_days)
+        for arrival_day, spans in later.arrival_days.items():
+            arrival_days[arrival_day] = joined((*arrival_days.get(arrival_day, ()), *spans))
+        return Block(self.query, self.first, later.last, **sums, **most, arrival_days=arrival_days)
 
     @property
     def batches(self) -> range:
@@ -99,9 +100,9 @@ class Block:
         """What it is called, as its file is; of a single batch, also its folder below the log."""
         return span(self.query, self.first, self.last)
 
-    def with_rows(self, epochs: Iterable[str]) -> list[int]:
-        """The numbers of those that hold rows of some epochs, ascending."""
-        spans = [each for epoch in epochs for each in self.epochs.get(epoch, ())]
+    def with_rows(self, arrival_days: Iterable[str]) -> list[int]:
+        """The numbers of those that hold rows of some arrival days, ascending."""
+        spans = [each for arrival_day in arrival_days for each in self.arrival_days.get(arrival_day, ())]
         return sorted({n for a, b in spans for n in range(a, b + 1)})
 
 
@@ -129,6 +130,15 @@ def joined(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
+FORMER = {"sealed": "closed_through", "epochs": "arrival_days", "beyond": "out_of_retention"}
+"""Names in files of an earlier version, and what they are called now."""
+
+
+def members(text: str) -> dict[str, Any]:
+    """The members of a JSON object by their present names."""
+    return {FORMER.get(name, name): value for name, value in json.loads(text).items()}
+
+
 def file_of(ledger: Path, entry: Entry) -> Path:
     """Where an entry is kept."""
     return ledger / f"{entry.name}.json"
@@ -136,8 +146,8 @@ def file_of(ledger: Path, entry: Entry) -> Path:
 
 def read(file: Path) -> Entry:
     """An entry."""
-    plain = json.loads(file.read_text())
-    return Entry(**{**plain, "epochs": tuple(plain["epochs"])})
+    plain = members(file.read_text())
+    return Entry(**{**plain, "arrival_days": tuple(plain["arrival_days"])})
 
 
 def write(ledger: Path, entry: Entry) -> Entry:
@@ -198,7 +208,7 @@ def clocks(ledger: Path, block: Block) -> dict[int, int]:
     if block.first < block.last:
         lines = (ledger / "blocks" / f"{block.name}.json").read_text().splitlines()
         plain = json.loads(lines[2]) if len(lines) > 2 else {}  # an earlier version wrote none of them
-    return {number: plain.get(str(number), block.clock) for number in block.with_rows(block.epochs)}
+    return {number: plain.get(str(number), block.clock) for number in block.with_rows(block.arrival_days)}
 
 
 def fold(ledger: Path, last: Entry) -> None:
@@ -211,7 +221,7 @@ def fold(ledger: Path, last: Entry) -> None:
             most: dict[str, int] = {}
             for entry in found:
                 _take(most, entry.positions)
-            clocks = {entry.batch: entry.clock for entry in found if entry.epochs}
+            clocks = {entry.batch: entry.clock for entry in found if entry.arrival_days}
             lines = json.dumps(asdict(whole)), json.dumps(most), json.dumps(clocks)
             write_atomically(ledger / "blocks" / f"{whole.name}.json", "\n".join(lines))
         for entry in found:
@@ -236,10 +246,10 @@ def _blocks(ledger: Path, after: Mapping[int, int] | None = None) -> Iterator[Pa
 def _block(file: Path, written: int) -> Block:
     """A block, parsed once by a process that asks after every batch; `written` tells apart what had its name before."""
     with file.open() as lines:
-        plain = json.loads(lines.readline())
-    spans = {epoch: tuple((a, b) for a, b in each) for epoch, each in plain["epochs"].items()}
-    # An earlier version served every event, so none was beyond.
-    return Block(**{"beyond": 0, **plain, "epochs": spans})
+        plain = members(lines.readline())
+    spans = {arrival_day: tuple((a, b) for a, b in each) for arrival_day, each in plain["arrival_days"].items()}
+    # An earlier version served every event, so none was out of retention.
+    return Block(**{"out_of_retention": 0, **plain, "arrival_days": spans})
 
 
 def number(file: Path) -> tuple[int, int]:

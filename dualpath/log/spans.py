@@ -17,41 +17,47 @@ Joined = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Spans:
-    """`epochs` has, for each epoch and query, spans (first, last) of finished batches with rows of it; `through` the
-    last batch of each query that was looked at."""
+    """`arrival_days` has, for each arrival day and query, spans (first, last) of finished batches with rows of it;
+    `through` the last batch of each query that was looked at."""
 
-    epochs: Mapping[str, Mapping[int, Joined]] = field(default_factory=dict)
+    arrival_days: Mapping[str, Mapping[int, Joined]] = field(default_factory=dict)
     through: Mapping[int, int] = field(default_factory=dict)
 
 
 def read(folder: Path) -> Spans:
     """Those of all batches that are finished now."""
     kept = _kept(folder / "spans.json")
-    epochs = {epoch: dict(of_query) for epoch, of_query in kept.epochs.items()}
+    arrival_days = {arrival_day: dict(of_query) for arrival_day, of_query in kept.arrival_days.items()}
     through = dict(kept.through)
     for block in ledger.blocks(folder, after=kept.through):
-        for epoch, spans in block.epochs.items():
-            of_query = epochs.setdefault(epoch, {})
+        for arrival_day, spans in block.arrival_days.items():
+            of_query = arrival_days.setdefault(arrival_day, {})
             before = kept.through.get(block.query, -1)
             # A block may have taken in batches that were kept already.
             later = [(max(first, before + 1), last) for first, last in spans if last > before]
             of_query[block.query] = ledger.joined((*of_query.get(block.query, ()), *later))
         through[block.query] = block.last
-    return Spans({epoch: {q: s for q, s in found.items() if s} for epoch, found in epochs.items()}, through)
+    return Spans(
+        {arrival_day: {q: s for q, s in found.items() if s} for arrival_day, found in arrival_days.items()}, through
+    )
 
 
 def keep(folder: Path) -> None:
     """Spare later readers the files of the batches that are finished now."""
     found = read(folder)
-    plain = {"through": [*found.through.items()], "epochs": {e: [*each.items()] for e, each in found.epochs.items()}}
+    plain = {
+        "through": [*found.through.items()],
+        "arrival_days": {e: [*each.items()] for e, each in found.arrival_days.items()},
+    }
     write_atomically(folder / "spans.json", json.dumps(plain))
 
 
 def _kept(file: Path) -> Spans:
     if not file.exists():
         return Spans()
-    plain = json.loads(file.read_text())
-    epochs = {
-        epoch: {q: tuple((a, b) for a, b in spans) for q, spans in each} for epoch, each in plain["epochs"].items()
+    plain = ledger.members(file.read_text())
+    arrival_days = {
+        arrival_day: {q: tuple((a, b) for a, b in spans) for q, spans in each}
+        for arrival_day, each in plain["arrival_days"].items()
     }
-    return Spans(epochs, dict(plain["through"]))
+    return Spans(arrival_days, dict(plain["through"]))

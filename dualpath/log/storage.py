@@ -5,10 +5,10 @@ that batch and training read), `dead/` (refused rows with a reason), `ids/` (tho
 `ledger/` (what became of every micro-batch) and `checkpoint/` (Spark's); in `staging/` is what a batch under way has
 written, in `packing/` what a night is packing. Log and dead letters are Parquet under `query=G/batch=N/`, so that a
 repeated batch overwrites its own files, and later, with other batches, under `query=G/batch=A-B/`; the log is further
-split by `epoch`, the arrival day a row is counted in.
+split by `epoch=D`, the arrival day a row is counted in.
 
-A day is *sealed* by the nightly job. Rows of a sealed arrival day that come later belong to the first open
-one. A batch notes the seal it started under, so a replay gives its rows the same epochs.
+A day is *closed* by the nightly job. Rows of a closed arrival day that come later belong to the first open
+one. A batch notes which days were closed when it began, so a replay gives its rows the same arrival days.
 """
 
 import fcntl
@@ -43,15 +43,15 @@ class Storage:
         return self.root / self.source / kind
 
     @property
-    def sealed(self) -> str:
-        """The last sealed arrival day, ISO; empty if none is."""
+    def closed_through(self) -> str:
+        """The last closed arrival day, ISO; empty if none is."""
         file = self.folder("ledger") / "sealed"
         return file.read_text() if file.exists() else ""
 
-    def seal(self, day: date) -> None:
+    def close_day(self, day: date) -> None:
         """Close every arrival day up to `day`; never reopens one."""
         with self._locked():
-            if day.isoformat() > self.sealed:
+            if day.isoformat() > self.closed_through:
                 write_atomically(self.folder("ledger") / "sealed", day.isoformat())
 
     @contextmanager
@@ -77,16 +77,16 @@ class Storage:
             yield
 
     def begin(self, query: int, batch: int) -> Entry:
-        """The entry of a batch that starts, or starts again: the first start decides the seal."""
-        # Whoever seals a day must find every entry that was begun before, and no later one may miss the seal.
+        """The entry of a batch that starts, or starts again: the first start decides which days are closed for it."""
+        # Whoever closes a day must find every entry that was begun before, and no later one may miss that it is closed.
         with self._locked():
-            entry = Entry(query, batch, self.sealed)
+            entry = Entry(query, batch, self.closed_through)
             file = ledger.file_of(self.folder("ledger"), entry)
             return ledger.read(file) if file.exists() else ledger.write(self.folder("ledger"), entry)
 
     def unfinished(self, day: date) -> list[Entry]:
-        """Batches that may still write rows of `day` or earlier: begun before it was sealed, and not done."""
-        return [e for e in self.entries() if not e.done and e.sealed < day.isoformat()]
+        """Batches that may still write rows of `day` or earlier: begun before it was closed, and not done."""
+        return [e for e in self.entries() if not e.done and e.closed_through < day.isoformat()]
 
     def note(self, entry: Entry, **counts: object) -> Entry:
         """Note that a batch's rows are in the log and the dead-letter table, with their counts."""
@@ -156,14 +156,14 @@ class Storage:
         return f"n{number}"
 
     def digests(self, salt: str) -> dict[str, str]:
-        """For each epoch, the name of the part of record files that is made from the log's batches of now."""
-        found = spans.read(self.folder("ledger")).epochs
+        """For each arrival day, the name of the part of record files that is made from the log's batches of now."""
+        found = spans.read(self.folder("ledger")).arrival_days
         return {e: f"{e}-{xxhash.xxh64_hexdigest(f'{salt} {each}'.encode())}" for e, each in found.items()}
 
-    def log_folders(self, epochs: Iterable[str] | None = None) -> list[Path]:
-        """Folders of finished batches that hold rows of the given epochs (default: all), oldest first."""
-        wanted = None if epochs is None else set(epochs)
-        rows = ((block, block.with_rows(block.epochs if wanted is None else wanted)) for block in self.blocks())
+    def log_folders(self, arrival_days: Iterable[str] | None = None) -> list[Path]:
+        """Folders of finished batches that hold rows of the given arrival days (default: all), oldest first."""
+        wanted = None if arrival_days is None else set(arrival_days)
+        rows = ((block, block.with_rows(block.arrival_days if wanted is None else wanted)) for block in self.blocks())
         return [folder for block, numbers in rows if numbers for folder in self.folders("log", block, numbers)]
 
     def folders(self, kind: str, block: Block, numbers: Iterable[int]) -> list[Path]:
@@ -180,26 +180,26 @@ class Storage:
         """Where the rows of all of a block are once it is packed, of the `log` or the `dead`."""
         return self.folder(kind) / f"query={block.query}" / f"batch={block.first}-{block.last}"
 
-    def epochs(self) -> list[str]:
-        """Every epoch with finished rows, ascending."""
-        return sorted({epoch for block in self.blocks() for epoch in block.epochs})
+    def arrival_days(self) -> list[str]:
+        """Every arrival day with finished rows, ascending."""
+        return sorted({arrival_day for block in self.blocks() for arrival_day in block.arrival_days})
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Alone with the seal and the beginnings; the system lets go of the lock if the process dies."""
+        """The lock on closed days and on batches that begin; the system lets go of the lock if the process dies."""
         self.folder("ledger").mkdir(parents=True, exist_ok=True)
         with (self.folder("ledger") / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 
-def first_open(sealed: str) -> str:
-    """The first day after the sealed one; the beginning of time if none is sealed.
+def first_open(closed_through: str) -> str:
+    """The first day after the closed one; the beginning of time if none is closed.
 
     >>> first_open("2022-02-28"), first_open("")
     ('2022-03-01', '0001-01-01')
     """
-    return (date.fromisoformat(sealed) + timedelta(days=1)).isoformat() if sealed else "0001-01-01"
+    return (date.fromisoformat(closed_through) + timedelta(days=1)).isoformat() if closed_through else "0001-01-01"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from dualpath.offline.history import RECORDS, History, shelf
+from dualpath.offline.history import RECORDS, History, view_version
 from dualpath.offline.training import values
 from dualpath.plan import plan
 from dualpath.values import arrow_type
@@ -25,7 +25,7 @@ def features(spark: SparkSession, rows: DataFrame, view: View, names: tuple[str,
     schema = pa.schema([("row", pa.int64())])
     for name, output in outputs.items():
         schema = schema.append(pa.field(name, arrow_type(output)))
-    paths = history.paths(shelf(view))
+    paths = history.paths(view_version(view))
     records = spark.read.schema(from_arrow_schema(RECORDS)).parquet(*paths) if paths else None
     asked = rows.select("row", "entity", "as_of", F.lit(None).cast("array<bigint>").alias("words"))
     if records is not None:

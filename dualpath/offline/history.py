@@ -1,10 +1,10 @@
-"""Record files: what training sets read. One part per view and epoch, published by replacing an index.
+"""Record files: what training sets read. One part per view and arrival day, published by replacing an index.
 
-`records/{view}-{fingerprint}/{epoch}-{digest}/*.parquet` holds `entity` string and `words` list<int64>;
-`records/.../index.json` says which part is current for each epoch and how large its files are, so a reader sees old or
-new, never half, and a part that has lost files is refused.
-The dictionary of texts is kept the same way, under `records/dictionary/{source}/`, as `code` int64 and `text` string.
-`records/published/{source}` holds the day of the snapshot that serving reads.
+`records/{view}-{fingerprint}/{arrival_day}-{digest}/*.parquet` holds `entity` string and `words` list<int64>;
+`records/.../index.json` says which part is current for each arrival day and how large its files are, so a reader sees
+old or new, never half, and a part that has lost files is refused. The dictionary of texts is kept the same way, under
+`records/dictionary/{source}/`, as `code` int64 and `text` string. `records/published/{source}` holds the day of the
+snapshot that serving reads.
 """
 
 import json
@@ -38,7 +38,7 @@ NAMED = 5
 """Days up to which a sentence names each."""
 
 
-def shelf(view: View) -> str:
+def view_version(view: View) -> str:
     """The folder of a view's records; a changed declaration has another."""
     return f"{view.name}-{layout(view).fingerprint:08x}"
 
@@ -66,18 +66,18 @@ class History:
     root: Path
 
     def folder(self, name: str) -> Path:
-        """The folder of a view's shelf or of the dictionary."""
+        """The folder of a view's view version or of the dictionary."""
         return self.root / "records" / name
 
     def index(self, name: str) -> dict[str, Part]:
-        """Current part of each epoch; the part of an epoch without records has no folder."""
+        """Current part of each arrival day; the part of an arrival day without records has no folder."""
         file = self.folder(name) / "index.json"
         found = json.loads(file.read_text()) if file.exists() else {}
         # An earlier version noted no sizes; what it built is built again.
-        return {epoch: Part(*part) for epoch, part in found.items() if isinstance(part, list)}
+        return {arrival_day: Part(*part) for arrival_day, part in found.items() if isinstance(part, list)}
 
     def publish(self, name: str, staged: Path, parts: Mapping[str, str], rows: int) -> None:
-        """Make `staged/epoch=E/` the part `parts[E]` of each epoch E, then remove what is superseded.
+        """Make `staged/arrival_day=E/` the part `parts[E]` of each arrival day E, then remove what is superseded.
 
         Raises `StateError`, and publishes nothing, unless the files hold as many `rows` as were written.
         """
@@ -89,12 +89,12 @@ class History:
                 "look at the disk, then run the job again."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        for epoch, part in parts.items():
-            made = staged / f"epoch={epoch}"
+        for arrival_day, part in parts.items():
+            made = staged / f"arrival_day={arrival_day}"
             if made.exists():
                 shutil.rmtree(folder / part, ignore_errors=True)
                 made.rename(folder / part)
-            index[epoch] = Part(part, _size(folder / part))
+            index[arrival_day] = Part(part, _size(folder / part))
         write_atomically(folder / "index.json", json.dumps(dict(sorted(index.items())), indent=1))
         current = {part.name for part in index.values()}
         for old in folder.iterdir():
@@ -102,8 +102,8 @@ class History:
                 shutil.rmtree(old)
 
     def stale(self, name: str, wanted: Iterable[str], digests: Mapping[str, str]) -> dict[str, str]:
-        """Epochs whose current part was made from other batches, or has lost files since, with the names their new
-        parts get."""
+        """Arrival days whose current part was made from other batches, or has lost files since, with the names their
+        new parts get."""
         folder, index = self.folder(name), self.index(name)
         whole = {
             e for e, part in index.items() if part.name == digests.get(e) and _size(folder / part.name) == part.size
@@ -118,8 +118,8 @@ class History:
         """
         source = view.source.name
         digests = Storage(self.root, source).digests(source)
-        lacking = sorted(self.stale(shelf(view), digests, digests))
-        if not self.index(shelf(view)):
+        lacking = sorted(self.stale(view_version(view), digests, digests))
+        if not self.index(view_version(view)):
             if not digests:
                 raise StateError(f"source '{source}': nothing has arrived yet; run `dualpath stream` first.")
             raise StateError(
@@ -143,10 +143,12 @@ class History:
             write_atomically(self.folder("published") / source, day)
 
     def paths(self, name: str, through: str | None = None) -> list[str]:
-        """Parquet files of every current part, of epochs up to `through`."""
+        """Parquet files of every current part, of arrival days up to `through`."""
         folder, index = self.folder(name), self.index(name)
         while True:
-            kept = [part.name for epoch, part in sorted(index.items()) if through is None or epoch <= through]
+            kept = [
+                part.name for arrival_day, part in sorted(index.items()) if through is None or arrival_day <= through
+            ]
             found = [str(f) for part in kept for f in sorted((folder / part).glob("*.parquet"))]
             # A build removes parts once its index is in place: under an index that stays, all folders were there.
             if (now := self.index(name)) == index:
@@ -156,7 +158,7 @@ class History:
     def records(self, view: View, entities: pa.Array) -> pa.Table:
         """Records (`entity`, `words`) of the given distinct entities."""
         wanted = pc.field("entity").isin(entities) if len(entities) <= FILTERED_BELOW else None
-        return self._table([shelf(view)], RECORDS, wanted)
+        return self._table([view_version(view)], RECORDS, wanted)
 
     def dictionary(self) -> Dictionary:
         """All texts by code, of all sources."""
@@ -183,7 +185,7 @@ def _size(part: Path) -> int:
         return 0
 
 
-def _days(epochs: Sequence[str]) -> str:
+def _days(arrival_days: Sequence[str]) -> str:
     """Days for a sentence: all of a few, else how many and the first and the last.
 
     >>> _days(["2026-03-01"]), _days(["2026-03-01", "2026-03-02"])
@@ -191,8 +193,10 @@ def _days(epochs: Sequence[str]) -> str:
     >>> _days([f"2026-03-{day:02d}" for day in range(1, 31)])
     '30 arrival days, 2026-03-01 to 2026-03-30'
     """
-    few = len(epochs) <= NAMED
-    return ", ".join(epochs) if few else f"{len(epochs)} arrival days, {epochs[0]} to {epochs[-1]}"
+    few = len(arrival_days) <= NAMED
+    return (
+        ", ".join(arrival_days) if few else f"{len(arrival_days)} arrival days, {arrival_days[0]} to {arrival_days[-1]}"
+    )
 
 
 def words_of(column: pa.ChunkedArray, width: int) -> np.ndarray:

@@ -6,7 +6,7 @@
 -- keys were written; for each large value, the place of its key and its length; and the places of those that
 -- an append has taken past a power of two.
 local header, replace, large, worth = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), tonumber(ARGV[4])
-local format, epoch, batch = string.sub(header, 1, 8), struct.unpack('<i8i8', string.sub(header, 9))
+local format, query, batch = string.sub(header, 1, 8), struct.unpack('<i8i8', string.sub(header, 9))
 local written, larger, grown = 0, {}, {}
 local function doublings(length)
   local _, exponent = math.frexp(length)
@@ -21,8 +21,8 @@ for i, key in ipairs(KEYS) do
   elseif string.sub(old, 1, 8) ~= format then
     return redis.error_reply('FOREIGN ' .. key)
   else
-    local old_epoch, old_batch = struct.unpack('<i8i8', string.sub(old, 9))
-    fresh = epoch > old_epoch or (epoch == old_epoch and batch > old_batch)
+    local old_query, old_batch = struct.unpack('<i8i8', string.sub(old, 9))
+    fresh = query > old_query or (query == old_query and batch > old_batch)
     if fresh then
       redis.call('SETRANGE', key, 0, header)
       length = redis.call('APPEND', key, records)

@@ -19,7 +19,7 @@ from redis import RedisCluster
 from dualpath.errors import CollisionError, StateError, quoted
 from dualpath.online import bounds, compaction, keys
 from dualpath.online.connection import connect
-from dualpath.online.pointer import FOREIGN
+from dualpath.online.manifest import FOREIGN
 from dualpath.record import HEADER, VERSION, Fence, Layout, compact, layout
 from dualpath.view import View
 
@@ -34,7 +34,7 @@ Call = tuple[str, bytes, bytes, int]
 """Entity, key, records, and when the key may expire (milliseconds since 1970, 0: never); of a text: the text, its
 code, the text in bytes, 0."""
 
-INPUT = "view string, epoch string, entity string, words array<bigint>"
+INPUT = "view string, arrival_day string, entity string, words array<bigint>"
 OUTPUT = "view string, records bigint, parts bigint, calls bigint, seconds double"
 ANSWER = pa.schema(
     [("view", pa.string()), *((n, pa.int64()) for n in ("records", "parts", "calls")), ("seconds", pa.float64())]
@@ -65,7 +65,7 @@ class Part:
 class Target:
     """A write: to which Redis, which parts of which views, under which fence.
 
-    `kind` is `e` to append to epochs or `s` to replace snapshots.
+    `kind` is `e` to append to arrival days or `s` to replace snapshots.
     """
 
     connection_string: str
@@ -75,8 +75,9 @@ class Target:
     kind: str = "e"
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Write `INPUT` rows, best view by view, those of an entity's epoch together and by time; answers `OUTPUT`, one
-        row per view: how many records, parts that were written, calls to Redis, and the seconds they took.
+        """Write `INPUT` rows, best view by view, those of an entity's arrival day together and by time; answers
+        `OUTPUT`, one row per view: how many records, parts that were written, calls to Redis, and the seconds they
+        took.
 
         Raises `CollisionError` if two texts share a code and `StateError` if a part holds another layout.
         """
@@ -124,18 +125,18 @@ class _Writer:
     def take(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
             return
-        view, epoch, entity, words = (batch.column(name) for name in ("view", "epoch", "entity", "words"))
+        view, arrival_day, entity, words = (batch.column(name) for name in ("view", "arrival_day", "entity", "words"))
         offsets = words.offsets.to_numpy()
         flat = words.values.to_numpy(zero_copy_only=False)
         change = np.zeros(batch.num_rows, dtype=bool)
-        for column in (view, epoch, entity):
+        for column in (view, arrival_day, entity):
             change[1:] |= pc.not_equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
         change[0] = True
         heads = np.flatnonzero(change)
         tails = np.r_[heads[1:], batch.num_rows]
         names = zip(
             view.take(heads).to_pylist(),
-            epoch.take(heads).to_pylist(),
+            arrival_day.take(heads).to_pylist(),
             entity.take(heads).to_pylist(),
             strict=True,
         )
@@ -153,7 +154,7 @@ class _Writer:
         """End the current entity: its bytes are complete."""
         if self.run is None:
             return
-        view, epoch, entity = self.run
+        view, arrival_day, entity = self.run
         if view != self.view or len(self.calls) == self.gathered or self.size > BYTES_GATHERED:
             self.send()
             self.view = view
@@ -166,7 +167,9 @@ class _Writer:
             if self.target.kind == "s" and part.floor:
                 words = np.frombuffer(value, dtype="<i8").reshape(-1, part.layout.width)
                 value = compact(words, part.layout, part.view, part.floor).tobytes()
-            key = keys.prefix(self.target.project, part.namespace, view, self.target.kind + epoch) + keys.tagged(entity)
+            key = keys.prefix(self.target.project, part.namespace, view, self.target.kind + arrival_day) + keys.tagged(
+                entity
+            )
             expiry = (self.latest + part.keep) // 1000 + 1 if part.keep else 0
             if value:
                 self.calls.append((entity, key, value, expiry))

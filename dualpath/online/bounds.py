@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dualpath.online import keys, pointer
+from dualpath.online import keys, manifest
 from dualpath.record import HEADER, Layout, layout
 from dualpath.view import View
 
 SHARE = 4
 """An entity is noted when one part alone holds this share of the bound, so that one whose records are spread over a
-snapshot and the epochs of up to three days is not missed."""
+snapshot and the arrival days of up to three days is not missed."""
 NOTED = 1_000
 """How many entities of a view are noted; those with the largest parts stay."""
 
@@ -49,17 +49,17 @@ def over(redis: Any, project: str, views: Iterable[View]) -> list[Heavy]:
     views = list(views)
     with redis.pipeline(transaction=False) as pipe:
         for view in views:
-            pipe.get(keys.pointer(project, view.name))
+            pipe.get(keys.manifest(project, view.name))
             pipe.zrange(keys.heavy(project, view.name), 0, -1)
         answers = pipe.execute()
     found = []
     for view, stored, noted in zip(views, answers[::2], answers[1::2], strict=True):
         if stored and noted:
-            found += _measured(redis, project, view, pointer.Pointer.decode(stored), noted)
+            found += _measured(redis, project, view, manifest.Manifest.decode(stored), noted)
     return sorted(found, key=lambda heavy: -heavy.records / heavy.bound)
 
 
-def _measured(redis: Any, project: str, view: View, known: pointer.Pointer, noted: list[bytes]) -> list[Heavy]:
+def _measured(redis: Any, project: str, view: View, known: manifest.Manifest, noted: list[bytes]) -> list[Heavy]:
     prefixes = [keys.prefix(project, known.namespace, view.name, part) for part in known.parts]
     with redis.pipeline(transaction=False) as pipe:
         for entity in noted:

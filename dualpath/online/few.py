@@ -20,7 +20,7 @@ ROW = pa.struct(
         ("apart", pa.int64()),
     ]
 )
-RECORDS = pa.schema([("epoch", pa.string()), *ROW])
+RECORDS = pa.schema([("arrival_day", pa.string()), *ROW])
 DICTIONARY = pa.schema([("text", pa.string())])
 
 
@@ -33,15 +33,15 @@ class Few:
 
     @classmethod
     def of(cls, events: pa.RecordBatch) -> "Few":
-        """Those of events, from their columns `epoch`, `__records` and `__texts`."""
+        """Those of events, from their columns `arrival_day`, `__records` and `__texts`."""
         lists = events["__records"]
         rows, owner = lists.flatten(), pc.list_parent_indices(lists)
         there = rows.is_valid()
-        rows, epochs = rows.filter(there), events["epoch"].take(owner.filter(there))
+        rows, arrival_days = rows.filter(there), events["arrival_day"].take(owner.filter(there))
         columns = [pc.struct_field(rows, field.name).cast(field.type) for field in ROW]
         texts = events["__texts"].flatten().drop_null().unique()
         return cls(
-            pa.Table.from_arrays([epochs.cast(pa.string()), *columns], schema=RECORDS),
+            pa.Table.from_arrays([arrival_days.cast(pa.string()), *columns], schema=RECORDS),
             pa.Table.from_arrays([texts.cast(pa.string())], schema=DICTIONARY),
         )
 
@@ -84,8 +84,8 @@ class Few:
 def _arranged(own: pa.Table, view: View) -> pa.RecordBatch:
     kind = layout(view)
     words = own["words"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, kind.width)
-    epoch, entity = (own[name].combine_chunks().dictionary_encode() for name in ("epoch", "entity"))
-    owner = np.stack([each.indices.to_numpy().astype(np.int64) for each in (epoch, entity)], axis=1)
+    arrival_day, entity = (own[name].combine_chunks().dictionary_encode() for name in ("arrival_day", "entity"))
+    owner = np.stack([each.indices.to_numpy().astype(np.int64) for each in (arrival_day, entity)], axis=1)
     if kind.resolution > 1:
         apart = own["apart"].fill_null(NULL).to_numpy().reshape(-1, 1)
         words = fold(np.concatenate([words, owner, apart], axis=1), kind, keep_bucket=True)
@@ -94,14 +94,14 @@ def _arranged(own: pa.Table, view: View) -> pa.RecordBatch:
     owner = owner[order]
     return _batch(
         pa.array([view.name] * len(order)),
-        epoch.dictionary.take(pa.array(owner[:, 0])),
+        arrival_day.dictionary.take(pa.array(owner[:, 0])),
         entity.dictionary.take(pa.array(owner[:, 1])),
         words[order],
     )
 
 
-def _batch(view: pa.Array, epoch: pa.Array, entity: pa.Array, words: np.ndarray) -> pa.RecordBatch:
+def _batch(view: pa.Array, arrival_day: pa.Array, entity: pa.Array, words: np.ndarray) -> pa.RecordBatch:
     count, width = words.shape
     offsets = pa.array(np.arange(0, count * width + 1, width or 1, dtype=np.int32))
     lists = pa.ListArray.from_arrays(offsets, pa.array(words.ravel()))
-    return pa.RecordBatch.from_arrays([view, epoch, entity, lists], ["view", "epoch", "entity", "words"])
+    return pa.RecordBatch.from_arrays([view, arrival_day, entity, lists], ["view", "arrival_day", "entity", "words"])

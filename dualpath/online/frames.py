@@ -15,11 +15,12 @@ from dualpath.view import View
 
 
 def currency(events: DataFrame, views: list[View]) -> DataFrame:
-    """All views' records of events, by epoch, and the texts behind their codes: `dualpath.online.append.INPUT`."""
+    """All views' records of events, by arrival day, and the texts behind their codes:
+    `dualpath.online.append.INPUT`."""
     single = [view for view in views if view.resolution == 1]
     frames = [records_of_all(events, single)] if single else []
     frames += [
-        records(events, view, fold=True).select(F.lit(view.name).alias("view"), "epoch", "entity", "words")
+        records(events, view, fold=True).select(F.lit(view.name).alias("view"), "arrival_day", "entity", "words")
         for view in views
         if view.resolution > 1
     ]
@@ -28,7 +29,7 @@ def currency(events: DataFrame, views: list[View]) -> DataFrame:
 
 def dictionary(texts: DataFrame) -> DataFrame:
     """Texts (`code`, `text`) as rows for the writer, which forgives it if one comes twice."""
-    named = F.lit(TEXTS).alias("view"), F.lit("").alias("epoch"), F.col("text").alias("entity")
+    named = F.lit(TEXTS).alias("view"), F.lit("").alias("arrival_day"), F.col("text").alias("entity")
     return texts.select(*named, F.array("code").alias("words"))
 
 

@@ -1,11 +1,12 @@
 """Names of things in Redis.
 
 Every key of a project starts with `dp:PROJECT:`. A part of an entity's state is
-`dp:PROJECT:NAMESPACE:VIEW:PART:{TAG}ENTITY`; a part is `s` + day (a snapshot) or `e` + day (an epoch).
+`dp:PROJECT:NAMESPACE:VIEW:PART:{TAG}ENTITY`; a part is `s` + day (a snapshot) or `e` + day (an arrival day).
+The keys of manifests start with `pointer:`, those of high-water marks with `mark:`.
 
 A Redis Cluster hashes only what stands in braces, and keeps keys of one hash together. So all parts of an entity lie
 on one node, a script can write many entities of one tag, and everything a project has lies in as few places as there
-are tags: a mark in each of them sees whatever a node may lose. A single Redis has the same keys.
+are tags: a high-water mark in each of them sees whatever a node may lose. A single Redis has the same keys.
 
 No other module writes a pattern or takes a key apart. A pattern only narrows a scan, since any entity may look like
 the rest of a key; whose a key is, is said by parsing it.
@@ -23,7 +24,7 @@ TAG = len(TAGS[0])
 SCANNED = 10_000
 """Keys that a scan looks at in one round trip."""
 STATE = re.compile(rb"(n[0-9]+):([^:]+):([es][0-9]{4}-[0-9]{2}-[0-9]{2}):(.*)", re.DOTALL)
-MARK = re.compile(rb"mark:n[0-9]+:[^:{}]+(\{[0-9a-f]{2}\})?")
+HIGH_WATER_MARK = re.compile(rb"mark:n[0-9]+:[^:{}]+(\{[0-9a-f]{2}\})?")
 
 
 class State(NamedTuple):
@@ -59,8 +60,8 @@ def prefix(project: str, namespace: str, view: str, part: str) -> bytes:
     return _head(project) + f"{namespace}:{view}:{part}:".encode()
 
 
-def pointer(project: str, view: str) -> bytes:
-    """The key of a view's pointer."""
+def manifest(project: str, view: str) -> bytes:
+    """The key of a view's manifest."""
     return _head(project) + b"pointer:" + tagged(view)
 
 
@@ -74,8 +75,8 @@ def dictionary(project: str) -> bytes:
     return _head(project) + tagged("dictionary")
 
 
-def mark(project: str, namespace: str, source: str) -> bytes:
-    """The key of a source's mark in a namespace; in a cluster each tag has one, whose key ends with it."""
+def high_water_mark(project: str, namespace: str, source: str) -> bytes:
+    """The key of a source's high-water mark in a namespace; in a cluster each tag has one, whose key ends with it."""
     return _head(project) + f"mark:{namespace}:{source}".encode()
 
 
@@ -98,8 +99,10 @@ def state(project: str, key: bytes) -> State | None:
 def owns(project: str, key: bytes) -> bool:
     """Whether a key is one of a project's, of any kind.
 
-    >>> owns("shop", pointer("shop", "user")), owns("shop", mark("shop", "n1", "clicks")), owns("shop", b"dp:shop:x:y")
-    (True, True, False)
+    >>> owns("shop", manifest("shop", "user")), owns("shop", high_water_mark("shop", "n1", "clicks"))
+    (True, True)
+    >>> owns("shop", b"dp:shop:x:y")
+    False
     """
     rest = key.removeprefix(_head(project))
     if rest == key:
@@ -107,7 +110,7 @@ def owns(project: str, key: bytes) -> bool:
     kind, _, name = rest.partition(b":")
     if kind in (b"pointer", b"heavy"):
         return name[:TAG] == _tag(name[TAG:])
-    return key == dictionary(project) or MARK.fullmatch(rest) is not None or state(project, key) is not None
+    return key == dictionary(project) or HIGH_WATER_MARK.fullmatch(rest) is not None or state(project, key) is not None
 
 
 def states(

@@ -1,24 +1,24 @@
-"""State that goes: parts that no pointer names any more, removed views, whole projects."""
+"""State that goes: parts that no manifest names any more, removed views, whole projects."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from dualpath.online import keys
-from dualpath.online.pointer import Pointer
+from dualpath.online.manifest import Manifest
 
 GRACE = 3_600_000
-"""Milliseconds for which a part outlives the last pointer to it; a read that is under way needs far less."""
+"""Milliseconds for which a part outlives the last manifest to it; a read that is under way needs far less."""
 
 
-def retire(redis: Any, project: str, pointers: Mapping[str, Pointer]) -> None:
+def retire(redis: Any, project: str, manifests: Mapping[str, Manifest]) -> None:
     """Let parts of the given views go that are served no more, a while after the last reader may have asked for them.
 
     Those of a night or a rebuild that died before this are found by the next one. A namespace later than the
-    pointer's is left alone: a stream may be filling it.
+    manifest's is left alone: a stream may be filling it.
     """
     with redis.pipeline(transaction=False) as pipe:
-        for key, found in keys.states(redis, project, views=pointers):
-            known = pointers[found.view]
+        for key, found in keys.states(redis, project, views=manifests):
+            known = manifests[found.view]
             if found.number < known.number or (found.number == known.number and known.supersedes(found.part)):
                 pipe.pexpire(key, GRACE)
             if len(pipe) >= keys.SCANNED:
@@ -27,8 +27,8 @@ def retire(redis: Any, project: str, pointers: Mapping[str, Pointer]) -> None:
 
 
 def forget(redis: Any, project: str, views: Collection[str]) -> None:
-    """Remove the state of views at once, their pointers first: from then on nobody reads the rest."""
-    names = [name(project, view) for view in views for name in (keys.pointer, keys.heavy)]
+    """Remove the state of views at once, their manifests first: from then on nobody reads the rest."""
+    names = [name(project, view) for view in views for name in (keys.manifest, keys.heavy)]
     _unlink(redis, names)
     _unlink(redis, (key for key, _ in keys.states(redis, project, views=views)))
 

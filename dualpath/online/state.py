@@ -15,7 +15,7 @@ import numpy as np
 from dualpath import kernel
 from dualpath.errors import StateError
 from dualpath.online import keys
-from dualpath.online.pointer import Pointer
+from dualpath.online.manifest import Manifest
 from dualpath.record import HEADER, Layout
 
 T = TypeVar("T")
@@ -46,12 +46,12 @@ async def run_async(steps: Steps[T], call: Callable[[str, tuple[Any, ...]], Awai
 
 
 class Format:
-    """What every stored value of a view looks like: its first bytes and the words of a record."""
+    """What every stored value of a view looks like: its first bytes, `head`, and the words of a record."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.width = layout.width
-        self.mark = layout.pack(np.empty((0, layout.width), np.int64))[:8]
+        self.head = layout.pack(np.empty((0, layout.width), np.int64))[:8]
 
 
 @dataclass(frozen=True)
@@ -73,23 +73,23 @@ class State(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A view's pointer as last seen, what follows from it, and the marks as last seen, by their tags."""
+    """A view's manifest as last seen, what follows from it, and the high-water marks as last seen, by their tags."""
 
     key: bytes
     stored: bytes | None
     rank: tuple[int, str, int]
     floor: int
     prefixes: list[bytes]
-    mark: bytes
+    high_water_mark: bytes
     seen: dict[bytes, bytes | None]
 
 
 class Reader:
-    """Reads by the last pointers it has seen, so that one round trip is enough unless a pointer moved.
+    """Reads by the last manifests it has seen, so that one round trip is enough unless a manifest moved.
 
     In a cluster, what one MGET reads is of one moment and the rest of moments a little apart. All parts of an entity
-    and the mark that speaks for them are read by one. The pointer is not: if it moves in between, an answer of its
-    old parts is what was served just before, for parts outlive it by `retire.GRACE`.
+    and the high-water mark that speaks for them are read by one. The manifest is not: if it moves in between, an answer
+    of its old parts is what was served just before, for parts outlive it by `retire.GRACE`.
 
     Raises `StateError` for a view whose state is not whole: never written, lost, or gone back behind what this
     reader has seen before, as a Redis does that comes back with an older dump.
@@ -101,7 +101,7 @@ class Reader:
         self._known: dict[str, _Known] = {}
 
     def read(self, asks: Sequence[Ask]) -> Steps[list[State]]:
-        """The state of each ask; pointers are read with the parts, and if one moved, all is read once more."""
+        """The state of each ask; manifests are read with the parts, and if one moved, all is read once more."""
         names = [[*map(keys.tagged, ask.entities)] for ask in asks]
         tags = [sorted({name[: keys.TAG] for name in each}) if self.cluster else [b""] for each in names]
         while True:
@@ -109,7 +109,7 @@ class Reader:
             wanted: list[bytes] = []
             for each, named, where in zip(known, names, tags, strict=True):
                 wanted.append(each.key)
-                wanted += [each.mark + tag for tag in where]
+                wanted += [each.high_water_mark + tag for tag in where]
                 wanted += [prefix + name for name in named for prefix in each.prefixes]
             answers = yield "mget_nonatomic" if self.cluster else "mget", (wanted,)
             at, moved, found = 0, False, []
@@ -119,8 +119,8 @@ class Reader:
                 if answers[at] != each.stored:
                     moved = True
                     self._learn(ask, each, answers[at])
-                elif (marks := answers[at + 1 : parts]) != [*map(each.seen.get, where)]:
-                    self._advance(ask, each, dict(zip(where, marks, strict=True)))
+                elif (high_water_marks := answers[at + 1 : parts]) != [*map(each.seen.get, where)]:
+                    self._advance(ask, each, dict(zip(where, high_water_marks, strict=True)))
                 if not moved:
                     found.append(State(*_join(ask, answers[parts:end], len(each.prefixes)), each.floor))
                 at = end
@@ -128,35 +128,38 @@ class Reader:
                 return found
 
     def _unknown(self, view: str) -> _Known:
-        """Of a view never asked for: no part to read, and a mark that nobody writes."""
-        return _Known(keys.pointer(self.project, view), b"", (0, "", 0), 0, [], b"", {})
+        """Of a view never asked for: no part to read, and a high-water mark that nobody writes."""
+        return _Known(keys.manifest(self.project, view), b"", (0, "", 0), 0, [], b"", {})
 
     def _learn(self, ask: Ask, before: _Known, stored: bytes | None) -> None:
-        """Take a pointer that is not the one seen before."""
+        """Take a manifest that is not the one seen before."""
         if not stored:
             raise StateError(
                 f"view '{ask.view}': the online store has no state, because nothing was streamed yet or everything was "
                 "lost; run `dualpath stream`, which fills it from the log."
             )
-        pointer = Pointer.decode(stored)
-        if pointer.rebuilding:
+        manifest = Manifest.decode(stored)
+        if manifest.rebuilding:
             raise StateError(
                 f"view '{ask.view}': the online store has lost writes and is being rebuilt; ask again when "
                 "`dualpath status` says that it is whole."
             )
-        if pointer.rank < before.rank:
+        if manifest.rank < before.rank:
             raise StateError(_receded(ask.view))
-        prefixes = [keys.prefix(self.project, pointer.namespace, ask.view, part) for part in pointer.parts]
-        mark = keys.mark(self.project, pointer.namespace, ask.source)
-        # In the same namespace the marks that were seen still hold; a new one has marks of its own.
-        seen = before.seen if mark == before.mark else {}
-        self._known[ask.view] = _Known(before.key, stored, pointer.rank, pointer.floor, prefixes, mark, seen)
+        prefixes = [keys.prefix(self.project, manifest.namespace, ask.view, part) for part in manifest.parts]
+        high_water_mark = keys.high_water_mark(self.project, manifest.namespace, ask.source)
+        # In the same namespace the high-water marks that were seen still hold; a new one has high-water marks of its
+        # own.
+        seen = before.seen if high_water_mark == before.high_water_mark else {}
+        self._known[ask.view] = _Known(
+            before.key, stored, manifest.rank, manifest.floor, prefixes, high_water_mark, seen
+        )
 
-    def _advance(self, ask: Ask, before: _Known, marks: dict[bytes, bytes | None]) -> None:
-        """Take marks, by their tags, that are not those seen before this request."""
-        if any((now or b"") < (before.seen.get(tag) or b"") for tag, now in marks.items()):
+    def _advance(self, ask: Ask, before: _Known, high_water_marks: dict[bytes, bytes | None]) -> None:
+        """Take high-water marks, by their tags, that are not those seen before this request."""
+        if any((now or b"") < (before.seen.get(tag) or b"") for tag, now in high_water_marks.items()):
             raise StateError(_receded(ask.view))
-        self._known[ask.view] = before._replace(seen=before.seen | marks)
+        self._known[ask.view] = before._replace(seen=before.seen | high_water_marks)
 
 
 def _receded(view: str) -> str:
@@ -168,14 +171,14 @@ def _receded(view: str) -> str:
 
 def _join(ask: Ask, values: Sequence[bytes | None], parts: int) -> tuple[np.ndarray, np.ndarray]:
     """The records of all values, one after the other, and where each entity's start."""
-    mark, size = ask.format.mark, 8 * ask.format.width
+    head, size = ask.format.head, 8 * ask.format.width
     pieces, sizes = [], []
     for value in values:
         if value is None:
             sizes.append(0)
             continue
         records, rest = divmod(len(value) - HEADER.size, size)
-        if rest or records < 0 or not value.startswith(mark):
+        if rest or records < 0 or not value.startswith(head):
             ask.format.layout.unpack(value)
             raise StateError(f"view '{ask.view}': a stored value cannot be read; rebuild the state.")
         pieces.append(memoryview(value)[HEADER.size :])

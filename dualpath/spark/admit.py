@@ -153,7 +153,8 @@ def _faults(source: EventSource) -> list[Column]:
         faults.append(F.when(_too_early("arrival_time"), F.lit(f"the transport's time is before {EARLIEST[:4]}")))
     too_far = F.col("event_time") > F.col("arrival_time") + F.expr(AHEAD)
     faults.append(F.when(too_far, F.lit(f"{source.event_time} is more than a day after the arrival")))
-    # Every arrival day is an epoch that each read asks for, so one of the far future would be asked for until then.
+    # Every arrival day is an arrival day that each read asks for, so one of the far future would be asked for until
+    # then.
     unborn = F.col("arrival_time") > F.col("admitted_at") + F.expr(AHEAD)
     faults.append(F.when(unborn, F.lit(f"{source.arrival_time or 'the arrival'} is more than a day ahead")))
     for field in source.fields:

@@ -15,22 +15,25 @@ from dualpath.spark.admit import spark_type
 
 
 def read_log(
-    spark: SparkSession, storage: Storage, source: EventSource, epochs: Iterable[str] | None = None
+    spark: SparkSession, storage: Storage, source: EventSource, arrival_days: Iterable[str] | None = None
 ) -> DataFrame:
-    """Accepted events of finished batches: `event_id`, `event_time`, `arrival_time`, the fields, `late`, `epoch`."""
-    wanted = None if epochs is None else list(epochs)
+    """Accepted events of finished batches: `event_id`, both times, the fields, `late`, `arrival_day`."""
+    wanted = None if arrival_days is None else list(arrival_days)
     events = read_folders(spark, storage, source, storage.log_folders(wanted))
-    return events if wanted is None else events.where(F.col("epoch").isin(wanted))
+    return events if wanted is None else events.where(F.col("arrival_day").isin(wanted))
 
 
 def read_folders(spark: SparkSession, storage: Storage, source: EventSource, folders: Sequence[Path]) -> DataFrame:
     """The same of some batches' folders, finished or not."""
     fields = ", ".join(f"`{f.name}` {spark_type(f)}" for f in source.fields)
-    schema = f"event_id string, event_time timestamp, arrival_time timestamp, {fields}, late boolean, epoch string"
+    schema = f"event_id string, event_time timestamp, arrival_time timestamp, {fields}, late boolean"
     if not folders:
-        return spark.createDataFrame([], schema)
-    files = spark.read.schema(f"{schema}, query int, batch string").option("basePath", str(storage.folder("log")))
-    return files.parquet(*map(str, folders)).drop("query", "batch")
+        return spark.createDataFrame([], f"{schema}, arrival_day string")
+    # The folders are named `epoch=D`.
+    files = spark.read.schema(f"{schema}, epoch string, query int, batch string").option(
+        "basePath", str(storage.folder("log"))
+    )
+    return files.parquet(*map(str, folders)).drop("query", "batch").withColumnRenamed("epoch", "arrival_day")
 
 
 def write_rows(rows: pa.Table, file: Path) -> None:

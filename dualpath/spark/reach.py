@@ -4,7 +4,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 
-def beyond(keep: int, clock: Column) -> Column:
+def out_of_retention(keep: int, clock: Column) -> Column:
     """Whether no read at `clock`, a timestamp, or later can look back to an event.
 
     `keep` is how long events matter, microseconds, as `dualpath.repo.Repo.keeps` says; 0: for ever.

@@ -43,17 +43,21 @@ class Translation:
 
 
 def records(events: DataFrame, view: View, *, fold: bool) -> DataFrame:
-    """Records of a view: `entity` string, `epoch` string and `words` array<bigint> of the layout's width.
+    """Records of a view: `entity` string, `arrival_day` string and `words` array<bigint> of the layout's width.
 
     `events` has the columns of the event log. Events without the entity's keys, or that no feature of the
     view looks at, give no record. With `fold`, a coarse view's events are folded by bucket (the online
     store); without, every event is its own record (the offline store, whose right edges stay exact).
     """
     by = _translation(view)
-    found = events.select("epoch", *_shared(), *by.columns).where(by.present)
+    found = events.select("arrival_day", *_shared(), *by.columns).where(by.present)
     if not fold or view.resolution == 1:
-        return found.select(by.entity, "epoch", by.words)
-    return found.groupBy(by.entity, "epoch", *by.group).agg(*by.folds).select("entity", "epoch", by.folded_words)
+        return found.select(by.entity, "arrival_day", by.words)
+    return (
+        found.groupBy(by.entity, "arrival_day", *by.group)
+        .agg(*by.folds)
+        .select("entity", "arrival_day", by.folded_words)
+    )
 
 
 def records_of_all(events: DataFrame, views: Sequence[View]) -> DataFrame:
@@ -61,8 +65,8 @@ def records_of_all(events: DataFrame, views: Sequence[View]) -> DataFrame:
     translations = [_translation(view) for view in views]
     columns = [column for by in translations for column in by.columns]
     rows = F.explode(F.array(*(by.row for by in translations))).alias("row")
-    found = events.select("epoch", *_shared(), *columns).select("epoch", rows).where("row IS NOT NULL")
-    return found.select("row.view", "epoch", "row.entity", "row.words")
+    found = events.select("arrival_day", *_shared(), *columns).select("arrival_day", rows).where("row IS NOT NULL")
+    return found.select("row.view", "arrival_day", "row.entity", "row.words")
 
 
 def with_records(rows: DataFrame, views: Sequence[View]) -> DataFrame:
@@ -127,11 +131,11 @@ def _translation(view: View) -> Translation:
 
 
 def texts(events: DataFrame, views: list[View]) -> DataFrame:
-    """Every distinct text the views' records hold as a code: columns `code` bigint, `text` string, `epoch`."""
+    """Every distinct text the views' records hold as a code: columns `code` bigint, `text` string, `arrival_day`."""
     distinct = (
-        events.select("epoch", F.explode(_texts(tuple(views))).alias("text")).where("text IS NOT NULL").distinct()
+        events.select("arrival_day", F.explode(_texts(tuple(views))).alias("text")).where("text IS NOT NULL").distinct()
     )
-    return distinct.select(F.xxhash64("text").alias("code"), "text", "epoch")
+    return distinct.select(F.xxhash64("text").alias("code"), "text", "arrival_day")
 
 
 @cache

@@ -66,7 +66,11 @@ def shown(outcome: Outcome, seed: int, seconds: float) -> list[object]:
     rows = table(*heads, numbers=heads)
     numbers = (outcome.rows, outcome.accepted, outcome.duplicate, outcome.dead_letter, outcome.cells, 0)
     rows.add_row(*(f"{number:,}" for number in numbers))
-    return [kinds, rows, f"Seed {seed}, {outcome.actions.total()} actions in {seconds:.0f} s: every row has one fate."]
+    return [
+        kinds,
+        rows,
+        f"Seed {seed}, {outcome.actions.total()} actions in {seconds:.0f} s: every row has one outcome.",
+    ]
 
 
 if __name__ == "__main__":

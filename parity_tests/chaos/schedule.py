@@ -102,8 +102,8 @@ def play(
         say("proof", len(actions), len(actions))
         each.finish(random.Random(0), cells)
         counts = faults.counts(each.repo)
-        fates = {name: counts[name] for name in ("accepted", "duplicate", "dead_letter")}
-        return Outcome(Counter(a.kind for a in actions), counts["rows_read"], **fates, cells=cells)
+        outcomes = {name: counts[name] for name in ("accepted", "duplicate", "dead_letter")}
+        return Outcome(Counter(a.kind for a in actions), counts["rows_read"], **outcomes, cells=cells)
 
 
 def search(

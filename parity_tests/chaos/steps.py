@@ -11,7 +11,7 @@ from dualpath.dedup.remembered import Remembered
 from dualpath.jobs import rebuild, sink
 from dualpath.jobs.sink import Sink
 from dualpath.log.storage import Storage
-from dualpath.online import mark, pointer
+from dualpath.online import high_water_mark, manifest
 
 Steps = dict[str, tuple[Any, str]]
 
@@ -21,27 +21,27 @@ STREAM: Steps = {
     "the move of a file": (sink, "move"),
     "the note": (Storage, "note"),
     "serving": (Sink, "serve"),
-    "a pointer": (pointer, "move"),
+    "a manifest": (manifest, "move"),
     "the records": (sink, "send_few"),
     "the records of the log": (sink, "send"),
-    "the mark": (mark, "advance"),
+    "the high-water mark": (high_water_mark, "advance"),
     "the end": (Storage, "finish"),
     "a merge of ids": (Remembered, "_merged"),
     "the removal of ids": (Remembered, "_drop"),
     "the records of a rebuild": (rebuild, "send"),
-    "a pointer of a rebuild": (pointer, "place"),
+    "a manifest of a rebuild": (manifest, "place"),
     "the retirement of what was rebuilt": (rebuild, "retire"),
 }
 """Of a batch, and of the rebuild before it."""
 
 NIGHT: Steps = {
-    "the seal": (dualpath.jobs.nightly, "settle"),
+    "the closing": (dualpath.jobs.nightly, "settle"),
     "the removal of small files": (dualpath.jobs.pack, "_remove_replaced"),
     "the place of packed ones": (dualpath.jobs.pack, "_place"),
     "the gate": (dualpath.jobs.nightly, "check"),
     "record files": (dualpath.jobs.build, "_publish"),
     "the snapshot": (dualpath.jobs.publish, "fill"),
-    "a pointer": (dualpath.jobs.publish, "_move"),
+    "a manifest": (dualpath.jobs.publish, "_move"),
     "the retirement": (dualpath.jobs.publish, "retire"),
 }
 
@@ -49,5 +49,5 @@ HANDOVER: Steps = {
     "leaving off": (Storage, "leave_off"),
     "the rebuild": (dualpath.jobs.handover, "rebuild"),
     "the generation": (dualpath.jobs.handover, "begin_next"),
-    "a pointer of a rebuild": (pointer, "place"),
+    "a manifest of a rebuild": (manifest, "place"),
 }

@@ -98,7 +98,7 @@ class World:
 
     def night(self, draw: random.Random) -> None:
         """Close a day that has events."""
-        if days := self.storage.epochs():
+        if days := self.storage.arrival_days():
             try:
                 nightly(self.spark, self.repo, self.source, date.fromisoformat(draw.choice(days)))
             except StateError as error:
