@@ -5,11 +5,6 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.ready
 
-# Tests that start no Spark.
-LIGHT := $(addprefix parity_tests/,differential test_attempt.py test_catalogue.py test_datasets.py test_declare.py test_derived.py \
-	test_entities.py test_instants.py test_kernel.py test_landing.py test_laws.py test_ledger.py test_preview.py test_request.py \
-	test_serve.py test_sketch.py test_windows.py)
-
 # What `make chaos` plays: SEED draws a schedule of STEPS actions.
 SEED ?= 1
 STEPS ?= 60
@@ -30,10 +25,10 @@ test: lint  ## linters, type checks, import contract, every test
 	$(MAKE) -j2 light spark
 
 light: $(READY)
-	$(BIN)/python -m pytest $(LIGHT)
+	$(BIN)/python -m pytest -m "not spark and not slow"
 
 spark: $(READY)
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(LIGHT))
+	$(BIN)/python -m pytest -m "spark or slow"
 
 parity: $(READY)  ## a certificate from generated declarations and events
 	$(BIN)/python -m parity_tests

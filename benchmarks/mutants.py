@@ -122,12 +122,12 @@ class Replaced(MetaPathFinder, SourceFileLoader):
 def runs(path: Path) -> Iterator[list[str]]:
     """The tests that look at a module, after its doctests: arguments of pytest."""
     files, laws = TESTS.get(path.stem) or TESTS[path.parent.name]
-    yield [str(path), *(f"parity_tests/test_{name}.py" for name in files.split())]
+    yield [str(path), *(f"parity_tests/algebra/test_{name}.py" for name in files.split())]
     if path.stem not in TESTS:
         classes = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
         laws = f"({laws}) and ({' or '.join(f'{name}-' for name in classes)})"
     if laws:
-        yield ["parity_tests/test_laws.py", "-k", laws]
+        yield ["parity_tests/algebra/test_laws.py", "-k", laws]
 
 
 def noticed(mutant: Mutant) -> bool:

@@ -13,7 +13,7 @@ from parity_tests.certificate import Certificate, certify
 
 def main(
     seed: Annotated[int, typer.Option(help="What declarations and events are drawn from.")] = 1,
-    scenes: Annotated[int, typer.Option(min=1, help="Scenes for every aggregate and kind of column.")] = 60,
+    cases: Annotated[int, typer.Option(min=1, help="Cases for every aggregate and kind of column.")] = 60,
     views: Annotated[int, typer.Option(min=1, help="Declared views, of twenty features each.")] = 20,
     histories: Annotated[int, typer.Option(min=1, help="Histories that every view reads.")] = 300,
     rows: Annotated[int, typer.Option(min=1, help="Entities and instants at which each view is asked.")] = 300,
@@ -27,7 +27,7 @@ def main(
 
             spark = session("dualpath parity")
         with tempfile.TemporaryDirectory() as folder, bar() as say:
-            sizes = {"scenes": scenes, "views": views, "histories": histories, "rows": rows}
+            sizes = {"cases": cases, "views": views, "histories": histories, "rows": rows}
             found = certify(spark, Path(folder) / "repo", seed=seed, say=say, **sizes)
         return Report({"passed": found.passed, **asdict(found)}, shown(found), found.passed, failures(found))
 

@@ -1,6 +1,6 @@
 """The certificate: generated declarations over generated events, through every path, and that no bit differs.
 
-Two parts. The *core*: thousands of small scenes, the kernel against the oracle. The *engines*: hundreds of
+Two parts. The *core*: thousands of small cases, the kernel against the oracle. The *engines*: hundreds of
 declared features over hundreds of histories, streamed, built, published, served and trained for real, each
 value against the other and against the oracle. The same seed gives the same certificate.
 """
@@ -26,9 +26,9 @@ from dualpath.parity.instants import choose
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from parity_tests import generated, strategies
-from parity_tests.scenes import scenes
+from parity_tests.cases import cases
 from parity_tests.shrink import Paste, disagreement, smallest
-from parity_tests.strategies import CASES, CLICKS, wide_views
+from parity_tests.strategies import CLICKS, COMBINATIONS, wide_views
 
 Say = Callable[[str, int, int], None]
 FEATURES = 20
@@ -63,27 +63,27 @@ class Certificate:
 
 
 def certify(
-    spark: SparkSession, folder: Path, *, seed: int, scenes: int, views: int, histories: int, rows: int, say: Say
+    spark: SparkSession, folder: Path, *, seed: int, cases: int, views: int, histories: int, rows: int, say: Say
 ) -> Certificate:
-    """Both parts; `scenes` are for `core`, the rest for `engines`. `folder` must not exist."""
-    parts = (core(seed, scenes, say), engines(spark, folder, seed, views, histories, rows, say))
+    """Both parts; `cases` are for `core`, the rest for `engines`. `folder` must not exist."""
+    parts = (core(seed, cases, say), engines(spark, folder, seed, views, histories, rows, say))
     return Certificate(seed, parts, {"python": platform.python_version(), **{p: version(p) for p in VERSIONED}})
 
 
 def core(seed: int, each: int, say: Say) -> Part:
-    """The kernel against the oracle, on `each` scenes for every aggregate and kind of column. A case is a scene."""
-    cases = cells = differing = 0
+    """The kernel against the oracle, on `each` cases for every aggregate and kind of column."""
+    count = cells = differing = 0
     digest, failures = hashlib.sha256(), []
-    for number, (aggregate, kind) in enumerate(CASES):
-        say("core", number, len(CASES))
-        for scene in generated.drawn(scenes(aggregate, kind), each, seed + number):
-            found = scene.values(scene.words)
-            bad = differences(found, scene.truth())
+    for number, (aggregate, kind) in enumerate(COMBINATIONS):
+        say("core", number, len(COMBINATIONS))
+        for case in generated.drawn(cases(aggregate, kind), each, seed + number):
+            found = case.values(case.words)
+            bad = differences(found, case.truth())
             digest.update(json.dumps(found).encode())
-            cases, cells, differing = cases + 1, cells + sum(map(len, found.values())), differing + len(bad)
-            failures += [repr(Paste(scene.view, scene.events, scene.who, scene.instants[d.row])) for d in bad[:1]]
-    say("core", len(CASES), len(CASES))
-    return Part("core", cases, cells, differing, digest.hexdigest(), tuple(failures[:1]))
+            count, cells, differing = count + 1, cells + sum(map(len, found.values())), differing + len(bad)
+            failures += [repr(Paste(case.view, case.events, case.who, case.instants[d.row])) for d in bad[:1]]
+    say("core", len(COMBINATIONS), len(COMBINATIONS))
+    return Part("core", count, cells, differing, digest.hexdigest(), tuple(failures[:1]))
 
 
 def engines(spark: SparkSession, folder: Path, seed: int, views: int, histories: int, rows: int, say: Say) -> Part:

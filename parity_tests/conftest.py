@@ -22,7 +22,15 @@ from dualpath.sources.source import Directory
 from dualpath.spark.session import session
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+REPOS = Path(__file__).parent / "repos"
 SOURCE = "shop_events"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that take the Spark session, so that `make light` can leave them out."""
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker("spark")
 
 
 @pytest.fixture(scope="session")

@@ -47,30 +47,30 @@ def crash(
     *,
     nth: int = 1,
     after: bool = False,
-    blow: Callable[[], None] | None = None,
+    fault: Callable[[], None] | None = None,
 ) -> None:
     """Let the `nth` call of `owner.name` raise `Crash`, before or after its work; all others do their work.
 
-    With a `blow`, that is what happens there instead, and the work goes on if it returns.
+    With a `fault`, that is what happens there instead, and the work goes on if it returns.
     """
     real, calls = getattr(owner, name), []
 
-    def strike() -> None:
-        if blow is None:
+    def inject() -> None:
+        if fault is None:
             raise Crash(f"{'after' if after else 'before'} {name}")
-        blow()
+        fault()
 
-    def struck(*args: Any, **kwargs: Any) -> Any:
+    def faulty_step(*args: Any, **kwargs: Any) -> Any:
         calls.append(name)
         due = len(calls) == nth
         if due and not after:
-            strike()
+            inject()
         done = real(*args, **kwargs)
         if due and after:
-            strike()
+            inject()
         return done
 
-    monkeypatch.setattr(owner, name, struck)
+    monkeypatch.setattr(owner, name, faulty_step)
 
 
 @tenacity.retry(

@@ -40,7 +40,7 @@ from dualpath.runtime.kafka import Broker, create_topic
 from parity_tests import faults
 from parity_tests.chaos.__main__ import applied
 from parity_tests.conftest import CHECKOUT, SOURCE
-from parity_tests.promise import FIELDS
+from parity_tests.invariants import FIELDS
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 TOPIC, PARTITIONS = "soak", 4
@@ -59,7 +59,7 @@ class Soak:
         self.source, self.storage = self.repo.sources[SOURCE], self.repo.storage(SOURCE)
         self.broker, self.process = Broker(folder / "kafka"), None
         self.sent, self.poison, self.days = 0, 0, 0
-        self.struck: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
         (folder / "sent").mkdir()
 
     # --- the two ends
@@ -145,15 +145,15 @@ class Soak:
         faults.until(gone)
         self.stream("--from-snapshot")
 
-    def strike(self) -> None:
+    def inject(self) -> None:
         """One of them, in the middle of what was just sent."""
         kinds: dict[Callable[[], None], int] = {
             self.kill_driver: 4, self.kill_redis: 3, self.empty_redis: 1, self.kill_broker: 2, self.lose_checkpoint: 1,
         }  # fmt: skip
-        [blow] = self.draw.choices(list(kinds), list(kinds.values()))
+        [fault] = self.draw.choices(list(kinds), list(kinds.values()))
         self.wait(int(self.sent - self.chunk * self.draw.random()))
-        blow()
-        self.struck[blow.__name__.replace("_", " ")] += 1
+        fault()
+        self.faults[fault.__name__.replace("_", " ")] += 1
 
     def night(self, spark: SparkSession) -> None:
         """Close the last day that is over; while the stream mends something, or Redis loads, the night is refused."""
@@ -161,9 +161,9 @@ class Soak:
         if day.isoformat() in self.storage.arrival_days():
             try:
                 nightly(spark, self.repo, self.source, day)
-                self.struck["night"] += 1
+                self.faults["night"] += 1
             except (StateError, UnavailableError):
-                self.struck["night, refused"] += 1
+                self.faults["night, refused"] += 1
 
     # --- the end
 
@@ -172,7 +172,7 @@ class Soak:
         self.wait(self.sent)
         self.process.terminate()
         ended = self.process.wait(PATIENCE)
-        # One that was struck when all was read may still be starting, and knows of no signal yet.
+        # One that was killed when all was read may still be starting, and knows of no signal yet.
         assert ended in (0, -signal.SIGTERM), f"a stream that is asked to stop exits with {ended}"
 
     def wrong(self) -> list[str]:
@@ -232,7 +232,7 @@ def run(soak: Soak, spark: SparkSession, events: int, cells: int, say: Callable[
     soak.stream()
     for day in range(1, days + 1):
         say("days", day - 1, days)
-        soak.strike()
+        soak.inject()
         if day % 2 == 0:
             soak.night(spark)
         if day < days:
@@ -255,10 +255,10 @@ def run(soak: Soak, spark: SparkSession, events: int, cells: int, say: Callable[
     shown = table(*(name.replace("_", " ") for name in figures), numbers=[n.replace("_", " ") for n in figures])
     shown.add_row(*(f"{figure:,}" for figure in figures.values()))
     kinds = table("fault", "times", numbers=("times",))
-    for kind, times in sorted(soak.struck.items()):
+    for kind, times in sorted(soak.faults.items()):
         kinds.add_row(kind, f"{times:,}")
     passed = proof.passed and not wrong
-    data = {"passed": passed, "seed": soak.seed, **figures, "faults": soak.struck}
+    data = {"passed": passed, "seed": soak.seed, **figures, "faults": soak.faults}
     return Report(data, [kinds, shown], passed, [*wrong, *proof.examples])
 
 

@@ -120,7 +120,7 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
     return events, [now, *(now + step for step in draw(LATER))]
 
 
-CASES = [(name, kind) for name, each in Aggregate.registry.items() for kind in each.kinds or (None,)]
+COMBINATIONS = [(name, kind) for name, each in Aggregate.registry.items() for kind in each.kinds or (None,)]
 """Every aggregate with every kind of column that it takes."""
 
 
@@ -151,7 +151,7 @@ def views(draw: st.DrawFn, name: str, kind: str | None) -> View:
     """Any view with one or two features of the aggregate and, at times, one of another."""
     chosen = [draw(aggregates(name, kind)) for _ in range(draw(st.integers(1, 2)))]
     if draw(st.booleans()):
-        chosen.append(draw(aggregates(*draw(st.sampled_from(CASES)))))
+        chosen.append(draw(aggregates(*draw(st.sampled_from(COMBINATIONS)))))
     exact = any(each.needs == "events" for each in chosen)
     return draw(declared(chosen, draw(st.sampled_from([1] if exact else RESOLUTIONS))))
 
@@ -160,7 +160,7 @@ def views(draw: st.DrawFn, name: str, kind: str | None) -> View:
 def wide_views(draw: st.DrawFn, size: int) -> View:
     """Any view with `size` features of any aggregates."""
     grain = draw(st.sampled_from(RESOLUTIONS))
-    able = [case for case in CASES if grain == 1 or Aggregate.registry[case[0]].needs != "events"]
+    able = [case for case in COMBINATIONS if grain == 1 or Aggregate.registry[case[0]].needs != "events"]
     return draw(declared([draw(aggregates(*draw(st.sampled_from(able)))) for _ in range(size)], grain))
 
 

@@ -1,1 +1,1 @@
-"""A random schedule of deliveries, runs, nights and faults, and whether the promise holds after it."""
+"""A random schedule of deliveries, runs, nights and faults, and whether the invariants hold after it."""

@@ -72,7 +72,7 @@ class Outcome:
 
 
 class ScheduleError(AssertionError):
-    """A schedule after which the promise does not hold, and the fewest of its actions that break it."""
+    """A schedule after which an invariant does not hold, and the fewest of its actions that break it."""
 
 
 def drawn(seed: int, count: int, *, kafka: bool) -> list[Action]:

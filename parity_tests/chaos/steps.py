@@ -1,4 +1,4 @@
-"""The steps before or after which a schedule may strike."""
+"""The steps before or after which a schedule may inject a fault."""
 
 from typing import Any
 

@@ -23,7 +23,7 @@ from dualpath.log.generation import checkpoint
 from dualpath.log.storage import Storage
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
-from parity_tests import faults, promise
+from parity_tests import faults, invariants
 from parity_tests.chaos import steps
 from parity_tests.chaos.steps import Steps
 from parity_tests.chaos.transport import Topic, Transport
@@ -39,8 +39,8 @@ BROKEN = "the online store"
 """What a night says of a store that only the stream repairs."""
 
 
-class BrokenError(AssertionError):
-    """The promise does not hold."""
+class InvariantError(AssertionError):
+    """An invariant does not hold."""
 
 
 class World:
@@ -86,15 +86,15 @@ class World:
         """The stream, until it dies before or after a step; it may end before it gets there."""
         self.perhaps_deliver(draw)
         self.keep_dump()
-        with self.struck(steps.STREAM, draw):
+        with self.injecting(steps.STREAM, draw):
             self.dies(lambda: self.start(draw))
 
     def disturb(self, draw: random.Random) -> None:
         """The stream, with Redis killed and back at a step; it must go on by itself."""
         self.perhaps_deliver(draw)
-        with self.struck(steps.STREAM, draw, lambda: self.kill_redis(draw)):
+        with self.injecting(steps.STREAM, draw, lambda: self.kill_redis(draw)):
             self.read(draw)
-        self.drain(draw)  # what was struck last is mended by the next start
+        self.drain(draw)  # what crashed last is mended by the next start
 
     def night(self, draw: random.Random) -> None:
         """Close a day that has events."""
@@ -107,7 +107,7 @@ class World:
 
     def crash_at_night(self, draw: random.Random) -> None:
         """A night that dies before or after a step."""
-        with self.struck(steps.NIGHT, draw):
+        with self.injecting(steps.NIGHT, draw):
             self.dies(lambda: self.night(draw))
 
     def kill_redis(self, draw: random.Random) -> None:
@@ -125,7 +125,7 @@ class World:
             for query in range(1, 1 + max((e.query for e in self.storage.entries()), default=0)):
                 shutil.rmtree(checkpoint(self.storage, query), ignore_errors=True)
         if draw.random() < 0.5:
-            with self.struck(steps.HANDOVER, draw):
+            with self.injecting(steps.HANDOVER, draw):
                 self.dies(self.hand_over)
         else:
             self.hand_over()
@@ -153,10 +153,10 @@ class World:
             self.deliver(draw)
 
     def drain(self, draw: random.Random) -> None:
-        """Read all there is; then the promise must hold, as far as that can be seen without Spark."""
+        """Read all there is; then the invariants must hold, as far as that can be seen without Spark."""
         self.read(draw)
-        if wrong := promise.unsettled(self.repo, self.valid, self.dead):
-            raise BrokenError("\n".join(wrong))
+        if wrong := invariants.stream_violations(self.repo, self.valid, self.dead):
+            raise InvariantError("\n".join(wrong))
 
     def read(self, draw: random.Random) -> None:
         self.keep_dump()
@@ -194,11 +194,11 @@ class World:
                 raise
 
     @contextmanager
-    def struck(self, where: Steps, draw: random.Random, blow: Callable[[], None] | None = None) -> Iterator[None]:
-        """While it is open, a drawn step is struck: with a crash, or with a blow."""
+    def injecting(self, where: Steps, draw: random.Random, fault: Callable[[], None] | None = None) -> Iterator[None]:
+        """While it is open, a drawn step crashes, or has a fault."""
         name, nth, after = draw.choice(sorted(where)), draw.choice((1, 1, 2, 3)), draw.random() < 0.5
         with pytest.MonkeyPatch.context() as patch:
-            faults.crash(patch, *where[name], nth=nth, after=after, blow=blow)
+            faults.crash(patch, *where[name], nth=nth, after=after, fault=fault)
             yield
 
     def keep_dump(self) -> None:
@@ -210,8 +210,8 @@ class World:
             self.dumps.append(copy)
 
     def finish(self, draw: random.Random, cells: int) -> None:
-        """Read what is left, and hold the whole promise against it."""
+        """Read what is left, and check every invariant."""
         self.deliver(draw)
         self.drain(draw)
-        if wrong := promise.unequal(self.spark, self.repo, cells):
-            raise BrokenError("\n".join(wrong))
+        if wrong := invariants.parity_violations(self.spark, self.repo, cells):
+            raise InvariantError("\n".join(wrong))

@@ -1,0 +1,148 @@
+"""Laws that every aggregate obeys, over every kind of column it takes. New aggregates are found by themselves."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, note, settings
+from hypothesis import strategies as st
+
+from dualpath.errors import StateError
+from dualpath.parity.compare import differences
+from dualpath.plan import FoldError
+from dualpath.record import Fence, compact, fold
+from parity_tests.cases import Case, cases
+from parity_tests.events import entity, records, values
+from parity_tests.shrink import Paste
+from parity_tests.strategies import COMBINATIONS
+
+CI = settings(derandomize=True, deadline=None, database=None, max_examples=20)
+
+
+def law(test: Callable[[Case, st.DataObject], None]) -> Callable[..., None]:
+    """Run a test for every aggregate and kind, each over cases of its own."""
+
+    @pytest.mark.parametrize(("aggregate", "kind"), COMBINATIONS, ids=lambda each: each or "rows")
+    @CI
+    @given(data=st.data())
+    def run(aggregate: str, kind: str | None, data: st.DataObject) -> None:
+        case = data.draw(cases(aggregate, kind))
+        note(Paste(case.view, case.events, case.who, case.instants[-1]))
+        test(case, data)
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+def halves(words: np.ndarray, data: st.DataObject) -> tuple[np.ndarray, np.ndarray]:
+    """The records dealt onto two bags at random."""
+    first = np.array(data.draw(st.lists(st.booleans(), min_size=len(words), max_size=len(words))), dtype=bool)
+    return words[first], words[~first]
+
+
+@law
+def test_values_are_those_of_the_oracle(case: Case, data: st.DataObject) -> None:
+    assert differences(case.values(case.words), case.truth()) == []
+
+
+@law
+def test_an_entity_without_records_has_the_empty_values(case: Case, data: st.DataObject) -> None:
+    empty = {f.name: [case.view.output(f).empty] * len(case.instants) for f in case.view.features}
+    assert differences(case.values(case.words[:0]), empty) == []
+
+
+@law
+def test_a_value_does_not_depend_on_what_else_is_asked(case: Case, data: st.DataObject) -> None:
+    together = case.values(case.words)
+    for name, column in together.items():
+        alone = [values(case.view, case.words, [as_of], case.texts, (name,))[name][0] for as_of in case.instants]
+        assert differences({name: alone}, {name: column}) == []
+
+
+@law
+def test_the_order_of_records_does_not_matter(case: Case, data: st.DataObject) -> None:
+    shuffled = np.array(data.draw(st.permutations(range(len(case.words)))), dtype=int)
+    assert differences(case.values(case.words[shuffled]), case.values(case.words)) == []
+
+
+@law
+def test_two_bags_read_together_are_the_whole(case: Case, data: st.DataObject) -> None:
+    packed = [case.layout.pack(half, Fence(3, 7)) for half in halves(case.words, data)]
+    merged = np.concatenate([case.layout.unpack(value) for value in packed])
+    assert differences(case.values(merged), case.values(case.words)) == []
+
+
+@law
+def test_packing_and_unpacking_changes_no_word(case: Case, data: st.DataObject) -> None:
+    assert np.array_equal(case.layout.unpack(case.layout.pack(case.words)), case.words)
+
+
+@law
+def test_a_duplicate_delivery_adds_nothing_once_ids_are_deduplicated(case: Case, data: st.DataObject) -> None:
+    again = data.draw(st.lists(st.sampled_from(case.events), max_size=5)) if case.events else []
+    delivered = data.draw(st.permutations([*case.events, *again]))
+    accepted = list({event["event_id"]: event for event in delivered}.values())
+    owners, words = records(case.view, accepted)
+    mine = words[[owner == entity(case.who) for owner in owners]] if owners else words
+    assert differences(case.values(mine), case.values(case.words)) == []
+
+
+@law
+def test_exact_records_are_a_set(case: Case, data: st.DataObject) -> None:
+    assume(case.view.resolution == 1)
+    twice = np.unique(np.concatenate([case.words, case.words[: len(case.words) // 2]]), axis=0)
+    assert differences(case.values(twice), case.values(case.words)) == []
+
+
+@law
+def test_compaction_changes_no_value_from_its_floor_on(case: Case, data: st.DataObject) -> None:
+    assume(case.view.resolution == 1 or not any(f.over.offset for f in case.view.features))
+    floor = data.draw(st.sampled_from(case.instants))
+    later = [as_of for as_of in (*case.instants, floor + 1, floor + case.view.resolution) if as_of >= floor]
+    once = compact(case.words, case.layout, case.view, floor)
+    apart = np.concatenate([compact(h, case.layout, case.view, floor) for h in halves(case.words, data)])
+    expected = case.values(case.words, later)
+    assert differences(case.values(once, later), expected) == []
+    assert differences(case.values(apart, later), expected) == []
+    assert np.array_equal(compact(once, case.layout, case.view, floor), once)
+    assert np.array_equal(once[:, 0], np.sort(once[:, 0]))
+    assert len(once) <= len(case.words)
+
+
+@law
+def test_compaction_as_events_come_changes_no_value_from_the_last_floor_on(case: Case, data: st.DataObject) -> None:
+    assume(case.view.resolution == 1 or not any(f.over.offset for f in case.view.features))
+    floors = sorted(data.draw(st.sampled_from(case.instants)) for _ in range(2))
+    state = case.words[:0]
+    for come, floor in zip(halves(case.words, data), floors, strict=True):
+        state = compact(np.concatenate([state, come]), case.layout, case.view, floor)
+    later = [as_of for as_of in case.instants if as_of >= floors[-1]]
+    assert differences(case.values(state, later), case.values(case.words, later)) == []
+
+
+@law
+def test_a_folded_bucket_gives_the_same_value_or_is_refused(case: Case, data: st.DataObject) -> None:
+    width = case.view.resolution
+    if width == 1:
+        return
+    folded = fold(case.words, case.layout, keep_bucket=True)
+    for as_of in case.instants:
+        rights = {as_of - feature.over.offset for feature in case.view.features}
+        try:
+            found = case.values(folded, [as_of])
+        except FoldError:
+            assert any((right + 1) % width for right in rights), "refused although no bucket is cut"
+        else:
+            assert differences(found, case.values(case.words, [as_of])) == []
+
+
+@law
+def test_a_foreign_or_damaged_value_is_refused(case: Case, data: st.DataObject) -> None:
+    value = case.layout.pack(case.words)
+    with pytest.raises(StateError, match="format version 2"):
+        case.layout.unpack(b"\2" + value[1:])
+    with pytest.raises(StateError, match="another declaration"):
+        case.layout.unpack(value[:4] + bytes([value[4] ^ 1]) + value[5:])
+    cut = data.draw(st.integers(1, 8 * case.layout.width - 1))
+    with pytest.raises(StateError):
+        case.layout.unpack(value[: len(value) - cut])

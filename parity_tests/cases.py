@@ -1,0 +1,52 @@
+"""One declaration, one history, and the core's answers: what a law is tested on."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from dualpath.parity.oracle import oracle
+from dualpath.record import Layout, layout
+from dualpath.values import Dictionary
+from dualpath.view import View
+from parity_tests.events import dictionary, entity, evaluated, records, values
+from parity_tests.strategies import histories, views
+
+
+@dataclass(frozen=True)
+class Case:
+    """One view of one entity: the events of all entities, its own records, and instants to ask at."""
+
+    view: View
+    events: list[dict[str, Any]]
+    instants: list[int]
+    who: tuple
+    words: np.ndarray
+    texts: Dictionary
+
+    @property
+    def layout(self) -> Layout:
+        return layout(self.view)
+
+    def values(self, words: np.ndarray, instants: Sequence[int] | None = None) -> dict[str, list[Any]]:
+        """What a model sees of a bag of records."""
+        return values(self.view, words, self.instants if instants is None else instants, self.texts)
+
+    def truth(self) -> dict[str, list[Any]]:
+        """What the oracle says, at each instant."""
+        rows = [oracle(self.view, self.events, self.who, as_of) for as_of in self.instants]
+        return {feature.name: [row[feature.name] for row in rows] for feature in self.view.features}
+
+
+@st.composite
+def cases(draw: st.DrawFn, aggregate: str, kind: str | None) -> Case:
+    view, (events, instants) = draw(views(aggregate, kind)), draw(histories())
+    view = View.from_dict(json.loads(json.dumps(view.to_dict())))  # as it comes out of Feast's registry
+    events = evaluated(view, events)
+    who = ("ann", 1)[: len(view.keys)]
+    owners, words = records(view, events)
+    mine = words[[owner == entity(who) for owner in owners]] if owners else words
+    return Case(view, events, instants, who, mine, dictionary(view, events))

@@ -1,0 +1,76 @@
+"""A `dualpath` command that crashes at a step: `python -m parity_tests.crash STEP FOLDER WORDS...`.
+
+STEP is a key of `STEPS`. The process kills itself there, as `kill -9` would, except at `PAUSE`: it waits until
+whoever opens the pipe `FOLDER/pause` for writing closes it again. `FOLDER` is empty and of the test's own.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dualpath.cli import app
+from dualpath.jobs import sink
+from dualpath.jobs.sink import Sink
+from dualpath.log.storage import Storage
+from dualpath.online import high_water_mark, manifest
+from parity_tests import faults
+from parity_tests.fault_injection import Fault, targets
+
+PAUSE = "paused in a batch"
+Patch = Callable[[pytest.MonkeyPatch, Path], None]
+
+
+def die() -> None:
+    """End this process without a chance to do anything more."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(owner: object, name: str, *, nth: int = 1, after: bool = False) -> Patch:
+    """Die before or after the `nth` call of a step."""
+    return lambda patch, _: faults.crash(patch, owner, name, nth=nth, after=after, fault=die)
+
+
+def paused(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Wait before serving: opening the pipe waits for its writer, reading it for the writer's end."""
+    faults.crash(patch, Sink, "serve", fault=lambda: print((folder / "pause").read_text(), end=""))
+
+
+def halfway(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Die when half of a batch's records are in Redis."""
+    patch.setattr(sink, "Target", targets(Fault(folder, str(os.getpid()))))
+
+
+def halfway_by_workers(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """The same of a batch that is served from the log, by a worker's hand."""
+    patch.setattr(sink, "FEW", -1)
+    halfway(patch, folder)
+
+
+STEPS: dict[str, Patch] = {
+    "before the beginning": killed(Storage, "begin"),
+    "after the beginning": killed(Storage, "begin", after=True),
+    "after the pass": killed(Sink, "write", after=True),
+    "between two files": killed(sink, "move", nth=2),
+    "after the note": killed(Storage, "note", after=True),
+    "between two manifests": killed(manifest, "move", nth=2),
+    "with half of the records in Redis": halfway,
+    "with half of the records of the log in Redis": halfway_by_workers,
+    "after the records": killed(sink, "send_few", after=True),
+    "after the high-water mark": killed(high_water_mark, "advance", after=True),
+    "before Spark's commit": killed(Storage, "finish", after=True),
+    PAUSE: paused,
+}
+
+
+def main(step: str, folder: str, *words: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        STEPS[step](patch, Path(folder))
+        app(list(words))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

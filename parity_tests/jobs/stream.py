@@ -1,0 +1,47 @@
+"""What the tests of the stream share."""
+
+import json
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dualpath.online.append import Target
+from dualpath.online.few import Few
+from dualpath.record import Fence
+from dualpath.repo import Repo
+from parity_tests import faults
+
+EVENTS = faults.events()
+LINES = faults.payloads(EVENTS)
+POISON = [
+    b"",
+    b"hello",
+    b"[1]",
+    b'{"user_id": "ann"',
+    LINES[0] + LINES[1],
+    b'{"user_id":"\xff\xfe","action":"x","event_time":"2026-03-01T10:00:00Z","arrival_time":"2026-03-01T10:00:00Z"}',
+    b'{"user_id":"ann","action":"x","event_time":"yesterday","arrival_time":"2026-03-01T10:00:00Z"}',
+    b'{"user_id":"ann","action":"x","event_time":"2026-03-01T10:00:00Z"}',
+    b'{"action":"x","event_time":"2026-03-01T10:00:00Z","arrival_time":"2026-03-01T10:00:00Z"}',
+    b'{"user_id":"ann","action":"x","amount":"NaN","event_time":"2026-03-01T10:00:00Z",'
+    b'"arrival_time":"2026-03-01T10:00:00Z"}',
+]
+LINES_CONTENT = [tuple((k, v) for k, v in json.loads(line).items() if k != "arrival_time") for line in LINES]
+
+
+def half_of(few: Few) -> Few:
+    """The records of every second entity."""
+    entities = few.records["entity"].unique().to_pylist()
+    return replace(few, records=few.records.filter(pc.is_in(few.records["entity"], pa.array(entities[::2]))))
+
+
+def write(repo: Repo, fence: Fence, entity: str, *words: list[int]) -> int:
+    """Append records of a product's views under a fence; answers how many keys were written."""
+    view = repo.views["product_activity"]
+    part = repo.part(view, "n1")
+    target = Target(repo.redis_address, repo.project, {view.name: part}, fence)
+    rows = pa.record_batch([[view.name] * len(words), ["2026-03-01"] * len(words), [entity] * len(words), list(words)],
+                           ["view", "arrival_day", "entity", "words"])  # fmt: skip
+    [answer] = target.write([rows])
+    return answer["parts"][0].as_py()

@@ -1,0 +1,206 @@
+"""A crash at any step of a batch leaves no trace after a restart."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from datetime import timedelta
+from typing import Any
+
+import pyarrow.dataset as ds
+import pytest
+from pyspark.errors.exceptions.base import StreamingQueryException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+import dualpath.jobs.stream
+from dualpath.jobs import sink
+from dualpath.jobs.attempt import Found
+from dualpath.jobs.sink import Sink
+from dualpath.jobs.stream import start
+from dualpath.log.ledger import Entry
+from dualpath.log.storage import Storage
+from dualpath.online.append import ENTITIES_PER_CALL, TEXTS, Done
+from dualpath.online.few import Few
+from dualpath.repo import Repo
+from dualpath.sources.source import Directory
+from parity_tests import faults
+from parity_tests.conftest import SOURCE, drain
+from parity_tests.jobs.stream import LINES, POISON, half_of
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small(spark: SparkSession) -> Iterator[None]:
+    with faults.partitions(spark, 2):
+        yield
+
+
+def test_a_stream_stopped_in_the_middle_of_a_batch_goes_on_from_its_checkpoint(
+    spark: SparkSession, new_repo: Callable[[], Repo], expected: tuple[Counter[Any], Counter[str]]
+) -> None:
+    repo = new_repo()
+    faults.post(repo, LINES, files=4)
+    storage = repo.storage(SOURCE)
+    landing = Directory(storage.folder("landing"), files_per_batch=1)
+    query = start(spark, repo, repo.sources[SOURCE], landing, interval=timedelta(0))
+    faults.until(lambda: len(storage.entries()) >= 2)
+    query.stop()
+    assert sum(entry.done for entry in storage.entries()) < 4
+    drain(spark, repo, files_per_batch=3)
+    assert faults.bits(repo) == expected
+    assert faults.counts(repo)["rows_read"] == len(LINES)
+
+
+def half_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second batch reaches half of its keys, then the process dies."""
+    whole, calls = sink.send_few, []
+
+    def half(few: Few, *args: Any) -> dict[str, Done]:
+        calls.append(1)
+        return whole(half_of(few) if len(calls) == 2 else few, *args)
+
+    monkeypatch.setattr(sink, "send_few", half)
+    faults.crash(monkeypatch, Sink, "serve", nth=2, after=True)
+
+
+def half_of_the_keys_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same of batches that are served from the log."""
+    whole, calls = sink.currency, []
+
+    def half(*args: Any) -> DataFrame:
+        calls.append(1)
+        frame = whole(*args)
+        return frame.where("pmod(xxhash64(entity), 2) = 0") if len(calls) == 2 else frame
+
+    monkeypatch.setattr(sink, "FEW", -1)
+    monkeypatch.setattr(sink, "currency", half)
+    faults.crash(monkeypatch, Sink, "serve", nth=2, after=True)
+
+
+def half_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of the second batch's files is in its place, then the process dies."""
+    real, calls = Sink.place, []
+
+    def cut(self: Sink, found: Found, entry: Entry) -> None:
+        calls.append(1)
+        if len(calls) < 2:
+            return real(self, found, entry)
+        assert len(found.files) > 1
+        real(self, replace(found, files=found.files[:1]), entry)
+        raise faults.Crash("half of the files")
+
+    monkeypatch.setattr(Sink, "place", cut)
+
+
+STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "after the beginning": lambda m: faults.crash(m, Storage, "begin", nth=2, after=True),
+    "after the pass": lambda m: faults.crash(m, Sink, "write", nth=2, after=True),
+    "with half of the files": half_of_the_files,
+    "after the files": lambda m: faults.crash(m, Sink, "place", nth=2, after=True),
+    "before Redis": lambda m: faults.crash(m, Sink, "serve", nth=2),
+    "with half of the keys in Redis": half_of_the_keys,
+    "with half of the keys of the log in Redis": half_of_the_keys_of_the_log,
+    "after Redis": lambda m: faults.crash(m, Sink, "serve", nth=2, after=True),
+    "before the end": lambda m: faults.crash(m, Storage, "finish", nth=2),
+    "before Spark's commit": lambda m: faults.crash(m, Storage, "finish", nth=2, after=True),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_crash_at_any_step_of_a_batch_leaves_no_trace_after_a_restart(
+    step: str,
+    spark: SparkSession,
+    new_repo: Callable[[], Repo],
+    expected: tuple[Counter[Any], Counter[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    repo, poisoned = new_repo(), [*LINES[:300], *POISON, *LINES[300:], *POISON]
+    faults.post(repo, poisoned, files=2)
+    with monkeypatch.context() as faulty:
+        STEPS[step](faulty)
+        with pytest.raises(StreamingQueryException, match="Crash"):
+            drain(spark, repo, files_per_batch=1)
+    drain(spark, repo, files_per_batch=1)
+    assert faults.bits(repo) == expected
+    found = faults.counts(repo)
+    assert (found["rows_read"], found["dead_letter"]) == (len(poisoned), 2 * len(POISON))
+    assert found["accepted"] == sum(faults.ids(repo).values())
+    dead = ds.dataset([str(f) for f in repo.storage(SOURCE).folder("dead").rglob("*.parquet")])
+    assert dead.count_rows() == 2 * len(POISON)
+
+
+def test_a_large_batch_is_written_view_by_view_in_a_call_for_some_hundred_entities(
+    spark: SparkSession, new_repo: Callable[[], Repo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo, real, written = new_repo(), sink.send, []
+    monkeypatch.setattr(sink, "FEW", -1)
+    monkeypatch.setattr(sink, "send", lambda *args: written.append(real(*args)) or written[-1])
+    faults.post(repo, LINES)
+    drain(spark, repo)
+    [done] = written
+    assert done.keys() == {TEXTS, *(view.name for view in repo.views_of(SOURCE))}
+    tasks = 2
+    for each in done.values():
+        assert each.calls <= tasks * (each.parts // ENTITIES_PER_CALL + 1)
+        assert each.records > 2 * tasks
+
+
+class Otherwise(Sink):
+    """A repetition of a batch whose shuffle keeps other duplicates: the same ids with another content."""
+
+    def land(self, batch: DataFrame, number: int) -> None:
+        other = F.col("event_time") + F.expr("INTERVAL 1 HOUR")
+        kept = F.when(F.col("reason").isNull(), other).otherwise(F.col("event_time"))
+        super().land(batch.withColumn("event_time", kept), number)
+
+
+@pytest.mark.parametrize("step", ["before Redis", "with half of the keys in Redis", "after Redis", "before the end"])
+def test_the_attempt_that_wrote_the_log_decides_which_duplicates_are_kept(
+    step: str,
+    spark: SparkSession,
+    new_repo: Callable[[], Repo],
+    expected: tuple[Counter[Any], Counter[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    repo = new_repo()
+    faults.post(repo, LINES, files=2)
+    with monkeypatch.context() as faulty:
+        STEPS[step](faulty)
+        with pytest.raises(StreamingQueryException, match="Crash"):
+            drain(spark, repo, files_per_batch=1)
+    monkeypatch.setattr(dualpath.jobs.stream, "Sink", Otherwise)
+    drain(spark, repo, files_per_batch=1)
+    assert faults.bits(repo) == expected
+    assert faults.misserved(repo, faults.log(repo)) == []
+
+
+class Again(Sink):
+    """Lands every batch, once more when it is done, and once more as if it had never been finished."""
+
+    seen: tuple[Any, ...] = ()
+
+    def land(self, batch: DataFrame, number: int) -> None:
+        super().land(batch, number)
+        Again.seen += (faults.stored(self.repo), faults.ids(self.repo))
+        super().land(batch, number)
+        Again.seen += (faults.stored(self.repo), faults.ids(self.repo))
+        entry = self.storage.begin(self.query, number)
+        begun = Entry(entry.query, entry.batch, entry.closed_through)
+        (self.storage.folder("ledger") / f"{entry.name}.json").write_text(json.dumps(asdict(begun)))
+        super().land(batch, number)
+        Again.seen += (faults.stored(self.repo), faults.ids(self.repo))
+
+
+def test_a_batch_that_is_landed_again_changes_nothing(
+    spark: SparkSession,
+    new_repo: Callable[[], Repo],
+    expected: tuple[Counter[Any], Counter[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    repo = new_repo()
+    faults.post(repo, LINES)
+    monkeypatch.setattr(dualpath.jobs.stream, "Sink", Again)
+    drain(spark, repo)
+    first, second, third = zip(Again.seen[:6:2], Again.seen[1:6:2], strict=True)
+    assert first == second == third
+    assert faults.bits(repo) == expected

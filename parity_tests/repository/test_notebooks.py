@@ -1,0 +1,61 @@
+"""The notebooks run from their first cell to their last, and say what their text says they do."""
+
+import ast
+import re
+import tempfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from parity_tests.conftest import CHECKOUT
+
+FOLDER = CHECKOUT / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+
+
+def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """Its code cells."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def printed(notebook: nbformat.NotebookNode) -> str:
+    """All that its cells print."""
+    outputs = [output for cell in code(notebook) for output in cell.outputs]
+    return "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
+
+
+def check_skew(notebook: nbformat.NotebookNode) -> None:
+    """The stored count differs from the truth, dualpath's answer never does, and it is the training value."""
+    outputs = [output for cell in code(notebook) for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 1
+    text = printed(notebook)
+    wrong = {who: int(minutes) for who, minutes in re.findall(r"Minutes at which (.+) is wrong: +(\d+)\n", text)}
+    assert wrong.keys() == {"the stored count", "dualpath's answer"}
+    assert wrong["the stored count"] > 0 and wrong["dualpath's answer"] == 0
+    assert re.search(r"(\d+) cells compared\.\nDifferences: \[\]\n", text)
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_notebooks_define_nothing(file: Path) -> None:
+    for cell in code(nbformat.read(file, as_version=4)):
+        assert not [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, DEFINITIONS)]
+
+
+def test_the_skew_notebook_is_kept_with_outputs_that_name_no_machine() -> None:
+    kept = nbformat.read(FOLDER / "skew.ipynb", as_version=4)
+    check_skew(kept)
+    assert not [word for word in (str(FOLDER.parent), tempfile.gettempdir(), "127.0.0.1") if word in printed(kept)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_skew_notebook_runs_and_dualpath_never_differs_from_the_truth() -> None:
+    notebook = nbformat.read(FOLDER / "skew.ipynb", as_version=4)
+    for cell in code(notebook):
+        cell.outputs, cell.execution_count = [], None
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    check_skew(notebook)
