@@ -19,10 +19,11 @@ from dualpath.online import keys
 from dualpath.online.append import Part, Target
 from dualpath.online.compaction import floor
 from dualpath.online.connection import connect
-from dualpath.record import Fence, code, layout
+from dualpath.record import Fence, layout
 from dualpath.runtime import redis as embedded
 from dualpath.view import View
 from dualpath.windows import SECOND, hours
+from dualpath.words import code
 
 activity = feature_view(
     "activity",

@@ -17,10 +17,10 @@ from dualpath.aggregates import Count, Distinct, Max, Mean, Sum
 from dualpath.declare import feature, feature_view, view_of
 from dualpath.offline import training
 from dualpath.plan import plan
-from dualpath.record import code
 from dualpath.values import Dictionary
 from dualpath.view import View
 from dualpath.windows import DAY, SECOND, days, hours, minutes
+from dualpath.words import code
 
 USERS, EVENTS_PER_USER, ROWS, CALLS = 10_000, 100, 100_000, 7
 WINDOWS = {f"{n}h": hours(n) for n in (1, 2, 4, 8, 12, 24, 48, 72, 120, 168)}

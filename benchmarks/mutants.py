@@ -27,9 +27,9 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
-MODULES = ("kernel", "windows", "record", "plan", "expression", "values", "numbers", "decay", "view")
+MODULES = ("kernel", "windows", "record", "plan", "expression", "values", "numbers", "words", "cells", "decay", "view")
 CORE = [*(Path("dualpath", f"{n}.py") for n in MODULES), *sorted(Path("dualpath/aggregates").glob("[a-z]*.py"))]
-PLACES = {"kernel": 50, "windows": 30, "record": 20, "aggregates": 3}
+PLACES = {"kernel": 50, "windows": 30, "record": 20, "cells": 20, "aggregates": 3}
 """Most places of a module, or of each in a package, that are tried; of one not named here, 10."""
 FOLDS = "Sum-integer or Min-decimal or First-text or LastK-text or Distinct-integer or DecayedCount-rows"
 TESTS = {
@@ -43,8 +43,14 @@ TESTS = {
     "expression": ("expression declare", ""),
     "values": ("kernel", "oracle and (text or SumBy- or TopK-)"),
     "numbers": ("kernel", "oracle and (double or Sum-decimal or Ratio- or Mean-)"),
+    "words": ("kernel", "oracle and (double or Sum-decimal or text)"),
+    "cells": (
+        "kernel sketch",
+        f"(oracle or packing or damaged or compaction or folded_bucket) and ({FOLDS} or SumBy-integer)",
+    ),
     "decay": ("decay", "oracle and Decayed"),
     "view": ("kernel windows declare", ""),
+    "meaning": ("kernel", f"oracle and ({FOLDS})"),
     "base": ("kernel declare", f"empty_values and ({FOLDS})"),
     "aggregates": ("kernel declare", "oracle or empty_values"),
 }

@@ -8,11 +8,13 @@ import numpy as np
 import pyarrow as pa
 from feast import Entity, ValueType
 
+from dualpath.cells import Cell, Count
 from dualpath.declare import event_source
-from dualpath.record import Cell, code, layout
+from dualpath.record import layout
 from dualpath.schema import NULL, decimal, text
 from dualpath.view import View
 from dualpath.windows import DAY
+from dualpath.words import code
 
 AS_OF = 1_750_000_000_000_000
 """When all reads ask, microseconds UTC: a Sunday in June 2025, 15:06."""
@@ -78,9 +80,7 @@ class Events:
             "amount": self.amount,
             "category": np.array([code(c) for c in CATEGORIES])[self.category],
         }
-        if cell.op == "count":
-            return passes.astype(np.int64)
-        return np.where(passes, columns[cell.of], 0 if cell.op == "sum" else NULL)
+        return np.where(passes, 1 if isinstance(cell, Count) else columns[cell.of], cell.nothing[0])
 
 
 def name(number: int) -> str:

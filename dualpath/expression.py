@@ -14,6 +14,7 @@ import sqlglot
 from sqlglot import exp
 
 from dualpath.errors import DeclarationError
+from dualpath.kinds import REALS
 from dualpath.schema import Field
 
 EVENT_COLUMNS = {
@@ -21,7 +22,6 @@ EVENT_COLUMNS = {
     "arrival_time": Field("arrival_time", "timestamp"),
 }
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
-_NUMBERS = ("integer", "decimal", "double")
 QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'")
 DIGITS = 18
 """What a decimal holds in every engine, after the point included."""
@@ -163,7 +163,7 @@ class Checker:
 
     def number(self, node: exp.Expr) -> Type:
         found = self.type(node)
-        return found if found.kind in _NUMBERS else self.refuse(f"'{node.sql()}' is not a number")
+        return found if found.kind in REALS else self.refuse(f"'{node.sql()}' is not a number")
 
     def arithmetic(self, node: exp.Expr) -> Type:
         left, right = self.number(node.this), self.number(node.expression)

@@ -10,11 +10,6 @@ from numba import njit
 from dualpath.schema import NULL, SATURATED
 
 SUM, MIN, MAX, FIRST, LAST, GROUPS, TIMED, NEWEST, SKETCH = range(9)
-OPS = {
-    "count": SUM, "sum": SUM, "min": MIN, "max": MAX, "first": FIRST, "last": LAST,
-    "groups": GROUPS, "timed": TIMED, "newest": NEWEST, "sketch": SKETCH,
-}  # fmt: skip
-
 OK, OVERFLOW, STRADDLES, BEYOND, MISSHAPEN = range(5)
 """How a fold ended: well; a sum left int64; a folded record lies on both sides of `as_of` (or wholly after it);
 the arrays do not fit together."""

@@ -1,9 +1,9 @@
-"""A view compiled: from records and instants to values. The one road every path takes."""
+"""A view compiled: from records and instants to values. Serving and training both evaluate it."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from dualpath import kernel
 from dualpath.aggregates.base import Groups, Output, Scalars
 from dualpath.errors import InputError
 from dualpath.expression import Type
-from dualpath.record import Layout, cells_of, layout
+from dualpath.record import Layout, layout
 from dualpath.schema import NULL
 from dualpath.view import Feature, View
 from dualpath.windows import Window, edges
@@ -25,36 +25,41 @@ class FoldError(InputError):
         self.row = row
 
 
+class Part(NamedTuple):
+    """Where the kernel's answer has one reduction: `place` among the gathered ones or among the others."""
+
+    gathers: bool
+    place: int
+    nullable: bool
+
+
 @dataclass(frozen=True)
 class Compiled:
-    """One feature: its reductions as (is a group, index) into the kernel's answer, and its types."""
+    """One feature: where its reductions are in the kernel's answer, and its types."""
 
     feature: Feature
     input: Type
     output: Output
-    parts: tuple[tuple[bool, int], ...]
-    picks: tuple[bool, ...]
+    parts: tuple[Part, ...]
 
     @property
-    def alike(self) -> Hashable:
-        """Features with an equal one finish alike, whatever they look at; one with groups only like itself."""
-        if any(grouped for grouped, _ in self.parts):
+    def batch(self) -> Hashable:
+        """Features with an equal one are finalised in one call; a feature that gathers, alone."""
+        if any(part.gathers for part in self.parts):
             return self.feature.name
-        return replace(self.feature.aggregate, of=None, where=None), self.input, self.picks
+        nullable = tuple(part.nullable for part in self.parts)
+        return replace(self.feature.aggregate, of=None, where=None), self.input, nullable
 
 
 class Batch:
-    """Features that are alike, finished in one call: their scalars one after the other."""
+    """Features that are finalised in one call, their words one after the other."""
 
     def __init__(self, features: Sequence[Compiled]) -> None:
         self.features = features
         first = features[0]
         self.finalize = partial(first.feature.aggregate.finalize, of=first.input)
         by_part = zip(*(c.parts for c in features), strict=True)
-        self.parts = [
-            (column[0][0], [index for _, index in column], pick)
-            for column, pick in zip(by_part, first.picks, strict=True)
-        ]
+        self.parts = [(parts[0].gathers, [part.place for part in parts], parts[0].nullable) for parts in by_part]
 
 
 class Plan:
@@ -69,31 +74,23 @@ class Plan:
         by_name = {f.name: f for f in view.features}
         chosen = [by_name[n] for n in features] if features is not None else list(view.features)
         self.windows: tuple[Window, ...] = tuple(dict.fromkeys(f.over for f in chosen))
-        scalars: dict[tuple[int, int, int], int] = {}
+        scalars: dict[tuple[int, ...], int] = {}
         groups: dict[tuple[int, ...], int] = {}
         self.compiled: list[Compiled] = []
         for feature in chosen:
-            parts, picks = [], []
+            parts = []
             window = self.windows.index(feature.over)
             for reduction in feature.aggregate.reductions(view.input_type(feature)):
-                slots = [self.layout.slot(c) for c in cells_of(reduction)]
-                op = kernel.OPS[reduction.op]
-                if op >= kernel.GROUPS:
-                    # Groups without a dimension say so; a pick or a sketch is one slot, and the rest is unused.
-                    dimension = [-1] if op in (kernel.GROUPS, kernel.TIMED) and not reduction.by else []
-                    group = (op, window, *(dimension + slots + [0, 0])[:3])
-                    parts.append((True, groups.setdefault(group, len(groups))))
-                else:
-                    parts.append((False, scalars.setdefault((op, window, slots[0]), len(scalars))))
-                picks.append(kernel.SUM < op < kernel.GROUPS)
-            kinds = view.input_type(feature), view.output(feature)
-            self.compiled.append(Compiled(feature, *kinds, tuple(parts), tuple(picks)))
+                called = (reduction.code, window, *reduction.slots(self.layout.slot))
+                calls = groups if reduction.gathers else scalars
+                parts.append(Part(reduction.gathers, calls.setdefault(called, len(calls)), reduction.nullable))
+            self.compiled.append(Compiled(feature, view.input_type(feature), view.output(feature), tuple(parts)))
         self.scalars = np.array(list(scalars), dtype=np.int64).reshape(-1, 3)
         self.groups = np.array(list(groups), dtype=np.int64).reshape(-1, 5)
-        alike: dict[Hashable, list[Compiled]] = {}
+        batches: dict[Hashable, list[Compiled]] = {}
         for each in self.compiled:
-            alike.setdefault(each.alike, []).append(each)
-        self.batches = [Batch(features) for features in alike.values()]
+            batches.setdefault(each.batch, []).append(each)
+        self.batches = [Batch(features) for features in batches.values()]
         self.outputs: dict[str, Output] = {c.feature.name: c.output for c in self.compiled}
 
     def evaluate(self, words: np.ndarray, spans: np.ndarray, as_of: np.ndarray) -> dict[str, Scalars | Groups]:
@@ -116,14 +113,14 @@ class Plan:
         values: dict[str, Any] = dict.fromkeys(self.outputs)
         for batch in self.batches:
             parts: list[Any] = []
-            for grouped, indices, pick in batch.parts:
-                if grouped:
-                    own = offsets[indices[0]]
+            for gathers, places, nullable in batch.parts:
+                if gathers:
+                    own = offsets[places[0]]
                     span = slice(own[0], own[-1])
                     parts.append(Groups(own - own[0], codes[span], weights[span], times[span]))
                 else:
-                    column = columns[indices].ravel()
-                    parts.append(Scalars(column, column != NULL if pick else None))
+                    column = columns[places].ravel()
+                    parts.append(Scalars(column, column != NULL if nullable else None))
             if len(batch.features) == 1:
                 values[batch.features[0].feature.name] = batch.finalize(parts, as_of=as_of)
                 continue
@@ -138,9 +135,9 @@ class Plan:
     def _fail(self, status: int, row: int, at: int) -> None:
         if status == kernel.MISSHAPEN:
             raise ValueError(f"row {row} has no instant, or its span lies outside the records")
-        reductions = {(g, i): c.feature.name for c in self.compiled for g, i in c.parts}
-        grouped = at >= len(self.scalars)
-        name = reductions[(grouped, at - len(self.scalars) if grouped else at)]
+        names = {part[:2]: c.feature.name for c in self.compiled for part in c.parts}
+        gathers = at >= len(self.scalars)
+        name = names[gathers, at - len(self.scalars) if gathers else at]
         where = f"view '{self.view.name}', feature '{name}'"
         if status == kernel.OVERFLOW:
             raise FoldError(f"{where}: the sum leaves 64 bits; bound the field's values or narrow the window.", row)

@@ -7,9 +7,8 @@ decimals as `Decimal`; the other fields as plain Python values; None for null.
 """
 
 import math
-import struct
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
@@ -20,23 +19,21 @@ import pyarrow as pa
 from feast import FeatureView
 
 from dualpath import instants, kernel
+from dualpath.aggregates.base import Aggregate
+from dualpath.cells import Cell
 from dualpath.declare import view_of
 from dualpath.entities import name as entity
 from dualpath.errors import InputError
+from dualpath.kinds import INSTANT, KINDS
 from dualpath.plan import plan
-from dualpath.record import Cell, code, hashed, layout
-from dualpath.schema import DECIMAL_BOUND, NULL, Field
+from dualpath.record import layout
+from dualpath.schema import DECIMAL_BOUND, EventSource, Field
 from dualpath.values import Dictionary, arrow
-from dualpath.view import View
+from dualpath.view import Feature, View
+from dualpath.windows import Window, window
+from dualpath.words import code
 
-ARROW = {
-    "text": pa.string(),
-    "integer": pa.int64(),
-    "double": pa.float64(),
-    "boolean": pa.bool_(),
-    "timestamp": pa.timestamp("us"),
-}
-PYTHON: dict[str, type] = {"text": str, "integer": int, "double": float, "boolean": bool}
+DAY = timedelta(days=1)
 
 
 def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of: Any) -> list[dict[str, Any]]:
@@ -74,6 +71,46 @@ def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of
             found = values(view, mine, [instant], texts)
             rows.append({**dict(zip(view.keys, keys, strict=True)), **{name: each[0] for name, each in found.items()}})
     return rows
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def value(
+    aggregate: Aggregate, events: Sequence[Mapping[str, Any]], *, over: Window | timedelta = DAY, as_of: Any = None
+) -> Any:
+    """What an aggregate makes of a few events of one entity.
+
+    The fields are those of the events, and their kinds those of the values: a `Decimal` is a decimal. An event without
+    `event_time` happens a minute after the one before. Unless `as_of` is given, it is the time of the last event.
+
+    >>> from dualpath.aggregates import Sum
+    >>> value(Sum("amount", where="action = 'buy'"), [
+    ...     {"action": "buy", "amount": Decimal("19.90")},
+    ...     {"action": "view", "amount": None},
+    ...     {"action": "buy", "amount": Decimal("0.09")},
+    ... ])
+    19.99
+    """
+    given: dict[str, list[Any]] = {}
+    for name in dict.fromkeys(name for event in events for name in event if name != "event_time"):
+        given[name] = [event[name] for event in events if event.get(name) is not None]
+    fields = tuple(_field(name, values) for name, values in given.items())
+    source = EventSource("events", (Field("entity", "text"), *fields), event_id=None, arrival_time=None)
+    timed = [
+        {"entity": "one", "event_time": NOON + number * timedelta(minutes=1), **event}
+        for number, event in enumerate(events)
+    ]
+    view = View("tried", ("entity",), source, (Feature("value", aggregate, window(over)),))
+    [row] = preview(view, timed, timed[-1]["event_time"] if as_of is None else as_of)
+    return row["value"]
+
+
+def _field(name: str, values: list[Any]) -> Field:
+    """The field that holds such values; one without any holds texts."""
+    kind = next((kind.name for kind in KINDS.values() if values and type(values[0]) is kind.python), "text")
+    scale = max(-v.as_tuple().exponent for v in values) if kind == "decimal" else 0
+    return Field(name, kind, max(scale, 0))
 
 
 def _event(view: View, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,7 +154,7 @@ def _typed(value: Any, field: Field, where: str) -> Any:
                 typed = float(value)
                 fits = math.isfinite(typed)
             case _:
-                fits = isinstance(value, PYTHON[field.kind])
+                fits = isinstance(value, KINDS[field.kind].python)
     except (InvalidOperation, TypeError, ValueError):
         fits = False
     if not fits:
@@ -136,24 +173,26 @@ def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] 
     sqls = sorted(cells.union(more).difference(known))
     if not sqls or not events:
         return list(events)
-    types = {"event_time": ARROW["timestamp"], "arrival_time": ARROW["timestamp"]}
-    for field in view.source.fields:
-        types[field.name] = pa.decimal128(18, field.scale) if field.kind == "decimal" else ARROW[field.kind]
+    types = {"event_time": INSTANT, "arrival_time": INSTANT}
+    types |= {field.name: KINDS[field.kind].stored(field.scale) for field in view.source.fields}
     table = pa.table({name: pa.array([e.get(name) for e in events], kind) for name, kind in types.items()})
     _engine().register("events", table)
-    rows = _engine().execute(f"SELECT {', '.join(view.spell(sql, 'duckdb') for sql in sqls)} FROM events").fetchall()
-    plain = [[_micros(value) for value in row] for row in rows]
-    return [{**event, **dict(zip(sqls, row, strict=True))} for event, row in zip(events, plain, strict=True)]
+    rows = _engine().execute(f"SELECT {', '.join(plain(view, sql) for sql in sqls)} FROM events").fetchall()
+    return [{**event, **dict(zip(sqls, row, strict=True))} for event, row in zip(events, rows, strict=True)]
 
 
 @cache
 def _engine() -> duckdb.DuckDBPyConnection:
     """One thread keeps the events in their order."""
-    return duckdb.connect(config={"threads": 1})
+    engine = duckdb.connect(config={"threads": 1})
+    engine.execute("SET TimeZone = 'UTC'")
+    return engine
 
 
-def _micros(value: Any) -> Any:
-    return (value - datetime(1970, 1, 1)) // timedelta(microseconds=1) if isinstance(value, datetime) else value
+def plain(view: View, sql: str) -> str:
+    """An expression in DuckDB's SQL; an instant as microseconds."""
+    spelled = view.spell(sql, "duckdb")
+    return f"epoch_us({spelled})" if view.type_of(sql).kind == "timestamp" else f"({spelled})"
 
 
 def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np.ndarray]:
@@ -162,45 +201,28 @@ def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np
     As on the Spark paths, an event without the entity's keys, or that adds nothing to any cell, has no record.
     """
     kind = layout(view)
+    scales = [view.type_of(cell.of).scale if cell.of else 0 for cell in kind.cells]
     entities, rows = [], []
     for event in evaluated(view, events):
-        cells = [_words(cell, view, event) for cell in kind.cells]
+        time, name = event["event_time"], code(event["event_id"])
+        cells = [
+            cell.contribution(event[cell.of] if cell.of else None, scale, time, name)
+            if counts(event, cell)
+            else cell.nothing
+            for cell, scale in zip(kind.cells, scales, strict=True)
+        ]
         keys = [event[key] for key in view.keys]
-        nothing = [0 if cell.op in ("count", "sum") else NULL for cell in kind.cells]
-        if None not in keys and [words[0] for words in cells] != nothing:
-            time = event["event_time"]
+        if None not in keys and any(words[0] != cell.nothing[0] for cell, words in zip(kind.cells, cells, strict=True)):
             bucket = time // view.resolution * view.resolution
-            header = [time, code(event["event_id"])] if view.resolution == 1 else [bucket, time, time]
+            header = [time, name] if view.resolution == 1 else [bucket, time, time]
             entities.append(entity(keys))
             rows.append(header + [word for words in cells for word in words])
     return entities, np.array(rows, dtype=np.int64).reshape(-1, kind.width)
 
 
-def _words(cell: Cell, view: View, event: dict[str, Any]) -> list[int]:
-    """What one event adds to a cell."""
-    passes = cell.where is None or event[cell.where] is True
-    value = event[cell.of] if cell.of else True
-    there = passes and value is not None
-    if cell.op == "count":
-        return [int(there)]
-    assert cell.of is not None, "every cell but a count is of an expression"
-    word = _word(value, view.type_of(cell.of).scale) if there else 0 if cell.op == "sum" else NULL
-    if cell.op == "sketch" and there and not isinstance(value, str):
-        word = hashed(word)
-    if cell.op in ("first", "last"):
-        return [word, event["event_time"], code(event["event_id"])] if there else [NULL] * 3
-    return [word]
-
-
-def _word(value: Any, scale: int) -> int:
-    """A value as an int64 word."""
-    match value:
-        case str():
-            return code(value)
-        case float():
-            bits = struct.unpack("<q", struct.pack("<d", value + 0.0))[0]
-            return bits if bits >= 0 else bits ^ (2**63 - 1)
-    return int(value * 10**scale)
+def counts(event: Mapping[str, Any], cell: Cell) -> bool:
+    """Whether an event counts for a cell."""
+    return (cell.where is None or event[cell.where] is True) and (cell.of is None or event[cell.of] is not None)
 
 
 def dictionary(view: View, events: Sequence[dict[str, Any]]) -> Dictionary:

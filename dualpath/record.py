@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import xxhash
 
-from dualpath.aggregates.base import Reduction
+from dualpath.cells import Cell
 from dualpath.errors import StateError
-from dualpath.schema import NULL, SATURATED
+from dualpath.schema import NULL
 from dualpath.view import View
 
 VERSION = 1
@@ -33,32 +33,6 @@ class Fence(NamedTuple):
 
 
 UNFENCED = Fence(0, 0)
-SEED = 42
-"""Of every hash: the one Spark's `xxhash64` has."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One foldable quantity of a record; `op` is count, sum, min, max, first, last, dimension or sketch.
-
-    Records fold together only where they agree on every dimension and sketch. A sketch is the hash of `of`
-    where the event counts; of a bucket's, only the `size` least matter.
-    """
-
-    op: str
-    of: str | None = None
-    where: str | None = None
-    size: int = 0
-
-    @property
-    def splits(self) -> bool:
-        """Whether records that differ in it stay apart."""
-        return self.op in ("dimension", "sketch")
-
-    @property
-    def words(self) -> int:
-        """A pick carries its value, the time and the id it was picked at."""
-        return 3 if self.op in ("first", "last") else 1
 
 
 @dataclass(frozen=True)
@@ -110,33 +84,15 @@ class Layout:
         return np.frombuffer(value, dtype="<i8", offset=HEADER.size).reshape(-1, self.width)
 
 
-def cells_of(reduction: Reduction) -> tuple[Cell, ...]:
-    """The cells a reduction folds; of groups: the dimension, the member count and the weight."""
-    if reduction.op == "newest":
-        return (Cell("last", reduction.of, reduction.where),)
-    if reduction.op == "sketch":
-        return (Cell("sketch", reduction.of, reduction.where, reduction.size),)
-    if reduction.op not in ("groups", "timed"):
-        return (Cell(reduction.op, reduction.of, reduction.where),)
-    if reduction.weight == "count":
-        member = weight = Cell("count", reduction.by, reduction.where)
-    else:
-        named = f"({reduction.by}) IS NOT NULL" if reduction.by else None
-        both = " AND ".join(f"({c})" if c is reduction.where else c for c in (reduction.where, named) if c)
-        member, weight = Cell("count", reduction.of, both or None), Cell("sum", reduction.of, both or None)
-    dimension = (Cell("dimension", reduction.by),) if reduction.by else ()
-    return (*dimension, member, weight)
-
-
 def layout(view: View) -> Layout:
     """Compile a view's record: every distinct cell of its features, in the order of declaration."""
     found: dict[Cell, None] = {}
     for feature in view.features:
         for reduction in feature.aggregate.reductions(view.input_type(feature)):
-            found.update(dict.fromkeys(cells_of(reduction)))
+            found.update(dict.fromkeys(reduction.cells))
     cells = tuple(found)
     types = [asdict(view.type_of(c.of)) if c.of else None for c in cells]
-    meaning = [view.source.name, [asdict(c) for c in cells], types]
+    meaning = [view.source.name, [c.to_dict() for c in cells], types]
     identity = json.dumps([VERSION, view.name, view.keys, view.resolution, meaning])
     return Layout(view.name, view.resolution, cells, xxhash.xxh32_intdigest(identity.encode()))
 
@@ -152,31 +108,9 @@ def text_expressions(views: Sequence[View]) -> list[str]:
         sql
         for view in views
         for cell in layout(view).cells
-        if cell.op in ("dimension", "first", "last") and (sql := cell.of) and view.type_of(sql).kind == "text"
+        if cell.coded and (sql := cell.of) and view.type_of(sql).kind == "text"
     }
     return sorted(sqls)
-
-
-def code(text: str) -> int:
-    """The 64-bit code of a string, signed: Spark's `xxhash64` (seed 42).
-
-    >>> code("Spark")
-    -4294468057691064905
-    """
-    return _signed(xxhash.xxh64_intdigest(text.encode(), seed=SEED))
-
-
-def hashed(word: int) -> int:
-    """The 64-bit hash of an encoded integer, signed: Spark's `xxhash64` of a bigint.
-
-    >>> hashed(1)
-    -7001672635703045582
-    """
-    return _signed(xxhash.xxh64_intdigest(struct.pack("<q", word), seed=SEED))
-
-
-def _signed(word: int) -> int:
-    return word - 2**64 if word >= 2**63 else word
 
 
 def compact(words: np.ndarray, kind: Layout, view: View, floor: int) -> np.ndarray:
@@ -219,19 +153,9 @@ def fold(words: np.ndarray, kind: Layout, *, keep_bucket: bool) -> np.ndarray:
         folded[:, 1] = np.maximum.reduceat(words[:, 1], heads)
         folded[:, 2] = np.minimum.reduceat(words[:, 2], heads)
     for cell in kind.cells:
-        slot = kind.slot(cell)
-        column = words[:, slot]
-        match cell.op:
-            case "count" | "sum":
-                folded[:, slot] = _summed(column, heads)
-            case "max":
-                folded[:, slot] = np.maximum.reduceat(column, heads)
-            case "min":
-                least = np.minimum.reduceat(np.where(column == NULL, np.iinfo(np.int64).max, column), heads)
-                nothing = np.maximum.reduceat(column, heads) == NULL
-                folded[:, slot] = np.where(nothing, NULL, least)
-            case "first" | "last":
-                folded[:, slot : slot + 3] = _pick(words[:, slot : slot + 3], group, heads, cell.op)
+        if not cell.splits:
+            at = slice(slot := kind.slot(cell), slot + cell.words)
+            folded[:, at] = cell.folded(words[:, at], heads)
     return folded
 
 
@@ -245,40 +169,11 @@ def _group(words: np.ndarray, keys: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _abridged(words: np.ndarray, kind: Layout, bucket: np.ndarray) -> np.ndarray:
-    """The records with every hash that is not among the least of its sketch and bucket taken out: nobody may ask for
-    an instant inside the bucket any more."""
+    """The records without the words that nobody needs, because no instant inside a bucket can be asked for any more."""
     for cell in kind.cells:
-        if cell.op != "sketch":
-            continue
         slot = kind.slot(cell)
-        there = words[:, slot] != NULL
-        distinct = np.unique(np.stack([bucket[there], words[there, slot]], axis=1), axis=0)
-        heads = np.searchsorted(distinct[:, 0], distinct[:, 0])
-        least = distinct[np.arange(len(distinct)) - heads == cell.size - 1]
-        buckets = np.searchsorted(least[:, 0], bucket)
-        if not len(least):
-            continue
-        full = least[np.minimum(buckets, len(least) - 1)]
-        words = words.copy()
-        words[(full[:, 0] == bucket) & (words[:, slot] > full[:, 1]), slot] = NULL
+        surplus = cell.surplus(words[:, slot], bucket)
+        if surplus.any():
+            words = words.copy()
+            words[surplus, slot] = NULL
     return words
-
-
-def _summed(column: np.ndarray, heads: np.ndarray) -> np.ndarray:
-    """The sum of each group, or `SATURATED` if it leaves 64 bits or has a sum in it that did."""
-    sums = np.add.reduceat(column, heads)
-    large = np.abs(np.add.reduceat(column.astype(np.float64), heads)) > 2.0**62
-    for i in np.flatnonzero(large):
-        group = column[heads[i] : heads[i + 1] if i + 1 < len(heads) else len(column)].tolist()
-        exact = sum(group)
-        fits = -(2**63) <= exact < SATURATED and SATURATED not in group
-        sums[i] = exact if fits else SATURATED
-    return sums
-
-
-def _pick(cells: np.ndarray, group: np.ndarray, heads: np.ndarray, op: str) -> np.ndarray:
-    """The (value, time, id) with the least or greatest (time, id) of each group; all null if it has none."""
-    time = cells[:, 1]
-    rank = np.where(time == NULL, np.iinfo(np.int64).max, time) if op == "first" else time
-    order = np.lexsort((cells[:, 2], rank, group))
-    return cells[order][heads if op == "first" else np.r_[heads[1:], len(cells)] - 1]

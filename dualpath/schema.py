@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from dualpath.errors import DeclarationError
+from dualpath.kinds import KINDS
 from dualpath.signature import declares
 
-KINDS = ("text", "integer", "decimal", "double", "boolean", "timestamp")
 RESERVED = (
     *("event_id", "event_time", "arrival_time", "late", "arrival_day", "epoch", "batch", "query"),  # columns of the log
     *("payload", "reason", "admitted_at"),  # columns of a micro-batch

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from dualpath.aggregates.base import Aggregate, Output
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type, check
+from dualpath.kinds import KEYS
 from dualpath.schema import EventSource, check_name
 from dualpath.signature import declares
 from dualpath.spelling import spell as spelled
@@ -57,7 +58,7 @@ class View:
             raise DeclarationError(f"{where}: no entity; name at least one with a join key.")
         for key in self.keys:
             field = self.source.by_name.get(key)
-            if field is None or field.kind not in ("text", "integer"):
+            if field is None or field.kind not in KEYS:
                 raise DeclarationError(
                     f"{where}: the join key '{key}' is not a text or integer field of '{self.source.name}'; "
                     f"it has {', '.join(self.source.by_name)}."

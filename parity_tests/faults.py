@@ -25,7 +25,7 @@ from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
 from dualpath.parity.instants import choose
-from dualpath.parity.judge import answers
+from dualpath.parity.oracle_runner import answers
 from dualpath.record import layout
 from dualpath.repo import Repo
 from dualpath.runtime import redis

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from dualpath.aggregates import Aggregate
-from dualpath.aggregates.base import NUMBERS
+from dualpath.kinds import NUMBERS
 from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
 from dualpath.view import Feature, View
 from dualpath.windows import DAY, SECOND, Window, calendar, days, lifetime, minutes, seconds, sliding

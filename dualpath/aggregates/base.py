@@ -1,8 +1,8 @@
 """What an aggregate is: the reductions it needs over a window, and how their results become a value.
 
-A *reduction* is one of the few folds the kernel knows. All are exact and order-free over int64 words, so
-an aggregate built from them is too. To add an aggregate, add a file to this package with a subclass of
-`Aggregate`: it is discovered, and every law is tested against it.
+A *reduction* (`dualpath.cells`) is one of the few folds the kernel knows. All are exact and do not depend on the order
+of records, so neither does an aggregate built from them. An aggregate is one file with a subclass of `Aggregate`. Those
+in this package are found by themselves, and every law is tested against them.
 """
 
 from collections.abc import Callable
@@ -11,30 +11,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from dualpath.aggregates.meaning import Found
+from dualpath.cells import Cell, Reduction
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type
-from dualpath.numbers import decode
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """`op` over an event expression: what the kernel computes for one window.
-
-    count: how many events pass `where` (and, with `of`, are not null there).
-    sum, min, max: over the non-null values of `of`.
-    first, last: the value of `of` at the least or greatest (event_time, event_id), its time and id.
-    groups: for every distinct non-null `by`, the result of `weight` (a count or sum of `of`) over its events.
-    timed: the same for every distinct event time as well (bucket, at a coarse resolution); `by` may be left out.
-    newest: the values of `of` at every event that has one, latest (event_time, event_id) first.
-    sketch: the distinct 64-bit hashes of `of`, of which only the `size` least must be kept.
-    """
-
-    op: str
-    of: str | None = None
-    where: str | None = None
-    by: str | None = None
-    weight: str = "count"
-    size: int = 0
+from dualpath.words import decode
 
 
 @dataclass(frozen=True)
@@ -49,8 +30,8 @@ class Scalars:
 class Groups:
     """Rows of (code, weight) pairs: row i owns `[offsets[i], offsets[i + 1])`.
 
-    The kernel gives groups in ascending order of code, then of `times` (int64 microseconds UTC, only of timed
-    reductions), and newest values with a weight of 1; the weights of a sketch mean nothing.
+    The kernel gives groups in ascending order of code, then of `times` (int64 microseconds UTC, only of `Timed`),
+    and those of `Newest` with a weight of 1. The weights of a `Sketch` mean nothing.
     """
 
     offsets: np.ndarray
@@ -99,7 +80,7 @@ class Aggregate:
             Aggregate.registry[cls.__name__] = cls
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
-        """The folds it needs, given the type of `of`."""
+        """What the kernel computes for it, given the type of `of`."""
         raise NotImplementedError
 
     def output(self, of: Type) -> Output:
@@ -113,6 +94,13 @@ class Aggregate:
         in nothing else are finalised in one call.
         """
         return parts[0]
+
+    def meaning(self, found: list[Found], of: Type, as_of: int, resolution: int) -> Any:
+        """What a model sees, written naively: the oracle judges all else by it, and nothing else calls it.
+
+        found: the events of the window that count. It shares nothing with `reductions` and `finalize`.
+        """
+        raise NotImplementedError
 
     def check_options(self) -> None:
         """Raise `DeclarationError` if an option makes no sense."""
@@ -158,23 +146,16 @@ class Aggregate:
 
 
 @dataclass(frozen=True)
-class Chosen(Aggregate):
-    """An aggregate whose value is that of one event: the base of those that `op` alone tells apart."""
+class OneValue(Aggregate):
+    """An aggregate whose value is that of one event, which its `cell` picks. Abstract."""
 
-    op: ClassVar[str]
+    cell: ClassVar[type[Cell]]
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
-        return (Reduction(self.op, self.of, self.where),)
+        return (self.cell(self.of, self.where),)
 
     def output(self, of: Type) -> Output:
         return Output(Type("double") if of.kind == "decimal" else of)
 
     def finalize(self, parts: list[Any], of: Type, as_of: np.ndarray) -> Scalars:
         return Scalars(decode(parts[0].data, of), parts[0].valid)
-
-
-NUMBERS = ("integer", "decimal")
-"""Those whose sum is a sum of int64 words."""
-REALS = (*NUMBERS, "double")
-ORDERED = ("integer", "decimal", "double", "boolean", "timestamp")
-ANY = ("text", *ORDERED)

@@ -1,13 +1,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from dualpath.aggregates.base import NUMBERS, Aggregate, Groups, Output, Reduction, Scalars
-from dualpath.decay import decayed
+from dualpath.aggregates.base import Aggregate, Groups, Output, Scalars
+from dualpath.aggregates.meaning import Found, each_text
+from dualpath.cells import Reduction, Timed
+from dualpath.decay import CONSTANTS, decayed, weight
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type
+from dualpath.kinds import NUMBERS
 from dualpath.windows import SECOND
 
 
@@ -16,13 +20,13 @@ class DecayedCount(Aggregate):
     """Events weighed by age: each counts 2^(-age / half-life), `half_life` in seconds; of nothing it is 0.
 
     With `by`, a map from each text there to its own score: interest in a category, say; of nothing it is empty.
-    Events of one instant are counted first, exactly; the instants are then added from the oldest on, so the
-    order in which events arrive cannot matter.
+    Events of one instant are counted first, exactly; the instants are then added from the oldest on. So the
+    order in which events arrive does not matter.
 
-    >>> from dualpath.aggregates.base import Groups
-    >>> found = Groups(np.array([0, 2]), np.array([0, 0]), np.array([1, 3]), np.array([0, 60_000_000]))
-    >>> DecayedCount(half_life=60).finalize([found], Type("null"), np.array([60_000_000])).data.tolist()
-    [3.5]
+    >>> from dualpath.preview import value
+    >>> minute = [{"event_time": f"2026-03-04T12:{m}"} for m in ("00", "01", "01")]
+    >>> value(DecayedCount(half_life=60), minute, as_of="2026-03-04T12:01")
+    2.5
     """
 
     half_life: float = 60.0
@@ -34,7 +38,7 @@ class DecayedCount(Aggregate):
             raise DeclarationError(f"{type(self).__name__}: half_life={self.half_life} s; give a positive one.")
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
-        return (Reduction("timed", where=self.where, by=self.by),)
+        return (Timed(self.by, self.where),)
 
     def check(self, type_of: Callable[[str], Type]) -> Type:
         if self.by is not None and type_of(self.by).kind != "text":
@@ -57,18 +61,32 @@ class DecayedCount(Aggregate):
         scores = decayed(np.cumsum(head) - 1, ages, found.weights, half_life, unit, int(head.sum()))
         return Groups(np.searchsorted(rows[head], np.arange(len(as_of) + 1)), found.codes[head], scores)
 
+    def meaning(self, found: list[Found], of: Type, as_of: int, resolution: int) -> Any:
+        def score(mine: list[Found]) -> float:
+            instants: dict[int, Fraction] = {}
+            for time, _, value, _ in mine:
+                at = time // resolution * resolution
+                instants[at] = instants.get(at, Fraction(0)) + (1 if value is True else Fraction(value) * 10**of.scale)
+            answer = 0.0
+            for at in sorted(instants):
+                age, half_life = as_of - at, round(self.half_life * 1_000_000)
+                answer += int(instants[at]) / 10.0**of.scale * weight(age, half_life, CONSTANTS)
+            return answer
+
+        return each_text(found, self.by, score) if self.by else score(found)
+
 
 @dataclass(frozen=True)
 class DecayedSum(DecayedCount):
     """A column's values weighed by age, as `DecayedCount` weighs events. Nulls are skipped.
 
-    >>> from dualpath.aggregates.base import Groups
-    >>> found = Groups(np.array([0, 2]), np.array([0, 0]), np.array([1000, 250]), np.array([0, 60_000_000]))
-    >>> DecayedSum("amount", half_life=60).finalize([found], Type("decimal", 2), np.array([60_000_000])).data.tolist()
-    [7.5]
+    >>> from dualpath.preview import value
+    >>> spent = [{"event_time": "2026-03-04T12:00", "coins": 10}, {"event_time": "2026-03-04T12:01", "coins": 3}]
+    >>> value(DecayedSum("coins", half_life=60), spent, as_of="2026-03-04T12:01")
+    8.0
     """
 
     kinds = NUMBERS
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
-        return (Reduction("timed", self.of, self.where, by=self.by, weight="sum"),)
+        return (Timed(self.by, self.where, of=self.of),)

@@ -3,9 +3,12 @@ from typing import Any
 
 import numpy as np
 
-from dualpath.aggregates.base import ANY, Aggregate, Groups, Output, Reduction
+from dualpath.aggregates.base import Aggregate, Groups, Output
+from dualpath.aggregates.meaning import Found, seen
+from dualpath.cells import Grouped, Reduction
 from dualpath.expression import Type
-from dualpath.numbers import decode
+from dualpath.kinds import ANY
+from dualpath.words import decode
 
 
 @dataclass(frozen=True)
@@ -14,15 +17,15 @@ class Distinct(Aggregate):
 
     Texts are ordered by their UTF-8 bytes. Nulls are skipped.
 
-    >>> found = Groups(np.array([0, 2]), np.array([3, 5]), np.array([1, 4]))
-    >>> Distinct("quantity").finalize([found], Type("integer"), np.array([0])).codes.tolist()
+    >>> from dualpath.preview import value
+    >>> value(Distinct("quantity"), [{"quantity": 5}, {"quantity": 3}, {"quantity": 5}])
     [3, 5]
     """
 
     kinds = ANY
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
-        return (Reduction("groups", where=self.where, by=self.of),)
+        return (Grouped(self.of, self.where),)
 
     def output(self, of: Type) -> Output:
         return Output(Type("double") if of.kind == "decimal" else of, many=True, empty=())
@@ -30,3 +33,6 @@ class Distinct(Aggregate):
     def finalize(self, parts: list[Any], of: Type, as_of: np.ndarray) -> Groups:
         found = parts[0]
         return Groups(found.offsets, decode(found.codes, of), found.weights)
+
+    def meaning(self, found: list[Found], of: Type, as_of: int, resolution: int) -> list[Any]:
+        return [seen(value) for value in sorted({value for _, _, value, _ in found})]

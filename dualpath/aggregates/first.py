@@ -1,22 +1,27 @@
 from dataclasses import dataclass
+from typing import Any
 
-from dualpath.aggregates.base import ANY, Chosen
+from dualpath import cells
+from dualpath.aggregates.base import OneValue
+from dualpath.aggregates.meaning import Found, seen
+from dualpath.expression import Type
+from dualpath.kinds import ANY
 
 
 @dataclass(frozen=True)
-class First(Chosen):
+class First(OneValue):
     """The value of a column at the earliest event that has one; ties on time go by the event id's code.
 
     Nulls are skipped; of nothing it is null. The code is the 64-bit xxHash of the event id, so the choice
     among events of the same microsecond is arbitrary but the same everywhere.
 
-    >>> import numpy as np
-    >>> from dualpath.aggregates.base import Scalars
-    >>> from dualpath.expression import Type
-    >>> found = Scalars(np.array([7]), np.array([True]))
-    >>> First("quantity").finalize([found], Type("integer"), np.array([0])).data.tolist()
-    [7]
+    >>> from dualpath.preview import value
+    >>> value(First("quantity"), [{"quantity": None}, {"quantity": 7}, {"quantity": 5}])
+    7
     """
 
     kinds = ANY
-    op = "first"
+    cell = cells.First
+
+    def meaning(self, found: list[Found], of: Type, as_of: int, resolution: int) -> Any:
+        return seen(min(found)[2]) if found else None

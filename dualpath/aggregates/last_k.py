@@ -3,10 +3,13 @@ from typing import Any
 
 import numpy as np
 
-from dualpath.aggregates.base import ANY, Aggregate, Groups, Output, Reduction
+from dualpath.aggregates.base import Aggregate, Groups, Output
+from dualpath.aggregates.meaning import Found, seen
+from dualpath.cells import Newest, Reduction
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type
-from dualpath.numbers import decode
+from dualpath.kinds import ANY
+from dualpath.words import decode
 
 
 @dataclass(frozen=True)
@@ -15,9 +18,9 @@ class LastK(Aggregate):
 
     Nulls are skipped; of nothing it is `[]`.
 
-    >>> found = Groups(np.array([0, 3]), np.array([7, 5, 7]), np.array([1, 1, 1]))
-    >>> LastK("quantity", k=2).finalize([found], Type("integer"), np.array([0])).codes.tolist()
-    [7, 5, 7]
+    >>> from dualpath.preview import value
+    >>> value(LastK("quantity", k=2), [{"quantity": 5}, {"quantity": 6}, {"quantity": 7}])
+    [7, 6]
     """
 
     k: int = 5
@@ -29,7 +32,7 @@ class LastK(Aggregate):
             raise DeclarationError(f"LastK: k={self.k} keeps nothing; give at least 1.")
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
-        return (Reduction("newest", self.of, self.where),)
+        return (Newest(self.of, self.where),)
 
     def output(self, of: Type) -> Output:
         kind = Type("double") if of.kind == "decimal" else of
@@ -38,3 +41,6 @@ class LastK(Aggregate):
     def finalize(self, parts: list[Any], of: Type, as_of: np.ndarray) -> Groups:
         found = parts[0]
         return Groups(found.offsets, decode(found.codes, of), found.weights)
+
+    def meaning(self, found: list[Found], of: Type, as_of: int, resolution: int) -> list[Any]:
+        return [seen(value) for _, _, value, _ in sorted(found, reverse=True)[: self.k]]

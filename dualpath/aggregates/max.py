@@ -1,19 +1,24 @@
 from dataclasses import dataclass
+from typing import Any
 
-from dualpath.aggregates.base import ORDERED, Chosen
+from dualpath import cells
+from dualpath.aggregates.base import OneValue
+from dualpath.aggregates.meaning import Found, seen
+from dualpath.expression import Type
+from dualpath.kinds import ORDERED
 
 
 @dataclass(frozen=True)
-class Max(Chosen):
+class Max(OneValue):
     """The greatest value of a column: `MAX(x)`. Nulls are skipped; of nothing it is null.
 
-    >>> import numpy as np
-    >>> from dualpath.aggregates.base import Scalars
-    >>> from dualpath.expression import Type
-    >>> found = Scalars(np.array([1999]), np.array([True]))
-    >>> Max("amount").finalize([found], Type("decimal", 2), np.array([0])).data.tolist()
-    [19.99]
+    >>> from dualpath.preview import value
+    >>> value(Max("score"), [{"score": 1.5}, {"score": -2.0}, {"score": None}])
+    1.5
     """
 
     kinds = ORDERED
-    op = "max"
+    cell = cells.Max
+
+    def meaning(self, found: list[Found], of: Type, as_of: int, resolution: int) -> Any:
+        return seen(max((value for _, _, value, _ in found), default=None))

@@ -3,27 +3,33 @@ from typing import Any
 
 import numpy as np
 
-from dualpath.aggregates.base import REALS, Aggregate, Output, Reduction, Scalars
+from dualpath import cells
+from dualpath.aggregates.base import Aggregate, Output, Scalars
+from dualpath.aggregates.meaning import Found, real, total
+from dualpath.cells import Grouped, Reduction
 from dualpath.expression import Type
-from dualpath.numbers import divide, quotient, totals, whole
+from dualpath.kinds import REALS
+from dualpath.numbers import divide, quotient, totals
+from dualpath.words import whole
 
 
 @dataclass(frozen=True)
 class Mean(Aggregate):
     """The exact sum over the exact count, rounded once: `AVG(x)`. Nulls are skipped; of nothing it is null.
 
-    >>> total, count = Scalars(np.array([500, 0])), Scalars(np.array([3, 0]))
-    >>> mean = Mean("amount").finalize([total, count], Type("decimal", 2), np.array([0]))
-    >>> mean.data[0].item(), mean.valid.tolist()
-    (1.6666666666666667, [True, False])
+    >>> from dualpath.preview import value
+    >>> from decimal import Decimal
+    >>> amounts = [Decimal("1.50"), Decimal("0.50"), None, Decimal("3.00")]
+    >>> value(Mean("amount"), [{"amount": amount} for amount in amounts])
+    1.6666666666666667
     """
 
     kinds = REALS
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
         if of.kind == "double":
-            return (Reduction("groups", where=self.where, by=self.of),)
-        return (Reduction("sum", self.of, self.where), Reduction("count", self.of, self.where))
+            return (Grouped(self.of, self.where),)
+        return (cells.Sum(self.of, self.where), cells.Count(self.of, self.where))
 
     def output(self, of: Type) -> Output:
         return Output(Type("double"))
@@ -37,3 +43,6 @@ class Mean(Aggregate):
         rows = zip(totals(value * weight, parts[0].offsets), totals(weight, parts[0].offsets), strict=True)
         data = np.array([quotient(s, n * unit) if n else 0.0 for s, n in rows], dtype=np.float64)
         return Scalars(data, np.diff(parts[0].offsets) > 0)
+
+    def meaning(self, found: list[Found], of: Type, as_of: int, resolution: int) -> float | None:
+        return real(total(found) / len(found)) if found else None

@@ -1,12 +1,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from dualpath.aggregates.base import Aggregate, Output, Reduction, Scalars
+from dualpath.aggregates.base import Aggregate, Output, Scalars
 from dualpath.aggregates.count import Count
+from dualpath.aggregates.meaning import Found, counting, total
 from dualpath.aggregates.sum import Sum
+from dualpath.cells import Reduction
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type
 from dualpath.numbers import divide
@@ -18,11 +21,9 @@ ALL = Count()
 class Ratio(Aggregate):
     """One `Count` or `Sum` over another, exact until one rounding; null where the second is 0.
 
-    >>> rate = Ratio(top=Count(where="action = 'click'"), bottom=Count())
-    >>> parts = [Scalars(np.array([1, 0])), Scalars(np.array([3, 0]))]
-    >>> found = rate.finalize(parts, Type("decimal", 0), np.array([0, 0]))
-    >>> found.data[0].item(), found.valid.tolist()
-    (0.3333333333333333, [True, False])
+    >>> from dualpath.preview import value
+    >>> value(Ratio(top=Count(where="action = 'click'")), [{"action": "click"}, {"action": "view"}, {"action": "view"}])
+    0.3333333333333333
     """
 
     top: Aggregate = ALL
@@ -59,3 +60,10 @@ class Ratio(Aggregate):
 
     def __str__(self) -> str:
         return f"ratio of {self.top} to {self.bottom}"
+
+    def meaning(self, found: list[Found], of: Type, as_of: int, resolution: int) -> float | None:
+        sides = []
+        for part in (self.top, self.bottom):
+            mine = counting([event for *_, event in found], part.of, part.where)
+            sides.append(total(mine) if part.of else Fraction(len(mine)))
+        return float(sides[0] / sides[1]) if sides[1] else None

@@ -4,19 +4,23 @@ from typing import Any
 
 import numpy as np
 
-from dualpath.aggregates.base import NUMBERS, Aggregate, Groups, Output, Reduction
+from dualpath.aggregates.base import Aggregate, Groups, Output
+from dualpath.aggregates.meaning import Found, each_text, rounded, total
+from dualpath.cells import Grouped, Reduction
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type
-from dualpath.numbers import decode
+from dualpath.kinds import NUMBERS
+from dualpath.words import decode
 
 
 @dataclass(frozen=True)
 class SumBy(Aggregate):
     """The exact sum of a column for each text of `by`, as a map; events that lack either are skipped.
 
-    >>> found = Groups(np.array([0, 1]), np.array([3]), np.array([1250]))
-    >>> SumBy("amount", by="category").finalize([found], Type("decimal", 2), np.array([0])).weights.tolist()
-    [12.5]
+    >>> from dualpath.preview import value
+    >>> sold = [("shoes", 2), ("hats", 1), ("shoes", 3), (None, 5)]
+    >>> value(SumBy("quantity", by="category"), [{"category": c, "quantity": q} for c, q in sold])
+    {'hats': 1, 'shoes': 5}
     """
 
     by: str = ""
@@ -28,7 +32,7 @@ class SumBy(Aggregate):
         return super().check(type_of)
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
-        return (Reduction("groups", self.of, self.where, by=self.by, weight="sum"),)
+        return (Grouped(self.by, self.where, of=self.of),)
 
     def output(self, of: Type) -> Output:
         return Output(Type("text"), empty={}, items=of if of.kind == "integer" else Type("double"))
@@ -36,3 +40,6 @@ class SumBy(Aggregate):
     def finalize(self, parts: list[Any], of: Type, as_of: np.ndarray) -> Groups:
         found = parts[0]
         return Groups(found.offsets, found.codes, decode(found.weights, of))
+
+    def meaning(self, found: list[Found], of: Type, as_of: int, resolution: int) -> dict[str, int | float]:
+        return each_text(found, self.by, lambda mine: rounded(total(mine), of))

@@ -1,12 +1,16 @@
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dualpath.aggregates.base import ANY, Aggregate, Groups, Output, Reduction
+from dualpath.aggregates.base import Aggregate, Groups, Output
+from dualpath.aggregates.meaning import Found, seen
+from dualpath.cells import Grouped, Reduction
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type
-from dualpath.numbers import decode
+from dualpath.kinds import ANY
+from dualpath.words import decode
 
 
 @dataclass(frozen=True)
@@ -15,9 +19,9 @@ class TopK(Aggregate):
 
     Nulls are skipped; of nothing it is `[]`.
 
-    >>> found = Groups(np.array([0, 2]), np.array([3, 5]), np.array([1, 4]))
-    >>> TopK("quantity", k=1).output(Type("integer")).limit
-    1
+    >>> from dualpath.preview import value
+    >>> value(TopK("product", k=2), [{"product": product} for product in ("hat", "shoe", "cap", "shoe")])
+    ['shoe', 'cap']
     """
 
     k: int = 3
@@ -28,7 +32,7 @@ class TopK(Aggregate):
             raise DeclarationError(f"TopK: k={self.k} keeps nothing; give at least 1.")
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
-        return (Reduction("groups", where=self.where, by=self.of),)
+        return (Grouped(self.of, self.where),)
 
     def output(self, of: Type) -> Output:
         kind = Type("double") if of.kind == "decimal" else of
@@ -37,3 +41,7 @@ class TopK(Aggregate):
     def finalize(self, parts: list[Any], of: Type, as_of: np.ndarray) -> Groups:
         found = parts[0]
         return Groups(found.offsets, decode(found.codes, of), found.weights)
+
+    def meaning(self, found: list[Found], of: Type, as_of: int, resolution: int) -> list[Any]:
+        counts = Counter(value for _, _, value, _ in found)
+        return [seen(value) for value in sorted(counts, key=lambda v: (-counts[v], v))[: self.k]]

@@ -1,12 +1,17 @@
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from dualpath.aggregates.base import REALS, Aggregate, Output, Reduction, Scalars
+from dualpath.aggregates.base import Aggregate, Output, Scalars
+from dualpath.aggregates.meaning import Found, real, total
+from dualpath.cells import Grouped, Reduction
 from dualpath.expression import Type
-from dualpath.numbers import quotient, totals, whole
+from dualpath.kinds import REALS
+from dualpath.numbers import quotient, totals
+from dualpath.words import whole
 
 
 @dataclass(frozen=True)
@@ -15,16 +20,15 @@ class Variance(Aggregate):
 
     With n values of sum s and sum of squares q it is (n q - s^2) / (n (n - 1)), in whole numbers of any size.
 
-    >>> from dualpath.aggregates.base import Groups
-    >>> found = Groups(np.array([0, 3]), np.array([1, 2, 4]), np.array([1, 1, 1]))
-    >>> Variance("n").finalize([found], Type("integer"), np.array([0])).data.item()
+    >>> from dualpath.preview import value
+    >>> value(Variance("n"), [{"n": 1}, {"n": 2}, {"n": 4}])
     2.3333333333333335
     """
 
     kinds = REALS
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
-        return (Reduction("groups", where=self.where, by=self.of),)
+        return (Grouped(self.of, self.where),)
 
     def output(self, of: Type) -> Output:
         return Output(Type("double"))
@@ -43,16 +47,23 @@ class Variance(Aggregate):
         """What is made of the variance."""
         return variance
 
+    def meaning(self, found: list[Found], of: Type, as_of: int, resolution: int) -> float | None:
+        n, s, q = len(found), total(found), sum(Fraction(value) ** 2 for _, _, value, _ in found)
+        return real((n * q - s * s) / (n * (n - 1))) if n > 1 else None
+
 
 @dataclass(frozen=True)
 class StdDev(Variance):
     """The square root of `Variance`: `STDDEV_SAMP(x)`.
 
-    >>> from dualpath.aggregates.base import Groups
-    >>> found = Groups(np.array([0, 2]), np.array([1, 3]), np.array([1, 1]))
-    >>> StdDev("n").finalize([found], Type("integer"), np.array([0])).data.item()
+    >>> from dualpath.preview import value
+    >>> value(StdDev("n"), [{"n": 1}, {"n": 3}])
     1.4142135623730951
     """
 
     def root(self, variance: float) -> float:
         return math.sqrt(variance)
+
+    def meaning(self, found: list[Found], of: Type, as_of: int, resolution: int) -> float | None:
+        variance = super().meaning(found, of, as_of, resolution)
+        return None if variance is None else math.sqrt(variance)

@@ -8,10 +8,11 @@ from typing import Any
 from rich.markdown import Markdown
 
 from dualpath.aggregates.base import Output
+from dualpath.cells import Sketch
 from dualpath.console.report import Report, plural
 from dualpath.console.repos import shown
 from dualpath.errors import InputError
-from dualpath.record import cells_of, layout
+from dualpath.record import layout
 from dualpath.repo import Repo
 from dualpath.view import Feature, View
 from dualpath.windows import spell
@@ -94,7 +95,7 @@ def record(view: View) -> str:
     if view.resolution == 1:
         return "one event that a feature looks at"
     split = [cell for cell in layout(view).cells if cell.splits]
-    dimensions = [f"`{cell.of}`" if cell.op == "dimension" else f"hash of `{cell.of}`" for cell in split]
+    dimensions = [f"hash of `{cell.of}`" if isinstance(cell, Sketch) else f"`{cell.of}`" for cell in split]
     each = f", for each {' and '.join(dimensions)}" if dimensions else ""
     return f"the events of {spell(view.resolution)}{each}"
 
@@ -114,7 +115,7 @@ def features(view: View) -> str:
 def line(view: View, feature: Feature) -> tuple[str, ...]:
     """Name, description, declaration, type, empty value, words and reach."""
     output, reductions = view.output(feature), feature.aggregate.reductions(view.input_type(feature))
-    words = sum(cell.words for cell in dict.fromkeys(cell for each in reductions for cell in cells_of(each)))
+    words = sum(cell.words for cell in dict.fromkeys(cell for each in reductions for cell in each.cells))
     reach = "all time" if feature.over.kind == "lifetime" else spell(feature.over.reach)
     empty = f"`{json.dumps(output.empty)}`"
     return f"`{feature.name}`", feature.description, f"{feature}", type_of(output), empty, str(words), reach

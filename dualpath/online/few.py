@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dualpath.online.append import TEXTS
-from dualpath.record import code, fold, layout
+from dualpath.record import fold, layout
 from dualpath.schema import NULL
 from dualpath.view import View
+from dualpath.words import code
 
 ROW = pa.struct(
     [

@@ -137,7 +137,7 @@ def judge(
     say: Progress,
 ) -> tuple[int, list[Difference]]:
     """Compare the first rows with the oracle: (cells compared, differences)."""
-    from dualpath.parity.judge import answers
+    from dualpath.parity.oracle_runner import answers
 
     asked = [(tuple(k[i].as_py() for k in keys), int(t)) for i, t in enumerate(as_of)]
     cells, bad = 0, []

@@ -4,15 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import arrow_udf
 
-from dualpath.numbers import order
-from dualpath.record import Cell, layout, text_expressions
-from dualpath.schema import NULL, SATURATED
-from dualpath.spelling import excesses
+from dualpath.record import layout, text_expressions
+from dualpath.spark.cells import in_spark
 from dualpath.view import View
 
 
@@ -91,23 +87,21 @@ def _shared() -> list[Column]:
 
 @cache
 def _translation(view: View) -> Translation:
-    kind = layout(view)
-    names = [f"{view.name}__{i}" for i in range(len(kind.cells))]
+    cells = {f"{view.name}__{i}": in_spark(cell, view) for i, cell in enumerate(layout(view).cells)}
     owner, time = F.col(f"{view.name}__entity"), F.col("time")
     needed = F.lit(False)
-    for name, cell in zip(names, kind.cells, strict=True):
-        column = F.col(name)
-        needed = needed | ((column != 0) if cell.op in ("count", "sum") else column.isNotNull())
+    for name, cell in cells.items():
+        needed = needed | cell.adds(F.col(name))
     bucket = time - F.pmod(time, F.lit(view.resolution))
     alone = [time, F.col("id")] if view.resolution == 1 else [bucket, time, time]
     # An event stamped ahead of its arrival stays apart, so that no reader at the present must cut a record.
     apart = F.when(F.col("early"), time)
-    present, words = owner.isNotNull() & needed, _words(alone, kind.cells, names)
-    folded = [F.col("bucket"), F.col("latest"), F.col("earliest")]
+    held = [word for name, cell in cells.items() for word in cell.words(F.col(name))]
+    present, words = owner.isNotNull() & needed, F.array(*alone, *held)
     return Translation(
         columns=[
             entity(view).alias(f"{view.name}__entity"),
-            *(_cell(cell, view).alias(name) for name, cell in zip(names, kind.cells, strict=True)),
+            *(cell.contribution().alias(name) for name, cell in cells.items()),
         ],
         present=present,
         entity=owner.alias("entity"),
@@ -119,14 +113,14 @@ def _translation(view: View) -> Translation:
         group=[
             bucket.alias("bucket"),
             apart.alias("apart"),
-            *(F.col(name) for name, cell in zip(names, kind.cells, strict=True) if cell.splits),
+            *(F.col(name) for name, cell in cells.items() if cell.cell.splits),
         ],
         folds=[
             F.max("time").alias("latest"),
             F.min("time").alias("earliest"),
-            *(_fold(c, name).alias(name) for name, c in zip(names, kind.cells, strict=True) if not c.splits),
+            *(cell.folded(F.col(name)).alias(name) for name, cell in cells.items() if not cell.cell.splits),
         ],
-        folded_words=_words(folded, kind.cells, names).alias("words"),
+        folded_words=F.array("bucket", "latest", "earliest", *held).alias("words"),
     )
 
 
@@ -142,86 +136,3 @@ def texts(events: DataFrame, views: list[View]) -> DataFrame:
 def _texts(views: tuple[View, ...]) -> Column:
     found = [F.expr(views[0].spell(sql, "spark")) for sql in text_expressions(views)]
     return F.array(*found) if found else F.array().cast("array<string>")
-
-
-def computed(sql: str, view: View) -> Column:
-    """An expression of an event. The log may hold events from before it was declared; one that it cannot be computed
-    for fails the job, with a sentence."""
-    column = F.expr(view.spell(sql, "spark"))
-    for excess in excesses([sql], view.source.by_name):
-        said = (
-            f"view '{view.name}': {excess.calculation} has more than seventeen digits in an event of the log; "
-            "calculate with smaller numbers. (event '"
-        )
-        failed = F.raise_error(F.concat(F.lit(said), F.col("event_id"), F.lit("')")))
-        column = F.when(F.expr(excess.condition), failed).otherwise(column)
-    return column
-
-
-def _encoded(sql: str, view: View) -> Column:
-    """An expression as an int64 word; null stays null."""
-    column, kind = computed(sql, view), view.type_of(sql)
-    match kind.kind:
-        case "text":
-            return F.when(column.isNotNull(), F.xxhash64(column))
-        case "timestamp":
-            return F.unix_micros(column)
-        case "decimal":
-            return (column.cast(f"decimal(27,{kind.scale})") * F.lit(10**kind.scale)).cast("bigint")
-    return ordered(column) if kind.kind == "double" else column.cast("bigint")
-
-
-def ordered(column: Column) -> Column:
-    """Doubles as `dualpath.numbers.order` words. Spark has no function for a double's bits; Arrow hands them over."""
-
-    def words(values: pa.Array) -> pa.Array:
-        missing = values.is_null().to_numpy(zero_copy_only=False)
-        return pa.array(order(values.to_numpy(zero_copy_only=False)), mask=missing)
-
-    return arrow_udf(words, "bigint")(column)  # type: ignore[call-overload]
-
-
-def _cell(cell: Cell, view: View) -> Column:
-    """What one event contributes to a cell."""
-    passes = F.coalesce(computed(cell.where, view), F.lit(False)) if cell.where else F.lit(True)
-    if cell.op == "count":
-        if cell.of is not None:
-            passes = passes & computed(cell.of, view).isNotNull()
-        return F.when(passes, F.lit(1)).otherwise(F.lit(0)).cast("bigint")
-    assert cell.of is not None, "every cell but a count is of an expression"
-    word = F.when(passes, _encoded(cell.of, view))
-    if cell.op == "sketch":
-        # A text's code is its hash already; `xxhash64` of null is not null.
-        return word if view.type_of(cell.of).kind == "text" else F.when(word.isNotNull(), F.xxhash64(word))
-    if cell.op == "sum":
-        return F.coalesce(word, F.lit(0).cast("bigint"))
-    if cell.op in ("first", "last"):
-        pick = F.struct(
-            F.unix_micros("event_time").alias("time"), F.xxhash64("event_id").alias("id"), word.alias("value")
-        )
-        return F.when(word.isNotNull(), pick)
-    return word
-
-
-def _fold(cell: Cell, name: str) -> Column:
-    """Two records' cells into one."""
-    match cell.op:
-        case "count":
-            return F.sum(name)
-        case "sum":
-            return F.coalesce(F.try_sum(name), F.lit(SATURATED))
-        case "min" | "first":
-            return F.min(name)
-        case _:
-            return F.max(name)
-
-
-def _words(header: list[Column], cells: tuple[Cell, ...], names: list[str]) -> Column:
-    """The record's words in the layout's order; `names` are the cells' columns."""
-    words, nothing = list(header), F.lit(NULL).cast("bigint")
-    for cell, name in zip(cells, names, strict=True):
-        if cell.op in ("first", "last"):
-            words += [F.coalesce(F.col(f"{name}.{part}"), nothing) for part in ("value", "time", "id")]
-        else:
-            words.append(F.coalesce(F.col(name), nothing))
-    return F.array(*words)

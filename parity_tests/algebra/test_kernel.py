@@ -6,17 +6,18 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from dualpath import kernel
+from dualpath import cells, kernel
 from dualpath.aggregates import Aggregate, Count, Distinct, First, Last, LastK, Max, Mean, Min, Sum, SumBy
 from dualpath.errors import CollisionError, DeclarationError, StateError
-from dualpath.numbers import decode, divide, order, unorder
+from dualpath.numbers import divide
 from dualpath.parity.compare import same
 from dualpath.plan import FoldError, Plan, plan
-from dualpath.record import Cell, Fence, code, compact, fold, layout
+from dualpath.record import Fence, compact, fold, layout
 from dualpath.schema import DECIMAL_BOUND, NULL, EventSource, decimal, integer, text
 from dualpath.values import Dictionary
 from dualpath.view import Feature, View
 from dualpath.windows import SECOND, Window, days, lifetime, minutes, seconds
+from dualpath.words import code, decode, order, unorder
 from parity_tests.events import values
 from parity_tests.strategies import CLICKS
 
@@ -302,8 +303,8 @@ def test_a_plan_of_some_features_gives_what_the_whole_gives() -> None:
 
 def test_features_share_cells() -> None:
     it = layout(view(Mean("quantity"), Sum("quantity"), Count(), Count()))
-    assert it.cells == (Cell("sum", "quantity"), Cell("count", "quantity"), Cell("count"))
-    assert (it.header, it.width, it.slot(Cell("count"))) == (2, 5, 4)
+    assert it.cells == (cells.Sum("quantity"), cells.Count("quantity"), cells.Count())
+    assert (it.header, it.width, it.slot(cells.Count())) == (2, 5, 4)
 
 
 def test_a_fence_and_words_are_where_the_format_says() -> None:

@@ -25,8 +25,8 @@ from dualpath.online import manifest
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.asking import Family, serve, train
 from dualpath.parity.compare import differences
-from dualpath.parity.judge import answers
 from dualpath.parity.oracle import oracle
+from dualpath.parity.oracle_runner import answers
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.view import Feature, View

@@ -19,7 +19,7 @@ from dualpath.parity.asking import Family, families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.parity.events import read
 from dualpath.parity.instants import choose
-from dualpath.parity.judge import answers
+from dualpath.parity.oracle_runner import answers
 from dualpath.record import layout
 from dualpath.repo import Repo
 from parity_tests.conftest import SOURCE, deliver, drain

@@ -1,4 +1,4 @@
-"""The oracle asked about an event log: SQL expressions are evaluated by DuckDB, everything else by the loops."""
+"""Asks the oracle about an event log. DuckDB evaluates the SQL expressions, and the oracle everything else."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +7,7 @@ import duckdb
 import pyarrow as pa
 
 from dualpath.parity.oracle import expressions, oracle
+from dualpath.preview import plain
 from dualpath.view import View
 
 
@@ -14,7 +15,7 @@ def answers(view: View, events: pa.Table, asked: Sequence[tuple[tuple, int]]) ->
     """The oracle's values for (entity, as_of) pairs, over a log as `dualpath.parity.events.read` gives it."""
     sqls = sorted(set().union(*(expressions(feature.aggregate) for feature in view.features)))
     columns = ["event_id", *view.keys]
-    select = [*columns, "epoch_us(event_time)", *(_plain(view, sql) for sql in sqls)]
+    select = [*columns, "epoch_us(event_time)", *(plain(view, sql) for sql in sqls)]
     names = [*columns, "event_time", *sqls]
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -26,9 +27,3 @@ def answers(view: View, events: pa.Table, asked: Sequence[tuple[tuple, int]]) ->
         if all(event[k] is not None for k in view.keys):  # nobody has no events
             mine.setdefault(tuple(event[k] for k in view.keys), []).append(event)
     return [oracle(view, mine.get(entity, []), entity, as_of) for entity, as_of in asked]
-
-
-def _plain(view: View, sql: str) -> str:
-    """An expression in DuckDB's SQL; an instant as microseconds."""
-    spelled = view.spell(sql, "duckdb")
-    return f"epoch_us({spelled})" if view.type_of(sql).kind == "timestamp" else f"({spelled})"
