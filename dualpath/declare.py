@@ -14,9 +14,11 @@ from feast import Entity, FeatureView, FileSource
 from feast import Field as FeastField
 from feast.data_source import DataSource
 from feast.on_demand_feature_view import OnDemandFeatureView
-from feast.types import Array, Bool, FeastType, Float64, Int64, Json, String
+from feast.type_map import pa_to_feast_value_type
+from feast.types import Array, FeastType, Json, from_value_type
 
 from dualpath.aggregates.base import Aggregate, Output
+from dualpath.kinds import KINDS
 from dualpath.schema import EventSource, Field
 from dualpath.signature import declares
 from dualpath.view import MAX_RECORDS, Feature, View
@@ -29,14 +31,6 @@ MAP_OF = "map_of"
 """The tag of fields that hold a map: the kind of its values."""
 LOG = "event log"
 EXACT = timedelta(microseconds=1)
-_TYPES: dict[str, FeastType] = {
-    "text": String,
-    "integer": Int64,
-    "timestamp": Int64,
-    "decimal": Float64,
-    "double": Float64,
-    "boolean": Bool,
-}
 
 
 @declares
@@ -111,7 +105,7 @@ def feature_view(
     entities = [entity] if isinstance(entity, Entity) else list(entity)
     keys = tuple(e.join_key for e in entities)
     view = View(name, keys, source, tuple(features), resolution // EXACT, description, max_records)
-    keys_schema = [FeastField(name=k, dtype=_TYPES[source.by_name[k].kind]) for k in keys]
+    keys_schema = [FeastField(name=k, dtype=scalar_type(source.by_name[k].kind)) for k in keys]
     return FeatureView(
         name=name,
         entities=entities,
@@ -132,6 +126,11 @@ def feature_view(
     )
 
 
+def scalar_type(kind: str) -> FeastType:
+    """Feast's type of a single value of a kind."""
+    return from_value_type(pa_to_feast_value_type(str(KINDS[kind].seen)))
+
+
 def feast_type(output: Output) -> FeastType:
     """Feast's type of a feature.
 
@@ -139,7 +138,7 @@ def feast_type(output: Output) -> FeastType:
     """
     if output.items is not None:
         return Json
-    scalar = _TYPES[output.type.kind]
+    scalar = scalar_type(output.type.kind)
     return Array(scalar) if output.many else scalar
 
 

@@ -174,7 +174,7 @@ def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] 
     if not sqls or not events:
         return list(events)
     types = {"event_time": INSTANT, "arrival_time": INSTANT}
-    types |= {field.name: KINDS[field.kind].stored(field.scale) for field in view.source.fields}
+    types |= {field.name: field.stored for field in view.source.fields}
     table = pa.table({name: pa.array([e.get(name) for e in events], kind) for name, kind in types.items()})
     _engine().register("events", table)
     rows = _engine().execute(f"SELECT {', '.join(plain(view, sql) for sql in sqls)} FROM events").fetchall()

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar
 
+import pyarrow as pa
+
 from dualpath.errors import DeclarationError
 from dualpath.kinds import KINDS
 from dualpath.signature import declares
@@ -45,6 +47,11 @@ class Field:
     choices: tuple[str, ...] = ()
 
     called: ClassVar[str] = "a field such as text('name')"
+
+    @property
+    def stored(self) -> pa.DataType:
+        """Its Arrow type in the event log."""
+        return KINDS[self.kind].stored(self.scale)
 
 
 @declares

@@ -11,14 +11,7 @@ import pyarrow.compute
 
 from dualpath.aggregates.base import Groups, Output, Scalars
 from dualpath.errors import CollisionError, StateError
-
-ARROW = {
-    "text": pa.string(),
-    "integer": pa.int64(),
-    "timestamp": pa.int64(),
-    "double": pa.float64(),
-    "boolean": pa.bool_(),
-}
+from dualpath.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -64,15 +57,15 @@ class Dictionary:
 
 def arrow_type(output: Output) -> pa.DataType:
     """The Arrow type of a feature."""
-    kind = ARROW[output.type.kind]
+    kind = KINDS[output.type.kind].seen
     if output.items is not None:
-        return pa.map_(kind, ARROW[output.items.kind])
+        return pa.map_(kind, KINDS[output.items.kind].seen)
     return pa.list_(kind) if output.many else kind
 
 
 def arrow(values: Scalars | Groups, output: Output, dictionary: Dictionary) -> pa.Array:
     """One value a row: a scalar, a list in the output's order, or a map in ascending order of its texts."""
-    kind = ARROW[output.type.kind]
+    kind = KINDS[output.type.kind].seen
     text = output.type.kind == "text"
     if isinstance(values, Groups):
         return _lists(values, output, dictionary)
@@ -105,16 +98,32 @@ def _lists(values: Groups, output: Output, dictionary: Dictionary) -> pa.Array:
     if output.type.kind == "text":
         at = dictionary.find(values.codes)
         flat, rank = dictionary.texts.take(pa.array(at)), dictionary.rank[at]
-    rows = np.repeat(np.arange(len(values.offsets) - 1), np.diff(values.offsets))
-    order, offsets = np.arange(len(rows)), values.offsets
+    order, offsets = ordered(values, output, rank)
+    flat, ends = flat.take(pa.array(order)).cast(KINDS[output.type.kind].seen), pa.array(offsets, pa.int32())
+    if output.items is not None:
+        return pa.MapArray.from_arrays(ends, flat, pa.array(values.weights[order], KINDS[output.items.kind].seen))
+    return pa.ListArray.from_arrays(ends, flat)
+
+
+def ordered(values: Groups, output: Output, rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The order of each row's values in a list or a map, within its limit: their positions, and the rows' offsets.
+
+    rank: [n], what the values ascend by.
+
+    >>> from dualpath.expression import Type
+    >>> counted = Groups(np.array([0, 3]), np.array([7, 5, 6]), np.array([1, 2, 2]))
+    >>> ordered(counted, Output(Type("integer"), many=True, order="weight", limit=2), counted.codes)[0].tolist()
+    [1, 2]
+    """
+    offsets = values.offsets
+    rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     if output.order == "weight":
         order = np.lexsort((rank, -values.weights, rows))
     elif output.order == "value":
         order = np.lexsort((rank, rows))
+    else:
+        order = np.arange(len(rows))
     if output.limit is not None:
         order = order[np.arange(len(rows)) - offsets[rows] < output.limit]
         offsets = np.r_[0, np.cumsum(np.minimum(np.diff(offsets), output.limit))]
-    flat, ends = flat.take(pa.array(order)).cast(ARROW[output.type.kind]), pa.array(offsets, pa.int32())
-    if output.items is not None:
-        return pa.MapArray.from_arrays(ends, flat, pa.array(values.weights[order], ARROW[output.items.kind]))
-    return pa.ListArray.from_arrays(ends, flat)
+    return order, offsets

@@ -2,24 +2,20 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from feast.protos.feast.serving.ServingService_pb2 import NOT_FOUND, PRESENT, GetOnlineFeaturesResponse
+from feast.types import Array
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from dualpath.aggregates.base import Groups, Output, Scalars
+from dualpath.declare import scalar_type
+from dualpath.values import ordered
 
 FeatureVector = GetOnlineFeaturesResponse.FeatureVector
-SCALARS = {
-    "text": "string_val",
-    "integer": "int64_val",
-    "timestamp": "int64_val",
-    "double": "double_val",
-    "boolean": "bool_val",
-}
-LISTS = {kind: name.replace("_val", "_list_val") for kind, name in SCALARS.items()}
 
 
 def codes(values: Scalars | Groups, output: Output) -> list[int]:
@@ -34,40 +30,44 @@ def codes(values: Scalars | Groups, output: Output) -> list[int]:
 def fill(field: Any, values: Scalars | Groups, output: Output, texts: Mapping[int, str]) -> None:
     """Append one protobuf value a row to a repeated `field`; null is an empty one.
 
-    Values are set in place: a message that is made first and
-    then added is copied.
+    Values are set in place, because a message that is made first and then added is copied.
     """
-    kind, add = output.type.kind, field.add
+    text, add = output.type.kind == "text", field.add
     if isinstance(values, Groups):
-        for names, weights in listed(values, output, texts):
+        for found, weights in listed(values, output, texts):
             if output.items is not None:
-                add().json_val = json.dumps(dict(zip(names, weights, strict=True)), ensure_ascii=False)
+                add().json_val = json.dumps(dict(zip(found, weights, strict=True)), ensure_ascii=False)
             else:
-                made = getattr(add(), LISTS[kind])
+                made = getattr(add(), _member(output.type.kind, many=True))
                 made.SetInParent()
-                made.val.extend(names)
+                made.val.extend(found)
         return
-    name = SCALARS[kind]
+    name = _member(output.type.kind)
     for x, ok in zip(values.data.tolist(), _valid(values), strict=True):
         made = add()
         if ok:
-            setattr(made, name, texts[x] if kind == "text" else x)
+            setattr(made, name, texts[x] if text else x)
+
+
+@cache
+def _member(kind: str, many: bool = False) -> str:
+    """The member of Feast's `Value` that holds a value of a kind, or a list of them."""
+    scalar = scalar_type(kind)
+    return f"{(Array(scalar) if many else scalar).to_value_type().name.lower()}_val"
 
 
 def listed(values: Groups, output: Output, texts: Mapping[int, str]) -> Iterator[tuple[list[Any], list[Any]]]:
     """Each row's values, in the output's order and within its limit, and their weights."""
-    flat: list[Any] = values.codes.tolist()
+    flat, rank = values.codes.tolist(), values.codes
     if output.type.kind == "text":
         flat = [texts[c] for c in flat]
-    weights = values.weights.tolist()
-    for a, b in pairwise(values.offsets.tolist()):
-        order = range(a, b)
-        if output.order == "weight":
-            order = sorted(order, key=lambda i: (-weights[i], flat[i]))  # type: ignore[assignment]
-        elif output.order == "value" and output.type.kind == "text":
-            order = sorted(order, key=flat.__getitem__)  # type: ignore[assignment]
-        chosen = order[: output.limit]
-        yield [flat[i] for i in chosen], [weights[i] for i in chosen]
+        places = {text: place for place, text in enumerate(sorted(set(flat)))}
+        rank = np.array([places[text] for text in flat], dtype=np.int64)
+    order, offsets = ordered(values, output, rank)
+    weights = values.weights[order].tolist()
+    chosen = [flat[i] for i in order.tolist()]
+    for a, b in pairwise(offsets.tolist()):
+        yield chosen[a:b], weights[a:b]
 
 
 def vector(found: Sequence[bool], as_of: np.ndarray) -> bytes:

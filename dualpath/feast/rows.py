@@ -10,8 +10,7 @@ from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_
 
 from dualpath import entities, instants
 from dualpath.errors import InputError
-
-INSTANT = pa.timestamp("us", tz="UTC")
+from dualpath.kinds import INSTANT
 
 
 @dataclass(frozen=True)

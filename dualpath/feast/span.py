@@ -14,11 +14,10 @@ from feast.utils import compute_non_entity_date_range
 from dualpath import instants
 from dualpath.declare import view_of
 from dualpath.errors import InputError
-from dualpath.feast.rows import INSTANT
+from dualpath.kinds import INSTANT, KEYS
 from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
 
-TYPES = {"text": pa.string(), "integer": pa.int64()}
 INSTEAD = "pass an entity_df"
 PRESENT = timedelta(minutes=1)
 """How long ago a moment of the local clock may have been, to be what Feast sets for an end that is missing."""
@@ -51,7 +50,7 @@ def rows(config: RepoConfig, views: Sequence[FeatureView], start: Any, end: Any)
     root = Path(config.repo_path or ".") / config.offline_store.path
     found = []
     for source, columns in logs.items():
-        schema = pa.schema([("event_time", INSTANT), *((f, TYPES[source.by_name[f].kind]) for f in columns.values())])
+        schema = pa.schema([("event_time", INSTANT), *((f, source.by_name[f].stored) for f in columns.values())])
         files = [str(f) for folder in Storage(root, source.name).log_folders() for f in folder.rglob("*.parquet")]
         within = (pc.field("event_time") >= first) & (pc.field("event_time") <= last)
         for name in columns.values():
@@ -85,7 +84,7 @@ def _columns(views: Sequence[FeatureView]) -> Mapping[EventSource, dict[str, str
     logs: dict[EventSource, dict[str, str]] = {}
     others = [column for fv in views for column in _keys(fv)]
     for source, columns in own:
-        fields = {name: name for name in others if name in source.by_name and source.by_name[name].kind in TYPES}
+        fields = {name: name for name in others if name in source.by_name and source.by_name[name].kind in KEYS}
         logs[source] = fields | logs.get(source, {}) | columns
     for source, columns in logs.items():
         if len({*columns.values()}) < len(columns):

@@ -11,7 +11,8 @@ from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMeta
 
 from dualpath.errors import InputError
 from dualpath.feast import ordinary, refusals
-from dualpath.feast.rows import INSTANT, Rows
+from dualpath.feast.rows import Rows
+from dualpath.kinds import INSTANT
 from dualpath.values import frame
 
 

@@ -3,27 +3,14 @@
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from dualpath.kinds import INSTANT
 from dualpath.log.storage import Storage
-from dualpath.schema import EventSource, Field
-
-INSTANT = pa.timestamp("us", tz="UTC")
-TYPES = {
-    "text": pa.string(),
-    "integer": pa.int64(),
-    "double": pa.float64(),
-    "boolean": pa.bool_(),
-    "timestamp": INSTANT,
-}
-
-
-def arrow_type(field: Field) -> pa.DataType:
-    """A field's Arrow type in the log."""
-    return pa.decimal128(18, field.scale) if field.kind == "decimal" else TYPES[field.kind]
+from dualpath.schema import EventSource
 
 
 def read(storage: Storage, source: EventSource) -> pa.Table:
     """Accepted events: `event_id`, `event_time`, `arrival_time` (timestamp[us, UTC]) and the fields."""
     columns = [("event_id", pa.string()), ("event_time", INSTANT), ("arrival_time", INSTANT)]
-    schema = pa.schema(columns + [(f.name, arrow_type(f)) for f in source.fields])
+    schema = pa.schema(columns + [(f.name, f.stored) for f in source.fields])
     files = [str(f) for folder in storage.log_folders() for f in sorted(folder.rglob("*.parquet"))]
     return ds.dataset(files, schema=schema, format="parquet").to_table()

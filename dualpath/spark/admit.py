@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_type
 
 from dualpath.schema import DECIMAL_BOUND, EventSource, Field
 from dualpath.spelling import excesses
@@ -21,18 +22,10 @@ AHEAD = "INTERVAL 1 DAY"
 PLACE = ("__origin", "__position")
 """Where a row came from, by names that no declared field can have."""
 
-SPARK_TYPES = {
-    "text": "string",
-    "integer": "bigint",
-    "double": "double",
-    "boolean": "boolean",
-    "timestamp": "timestamp",
-}
-
 
 def spark_type(field: Field) -> str:
     """A field's type in the event log."""
-    return f"decimal(18,{field.scale})" if field.kind == "decimal" else SPARK_TYPES[field.kind]
+    return from_arrow_type(field.stored).simpleString()
 
 
 def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) -> DataFrame:

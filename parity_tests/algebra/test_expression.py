@@ -10,7 +10,6 @@ import pytest
 from dualpath.aggregates import Count, First
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type, check, columns
-from dualpath.parity.events import arrow_type
 from dualpath.spelling import excesses, spell
 from dualpath.view import Feature, View
 from dualpath.windows import lifetime
@@ -127,7 +126,7 @@ def test_an_expression_is_spelled_for_each_engine() -> None:
     ],
 )
 def test_what_has_too_many_digits_to_be_calculated_is_found(sql: str, event: dict[str, Any], refused: bool) -> None:
-    names = {name: pa.array([event.get(name)], arrow_type(CLICKS.by_name[name])) for name in CLICKS.by_name}
+    names = {name: pa.array([event.get(name)], CLICKS.by_name[name].stored) for name in CLICKS.by_name}
     with duckdb.connect() as connection:
         connection.register("events", pa.table(names))
         conditions = [each.condition for each in excesses([sql], CLICKS.by_name)]
