@@ -5,6 +5,7 @@ of records, so neither does an aggregate built from them. An aggregate is one fi
 in this package are found by themselves, and every law is tested against them.
 """
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -16,6 +17,8 @@ from dualpath.cells import Cell, Reduction
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type
 from dualpath.words import decode
+
+PACKAGE = __name__.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,12 @@ class Aggregate:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.__module__ != __name__:
-            Aggregate.registry[cls.__name__] = cls
+        if cls.__module__ == __name__:
+            return
+        known = Aggregate.registry.setdefault(cls.__name__, cls)
+        if known.__module__ != cls.__module__:
+            raise DeclarationError(f"there is an aggregate '{cls.__name__}' in {known.__module__}; rename this one.")
+        Aggregate.registry[cls.__name__] = cls
 
     def reductions(self, of: Type) -> tuple[Reduction, ...]:
         """What the kernel computes for it, given the type of `of`."""
@@ -125,19 +132,27 @@ class Aggregate:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form with only what differs from the defaults."""
+        """A JSON-ready form with only what differs from the defaults, and the module of one outside this package."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         plain = {k: v.to_dict() if isinstance(v, Aggregate) else v for k, v in given.items()}
-        return {"aggregate": type(self).__name__, **plain}
+        own = type(self).__module__.startswith(f"{PACKAGE}.")
+        return {"aggregate": type(self).__name__, **({} if own else {"module": type(self).__module__}), **plain}
 
     @staticmethod
     def from_dict(plain: dict[str, Any]) -> "Aggregate":
         """The inverse of `to_dict`."""
-        name = plain["aggregate"]
+        given: dict[str, Any] = {k: Aggregate.from_dict(v) if isinstance(v, dict) else v for k, v in plain.items()}
+        name, module = given.pop("aggregate"), given.pop("module", "")
+        if name not in Aggregate.registry and module:
+            try:
+                importlib.import_module(module)
+            except ImportError as error:
+                raise DeclarationError(
+                    f"the aggregate '{name}' is in the module {module}, which this process cannot import ({error}); "
+                    "install it, or name its folder in PYTHONPATH."
+                ) from None
         if name not in Aggregate.registry:
             raise DeclarationError(f"unknown aggregate '{name}'; this version has {', '.join(Aggregate.registry)}.")
-        given: dict[str, Any] = {k: Aggregate.from_dict(v) if isinstance(v, dict) else v for k, v in plain.items()}
-        del given["aggregate"]
         return Aggregate.registry[name](**given)
 
     def __str__(self) -> str:
