@@ -21,11 +21,11 @@ MOST = np.iinfo(np.int64).max
 class Reduction:
     """What the kernel computes from the records of a window. Abstract.
 
-    `code` is the kernel's number of the operation. One that `gathers` gives several (code, weight) pairs a row,
+    `operation` is its number in the kernel. One that `gathers` gives several (code, weight) pairs a row,
     any other gives one word.
     """
 
-    code: ClassVar[int]
+    operation: ClassVar[int]
     gathers: ClassVar[bool] = True
 
     @property
@@ -81,8 +81,8 @@ class Cell(Reduction):
         """What a layout's fingerprint covers."""
         return {"op": self.op, "of": self.of, "where": self.where, "size": 0}
 
-    def contribution(self, value: Any, scale: int, time: int, name: int) -> tuple[int, ...]:
-        """The words of one event that counts: `value` is that of `of`, `time` and `name` the event's time and code."""
+    def contribution(self, value: Any, scale: int, time: int, code: int) -> tuple[int, ...]:
+        """The words of one event that counts: `value` is that of `of`, `time` and `code` are of the event."""
         return (encode(value, scale),)
 
     def folded(self, words: np.ndarray, heads: np.ndarray) -> np.ndarray:
@@ -99,7 +99,7 @@ class Sum(Cell):
     """The sum of the values, or `SATURATED` if it leaves 64 bits."""
 
     op = "sum"
-    code = kernel.SUM
+    operation = kernel.SUM
     nothing = (0,)
 
     def folded(self, words: np.ndarray, heads: np.ndarray) -> np.ndarray:
@@ -120,7 +120,7 @@ class Count(Sum):
 
     op = "count"
 
-    def contribution(self, value: Any, scale: int, time: int, name: int) -> tuple[int, ...]:
+    def contribution(self, value: Any, scale: int, time: int, code: int) -> tuple[int, ...]:
         return (1,)
 
 
@@ -129,7 +129,7 @@ class Max(Cell):
     """The greatest value."""
 
     op = "max"
-    code = kernel.MAX
+    operation = kernel.MAX
 
     def folded(self, words: np.ndarray, heads: np.ndarray) -> np.ndarray:
         return np.maximum.reduceat(words, heads)  # null is the least word
@@ -140,7 +140,7 @@ class Min(Cell):
     """The least value."""
 
     op = "min"
-    code = kernel.MIN
+    operation = kernel.MIN
 
     def folded(self, words: np.ndarray, heads: np.ndarray) -> np.ndarray:
         least = np.minimum.reduceat(np.where(words == NULL, MOST, words), heads)
@@ -152,12 +152,12 @@ class Last(Cell):
     """The value of the event with the greatest (time, code), and these two."""
 
     op = "last"
-    code = kernel.LAST
+    operation = kernel.LAST
     nothing = (NULL, NULL, NULL)
     coded = True
 
-    def contribution(self, value: Any, scale: int, time: int, name: int) -> tuple[int, ...]:
-        return (encode(value, scale), time, name)
+    def contribution(self, value: Any, scale: int, time: int, code: int) -> tuple[int, ...]:
+        return (encode(value, scale), time, code)
 
     def folded(self, words: np.ndarray, heads: np.ndarray) -> np.ndarray:
         ends = np.r_[heads[1:], len(words)]
@@ -169,7 +169,7 @@ class First(Last):
     """The value of the event with the least (time, code), and these two."""
 
     op = "first"
-    code = kernel.FIRST
+    operation = kernel.FIRST
 
     def folded(self, words: np.ndarray, heads: np.ndarray) -> np.ndarray:
         time = np.where(words[:, 1] == NULL, MOST, words[:, 1])
@@ -199,7 +199,7 @@ class Sketch(Cell):
     size: int = 0
 
     op = "sketch"
-    code = kernel.SKETCH
+    operation = kernel.SKETCH
     splits = True
     gathers = True
     slots = Reduction.slots
@@ -207,7 +207,7 @@ class Sketch(Cell):
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), "size": self.size}
 
-    def contribution(self, value: Any, scale: int, time: int, name: int) -> tuple[int, ...]:
+    def contribution(self, value: Any, scale: int, time: int, code: int) -> tuple[int, ...]:
         word = encode(value, scale)
         return (word if isinstance(value, str) else hashed(word),)  # a text's code is its hash
 
@@ -229,7 +229,7 @@ class Newest(Reduction):
     of: str | None
     where: str | None = None
 
-    code = kernel.NEWEST
+    operation = kernel.NEWEST
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -247,7 +247,7 @@ class Grouped(Reduction):
     where: str | None = None
     of: str | None = None
 
-    code = kernel.GROUPS
+    operation = kernel.GROUPS
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -268,4 +268,4 @@ class Grouped(Reduction):
 class Timed(Grouped):
     """The same for every distinct event time as well; at a coarse resolution, for every bucket."""
 
-    code = kernel.TIMED
+    operation = kernel.TIMED

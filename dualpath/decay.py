@@ -1,4 +1,4 @@
-"""Exponential decay, bit for bit the same on every machine.
+"""Exponential decay, with the same bits on every machine.
 
 Libraries' `exp` and `exp2` differ in their last bits. Here 2^(-age / h) is made of multiplications alone, which
 IEEE 754 fixes: the whole half-lives in age are an exact power of two, and each binary digit of the rest, which

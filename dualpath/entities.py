@@ -1,4 +1,4 @@
-"""Join keys as users write them: one cast to the declared kind, for serving and for training alike.
+"""Casts join keys, as users write them, to their declared kind: one cast for serving and training.
 
 | written | for a text key | for an integer key |
 |---|---|---|
@@ -24,7 +24,7 @@ from dualpath.errors import InputError
 from dualpath.instants import absent
 
 WHOLE = 2**53 - 1
-"""Up to it a float stands for one integer alone."""
+"""Up to here a float stands for exactly one integer."""
 REMEDIES = {
     "text": "a text key; pass text, or a whole number or a UUID, which become text",
     "integer": "an integer key; pass a whole number, as text only in its plain form",

@@ -1,8 +1,9 @@
-"""SQL expressions over one event: parsed once and checked against the schema. How engines are told is in `spelling`.
+"""SQL expressions over one event: parsed once and checked against the schema.
+`dualpath.spelling` writes them in the SQL of each engine.
 
-The grammar is the part of SQL on which engines agree bit for bit: columns, literals, comparison, AND, OR,
-NOT, IN, BETWEEN, IS NULL, LIKE, exact `+ - *`, CASE, COALESCE, LOWER and UPPER. Division and functions
-of floating point are left out because engines round them differently.
+The grammar is the part of SQL on which engines agree bit for bit: columns, literals, comparison, AND, OR, NOT, IN,
+BETWEEN, IS NULL, LIKE, exact `+ - *`, CASE, COALESCE, LOWER and UPPER. It leaves out division and functions of floating
+point, because engines round them differently.
 """
 
 import re
@@ -24,7 +25,7 @@ EVENT_COLUMNS = {
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
 QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'")
 DIGITS = 18
-"""What a decimal holds in every engine, after the point included."""
+"""How many digits a decimal has in every engine, those after the point included."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def check(sql: str, fields: Mapping[str, Field]) -> Type:
     return Checker(sql, {**EVENT_COLUMNS, **fields}).type(parse(sql))
 
 
-def alike(node: exp.Expr) -> list[exp.Expr]:
-    """The operands that must have one type: of a comparison, or the alternatives of a value; empty for other nodes."""
+def operands_of_one_type(node: exp.Expr) -> list[exp.Expr]:
+    """The operands that must have one type: both sides of a comparison, or the alternatives of a value. Other nodes
+    have none."""
     match node:
         case exp.In():
             return [node.this, *node.expressions] if node.expressions else []
@@ -137,11 +139,11 @@ class Checker:
             case exp.Case() if node.this is None:
                 for branch in node.args["ifs"]:
                     self.same("boolean", branch.this)
-                return self.unify(alike(node))
+                return self.unify(operands_of_one_type(node))
             case exp.Coalesce():
-                return self.unify(alike(node))
-            case _ if alike(node):
-                self.unify(alike(node))
+                return self.unify(operands_of_one_type(node))
+            case _ if operands_of_one_type(node):
+                self.unify(operands_of_one_type(node))
                 return Type("boolean")
         return self.refuse(f"'{node.sql()}' is not something all engines compute alike")
 

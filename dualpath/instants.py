@@ -1,8 +1,8 @@
-"""The one parser of instants that users write, for serving and for training alike.
+"""Parses instants as users write them: one parser for serving and training.
 
-An instant is a datetime of any library, a date (its first moment), or ISO-8601 text. Without a time zone it is UTC;
-what is finer than a microsecond is cut. Numbers are refused, because their unit would be a guess, and so is any other
-text, because its order of day and month or its time zone would be.
+An instant is a datetime of any library, a date (its first moment), or ISO-8601 text. Without a time zone it is UTC.
+Digits finer than a microsecond are cut. Numbers are refused because their unit would be a guess, and other texts
+because their order of day and month or their time zone would be.
 """
 
 import re
@@ -16,7 +16,7 @@ import pyarrow as pa
 from dualpath.errors import InputError
 
 COLUMN = "event_timestamp"
-"""What the instant of a row is called: by us in an entity row, by Feast in an `entity_df`."""
+"""The column of the instants, in entity rows and in Feast's `entity_df`."""
 ISO = re.compile(
     r"\d{4}(-\d\d-\d\d|\d{4}|-W\d\d-\d|W\d{3})"
     r"([T ]\d\d(:?\d\d(:?\d\d([.,]\d+)?)?)?(Z|[+-]\d\d(:?\d\d)?)?)?",

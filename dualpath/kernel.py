@@ -1,4 +1,4 @@
-"""The kernel: what a window holds, computed from records. The only code that folds for a value.
+"""The kernel: computes from records what a window holds. No other code folds records into a value.
 
 Plain loops, compiled by numba; one call serves one row or a million. Every fold is exact and order-free
 over int64 words, so the bits of an answer depend on the set of records alone.

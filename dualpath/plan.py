@@ -81,7 +81,7 @@ class Plan:
             parts = []
             window = self.windows.index(feature.over)
             for reduction in feature.aggregate.reductions(view.input_type(feature)):
-                called = (reduction.code, window, *reduction.slots(self.layout.slot))
+                called = (reduction.operation, window, *reduction.slots(self.layout.slot))
                 calls = groups if reduction.gathers else scalars
                 parts.append(Part(reduction.gathers, calls.setdefault(called, len(calls)), reduction.nullable))
             self.compiled.append(Compiled(feature, view.input_type(feature), view.output(feature), tuple(parts)))

@@ -1,4 +1,4 @@
-"""What a view says about a handful of events, in memory: for trying out a declaration, and for tests of the core.
+"""Evaluates a view over a few events in memory: for trying out a declaration, and for tests of the core.
 
 DuckDB evaluates the SQL; there is no Spark, no Redis and no file.
 
@@ -33,15 +33,17 @@ from dualpath.view import Feature, View
 from dualpath.windows import Window, window
 from dualpath.words import code
 
-DAY = timedelta(days=1)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+"""When the first event happens that does not say."""
+LATELY = timedelta(days=1)
 
 
 def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of: Any) -> list[dict[str, Any]]:
     """The join keys and the features of every entity among the events, at one instant, in order of appearance.
 
     An event has the columns that its source names; one that is left out is null. Without an id its place is its
-    id, without an arrival time it arrives when it happens. Instants are datetimes (naive is UTC) or ISO-8601 text.
-    Events are taken as different and as accepted. Raises `InputError` for a value that is not of its field's kind.
+    id, and without an arrival time it arrives when it happens. Instants are datetimes (naive is UTC) or ISO-8601 text.
+    No event counts as a duplicate or is refused. Raises `InputError` for a value that is not of its field's kind.
 
     >>> from datetime import datetime
     >>> from dualpath.aggregates import Count
@@ -73,11 +75,8 @@ def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of
     return rows
 
 
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
 def value(
-    aggregate: Aggregate, events: Sequence[Mapping[str, Any]], *, over: Window | timedelta = DAY, as_of: Any = None
+    aggregate: Aggregate, events: Sequence[Mapping[str, Any]], *, over: Window | timedelta = LATELY, as_of: Any = None
 ) -> Any:
     """What an aggregate makes of a few events of one entity.
 

@@ -1,4 +1,4 @@
-"""The record: the one currency in which state is stored, moved and folded.
+"""The record: the form in which state is stored, moved and folded.
 
 A record is a fixed number of int64 words. At exact resolution it is one projected event,
 `[event_time, event_id code, cells...]`; at a coarser one it is a fold of events of one bucket,
@@ -139,7 +139,7 @@ def compact(words: np.ndarray, kind: Layout, view: View, floor: int) -> np.ndarr
 
 def fold(words: np.ndarray, kind: Layout, *, keep_bucket: bool) -> np.ndarray:
     """One record for every combination of dimensions and sketches (and bucket, if kept); int64[n, width] to
-    [k, width]. Words after those of the layout, if there are any, say whose a record is: each owner's fold alone."""
+    [k, width]. Words after those of the layout name a record's owner; records of several owners never fold together."""
     if not len(words):
         return words
     keys = [words[:, kind.slot(c)] for c in kind.cells if c.splits] + ([words[:, 0]] if keep_bucket else [])

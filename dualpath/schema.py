@@ -26,9 +26,9 @@ NULL = -(2**63)
 DECIMAL_BOUND = 10**15
 """Largest magnitude of a decimal's unscaled integer and of an integer field: 9,000 of them still sum in int64."""
 DERIVED_BOUND = 10**17
-"""The same of what is calculated from fields: every engine computes so many digits exactly, in decimals as in int64."""
+"""The same for what is calculated from fields: every engine computes so many digits exactly."""
 SATURATED = 2**63 - 1
-"""The word of a sum that has left 64 bits: reading it is an error, and nothing can bring it back."""
+"""The word of a sum that has left 64 bits: reading it is an error, and so is every sum with it."""
 
 
 @declares
@@ -99,13 +99,12 @@ def timestamp(name: str, *, required: bool = False) -> Field:
 class EventSource:
     """A stream of immutable facts.
 
-    `event_id`, `event_time` and `arrival_time` name the payload's columns for them. Without `event_id`, the
-    id is the one the transport gives (a Kafka message's header `event_id`), else the SHA-256 of the row's content
-    (every declared field and the event time, not the arrival), so an exact repetition is a duplicate; a source that
-    can tell two real identical rows apart names the column that does so in `occurrence`, and its value joins the
-    hash. Without `arrival_time` an event arrives at the time the transport gives (that of the Kafka record), else
-    when it happens, so none is ever late. An event is *late* if it arrives more than `late_after` after it
-    happened; lateness is counted and changes no value.
+    `event_id`, `event_time` and `arrival_time` name the payload's columns for them. Without `event_id`, the id is the
+    one the transport gives (a Kafka message's header `event_id`), else the SHA-256 of the row's content: every declared
+    field and the event time, not the arrival. So an exact repetition is a duplicate. If a column tells real identical
+    rows apart, `occurrence` names it, and its value joins the hash. Without `arrival_time` an event arrives at the time
+    the transport gives (that of the Kafka record), else when it happens, so none is ever late. An event is *late* if it
+    arrives more than `late_after` after it happened. Lateness is counted and changes no value.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Declarations say what they take in their signature; this holds a call against it, and says where the call stands."""
+"""Checks calls of declarations against their signatures. An error says where in the user's file the call is."""
 
 import difflib
 import functools
@@ -25,12 +25,12 @@ WORDS = {
     float: "a number",
     timedelta: "a timedelta",
 }
-"""What values are called; a class of ours says it in its `called`."""
+"""What messages call values. A class of dualpath says it in its `called`."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What an annotation takes: objects of some classes, and lists of what `each` takes."""
+    """What an annotation accepts: objects of some classes, and lists whose items `each` accepts."""
 
     classes: tuple[type, ...]
     each: "Taken | None"
@@ -44,7 +44,7 @@ class Taken:
         return cls(plain, cls.of(typing.get_args(many[0])[0]) if many else None)
 
     def fitting(self, value: Any, name: str, where: str) -> Any:
-        """A value as it is handed on; raises `DeclarationError` if it is none that is taken."""
+        """The value as the function gets it; raises `DeclarationError` if the annotation does not accept it."""
         if (
             self.each
             and isinstance(value, Iterable)
@@ -67,10 +67,11 @@ class Taken:
 
 
 def declares(what: T) -> T:
-    """Decorate a function or a class of declarations: arguments are what its signature says, or a `DeclarationError`
-    says what is wrong. Whichever of these the call raises begins with the file and line of the user's call.
+    """Decorator of a function or a class of declarations: checks the arguments of every call against its signature.
 
-    What is annotated as an iterable, a list or a tuple is handed on as a tuple; a mapping, a set or a text is none.
+    A call raises `DeclarationError` for a wrong argument. Every `DeclarationError` of a call begins with the file and
+    line of the user's call. What is annotated as an iterable, a list or a tuple arrives as a tuple; a mapping, a set or
+    a text is refused there.
     """
     if isinstance(what, type):
         what.__init__ = _checked(what.__init__, what.__name__)  # type: ignore[misc]

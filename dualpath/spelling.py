@@ -1,7 +1,7 @@
-"""Expressions in the engines' own SQL, so that each computes the same: exact, and never out of range.
+"""Writes expressions in each engine's own SQL, so that all compute the same: exact, and never out of range.
 
-Arithmetic is exact as long as its result has at most seventeen digits (`DERIVED_BOUND`). Rows for which it would
-not be are refused where they come in, so what is spelled here never overflows on an event of the log.
+Arithmetic is exact as long as its result has at most seventeen digits (`DERIVED_BOUND`). Admission refuses a row for
+which it would not be, so no calculation overflows on an event of the log.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from dualpath.expression import DIGITS, EVENT_COLUMNS, Checker, alike, is_number, parse
+from dualpath.expression import DIGITS, EVENT_COLUMNS, Checker, is_number, operands_of_one_type, parse
 from dualpath.schema import DERIVED_BOUND, Field
 
 ARITHMETIC = (exp.Add, exp.Sub, exp.Mul)
@@ -25,7 +25,8 @@ def spell(sql: str, dialect: str, fields: Mapping[str, Field]) -> str:
     """
     tree = parse(sql).copy()
     checker = Checker(sql, {**EVENT_COLUMNS, **fields})
-    doubles = [n for node in tree.walk() if _has_double(checker, alike(node)) for n in alike(node) if is_number(n)]
+    compared = [nodes for node in tree.walk() if (nodes := operands_of_one_type(node))]
+    doubles = [n for nodes in compared if _has_double(checker, nodes) for n in nodes if is_number(n)]
     kinds = [(node, checker.type(node)) for node in tree.find_all(*ARITHMETIC)]
     for number in doubles:
         number.replace(_cast(exp.Literal.string(number.sql()), "double"))
@@ -43,17 +44,17 @@ def spell(sql: str, dialect: str, fields: Mapping[str, Field]) -> str:
 
 @dataclass(frozen=True)
 class Excess:
-    """`calculation`, as it is declared, is out of range where the Spark SQL `condition` over an event is true."""
+    """A calculation, as it is declared; it is out of range where the Spark SQL `condition` over an event is true."""
 
     calculation: str
     condition: str
 
 
 def excesses(sqls: Iterable[str], fields: Mapping[str, Field]) -> list[Excess]:
-    """For every calculation in the expressions: when it might have more digits than are computed exactly.
+    """When each calculation in the expressions might have more digits than are computed exactly.
 
-    Sizes are bounded from above, in doubles, which do not overflow: of a sum by the sum of the sizes, of
-    alternatives by the largest.
+    Each size is bounded from above, in doubles, which do not overflow: that of a sum by the sum of the sizes, that
+    of alternatives by the largest.
 
     >>> from dualpath.schema import integer
     >>> [each.condition for each in excesses(["n - 1"], {"n": integer("n")})]
@@ -84,7 +85,7 @@ def _size(node: exp.Expr) -> str:
             return f"({_size(node.this)}) * ({_size(node.expression)})"
         case exp.Add() | exp.Sub():
             return f"{_size(node.this)} + {_size(node.expression)}"
-    sizes = list(map(_size, alike(node)))
+    sizes = list(map(_size, operands_of_one_type(node)))
     return f"GREATEST({', '.join(sizes)})" if len(sizes) > 1 else sizes[0]
 
 

@@ -1,4 +1,4 @@
-"""Values as Arrow arrays, vectorised; texts are looked up in a dictionary of codes."""
+"""Makes Arrow arrays of values, vectorised, and looks texts up in a dictionary of codes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

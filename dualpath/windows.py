@@ -1,4 +1,4 @@
-"""Windows: the span of event time that a feature looks at, as seen from `as_of`.
+"""Windows: the span of event time that a feature looks at from `as_of`.
 
 A window is `(left, right]`, open on the left and closed on the right, the way `ts > NOW() - INTERVAL
 '30 minutes' AND ts <= NOW()` reads. This module is the only place that computes an edge.
@@ -22,7 +22,7 @@ FOREVER = 2**62
 
 LONGER = 7 * 3600 * SECOND
 CENTURY = (1999, 2099)
-"""Years whose calendar is worked out once; an instant outside them costs a table of its own."""
+"""Years whose calendar is computed once. An instant outside them needs a table of its own."""
 
 UNITS = {"day": DAY + LONGER, "week": 7 * DAY + LONGER, "month": 31 * DAY + LONGER}
 """Longest possible length of each calendar unit, microseconds: clocks go back by an hour or two (Antarctica/Troll),

@@ -1,4 +1,4 @@
-"""When two values are the same: by their bits. The one comparison that every parity check uses."""
+"""Compares values by their bits. Every parity check uses this comparison."""
 
 import struct
 from collections.abc import Mapping, Sequence

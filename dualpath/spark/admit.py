@@ -1,6 +1,6 @@
-"""Payloads to typed events, or a reason for refusal: the rules every row passes before anything counts it.
+"""Turns payloads into typed events, or refuses them: the rules that every row passes before anything counts it.
 
-A row is refused, never repaired: what is wrong is said in `reason`, for the dead-letter table.
+A row is refused, never repaired. `reason` says what is wrong with it, for the dead-letter table.
 """
 
 from collections.abc import Iterable
@@ -29,20 +29,20 @@ def spark_type(field: Field) -> str:
 
 
 def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) -> DataFrame:
-    """Type and judge payloads.
+    """Type payloads, and give a reason for each that is refused.
 
     `expressions` are those that views compute of an event; a row with a calculation out of range is refused.
 
     `raw` has `value`, a JSON object as a string; `event_id` and `arrival_time` as the transport gives them, or null;
     `origin` and `position`, the row's place there; and `admitted_at`, the instant of judging, a timestamp.
 
-    Answers `event_id`, `event_time`, `arrival_time`, the declared fields, `late`, the place as `__origin` and
+    Returns `event_id`, `event_time`, `arrival_time`, the declared fields, `late`, the place as `__origin` and
     `__position`, `admitted_at`, `payload` and `reason`: null for a good row, else the value as it came and what is
     wrong with it. All between the id and the place is null in a refused row, so that nothing is ever computed of it.
     Unknown members of the object are ignored.
 
-    A column of the payload that the source names for the id or the arrival always counts. Only a source that names
-    none takes the transport's, and where there is none either, the hash of the content and the event time.
+    The id and the arrival come from the payload's columns that the source names. If it names none, they come from the
+    transport. If that has none either, the id is the hash of the content and the arrival the event time.
     """
     names = [source.event_id, source.event_time, source.arrival_time, source.occurrence]
     members = dict.fromkeys([*(f.name for f in source.fields), *(n for n in names if n)])
@@ -131,7 +131,7 @@ def _event_id(source: EventSource) -> Column:
 
 
 def _faults(source: EventSource) -> list[Column]:
-    """Everything that can be wrong, most basic first; each null or a reason."""
+    """What can be wrong, most basic first: each column is null or a reason."""
     faults = [
         F.when(F.col("payload").isNull(), F.lit("no payload")),
         F.when(~F.col("__utf8"), F.lit("not UTF-8")),
@@ -146,8 +146,7 @@ def _faults(source: EventSource) -> list[Column]:
         faults.append(F.when(_too_early("arrival_time"), F.lit(f"the transport's time is before {EARLIEST[:4]}")))
     too_far = F.col("event_time") > F.col("arrival_time") + F.expr(AHEAD)
     faults.append(F.when(too_far, F.lit(f"{source.event_time} is more than a day after the arrival")))
-    # Every arrival day is an arrival day that each read asks for, so one of the far future would be asked for until
-    # then.
+    # Each read asks for every arrival day that has rows, so it would ask for one of the far future until it comes.
     unborn = F.col("arrival_time") > F.col("admitted_at") + F.expr(AHEAD)
     faults.append(F.when(unborn, F.lit(f"{source.arrival_time or 'the arrival'} is more than a day ahead")))
     for field in source.fields:

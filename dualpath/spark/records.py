@@ -1,4 +1,4 @@
-"""Events to records, as Spark columns: the one translation both Spark paths use."""
+"""Makes records of events, as Spark columns: both Spark paths use this translation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,9 +66,12 @@ def records_of_all(events: DataFrame, views: Sequence[View]) -> DataFrame:
 
 
 def with_records(rows: DataFrame, views: Sequence[View]) -> DataFrame:
-    """Rows, each with the records of its event: `__records`, an array of (`view`, `entity`, `words`, `apart`) or null,
-    none folded, where `apart` sets an event stamped ahead of its arrival apart from others of its bucket; and
-    `__texts`, an array of the texts that they hold as codes, or null."""
+    """Rows with two more columns: the records of the row's event, and the texts that they hold as codes.
+
+    `__records` is an array of (`view`, `entity`, `words`, `apart`) or null, none folded. `apart` is the time of an
+    event stamped ahead of its arrival, which must not fold with others of its bucket. `__texts` is an array of texts or
+    null.
+    """
     translations = [_translation(view) for view in views]
     columns = [column for by in translations for column in by.columns]
     # The rows travel in one column, so that a field may have any name.
