@@ -10,6 +10,7 @@ from numba import njit
 from dualpath.schema import NULL, SATURATED
 
 SUM, MIN, MAX, FIRST, LAST, GROUPS, TIMED, NEWEST, SKETCH = range(9)
+"""The operations; `dualpath.cells` says what each one computes."""
 OK, OVERFLOW, STRADDLES, BEYOND, MISSHAPEN = range(5)
 """How a fold ended: well; a sum left int64; a folded record lies on both sides of `as_of` (or wholly after it);
 the arrays do not fit together."""

@@ -126,10 +126,12 @@ def compact(words: np.ndarray, kind: Layout, view: View, floor: int) -> np.ndarr
     old = last <= edge
     parts, young = [], words[~old]
     if view.remembers and old.any():
-        parts.append(fold(_abridged(words[old], kind, np.zeros(old.sum(), dtype=np.int64)), kind, keep_bucket=False))
+        parts.append(
+            fold(_without_surplus(words[old], kind, np.zeros(old.sum(), dtype=np.int64)), kind, keep_bucket=False)
+        )
     if kind.resolution > 1:
         closed = young[:, 0] + kind.resolution <= floor
-        whole = _abridged(young[closed], kind, young[closed, 0])
+        whole = _without_surplus(young[closed], kind, young[closed, 0])
         parts += [fold(whole, kind, keep_bucket=True), young[~closed]]
     else:
         parts.append(young)
@@ -168,7 +170,7 @@ def _group(words: np.ndarray, keys: Sequence[np.ndarray]) -> np.ndarray:
     return group
 
 
-def _abridged(words: np.ndarray, kind: Layout, bucket: np.ndarray) -> np.ndarray:
+def _without_surplus(words: np.ndarray, kind: Layout, bucket: np.ndarray) -> np.ndarray:
     """The records without the words that nobody needs, because no instant inside a bucket can be asked for any more."""
     for cell in kind.cells:
         slot = kind.slot(cell)
