@@ -14,8 +14,8 @@ from dualpath.view import View
 from dualpath.words import order
 
 
-class Plain:
-    """A cell that holds one word of a single event: the encoded value."""
+class SparkCell:
+    """A cell as Spark columns. This one holds one word, the encoded value; subclasses say what differs."""
 
     parts: ClassVar[tuple[str, ...]] = ()
     """Fields of the column, if it is a struct: one a word."""
@@ -52,7 +52,7 @@ class Plain:
         return encoded(self.cell.of, self.view)
 
 
-class Summed(Plain):
+class Summed(SparkCell):
     """A sum, or `SATURATED` if it leaves 64 bits."""
 
     def contribution(self) -> Column:
@@ -62,7 +62,7 @@ class Summed(Plain):
         return F.coalesce(F.try_sum(column), F.lit(SATURATED))
 
 
-class Counted(Plain):
+class Counted(SparkCell):
     """How many events count."""
 
     def contribution(self) -> Column:
@@ -73,21 +73,21 @@ class Counted(Plain):
         return F.sum(column)
 
 
-class Least(Plain):
+class Least(SparkCell):
     """The least value."""
 
     def folded(self, column: Column) -> Column:
         return F.min(column)
 
 
-class Greatest(Plain):
+class Greatest(SparkCell):
     """The greatest value."""
 
     def folded(self, column: Column) -> Column:
         return F.max(column)
 
 
-class Latest(Plain):
+class Latest(SparkCell):
     """The value of the event with the greatest (time, code). A struct is compared by its fields in their order."""
 
     parts = ("value", "time", "id")
@@ -108,7 +108,7 @@ class Earliest(Latest):
         return F.min(column)
 
 
-class Hashed(Plain):
+class Hashed(SparkCell):
     """The hash of the value; a text's code is its hash already."""
 
     def contribution(self) -> Column:
@@ -118,19 +118,19 @@ class Hashed(Plain):
         return word if text else F.when(word.isNotNull(), F.xxhash64(word))
 
 
-TRANSLATIONS: dict[type[cells.Cell], type[Plain]] = {
+TRANSLATIONS: dict[type[cells.Cell], type[SparkCell]] = {
     cells.Count: Counted,
     cells.Sum: Summed,
     cells.Min: Least,
     cells.Max: Greatest,
     cells.First: Earliest,
     cells.Last: Latest,
-    cells.Dimension: Plain,
+    cells.Dimension: SparkCell,
     cells.Sketch: Hashed,
 }
 
 
-def in_spark(cell: cells.Cell, view: View) -> Plain:
+def in_spark(cell: cells.Cell, view: View) -> SparkCell:
     """A view's cell, translated."""
     return TRANSLATIONS[type(cell)](cell, view)
 
