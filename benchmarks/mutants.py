@@ -45,7 +45,7 @@ TESTS = {
     "numbers": ("kernel", "oracle and (double or Sum-decimal or Ratio- or Mean-)"),
     "words": ("kernel", "oracle and (double or Sum-decimal or text)"),
     "cells": (
-        "kernel sketch",
+        "cells kernel sketch",
         f"(oracle or packing or damaged or compaction or folded_bucket) and ({FOLDS} or SumBy-integer)",
     ),
     "decay": ("decay", "oracle and Decayed"),

@@ -106,7 +106,8 @@ class Sum(Cell):
         column = words[:, 0]
         sums = np.add.reduceat(column, heads)
         large = np.abs(np.add.reduceat(column.astype(np.float64), heads)) > 2.0**62
-        for i in np.flatnonzero(large):
+        saturated = np.maximum.reduceat(column, heads) == SATURATED
+        for i in np.flatnonzero(large | saturated):
             group = column[heads[i] : heads[i + 1] if i + 1 < len(heads) else len(column)].tolist()
             exact = sum(group)
             fits = -(2**63) <= exact < SATURATED and SATURATED not in group
