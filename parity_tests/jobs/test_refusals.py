@@ -20,10 +20,11 @@ from dualpath.log.generation import present
 from dualpath.online import keys, manifest
 from dualpath.online.append import TEXTS, Target
 from dualpath.online.connection import connect
-from dualpath.record import Fence, code, layout
+from dualpath.record import Fence, layout
 from dualpath.repo import Repo
 from dualpath.sources.kafka import Kafka
 from dualpath.sources.source import Directory
+from dualpath.words import code
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.stream import LINES, LINES_CONTENT, write

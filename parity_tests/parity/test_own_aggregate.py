@@ -25,7 +25,7 @@ from dualpath.offline import training
 from dualpath.preview import dictionary, records, value
 from dualpath.view import View
 from dualpath.windows import hours
-from parity_tests import test_laws
+from parity_tests.algebra import test_laws
 from parity_tests.conftest import CHECKOUT
 from parity_tests.shrink import disagreement
 from parity_tests.strategies import CLICKS, at
