@@ -130,7 +130,7 @@ def write_state(address: str, per_user: tuple[int, int]) -> None:
     events = shop.Events.draw(USERS, per_user, days=8)
     words = events.words(view)
     old = events.time <= NIGHT
-    parts = {view.name: Part(NAMESPACE, view, keep=0)}
+    parts = {view.name: Part(NAMESPACE, view)}
     for kind, arrival_day, chosen in (("s", SNAPSHOT, old), ("e", EPOCH, ~old)):
         target = Target(address, PROJECT, parts, Fence(1, 1), kind)
         list(target.write(shop.rows(view, arrival_day, events.user[chosen], words[chosen])))

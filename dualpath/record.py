@@ -113,24 +113,24 @@ def text_expressions(views: Sequence[View]) -> list[str]:
     return sorted(sqls)
 
 
-def compact(words: np.ndarray, kind: Layout, view: View, floor: int) -> np.ndarray:
-    """The fewest records that give the same values at every `as_of >= floor` (microseconds UTC).
+def compact(words: np.ndarray, kind: Layout, view: View, earliest_as_of: int) -> np.ndarray:
+    """The fewest records that give the same values at every `as_of` from `earliest_as_of` on (microseconds UTC).
 
     Records that only a lifetime window still reaches fold into one per combination of dimensions, or go
-    if there is no such window; buckets closed before `floor` fold into one record each.
+    if there is no such window; buckets closed before `earliest_as_of` fold into one record each.
     """
     if not len(words):
         return words
-    edge = floor - view.reach if view.reach is not None else floor
+    edge = earliest_as_of - view.bounded_lookback
     last = words[:, 0] if kind.resolution == 1 else words[:, 1]
     old = last <= edge
     parts, young = [], words[~old]
-    if view.remembers and old.any():
+    if view.lookback is None and old.any():
         parts.append(
             fold(_without_surplus(words[old], kind, np.zeros(old.sum(), dtype=np.int64)), kind, keep_bucket=False)
         )
     if kind.resolution > 1:
-        closed = young[:, 0] + kind.resolution <= floor
+        closed = young[:, 0] + kind.resolution <= earliest_as_of
         whole = _without_surplus(young[closed], kind, young[closed, 0])
         parts += [fold(whole, kind, keep_bucket=True), young[~closed]]
     else:

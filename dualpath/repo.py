@@ -14,8 +14,10 @@ from dualpath.errors import DeclarationError, InputError
 from dualpath.log.storage import Storage
 from dualpath.online.append import Part
 from dualpath.online.connection import address
+from dualpath.retention import longest, retention
 from dualpath.schema import EventSource
 from dualpath.view import View
+from dualpath.windows import SECOND
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -71,24 +73,18 @@ class Repo:
         return address(self.store.config)
 
     @property
-    def slack(self) -> int | None:
-        """How far back online reads may ask, microseconds; None: for ever."""
-        seconds = self.store.config.online_store.slack_seconds
-        return None if seconds is None else seconds * 1_000_000
+    def online_lookback(self) -> int | None:
+        """How far before the present an `as_of` may lie online, microseconds; None: any distance."""
+        seconds = self.store.config.online_store.online_lookback_seconds
+        return None if seconds is None else seconds * SECOND
 
-    def keep(self, view: View) -> int:
-        """Microseconds from a record's time until no window of the view can reach it; 0: never."""
-        forgets = self.slack is not None and not view.remembers and view.reach is not None
-        return view.reach + self.slack if forgets else 0  # type: ignore[operator]
+    def retention(self, *views: View) -> int | None:
+        """How long events matter to some view of these, microseconds; None: for ever."""
+        return longest(retention(view, self.online_lookback) for view in views)
 
-    def keeps(self, source: str) -> int:
-        """How long a source's events matter to any of its views, microseconds; 0: for ever."""
-        found = [self.keep(view) for view in self.views_of(source)]
-        return max(found) if all(found) else 0
-
-    def part(self, view: View, namespace: str, floor: int = 0) -> Part:
-        """How a view's records are written to Redis; a snapshot is compacted for `as_of` from `floor` on."""
-        return Part(namespace, view, self.keep(view), floor)
+    def part(self, view: View, namespace: str, earliest_as_of: int | None = None) -> Part:
+        """How a view's records are written to Redis; what is written can answer from `earliest_as_of` on."""
+        return Part(namespace, view, self.retention(view), earliest_as_of)
 
     def apply(self) -> None:
         """`feast apply`, in a process of its own: a repo's modules have common names, and two repos would mix.

@@ -109,15 +109,15 @@ class View:
         return feature.aggregate.output(self.input_type(feature))
 
     @property
-    def reach(self) -> int | None:
-        """How far back the widest bounded window looks, microseconds; None if there is no bounded window."""
-        bounded = [f.over.reach for f in self.features if f.over.kind != "lifetime"]
-        return max(bounded) + self.resolution - 1 if bounded else None
+    def bounded_lookback(self) -> int:
+        """How far before `as_of` its widest bounded window looks, microseconds; 0 if it has none."""
+        bounded = [f.over.lookback for f in self.features if f.over.lookback is not None]
+        return max(bounded) + self.resolution - 1 if bounded else 0
 
     @property
-    def remembers(self) -> bool:
-        """Whether some feature looks at all time."""
-        return any(f.over.kind == "lifetime" for f in self.features)
+    def lookback(self) -> int | None:
+        """How far before `as_of` its widest window looks, microseconds; None: over all time."""
+        return None if any(f.over.lookback is None for f in self.features) else self.bounded_lookback
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form; `from_dict` restores an equal view."""

@@ -71,8 +71,10 @@ class Window:
             raise DeclarationError(f"only a sliding window can be offset, and by a sliding one; not {self.kind}.")
 
     @property
-    def reach(self) -> int:
-        """How far before `as_of` the window can look, microseconds."""
+    def lookback(self) -> int | None:
+        """How far before `as_of` the window can look, microseconds; None: over all time."""
+        if self.kind == "lifetime":
+            return None
         return self.offset + (UNITS[self.unit] if self.kind == "calendar" else self.width)
 
     def __str__(self) -> str:

@@ -34,7 +34,7 @@ provider: local
 registry: data/registry.db
 online_store:
   type: dualpath.feast.online.DualpathRedisOnlineStore
-  slack_seconds: null
+  online_lookback_seconds: null
 offline_store:
   type: dualpath.feast.offline.DualpathOfflineStore
 entity_key_serialization_version: 3

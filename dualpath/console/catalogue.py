@@ -23,7 +23,7 @@ HEAD = """
 Written by `dualpath catalogue` from the declarations; change those. *Words* are what a feature adds to a record, eight
 bytes each; features that need the same word share it. *Reach* is how far back its window can look.
 """
-COLUMNS = ("feature", "what it is", "as declared", "type", "empty", "words", "reach")
+COLUMNS = ("feature", "what it is", "as declared", "type", "empty", "words", "lookback")
 KINDS = {"timestamp": "integer, microseconds since 1970 UTC", "decimal": "double"}
 
 
@@ -52,7 +52,7 @@ def text(repo: Repo) -> str:
     entities = {e.join_key: (e.name, e.description) for e in repo.store.list_entities()}
     parts = [HEAD.strip().format(project=repo.project)]
     for view in repo.views.values():
-        parts += [f"## {view.name}", view.description, facts(view, entities, repo.keep(view)), features(view)]
+        parts += [f"## {view.name}", view.description, facts(view, entities, repo.retention(view)), features(view)]
     derived = sorted(repo.store.list_on_demand_feature_views(), key=lambda each: each.name)
     for each in derived:
         inputs = ", ".join(sorted(p.name for p in each.source_feature_view_projections.values()))
@@ -67,8 +67,8 @@ def text(repo: Repo) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def facts(view: View, entities: dict[str, tuple[str, str]], keep: int) -> str:
-    """What holds for all features of a view; `entities` are names and descriptions by join key, `keep` as in `Part`."""
+def facts(view: View, entities: dict[str, tuple[str, str]], retention: int | None) -> str:
+    """What holds for all features of a view; `entities` are names and descriptions by join key."""
     kind = layout(view)
     of = [f"{name}, by `{key}`. {said}" for key in view.keys for name, said in [entities.get(key, (key, ""))]]
     rows = [
@@ -76,7 +76,7 @@ def facts(view: View, entities: dict[str, tuple[str, str]], keep: int) -> str:
         ("source", f"{view.source.name}. {view.source.description}".strip()),
         ("resolution", resolution(view)),
         ("record", f"{record(view)}; {kind.width} words, {8 * kind.width} bytes"),
-        ("kept online", kept(view, keep)),
+        ("kept online", kept(view, retention)),
         ("bound", f"{view.max_records:,} records of an entity; `dualpath status` names those with more"),
     ]
     return table(("", ""), rows)
@@ -100,11 +100,15 @@ def record(view: View) -> str:
     return f"the events of {spell(view.resolution)}{each}"
 
 
-def kept(view: View, keep: int) -> str:
+def kept(view: View, retention: int | None) -> str:
     """How long a record stays in the online store."""
-    if keep:
-        return f"{spell(keep)} from when it happened"
-    return "for ever: a feature looks at all time" if view.remembers else "for ever: `slack_seconds` is null"
+    if retention is not None:
+        return f"{spell(retention)} from when it happened"
+    return (
+        "for ever: a feature looks at all time"
+        if view.lookback is None
+        else "for ever: `online_lookback_seconds` is null"
+    )
 
 
 def features(view: View) -> str:
@@ -113,12 +117,12 @@ def features(view: View) -> str:
 
 
 def line(view: View, feature: Feature) -> tuple[str, ...]:
-    """Name, description, declaration, type, empty value, words and reach."""
+    """Name, description, declaration, type, empty value, words and lookback."""
     output, reductions = view.output(feature), feature.aggregate.reductions(view.input_type(feature))
     words = sum(cell.words for cell in dict.fromkeys(cell for each in reductions for cell in each.cells))
-    reach = "all time" if feature.over.kind == "lifetime" else spell(feature.over.reach)
+    lookback = "all time" if feature.over.lookback is None else spell(feature.over.lookback)
     empty = f"`{json.dumps(output.empty)}`"
-    return f"`{feature.name}`", feature.description, f"{feature}", type_of(output), empty, str(words), reach
+    return f"`{feature.name}`", feature.description, f"{feature}", type_of(output), empty, str(words), lookback
 
 
 def type_of(output: Output) -> str:

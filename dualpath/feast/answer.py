@@ -12,7 +12,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnline
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dualpath import entities
+from dualpath import entities, retention
 from dualpath.errors import InputError
 from dualpath.feast import protos
 from dualpath.feast.request import ASKED, Request
@@ -27,12 +27,17 @@ class Answer:
     """Fills Feast's response to the request that `ASKED` holds."""
 
     def __init__(
-        self, reader: state.Reader, texts: dict[int, str], slack: int | None, response: GetOnlineFeaturesResponse
+        self,
+        reader: state.Reader,
+        texts: dict[int, str],
+        online_lookback: int | None,
+        response: GetOnlineFeaturesResponse,
     ) -> None:
-        """`texts` are those known by their codes, which grow; `slack` is how far back an instant may lie, seconds."""
+        """`texts` are those known by their codes, which grow; `online_lookback` is how far before the present a named
+        instant may lie, microseconds; None: any distance."""
         self.reader, self.texts, self.response = reader, texts, response
         self.asked = asked = ASKED.get()
-        self.floor = 0 if slack is None or asked.named is None else asked.now - slack * 1_000_000
+        self.earliest_as_of = None if asked.named is None else retention.earliest_as_of(asked.now, online_lookback)
         self.windowed = [_Windowed(each, each.compiled, asked) for each in asked.wanted.views if each.compiled]
 
     def steps(self) -> state.Steps[None]:
@@ -43,12 +48,12 @@ class Answer:
         as_of = self.asked.as_of
         codes: list[int] = []
         for each, found in zip(self.windowed, states, strict=True):
-            floor = max(self.floor, found.floor)
-            if floor and as_of.min(initial=floor) < floor:
+            earliest = retention.later(self.earliest_as_of, found.earliest_as_of)
+            if earliest is not None and as_of.min(initial=earliest) < earliest:
                 raise InputError(
-                    f"view '{each.ask.view}': an event_timestamp lies before {np.datetime64(floor, 'us')}Z, further "
+                    f"view '{each.ask.view}': an event_timestamp lies before {np.datetime64(earliest, 'us')}Z, further "
                     "back than the online store remembers; use get_historical_features, or raise "
-                    "online_store.slack_seconds."
+                    "online_store.online_lookback_seconds."
                 )
             codes += each.evaluate(found, as_of)
         yield from state.texts(self.reader.project, codes, self.texts)

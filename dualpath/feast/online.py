@@ -14,7 +14,7 @@ from feast import FeatureView, RepoConfig, utils
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, RedisType
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.online_response import OnlineResponse
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 from redis.asyncio import RedisCluster
 
 from dualpath.declare import is_windowed
@@ -27,13 +27,14 @@ from dualpath.online import retire, state
 from dualpath.online.clients import Clients
 from dualpath.online.connection import address, located, named, shown
 from dualpath.online.deadline import Budget
+from dualpath.windows import SECOND
 
 
 class DualpathRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     """Feast's Redis settings, with three more meanings.
 
     An empty `connection_string` is taken from DUALPATH_REDIS, else from an embedded Redis beside the repo.
-    `slack_seconds` says how far before the present an `as_of` may lie online; null keeps everything, as a
+    `online_lookback_seconds` says how far before the present an `as_of` may lie online; null keeps everything, as a
     replay of old events needs. `read_deadline_ms` is how long a read may wait for Redis, in all.
     """
 
@@ -42,8 +43,22 @@ class DualpathRedisOnlineStoreConfig(RedisOnlineStoreConfig):
         "dualpath.stores.online.DualpathRedisOnlineStore",  # its name before, for one release
     ] = "dualpath.feast.online.DualpathRedisOnlineStore"  # type: ignore[assignment]
     connection_string: str = ""
-    slack_seconds: int | None = 86_400
+    online_lookback_seconds: int | None = 86_400
     read_deadline_ms: PositiveInt = 250
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, settings: Any) -> Any:
+        """Take `slack_seconds`, the old name of `online_lookback_seconds`, for one release."""
+        if not isinstance(settings, dict) or "slack_seconds" not in settings:
+            return settings
+        if "online_lookback_seconds" in settings:
+            raise InputError(
+                "feature_store.yaml: online_store has both online_lookback_seconds and its old name slack_seconds; "
+                "remove slack_seconds."
+            )
+        rest = {name: value for name, value in settings.items() if name != "slack_seconds"}
+        return rest | {"online_lookback_seconds": settings["slack_seconds"]}
 
 
 class DualpathRedisOnlineStore(RedisOnlineStore):
@@ -206,7 +221,9 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
                 request.ASKED.reset(token)
 
     def _answer(self, config: RepoConfig, response: Any) -> Answer:
-        return Answer(self._reader_of(config), self._texts, config.online_store.slack_seconds, response)
+        seconds = config.online_store.online_lookback_seconds
+        lookback = None if seconds is None else seconds * SECOND
+        return Answer(self._reader_of(config), self._texts, lookback, response)
 
     def _reader_of(self, config: RepoConfig) -> state.Reader:
         if self._reader is None or self._reader.project != config.project:

@@ -22,8 +22,8 @@ from dualpath.dedup.ids import CLOCK, Seen, merged
 from dualpath.dedup.remembered import hashes, kept, opened
 from dualpath.online.few import Few
 from dualpath.spark.log import write_rows
-from dualpath.spark.reach import out_of_retention
 from dualpath.spark.records import with_records
+from dualpath.spark.retention import out_of_retention
 from dualpath.view import View
 
 BESIDES = ("payload", "reason", "admitted_at", "arrival_day")
@@ -57,16 +57,20 @@ class Found:
     few: Few | None
 
 
-def attempt(rows: DataFrame, writer: "Writer", *, arrival_day: Column, keep: int, few: Sequence[View]) -> Found:
+def attempt(
+    rows: DataFrame, writer: "Writer", *, arrival_day: Column, retention: int | None, few: Sequence[View]
+) -> Found:
     """Pass over rows of `dualpath.spark.admit.admit`, each of which is counted in an `arrival_day`, a date; nobody else
-    writes to the writer's folder. `keep` is as for `out_of_retention`. The records of the views in `few` come along, if
-    there are no more accepted events than the writer's limit.
+    writes to the writer's folder. `retention` is as for `out_of_retention`. The records of the views in `few` come
+    along, if there are no more accepted events than the writer's limit.
     """
     # All that have an id are with one task, which sees that one of them is taken.
     judged = rows.repartition("event_id").select(
         "*",
         arrival_day.alias("arrival_day"),
-        out_of_retention(keep, F.col("admitted_at")).alias("__out_of_retention"),
+        out_of_retention(F.unix_micros("event_time"), retention, F.unix_micros("admitted_at")).alias(
+            "__out_of_retention"
+        ),
         *hashes(),
     )
     if few:

@@ -27,7 +27,7 @@ from dualpath.jobs.rebuild import rebuild
 from dualpath.log.files import move, sync
 from dualpath.log.ledger import Entry
 from dualpath.log.storage import first_open
-from dualpath.online import bounds, compaction, high_water_mark, manifest
+from dualpath.online import bounds, high_water_mark, manifest
 from dualpath.online.append import Target
 from dualpath.online.condition import State, examine
 from dualpath.online.connection import FAILED, connect
@@ -36,9 +36,10 @@ from dualpath.online.frames import currency, send, send_few
 from dualpath.online.manifest import FOREIGN, LostError
 from dualpath.record import Fence
 from dualpath.repo import Repo
+from dualpath.retention import CLOCK_LAG, earliest_as_of
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_folders
-from dualpath.spark.reach import out_of_retention
+from dualpath.spark.retention import out_of_retention
 
 log = logging.getLogger(__name__)
 FEW = 20_000
@@ -52,7 +53,7 @@ class Sink:
         self.repo, self.source, self.query, self.meter = repo, source, query, meter
         self.views = repo.views_of(source.name)
         self.storage = repo.storage(source.name)
-        self.keep = repo.keeps(source.name)
+        self.retention = repo.retention(*self.views)
         self.remembered = Remembered(self.storage, source)
         self.small = True
 
@@ -94,7 +95,7 @@ class Sink:
         arrival_day = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.closed_through)).cast("date"))
         known = self.remembered.before(entry)
         writer = Writer(staging / uuid4().hex, FEW if few else -1, known, self.remembered.horizon)
-        return attempt(rows, writer, arrival_day=arrival_day, keep=self.keep, few=few)
+        return attempt(rows, writer, arrival_day=arrival_day, retention=self.retention, few=few)
 
     def place(self, found: Found, entry: Entry) -> None:
         """Move the files of a pass to the batch's own folders; a repetition replaces what is there."""
@@ -158,10 +159,11 @@ class Sink:
         incarnation, (namespace, since) = manifest.incarnation(redis), self.agree(spark)
         if entry.accepted:
             parts = {}
-            floor = compaction.floor(entry.clock, self.repo.slack)
+            # By the batch's own clock, so that a repetition decides as before.
+            earliest = earliest_as_of(entry.clock - CLOCK_LAG, self.repo.online_lookback)
             for view in self.views:
                 manifest.move(redis, self.repo.project, view.name, lambda p: p.with_arrival_days(entry.arrival_days))
-                parts[view.name] = self.repo.part(view, namespace, floor)
+                parts[view.name] = self.repo.part(view, namespace, earliest)
             target = Target(self.repo.redis_address, self.repo.project, parts, Fence(entry.query, entry.batch))
             if few is None:
                 self.meter.wrote(send(currency(self.logged(spark, entry), self.views), target))
@@ -178,7 +180,7 @@ class Sink:
     def logged(self, spark: SparkSession, entry: Entry) -> DataFrame:
         """A batch's events that any window reaches, from the log."""
         events = read_folders(spark, self.storage, self.source, [self.storage.folder("log") / entry.name])
-        return events.where(~out_of_retention(self.keep, F.timestamp_micros(F.lit(entry.clock))))
+        return events.where(~out_of_retention(F.unix_micros("event_time"), self.retention, F.lit(entry.clock)))
 
     def is_away(self, error: BaseException) -> bool:
         """Whether an attempt failed because Redis cannot be reached."""

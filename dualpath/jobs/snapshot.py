@@ -16,7 +16,10 @@ from dualpath.online.frames import dictionary, joined, send
 from dualpath.online.manifest import Manifest
 from dualpath.record import UNFENCED
 from dualpath.repo import Repo
+from dualpath.retention import earliest_as_of
+from dualpath.spark.retention import out_of_retention
 from dualpath.view import View
+from dualpath.windows import SECOND
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,9 @@ class Snapshot:
         return History(self.repo.root)
 
     @property
-    def floor(self) -> int:
-        """The earliest `as_of` it can answer, microseconds UTC; 0: any."""
-        return 0 if self.repo.slack is None else _end_of(date.fromisoformat(self.day)) - self.repo.slack
+    def earliest_as_of(self) -> int | None:
+        """The earliest instant it can answer, microseconds UTC; None: any."""
+        return earliest_as_of(_end_of(self.day), self.repo.online_lookback)
 
     @cached_property
     def digest(self) -> str:
@@ -49,15 +52,15 @@ class Snapshot:
 
     def published_in(self, manifest: Manifest) -> Manifest:
         """A manifest that serves it in place of all arrival days up to its day."""
-        return manifest.at(self.day, self.floor, self.digest, view_version(self.view))
+        return manifest.at(self.day, self.earliest_as_of, self.digest, view_version(self.view))
 
     def records(self, spark: SparkSession) -> DataFrame:
         """Its rows for the writer."""
         paths = self.history.paths(view_version(self.view), through=self.day)
         schema = from_arrow_schema(RECORDS)
         found = spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
-        if self.floor and not self.view.remembers and self.view.reach is not None:
-            found = found.where(F.element_at("words", 1) > F.lit(self.floor - self.view.reach))
+        time, retention = F.element_at("words", 1), self.repo.retention(self.view)
+        found = found.where(~out_of_retention(time, retention, F.lit(_end_of(self.day))))
         return found.select(
             F.lit(self.view.name).alias("view"), F.lit(self.day).alias("arrival_day"), "entity", "words"
         )
@@ -69,11 +72,14 @@ def fill(spark: SparkSession, repo: Repo, snapshots: Sequence[Snapshot], namespa
     paths = [p for s in sorted({s.view.source.name for s in snapshots}) for p in history.paths(f"{DICTIONARY}/{s}")]
     read = spark.read.schema(from_arrow_schema(TEXTS))
     texts = [dictionary(read.parquet(*paths).select("code", "text").distinct())] if paths else []
-    parts: dict[str, Part] = {s.view.name: repo.part(s.view, namespaces[s.view.name], s.floor) for s in snapshots}
+    parts: dict[str, Part] = {
+        s.view.name: repo.part(s.view, namespaces[s.view.name], s.earliest_as_of) for s in snapshots
+    }
     target = Target(repo.redis_address, repo.project, parts, UNFENCED, kind="s")
     return send(joined([*(s.records(spark) for s in snapshots), *texts]), target)
 
 
-def _end_of(day: date) -> int:
+def _end_of(day: str) -> int:
     """The first microsecond after a day, UTC."""
-    return int(datetime.combine(day + timedelta(days=1), datetime.min.time(), UTC).timestamp()) * 1_000_000
+    midnight = datetime.combine(date.fromisoformat(day) + timedelta(days=1), datetime.min.time(), UTC)
+    return int(midnight.timestamp()) * SECOND

@@ -21,6 +21,7 @@ from dualpath.online import bounds, compaction, keys
 from dualpath.online.connection import connect
 from dualpath.online.manifest import FOREIGN
 from dualpath.record import HEADER, VERSION, Fence, Layout, compact, layout
+from dualpath.retention import expires_at
 from dualpath.view import View
 
 ENTITIES_PER_CALL = 500
@@ -30,9 +31,12 @@ BYTES_GATHERED = 32_000_000
 TEXTS = ""
 """The `view` of rows that carry dictionary entries: `entity` is the text, `words` its code."""
 
-Call = tuple[str, bytes, bytes, int]
-"""Entity, key, records, and when the key may expire (milliseconds since 1970, 0: never); of a text: the text, its
-code, the text in bytes, 0."""
+NEVER = 0
+"""What the script takes for a key that does not expire."""
+
+Call = tuple[str, bytes, bytes, int | None]
+"""Entity, key, records, and when the key may expire (milliseconds since 1970, None: never); of a text: the text, its
+code, the text in bytes, None."""
 
 INPUT = "view string, arrival_day string, entity string, words array<bigint>"
 OUTPUT = "view string, records bigint, parts bigint, calls bigint, seconds double"
@@ -46,14 +50,15 @@ SCRIPT = files("dualpath.online").joinpath("append.lua").read_text()
 class Part:
     """Where a view's records go, and how long they matter.
 
-    `keep` is microseconds from a record's time until no window can reach it; 0: never forgotten. A snapshot, and
-    a value that has grown by an append, is compacted to what an `as_of` from `floor` on can see; 0: not at all.
+    `retention` is how long after its time a read can look back to a record, microseconds; None: for ever. A snapshot,
+    and a value that has grown by an append, is compacted to what an `as_of` from `earliest_as_of` on can see; None: not
+    at all.
     """
 
     namespace: str
     view: View
-    keep: int
-    floor: int = 0
+    retention: int | None = None
+    earliest_as_of: int | None = None
 
     @cached_property
     def layout(self) -> Layout:
@@ -161,18 +166,17 @@ class _Writer:
         value = b"".join(self.pieces)
         if view == TEXTS:
             code = str(int.from_bytes(value[:8], "little", signed=True)).encode()
-            self.calls.append((entity, code, entity.encode(), 0))
+            self.calls.append((entity, code, entity.encode(), None))
         else:
             part = self.target.parts[view]
-            if self.target.kind == "s" and part.floor:
+            if self.target.kind == "s" and part.earliest_as_of is not None:
                 words = np.frombuffer(value, dtype="<i8").reshape(-1, part.layout.width)
-                value = compact(words, part.layout, part.view, part.floor).tobytes()
+                value = compact(words, part.layout, part.view, part.earliest_as_of).tobytes()
             key = keys.prefix(self.target.project, part.namespace, view, self.target.kind + arrival_day) + keys.tagged(
                 entity
             )
-            expiry = (self.latest + part.keep) // 1000 + 1 if part.keep else 0
             if value:
-                self.calls.append((entity, key, value, expiry))
+                self.calls.append((entity, key, value, expires_at(self.latest, part.retention)))
         self.size += len(value)
         self.run, self.pieces, self.latest = None, [], 0
 
@@ -207,15 +211,15 @@ class _Writer:
         large = bounds.length(part.view, part.layout)
         arguments: list[bytes | int] = [header, 1 if self.target.kind == "s" else 0, large, compaction.LEAST]
         for _, _, value, expiry in calls:
-            arguments += [value, expiry]
+            arguments += [value, expiry or NEVER]
         written, larger, grown = self.script(keys=[key for _, key, _, _ in calls], args=arguments)
         self.done[self.view].parts += int(written)
         if larger:
             sizes = [(calls[i - 1][0], size) for i, size in zip(larger[::2], larger[1::2], strict=True)]
             bounds.note(self.redis, self.target.project, self.view, sizes)
-        if part.floor:
+        if part.earliest_as_of is not None:
             for i in grown:
-                self.compactor.compact(calls[i - 1][1], part.layout, part.view, part.floor)
+                self.compactor.compact(calls[i - 1][1], part.layout, part.view, part.earliest_as_of)
 
     def send_texts(self) -> None:
         name = keys.dictionary(self.target.project)

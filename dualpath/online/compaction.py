@@ -14,19 +14,10 @@ from typing import Any
 from dualpath.record import HEADER, Layout, compact
 from dualpath.schema import SATURATED
 from dualpath.view import View
-from dualpath.windows import SECOND
 
 LEAST = 16_384
 """Bytes up to which a value is left alone: a reader takes them in one go with everything else."""
-BEHIND = 60 * SECOND
-"""How far a reader's clock may be behind the stream's, microseconds: readers at that present are not cut off."""
 SCRIPT = files("dualpath.online").joinpath("replace.lua").read_text()
-
-
-def floor(clock: int, slack: int | None) -> int:
-    """The earliest `as_of` that may be asked after a batch of this `clock`, if readers may ask `slack` before the
-    present (None: any instant); microseconds UTC, 0: any. By its clock, a batch that is repeated decides as before."""
-    return 0 if slack is None else max(clock - BEHIND - slack, 0)
 
 
 class Compactor:
@@ -36,13 +27,13 @@ class Compactor:
         self.redis = redis
         self.replace = redis.register_script(SCRIPT)
 
-    def compact(self, key: bytes, kind: Layout, view: View, floor: int) -> None:
+    def compact(self, key: bytes, kind: Layout, view: View, earliest_as_of: int) -> None:
         """Put the fewest records in place of a value's, unless it has gone or is written to meanwhile."""
         value = self.redis.get(key)
         if value is None:
             return
         words = kind.unpack(value)
-        fewer = compact(words, kind, view, floor)
+        fewer = compact(words, kind, view, earliest_as_of)
         # A sum that would leave 64 bits stays in parts: what comes may bring it back.
         if len(fewer) < len(words) and (SATURATED not in fewer or SATURATED in words):
             header = value[: HEADER.size]

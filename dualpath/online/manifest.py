@@ -21,6 +21,8 @@ FOREIGN = (
     "with `dualpath stream --from-snapshot`, which fills the new state beside the old."
 )
 REBUILDING = "rebuilding"
+ANY = 0
+"""What is stored for state that can answer at any instant."""
 COMPARE_AND_SET = """
 -- Answers 1 if KEYS[1] was ARGV[1] or ARGV[2] and is ARGV[2] now, 0 if it was neither, and -1 if the server is none
 -- of those whose `incarnation` is ARGV[3] (empty: whichever). It must be asked here: between a look and a write it can
@@ -54,8 +56,8 @@ def incarnation(redis: Any) -> list[str]:
 class Manifest:
     """`namespace` holds the parts; `snapshot` is a day or empty; `arrival_days` are days after it, ascending.
 
-    `floor` is the earliest `as_of` the state can answer, microseconds UTC; 0: any. `digest` names the record
-    files the snapshot was made from, so that publishing the same again can be left out. `view_version` names the
+    `earliest_as_of` is the earliest instant the state can answer, microseconds UTC; None: any. `digest` names the
+    record files the snapshot was made from, so that publishing the same again can be left out. `view_version` names the
     declaration the state was written for; empty: nothing was written yet. While it is `rebuilding`, the namespace
     is being filled, and there is nothing to read.
     """
@@ -63,7 +65,7 @@ class Manifest:
     namespace: str
     snapshot: str = ""
     arrival_days: tuple[str, ...] = ()
-    floor: int = 0
+    earliest_as_of: int | None = None
     digest: str = ""
     view_version: str = ""
     rebuilding: bool = False
@@ -99,7 +101,13 @@ class Manifest:
         """
         if self.rebuilding:
             return f"{self.namespace} {REBUILDING}".encode()
-        head = [self.namespace, self.snapshot or "-", str(self.floor), self.digest or "-", self.view_version or "-"]
+        head = [
+            self.namespace,
+            self.snapshot or "-",
+            str(self.earliest_as_of or ANY),
+            self.digest or "-",
+            self.view_version or "-",
+        ]
         return " ".join([*head, *self.arrival_days]).encode()
 
     @classmethod
@@ -108,9 +116,14 @@ class Manifest:
         namespace, *rest = stored.decode().split(" ")
         if rest == [REBUILDING]:
             return cls(namespace, rebuilding=True)
-        snapshot, floor, digest, view_version, *arrival_days = rest
+        snapshot, earliest, digest, view_version, *arrival_days = rest
         return cls(
-            namespace, snapshot.strip("-"), tuple(arrival_days), int(floor), digest.strip("-"), view_version.strip("-")
+            namespace,
+            snapshot.strip("-"),
+            tuple(arrival_days),
+            int(earliest) or None,
+            digest.strip("-"),
+            view_version.strip("-"),
         )
 
     def of(self, view_version: str) -> "Manifest":
@@ -123,7 +136,7 @@ class Manifest:
         """With more arrival days known; those the snapshot covers already are left out."""
         return replace(self, arrival_days=tuple(sorted({e for e in (*self.arrival_days, *days) if e > self.snapshot})))
 
-    def at(self, day: str, floor: int, digest: str, view_version: str) -> "Manifest":
+    def at(self, day: str, earliest_as_of: int | None, digest: str, view_version: str) -> "Manifest":
         """With the snapshot of `day` in place of all arrival days up to it; never back to an earlier day.
 
         Raises `StateError` if arrival days would be left that were written for another declaration.
@@ -133,7 +146,14 @@ class Manifest:
         later = tuple(e for e in self.arrival_days if e > day)
         if later and self.view_version not in ("", view_version):
             raise StateError(f"{FOREIGN} Its last day is {later[-1]}: run the night of that day, not of {day}.")
-        return replace(self, snapshot=day, floor=floor, digest=digest, view_version=view_version, arrival_days=later)
+        return replace(
+            self,
+            snapshot=day,
+            earliest_as_of=earliest_as_of,
+            digest=digest,
+            view_version=view_version,
+            arrival_days=later,
+        )
 
 
 def read(redis: Any, project: str, view: str) -> Manifest | None:

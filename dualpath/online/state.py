@@ -65,11 +65,12 @@ class Ask:
 
 
 class State(NamedTuple):
-    """Records int64[n, width], entity i's sorted in `[starts[i], starts[i + 1])`; they can answer from `floor` on."""
+    """Records int64[n, width], entity i's sorted in `[starts[i], starts[i + 1])`; they can answer from
+    `earliest_as_of` on; None: at any instant."""
 
     words: np.ndarray
     starts: np.ndarray
-    floor: int
+    earliest_as_of: int | None
 
 
 class _Known(NamedTuple):
@@ -78,7 +79,7 @@ class _Known(NamedTuple):
     key: bytes
     stored: bytes | None
     rank: tuple[int, str, int]
-    floor: int
+    earliest_as_of: int | None
     prefixes: list[bytes]
     high_water_mark: bytes
     seen: dict[bytes, bytes | None]
@@ -122,14 +123,14 @@ class Reader:
                 elif (high_water_marks := answers[at + 1 : parts]) != [*map(each.seen.get, where)]:
                     self._advance(ask, each, dict(zip(where, high_water_marks, strict=True)))
                 if not moved:
-                    found.append(State(*_join(ask, answers[parts:end], len(each.prefixes)), each.floor))
+                    found.append(State(*_join(ask, answers[parts:end], len(each.prefixes)), each.earliest_as_of))
                 at = end
             if not moved:
                 return found
 
     def _unknown(self, view: str) -> _Known:
         """Of a view never asked for: no part to read, and a high-water mark that nobody writes."""
-        return _Known(keys.manifest(self.project, view), b"", (0, "", 0), 0, [], b"", {})
+        return _Known(keys.manifest(self.project, view), b"", (0, "", 0), None, [], b"", {})
 
     def _learn(self, ask: Ask, before: _Known, stored: bytes | None) -> None:
         """Take a manifest that is not the one seen before."""
@@ -152,7 +153,7 @@ class Reader:
         # own.
         seen = before.seen if high_water_mark == before.high_water_mark else {}
         self._known[ask.view] = _Known(
-            before.key, stored, manifest.rank, manifest.floor, prefixes, high_water_mark, seen
+            before.key, stored, manifest.rank, manifest.earliest_as_of, prefixes, high_water_mark, seen
         )
 
     def _advance(self, ask: Ask, before: _Known, high_water_marks: dict[bytes, bytes | None]) -> None:

@@ -290,7 +290,7 @@ def test_a_view_survives_json(name: str, kind: str | None, data: st.DataObject) 
     view = data.draw(views(name, kind))
     restored = View.from_dict(json.loads(json.dumps(view.to_dict())))
     assert restored == view and hash(restored) == hash(view)
-    assert (restored.reach, restored.remembers) == (view.reach, view.remembers)
+    assert (restored.lookback, restored.bounded_lookback) == (view.lookback, view.bounded_lookback)
     assert [restored.output(f) for f in restored.features] == [view.output(f) for f in view.features]
 
 

@@ -144,7 +144,7 @@ def test_compaction_does_not_hide_a_sum_that_leaves_64_bits(resolution: int) -> 
     head = [[1, 1], [2, 2]] if resolution == 1 else [[0, 1, 1], [0, 2, 2]]
     words = bag(*([*each, HALF] for each in head))
     with pytest.raises(FoldError, match="64 bits"):
-        value(it, compact(words, layout(it), it, floor=9 * SECOND))
+        value(it, compact(words, layout(it), it, earliest_as_of=9 * SECOND))
 
 
 @pytest.mark.parametrize(

@@ -95,28 +95,30 @@ def test_exact_records_are_a_set(case: Case, data: st.DataObject) -> None:
 
 
 @law
-def test_compaction_changes_no_value_from_its_floor_on(case: Case, data: st.DataObject) -> None:
+def test_compaction_changes_no_value_from_its_earliest_instant_on(case: Case, data: st.DataObject) -> None:
     assume(case.view.resolution == 1 or not any(f.over.offset for f in case.view.features))
-    floor = data.draw(st.sampled_from(case.instants))
-    later = [as_of for as_of in (*case.instants, floor + 1, floor + case.view.resolution) if as_of >= floor]
-    once = compact(case.words, case.layout, case.view, floor)
-    apart = np.concatenate([compact(h, case.layout, case.view, floor) for h in halves(case.words, data)])
+    earliest = data.draw(st.sampled_from(case.instants))
+    later = [as_of for as_of in (*case.instants, earliest + 1, earliest + case.view.resolution) if as_of >= earliest]
+    once = compact(case.words, case.layout, case.view, earliest)
+    apart = np.concatenate([compact(h, case.layout, case.view, earliest) for h in halves(case.words, data)])
     expected = case.values(case.words, later)
     assert differences(case.values(once, later), expected) == []
     assert differences(case.values(apart, later), expected) == []
-    assert np.array_equal(compact(once, case.layout, case.view, floor), once)
+    assert np.array_equal(compact(once, case.layout, case.view, earliest), once)
     assert np.array_equal(once[:, 0], np.sort(once[:, 0]))
     assert len(once) <= len(case.words)
 
 
 @law
-def test_compaction_as_events_come_changes_no_value_from_the_last_floor_on(case: Case, data: st.DataObject) -> None:
+def test_compaction_as_events_come_changes_no_value_from_the_last_earliest_instant_on(
+    case: Case, data: st.DataObject
+) -> None:
     assume(case.view.resolution == 1 or not any(f.over.offset for f in case.view.features))
-    floors = sorted(data.draw(st.sampled_from(case.instants)) for _ in range(2))
+    bounds = sorted(data.draw(st.sampled_from(case.instants)) for _ in range(2))
     state = case.words[:0]
-    for come, floor in zip(halves(case.words, data), floors, strict=True):
-        state = compact(np.concatenate([state, come]), case.layout, case.view, floor)
-    later = [as_of for as_of in case.instants if as_of >= floors[-1]]
+    for come, earliest in zip(halves(case.words, data), bounds, strict=True):
+        state = compact(np.concatenate([state, come]), case.layout, case.view, earliest)
+    later = [as_of for as_of in case.instants if as_of >= bounds[-1]]
     assert differences(case.values(state, later), case.values(case.words, later)) == []
 
 

@@ -145,21 +145,23 @@ def test_a_day_starts_at_the_first_microsecond_of_its_date(zone: str, day: tuple
 def test_no_calendar_window_looks_further_back_than_it_says(unit: str, zone: str) -> None:
     window = calendar(unit, zone)
     midnights = starts(window, np.arange(at(1990, 1, 1), at(2030, 1, 1), DAY))
-    assert np.diff(midnights).max() <= window.reach
+    assert np.diff(midnights).max() <= window.lookback
 
 
 @pytest.mark.parametrize(("unit", "longest"), [("day", 1), ("week", 7), ("month", 31)])
 def test_a_calendar_window_looks_no_further_back_than_its_unit_and_seven_hours(unit: str, longest: int) -> None:
-    assert calendar(unit).reach == longest * DAY + 7 * 3600 * SECOND
+    assert calendar(unit).lookback == longest * DAY + 7 * 3600 * SECOND
 
 
-def test_reach_counts_the_offset_and_the_bucket() -> None:
+def test_the_lookback_counts_the_offset_and_the_bucket() -> None:
     window = minutes(30).before(hours(1))
-    assert window.reach == 5400 * SECOND
+    assert window.lookback == 5400 * SECOND
     features = (Feature("a", Count(), lifetime()), Feature("b", Count(), seconds(1)), Feature("c", Count(), window))
-    assert View("v", ("user",), CLICKS, features).reach == 5400 * SECOND
-    assert View("v", ("user",), CLICKS, features[:2], 60 * SECOND).reach == 61 * SECOND - 1
-    assert View("v", ("user",), CLICKS, features[:1]).reach is None
+    assert View("v", ("user",), CLICKS, features).bounded_lookback == 5400 * SECOND
+    assert View("v", ("user",), CLICKS, features[:2], 60 * SECOND).bounded_lookback == 61 * SECOND - 1
+    assert View("v", ("user",), CLICKS, features[1:]).lookback == 5400 * SECOND
+    unbounded = View("v", ("user",), CLICKS, features[:1])
+    assert (unbounded.lookback, unbounded.bounded_lookback) == (None, 0)
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)

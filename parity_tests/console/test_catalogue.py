@@ -91,14 +91,14 @@ def test_a_record_is_an_event_or_a_bucket_for_each_combination_of_dimensions() -
     assert catalogue.record(view(about, resolution=SECOND)) == "the events of 1 second, for each hash of `note`"
 
 
-def test_how_long_state_is_kept_follows_from_windows_and_slack() -> None:
+def test_how_long_state_is_kept_follows_from_windows_and_the_online_lookback() -> None:
     assert catalogue.kept(view(), DAY + 3600 * SECOND) == "25 hours from when it happened"
-    assert catalogue.kept(view(), 0) == "for ever: `slack_seconds` is null"
-    assert catalogue.kept(view(Feature("n", Count(), lifetime())), 0) == "for ever: a feature looks at all time"
+    assert catalogue.kept(view(), None) == "for ever: `online_lookback_seconds` is null"
+    assert catalogue.kept(view(Feature("n", Count(), lifetime())), None) == "for ever: a feature looks at all time"
 
 
 @pytest.mark.parametrize(
-    ("feature", "declared", "type", "empty", "words", "reach"),
+    ("feature", "declared", "type", "empty", "words", "lookback"),
     [
         (Count(), "count over the last 1 hour", "integer", "`0`", "1", "1 hour"),
         (Mean("amount"), "mean of amount over the last 1 hour", "double", "`null`", "2", "1 hour"),
@@ -114,20 +114,20 @@ def test_how_long_state_is_kept_follows_from_windows_and_slack() -> None:
         (Ratio(bottom=Count()), "ratio of count to count over the last 1 hour", "double", "`null`", "1", "1 hour"),
     ],
 )  # fmt: skip
-def test_a_feature_is_a_line(feature: Count, declared: str, type: str, empty: str, words: str, reach: str) -> None:
+def test_a_feature_is_a_line(feature: Count, declared: str, type: str, empty: str, words: str, lookback: str) -> None:
     described = Feature("f", feature, hours(1), "It counts.")
     assert catalogue.line(view(described), described) == (
-        "`f`", "It counts.", declared, type, empty, words, reach,
+        "`f`", "It counts.", declared, type, empty, words, lookback,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("over", "reach"),
+    ("over", "lookback"),
     [(lifetime(), "all time"), (today(), "31 hours"), (days(7).before(days(7)), "14 days")],
 )
-def test_the_reach_is_that_of_the_window(over: Window, reach: str) -> None:
+def test_the_lookback_is_that_of_the_window(over: Window, lookback: str) -> None:
     asked = Feature("f", Count(), over)
-    assert catalogue.line(view(asked), asked)[-1] == reach
+    assert catalogue.line(view(asked), asked)[-1] == lookback
 
 
 def test_a_bar_in_a_sentence_does_not_end_its_cell() -> None:

@@ -247,7 +247,7 @@ recent = feature_view(
 
 @pytest.fixture(scope="module")
 def forgetful(spark: SparkSession, applied: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
-    """A repo of one view, which looks back two days, and an online store with a slack of one hour.
+    """A repo of one view, which looks back two days, and an online store with a lookback of one hour.
 
     It has streamed, at noon, events of `ann` from now to four days ago and events of `bob` that are all out of reach.
     """
@@ -257,7 +257,7 @@ def forgetful(spark: SparkSession, applied: Path, tmp_path_factory: pytest.TempP
         (folder / f"{name}.py").unlink()
     (folder / "recent.py").write_text(RECENT)
     settings = folder / "feature_store.yaml"
-    settings.write_text(settings.read_text().replace("slack_seconds: null", "slack_seconds: 3600"))
+    settings.write_text(settings.read_text().replace("online_lookback_seconds: null", "online_lookback_seconds: 3600"))
     repo = Repo(folder)
     repo.apply()
     ages = {"ann": (0, 1, 40, 49, 49.5, 60, 96), "bob": (49.25, 50)}
@@ -301,5 +301,5 @@ def test_values_without_the_events_that_no_window_reaches_are_those_of_training(
 
 
 def test_where_a_view_remembers_everything_nothing_is_out_of_reach(streamed: Streamed) -> None:
-    assert streamed.repo.keeps(SOURCE) == 0
+    assert streamed.repo.retention(*streamed.repo.views_of(SOURCE)) is None
     assert streamed.reading.value("dualpath_out_of_retention_rows_total") == 0

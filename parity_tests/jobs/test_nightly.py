@@ -291,11 +291,13 @@ def test_nights_beside_a_running_stream_lose_and_double_nothing(
         assert len(seen) > 5 and (np.diff(seen, axis=0) >= 0).all()
 
 
-def test_a_finite_slack_forgets_only_what_no_answer_needs(spark: SparkSession, new_repo: Callable[[], Repo]) -> None:
+def test_a_finite_online_lookback_forgets_only_what_no_answer_needs(
+    spark: SparkSession, new_repo: Callable[[], Repo]
+) -> None:
     """The events end in the present, because Redis expires keys by its own clock."""
     repo = new_repo()
     settings = repo.folder / "feature_store.yaml"
-    settings.write_text(settings.read_text().replace("slack_seconds: null", "slack_seconds: 86400"))
+    settings.write_text(settings.read_text().replace("online_lookback_seconds: null", "online_lookback_seconds: 86400"))
     now = datetime.now(UTC).replace(microsecond=0)
     events = faults.events(now - timedelta(days=4))
     faults.post(repo, faults.payloads(events.filter(pc.less(events["arrival_time"], pa.scalar(now)))))
@@ -332,5 +334,5 @@ def test_a_finite_slack_forgets_only_what_no_answer_needs(spark: SparkSession, n
     redis = connect(repo.redis_address)
     for view in repo.views.values():
         left = {redis.pttl(key) for key in live(repo, view.name)}
-        assert left and (left == {-1} if view.remembers else min(left) > 0), view.name
+        assert left and (left == {-1} if view.lookback is None else min(left) > 0), view.name
     assert datetime.now(UTC).timestamp() < clock / 1_000_000, "the test took too long for its clock"

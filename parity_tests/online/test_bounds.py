@@ -293,12 +293,12 @@ def test_compaction_keeps_a_sum_that_leaves_64_bits_an_error() -> None:
     view = View("spent", ("user",), CLICKS, (Feature("total", Sum("quantity"), lifetime()),))
     for words in ([2**62, 2**62], [-(2**62), -(2**62), -1], [2**63 - 1, -5]):
         bag = np.array([[i, i, word] for i, word in enumerate(words)], dtype=np.int64)
-        compacted = compact(bag, layout(view), view, floor=9 * SECOND)
+        compacted = compact(bag, layout(view), view, earliest_as_of=9 * SECOND)
         assert len(compacted) == 1
         with pytest.raises(FoldError, match="view 'spent', feature 'total': the sum leaves 64 bits"):
             values(view, compacted, [9 * SECOND], dictionary(view, []))
     bag = np.array([[0, 0, 2**62], [1, 1, 2**62], [2, 2, -(2**62)]], dtype=np.int64)
-    compacted = compact(bag, layout(view), view, floor=9 * SECOND)
+    compacted = compact(bag, layout(view), view, earliest_as_of=9 * SECOND)
     assert values(view, compacted, [9 * SECOND], dictionary(view, [])) == {"total": [2**62]}
 
 

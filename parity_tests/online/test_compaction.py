@@ -18,12 +18,13 @@ from dualpath.jobs.build import build
 from dualpath.jobs.stream import start
 from dualpath.online import compaction, keys
 from dualpath.online.append import Part, Target
-from dualpath.online.compaction import BEHIND, LEAST, Compactor, floor
+from dualpath.online.compaction import LEAST, Compactor
 from dualpath.online.connection import connect
 from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.record import HEADER, Fence, layout
 from dualpath.repo import Repo
+from dualpath.retention import CLOCK_LAG, earliest_as_of
 from dualpath.runtime import redis as embedded
 from dualpath.sources.source import Directory
 from dualpath.view import Feature, View
@@ -68,8 +69,8 @@ def client(address: str) -> Redis:
 class Shop:
     """Micro-batches of one view of one hot user, of the second that begins with their clock."""
 
-    def __init__(self, address: str, view: View, *, slack: int | None = 0, compacts: bool = True) -> None:
-        self.address, self.view, self.slack, self.compacts = address, view, slack, compacts
+    def __init__(self, address: str, view: View, *, lookback: int | None = 0, compacts: bool = True) -> None:
+        self.address, self.view, self.lookback, self.compacts = address, view, lookback, compacts
         self.redis = connect(address)
         self.events: list[dict[str, Any]] = []
         self.key = keys.prefix("test", "n1", view.name, "e" + EPOCH) + keys.tagged("ann")
@@ -96,7 +97,8 @@ class Shop:
             [[self.view.name] * len(words), [EPOCH] * len(words), ["ann"] * len(words), words.tolist()],
             ["view", "arrival_day", "entity", "words"],
         )
-        part = Part("n1", self.view, 0, floor(clock, self.slack) if self.compacts else 0)
+        earliest = earliest_as_of(clock - CLOCK_LAG, self.lookback) if self.compacts else None
+        part = Part("n1", self.view, earliest_as_of=earliest)
         [answer] = Target(self.address, "test", {self.view.name: part}, Fence(1, number)).write([rows])
         return answer["parts"][0].as_py()
 
@@ -133,7 +135,7 @@ def test_a_hot_value_stays_small_over_many_batches_and_every_answer_is_that_of_a
         lengths.append(client.strlen(shop.key))
         if number % 40 == 0:
             present = NOW + number * SECOND
-            as_of = [present - BEHIND, present, present + 3 * MINUTE]
+            as_of = [present - CLOCK_LAG, present, present + 3 * MINUTE]
             assert differences(shop.answers(as_of), shop.truth(as_of)) == []
 
     shop.run(range(1, 801), look)
@@ -145,7 +147,7 @@ def test_a_hot_value_stays_small_over_many_batches_and_every_answer_is_that_of_a
 def test_a_value_that_cannot_shrink_is_read_once_a_doubling(
     address: str, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop, calls = Shop(address, EVER, slack=3_600 * SECOND), in_between(monkeypatch, lambda: None)
+    shop, calls = Shop(address, EVER, lookback=3_600 * SECOND), in_between(monkeypatch, lambda: None)
     shop.run(range(1, 601))
     lengths = [HEADER.size + 8 * args[0].size for args in calls]
     assert len(shop.stored) == HEADER.size + 8 * 1_800 * layout(EVER).width > 4 * LEAST
@@ -180,15 +182,15 @@ def test_a_bucket_is_folded_a_minute_after_it_closed_and_what_lies_in_later_ones
 
 
 def test_what_may_still_be_asked_stays(address: str, client: Redis) -> None:
-    """With a slack, an instant that far back; without one, any."""
-    for slack, kept in ((0, 1), (30 * SECOND, 30), (None, 600)):
+    """With an online lookback, an instant that far back; without one, any."""
+    for lookback, kept in ((0, 1), (30 * SECOND, 30), (None, 600)):
         client.flushall()
-        shop = Shop(address, EVER, slack=slack)
+        shop = Shop(address, EVER, lookback=lookback)
         times = [NOW + i * SECOND for i in range(600)]
-        clock = times[-1] + EVER.reach + BEHIND + SECOND
+        clock = times[-1] + EVER.bounded_lookback + CLOCK_LAG + SECOND
         shop.write(1, times, clock)
         assert len(layout(EVER).unpack(shop.stored)) == kept
-        asked = [times[0] if slack is None else clock - BEHIND - slack, clock]
+        asked = [times[0] if lookback is None else clock - CLOCK_LAG - lookback, clock]
         assert differences(shop.answers(asked), shop.truth(asked)) == []
 
 
@@ -234,7 +236,7 @@ def test_an_append_that_makes_up_for_what_another_compaction_took_away_stays_too
     shop, other, clock = Shop(address, HOT), Shop(address, HOT, compacts=False), NOW + 3 * MINUTE
 
     def meanwhile() -> None:
-        Compactor(connect(address)).compact(shop.key, layout(HOT), HOT, floor(clock, 0))
+        Compactor(connect(address)).compact(shop.key, layout(HOT), HOT, clock - CLOCK_LAG)
         other.write(2, [NOW + MINUTE + i for i in range(597)], clock)
 
     in_between(monkeypatch, meanwhile)
@@ -254,7 +256,7 @@ def test_two_that_compact_one_value_at_once_leave_what_one_would(
     client.flushall()
     calls = in_between(
         monkeypatch,
-        lambda: Compactor(connect(address)).compact(shop.key, layout(HOT), HOT, floor(clock + 90 * MINUTE, 0)),
+        lambda: Compactor(connect(address)).compact(shop.key, layout(HOT), HOT, clock + 90 * MINUTE - CLOCK_LAG),
     )
     shop.write(1, times, clock)
     assert len(calls) == 2 and expected != shop.stored
@@ -283,7 +285,7 @@ def test_a_value_expires_when_it_would_have_and_one_that_has_gone_stays_away(add
     shop = Shop(address, HOT)
     shop.write(1, [NOW + i for i in range(300)], NOW)
     client.pexpire(shop.key, 1_000_000)
-    compactor, since = Compactor(client), floor(NOW + 3 * MINUTE, 0)
+    compactor, since = Compactor(client), NOW + 3 * MINUTE - CLOCK_LAG
     compactor.compact(shop.key, layout(HOT), HOT, since)
     assert len(layout(HOT).unpack(shop.stored)) == 3
     assert 0 < client.pttl(shop.key) <= 1_000_000
@@ -306,7 +308,7 @@ def test_a_sum_that_nears_64_bits_is_left_to_the_reader(address: str, client: Re
 def test_the_stream_compacts_by_the_clock_of_its_batch(spark: SparkSession, new_repo: Callable[[], Repo]) -> None:
     repo, source = Repo(new_repo().folder), SOURCE  # opened anew, so that it reads what follows
     settings = repo.folder / "feature_store.yaml"
-    settings.write_text(settings.read_text().replace("slack_seconds: null", "slack_seconds: 60"))
+    settings.write_text(settings.read_text().replace("online_lookback_seconds: null", "online_lookback_seconds: 60"))
     first = datetime(2026, 3, 1, tzinfo=UTC)
     times = [(first + timedelta(seconds=i)).isoformat() for i in range(600)]
     line = '{"user_id": "ann", "action": "page_view", "event_time": "%s", "arrival_time": "%s"}'
