@@ -16,8 +16,8 @@ from benchmarks.measure import Sheet
 from dualpath.aggregates import CountBy
 from dualpath.declare import feature, feature_view, view_of
 from dualpath.online import keys
-from dualpath.online.append import Part, Target
 from dualpath.online.connection import connect
+from dualpath.online.writer import Destination, FencedWrite
 from dualpath.record import Fence, layout
 from dualpath.retention import CLOCK_LAG
 from dualpath.runtime import redis as embedded
@@ -61,10 +61,10 @@ def _measured(address: str, project: str, view: View, *, compacts: bool) -> list
     key = keys.prefix(project, "n1", view.name, "e" + EPOCH) + keys.tagged(shop.name(0))
     for number in range(1, max(SHOWN) + 1):
         clock = shop.AS_OF + number * SECOND
-        part = Part("n1", view, earliest_as_of=clock - CLOCK_LAG if compacts else None)
+        part = Destination("n1", view, earliest_as_of=clock - CLOCK_LAG if compacts else None)
         words = _second(view, clock)
         rows = shop.rows(view, EPOCH, np.zeros(len(words), dtype=np.int64), words)
-        list(Target(address, project, {view.name: part}, Fence(1, number)).write(rows))
+        list(FencedWrite(address, project, {view.name: part}, Fence(1, number)).write(rows))
         if number in SHOWN:
             found.append(client.strlen(key))
     return found

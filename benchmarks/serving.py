@@ -21,9 +21,9 @@ from benchmarks.measure import Figure, take_turns
 from dualpath.aggregates import Count, Distinct, Max, Mean, Sum
 from dualpath.declare import feature, feature_view, view_of
 from dualpath.online import keys, manifest
-from dualpath.online.append import Part, Target
 from dualpath.online.connection import connect
 from dualpath.online.manifest import Manifest
+from dualpath.online.writer import Destination, FencedWrite
 from dualpath.record import Fence
 from dualpath.runtime import redis as embedded
 from dualpath.windows import DAY, days, hours, lifetime, minutes, today
@@ -130,11 +130,11 @@ def write_state(address: str, per_user: tuple[int, int]) -> None:
     events = shop.Events.draw(USERS, per_user, days=8)
     words = events.words(view)
     old = events.time <= NIGHT
-    parts = {view.name: Part(NAMESPACE, view)}
+    parts = {view.name: Destination(NAMESPACE, view)}
     for kind, arrival_day, chosen in (("s", SNAPSHOT, old), ("e", EPOCH, ~old)):
-        target = Target(address, PROJECT, parts, Fence(1, 1), kind)
+        target = FencedWrite(address, PROJECT, parts, Fence(1, 1), kind)
         list(target.write(shop.rows(view, arrival_day, events.user[chosen], words[chosen])))
-    list(Target(address, PROJECT, {}, Fence(1, 1)).write([shop.texts(shop.CATEGORIES)]))
+    list(FencedWrite(address, PROJECT, {}, Fence(1, 1)).write([shop.texts(shop.CATEGORIES)]))
     manifest.place(connect(address), PROJECT, view.name, Manifest(NAMESPACE, SNAPSHOT, (EPOCH,)))
 
 

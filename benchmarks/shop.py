@@ -89,7 +89,7 @@ def name(number: int) -> str:
 
 
 def rows(view: View, arrival_day: str, users: np.ndarray, words: np.ndarray) -> Iterator[pa.RecordBatch]:
-    """Records of ascending users as the writer of state takes them: `dualpath.online.append.INPUT`."""
+    """Records of ascending users as the writer of state takes them: `dualpath.online.writer.INPUT`."""
     for at in range(0, len(words), 50_000):
         part = words[at : at + 50_000]
         yield _batch(view.name, arrival_day, [name(u) for u in users[at : at + 50_000].tolist()], part)

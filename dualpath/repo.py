@@ -12,8 +12,8 @@ from feast import FeatureStore
 from dualpath.declare import view_of
 from dualpath.errors import DeclarationError, InputError
 from dualpath.log.storage import Storage
-from dualpath.online.append import Part
 from dualpath.online.connection import address
+from dualpath.online.writer import Destination
 from dualpath.retention import longest, retention
 from dualpath.schema import EventSource
 from dualpath.view import View
@@ -82,9 +82,9 @@ class Repo:
         """How long events matter to some view of these, microseconds; None: for ever."""
         return longest(retention(view, self.online_lookback) for view in views)
 
-    def part(self, view: View, namespace: str, earliest_as_of: int | None = None) -> Part:
+    def destination(self, view: View, namespace: str, earliest_as_of: int | None = None) -> Destination:
         """How a view's records are written to Redis; what is written can answer from `earliest_as_of` on."""
-        return Part(namespace, view, self.retention(view), earliest_as_of)
+        return Destination(namespace, view, self.retention(view), earliest_as_of)
 
     def apply(self) -> None:
         """`feast apply`, in a process of its own: a repo's modules have common names, and two repos would mix.

@@ -41,12 +41,12 @@ def paused(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 def halfway(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Die when half of a batch's records are in Redis."""
-    patch.setattr(sink, "Target", targets(Fault(folder, str(os.getpid()))))
+    patch.setattr(sink, "FencedWrite", targets(Fault(folder, str(os.getpid()))))
 
 
 def halfway_by_workers(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """The same of a batch that is served from the log, by a worker's hand."""
-    patch.setattr(sink, "FEW", -1)
+    patch.setattr(sink, "SMALL_BATCH", -1)
     halfway(patch, folder)
 
 
@@ -59,7 +59,7 @@ STEPS: dict[str, Patch] = {
     "between two manifests": killed(manifest, "move", nth=2),
     "with half of the records in Redis": halfway,
     "with half of the records of the log in Redis": halfway_by_workers,
-    "after the records": killed(sink, "send_few", after=True),
+    "after the records": killed(sink, "write_small_batch", after=True),
     "after the high-water mark": killed(high_water_mark, "advance", after=True),
     "before Spark's commit": killed(Storage, "finish", after=True),
     PAUSE: paused,

@@ -12,8 +12,8 @@ import pyarrow as pa
 from pyspark import TaskContext
 
 from dualpath.jobs.attempt import Writer
-from dualpath.online import append
-from dualpath.online.append import Target
+from dualpath.online import writer
+from dualpath.online.writer import FencedWrite
 
 FAILURE = "fail"
 WORKER = "kill the worker"
@@ -49,14 +49,14 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class FaultyWrite(Target):
+class FaultyWrite(FencedWrite):
     """A write in which, when half of the records are in Redis, the fault hits."""
 
     fault: Fault | None = None
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         assert self.fault is not None, "`targets` gives it"
-        with patch.object(append, "ENTITIES_PER_CALL", 1):
+        with patch.object(writer, "ENTITIES_PER_CALL", 1):
             yield from super().write(self.fault.within(batches))
 
 
@@ -77,5 +77,5 @@ def writers(fault: Fault) -> Callable[..., FaultyWriter]:
 
 
 def targets(fault: Fault) -> Callable[..., FaultyWrite]:
-    """What takes the place of `Target` where a write begins."""
+    """What takes the place of `FencedWrite` where a write begins."""
     return partial(FaultyWrite, fault=fault)

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from dualpath import preview
 from dualpath.online import manifest
-from dualpath.online.append import TEXTS, Target
 from dualpath.online.connection import connect
 from dualpath.online.manifest import Manifest
+from dualpath.online.writer import TEXTS, FencedWrite
 from dualpath.record import Fence
 from dualpath.repo import Repo
 
@@ -24,7 +24,9 @@ def fill(repo: Repo, events: Sequence[Mapping[str, Any]]) -> None:
         typed = [preview._event(view, number, event) for number, event in enumerate(events)]
         entities, words = preview.records(view, typed)
         texts = sorted({value for event in typed for value in event.values() if isinstance(value, str)})
-        target = Target(repo.redis_address, repo.project, {view.name: repo.part(view, NAMESPACE)}, Fence(1, 1))
+        target = FencedWrite(
+            repo.redis_address, repo.project, {view.name: repo.destination(view, NAMESPACE)}, Fence(1, 1)
+        )
         order = np.argsort(np.array(entities), kind="stable")
         records = _batch(view.name, [entities[n] for n in order], words[order])
         list(target.write([records, _batch(TEXTS, texts, np.array([[preview.code(text)] for text in texts]))]))

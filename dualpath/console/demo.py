@@ -22,7 +22,7 @@ from dualpath.console import brokered, land, poison, repos, status, stream, work
 from dualpath.console.report import Report, busy, output, plural, table
 from dualpath.errors import DualpathError, InputError
 from dualpath.online.connection import configured, connect, embedded_folder
-from dualpath.online.retire import clear
+from dualpath.online.removal import remove_project
 from dualpath.parity.events import read
 from dualpath.repo import Repo
 from dualpath.runtime import jars, redis
@@ -130,7 +130,7 @@ def empty(repo: Repo) -> None:
     config = repo.store.config
     redis.stop(embedded_folder(config))
     if address := configured(config):
-        clear(connect(address), repo.project)
+        remove_project(connect(address), repo.project)
     shutil.rmtree(repo.root, ignore_errors=True)
 
 

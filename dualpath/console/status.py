@@ -16,9 +16,9 @@ from dualpath.errors import UnavailableError
 from dualpath.log.ledger import Block
 from dualpath.log.storage import Storage
 from dualpath.online import bounds
-from dualpath.online.bounds import Heavy
-from dualpath.online.condition import Condition, examine
+from dualpath.online.bounds import LargeEntity
 from dualpath.online.connection import FAILED, configured, connect, embedded_folder, shown
+from dualpath.online.health import HealthReport, check_health
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
 from dualpath.runtime.redis import TIMEOUT as PATIENCE
@@ -139,13 +139,13 @@ def _some(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Served:
-    """What the online store says: its condition by source, and entities over their bound.
+    """What the online store says: its health by source, and entities over their bound.
 
     `silence` is why it says nothing, if it does not.
     """
 
-    conditions: dict[str, Condition]
-    heavy: tuple[Heavy, ...] = ()
+    reports: dict[str, HealthReport]
+    large: tuple[LargeEntity, ...] = ()
     silence: str = ""
     down: bool = False
     """Whether it should answer and does not: an embedded one that has ended comes back with whoever needs it."""
@@ -153,7 +153,7 @@ class Served:
     @property
     def snapshots(self) -> dict[str, str]:
         """The day of each view's snapshot; empty: none yet."""
-        manifests = {view: known for each in self.conditions.values() for view, known in each.manifests.items()}
+        manifests = {view: known for each in self.reports.values() for view, known in each.manifests.items()}
         return {view: known.snapshot if known else "" for view, known in sorted(manifests.items())}
 
 
@@ -169,8 +169,8 @@ def served(repo: Repo) -> Served:
         return Served({}, silence=silence)
     try:
         redis = connect(address, retries=0, timeout=PATIENCE)
-        found = {n: examine(redis, repo.project, repo.storage(n), repo.views_of(n)) for n in repo.sources}
-        return Served(found, tuple(bounds.over(redis, repo.project, repo.views.values())))
+        found = {n: check_health(redis, repo.project, repo.storage(n), repo.views_of(n)) for n in repo.sources}
+        return Served(found, tuple(bounds.large_entities(redis, repo.project, repo.views.values())))
     except FAILED as error:
         return Served({}, silence=f"Redis at {shown(address)} does not answer: {error}.", down=True)
 
@@ -187,15 +187,15 @@ def report(repo: Repo) -> Report:
         "adds_up": adds_up,
         "sources": sources,
         "snapshots": online.snapshots,
-        "over_bound": [asdict(each) for each in online.heavy],
+        "over_bound": [asdict(each) for each in online.large],
         "redis": online.silence or "answers",
-        "online_store": {name: each.state.name.lower() for name, each in online.conditions.items()},
+        "online_store": {name: each.health.name.lower() for name, each in online.reports.items()},
         "streams": {name: live.numbers(found) for name in repo.sources if (found := live.read(repo.storage(name)))},
     }
     errors = [f"{name}: {each}." for name, s in sources.items() for each in (*s["faults"], *s["unread"])]
     errors += [online.silence] if online.down else []
     shown = _shown(sources, accounts, total, online)
-    shown += [f"{name}: the online store {each.state.value}." for name, each in online.conditions.items()]
+    shown += [f"{name}: the online store {each.health.value}." for name, each in online.reports.items()]
     return Report(data, shown, not errors, errors)
 
 
@@ -252,10 +252,10 @@ def _shown(
     for view, day in online.snapshots.items():
         views.add_row(view, day or "none yet; the stream's arrival days alone")
     shown.append(views)
-    if online.heavy:
+    if online.large:
         numbers = ("records", "max_records")
         large = table("view", "entity over its bound", *numbers, numbers=numbers)
-        for heavy in online.heavy:
-            large.add_row(heavy.view, heavy.entity, f"{heavy.records:,}", f"{heavy.bound:,}")
+        for entity in online.large:
+            large.add_row(entity.view, entity.entity, f"{entity.records:,}", f"{entity.bound:,}")
         shown.append(large)
     return shown

@@ -17,7 +17,7 @@ from dualpath.errors import InputError
 from dualpath.feast import protos
 from dualpath.feast.request import ASKED, Request
 from dualpath.feast.wanted import Compiled, WantedView
-from dualpath.online import state
+from dualpath.online import reader
 from dualpath.plan import FoldError
 
 START_AND_END = np.array([0, 1])
@@ -28,7 +28,7 @@ class Answer:
 
     def __init__(
         self,
-        reader: state.Reader,
+        reader: reader.Reader,
         texts: dict[int, str],
         online_lookback: int | None,
         response: GetOnlineFeaturesResponse,
@@ -40,23 +40,23 @@ class Answer:
         self.earliest_as_of = None if asked.named is None else retention.earliest_as_of(asked.now, online_lookback)
         self.windowed = [_Windowed(each, each.compiled, asked) for each in asked.wanted.views if each.compiled]
 
-    def steps(self) -> state.Steps[None]:
+    def steps(self) -> reader.Steps[None]:
         """Compute the values of the windowed views."""
         if not self.windowed:
             return
-        states = yield from self.reader.read([w.ask for w in self.windowed])
+        states = yield from self.reader.read([each.lookup for each in self.windowed])
         as_of = self.asked.as_of
         codes: list[int] = []
         for each, found in zip(self.windowed, states, strict=True):
             earliest = retention.later(self.earliest_as_of, found.earliest_as_of)
             if earliest is not None and as_of.min(initial=earliest) < earliest:
                 raise InputError(
-                    f"view '{each.ask.view}': an event_timestamp lies before {np.datetime64(earliest, 'us')}Z, further "
-                    "back than the online store remembers; use get_historical_features, or raise "
+                    f"view '{each.lookup.view}': an event_timestamp lies before {np.datetime64(earliest, 'us')}Z, "
+                    "further back than the online store remembers; use get_historical_features, or raise "
                     "online_store.online_lookback_seconds."
                 )
             codes += each.evaluate(found, as_of)
-        yield from state.texts(self.reader.project, codes, self.texts)
+        yield from reader.texts(self.reader.project, codes, self.texts)
 
     def parts(self, join_keys: Mapping[str, Any]) -> Iterator[tuple[list[Any], dict[str, Any]]]:
         """Fill the response, view by view; an ordinary view is handed out with its join keys, for Feast to fill in."""
@@ -82,7 +82,7 @@ class Answer:
 
 
 class _Windowed:
-    """One windowed view within a request: row i asks about entity `rows[i]` of `ask`, or about nobody if that is -1."""
+    """One windowed view in a request: row i is about entity `rows[i]` of `lookup`, or about nobody if that is -1."""
 
     def __init__(self, wanted: WantedView, compiled: Compiled, asked: Request) -> None:
         columns = [asked.key(name, kind) for name, kind in zip(wanted.columns, compiled.kinds, strict=True)]
@@ -93,13 +93,13 @@ class _Windowed:
         )
         self.nobody = -1 in self.rows
         self.prefix, self.plan = wanted.prefix, compiled.plan
-        self.ask = state.Ask(
+        self.lookup = reader.Lookup(
             self.plan.view.name, self.plan.view.source.name, compiled.format, [entities.name(n) for n in where]
         )
         self.values: dict[str, Any] = {}
         self.found: list[bool] = []
 
-    def evaluate(self, found: state.State, as_of: np.ndarray) -> list[int]:
+    def evaluate(self, found: reader.EntityRecords, as_of: np.ndarray) -> list[int]:
         """Compute the values; answers the text codes they hold."""
         spans = found.starts[self.rows[:, None] + START_AND_END]
         if self.nobody:
@@ -107,7 +107,7 @@ class _Windowed:
         try:
             self.values = self.plan.evaluate(found.words, spans, as_of)
         except FoldError as error:
-            raise InputError(f"{error.message} (entity '{self.ask.entities[self.rows[error.row]]}')") from None
+            raise InputError(f"{error.message} (entity '{self.lookup.entities[self.rows[error.row]]}')") from None
         self.found = (spans[:, 1] > spans[:, 0]).tolist()
         return [c for name, v in self.values.items() for c in protos.codes(v, self.plan.outputs[name])]
 

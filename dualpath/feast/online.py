@@ -23,7 +23,7 @@ from dualpath.feast import derived, mistakes, refusals, request
 from dualpath.feast.answer import Answer, ordered
 from dualpath.feast.response import Response
 from dualpath.feast.wanted import Wanted, wanted
-from dualpath.online import retire, state
+from dualpath.online import reader, removal
 from dualpath.online.clients import Clients
 from dualpath.online.connection import address, located, named, shown
 from dualpath.online.deadline import Budget
@@ -68,7 +68,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         self.clock = clock
         self._clients = Clients()
         self._texts: dict[int, str] = {}
-        self._reader: state.Reader | None = None
+        self._reader: reader.Reader | None = None
 
     def get_online_features(
         self,
@@ -118,7 +118,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             with budget.spending():
                 return getattr(self._get_client(config.online_store), method)(*arguments)
 
-        state.run(answering.steps(), call)
+        reader.run(answering.steps(), call)
         for group, own_keys in answering.parts(join_keys):
             with budget.spending():
                 super()._read_features_per_fv(config, group, own_keys, names, response, *rest)
@@ -132,7 +132,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             async with self._clients.spending(budget):
                 return await getattr(await self._get_client_async(config.online_store), method)(*arguments)
 
-        await state.run_async(answering.steps(), call)
+        await reader.run_async(answering.steps(), call)
         for group, own_keys in answering.parts(join_keys):
             async with self._clients.spending(budget):
                 await super()._read_features_per_fv_async(config, group, own_keys, names, response, *rest)
@@ -176,14 +176,16 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         with self._spoken(config):
             if windowed:
                 self._open(config)
-                retire.forget(self._get_client(config.online_store), config.project, [table.name for table in windowed])
+                removal.remove_views(
+                    self._get_client(config.online_store), config.project, [table.name for table in windowed]
+                )
             super().update(config, ordinary, *args, **kwargs)
 
     def teardown(self, config: RepoConfig, tables: Any, entities: Any) -> None:
         """On `feast teardown`: everything of the project goes."""
         with self._spoken(config):
             self._open(config)
-            retire.clear(self._get_client(config.online_store), config.project)
+            removal.remove_project(self._get_client(config.online_store), config.project)
             super().teardown(config, _sorted_out(tables)[1], entities)
 
     def _open(self, config: RepoConfig) -> None:
@@ -225,10 +227,10 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         lookback = None if seconds is None else seconds * SECOND
         return Answer(self._reader_of(config), self._texts, lookback, response)
 
-    def _reader_of(self, config: RepoConfig) -> state.Reader:
+    def _reader_of(self, config: RepoConfig) -> reader.Reader:
         if self._reader is None or self._reader.project != config.project:
             cluster = config.online_store.redis_type == RedisType.redis_cluster
-            self._reader = state.Reader(config.project, cluster=cluster)
+            self._reader = reader.Reader(config.project, cluster=cluster)
         return self._reader
 
 

@@ -13,7 +13,7 @@ from feast import ValueType
 from feast.feature_view import DUMMY_ENTITY_ID
 
 from dualpath.declare import view_of
-from dualpath.online import state
+from dualpath.online import reader
 from dualpath.plan import plan
 from dualpath.view import View
 
@@ -28,7 +28,7 @@ class Compiled:
 
     def __init__(self, view: View, features: tuple[str, ...]) -> None:
         self.plan = plan(view, features)
-        self.format = state.Format(self.plan.layout)
+        self.format = reader.Format(self.plan.layout)
         self.kinds = [view.source.by_name[key].kind for key in view.keys]
 
 

@@ -20,7 +20,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from dualpath.dedup.ids import CLOCK, Seen, merged
 from dualpath.dedup.remembered import hashes, kept, opened
-from dualpath.online.few import Few
+from dualpath.online.small_batch import SmallBatch
 from dualpath.spark.log import write_rows
 from dualpath.spark.records import with_records
 from dualpath.spark.retention import out_of_retention
@@ -49,20 +49,21 @@ OUTPUT = from_arrow_schema(ANSWER)
 @dataclass(frozen=True)
 class Found:
     """What a pass found: `outcomes` is what a ledger's `Entry` holds of its rows; `files` are those that it wrote,
-    below `folder`; `few` are its records, if they were asked for and are few."""
+    below `folder`; `small_batch` are its records, if they were
+    asked for and the batch is small."""
 
     folder: Path
     outcomes: dict[str, Any]
     files: list[str]
-    few: Few | None
+    small_batch: SmallBatch | None
 
 
 def attempt(
-    rows: DataFrame, writer: "Writer", *, arrival_day: Column, retention: int | None, few: Sequence[View]
+    rows: DataFrame, writer: "Writer", *, arrival_day: Column, retention: int | None, views: Sequence[View]
 ) -> Found:
     """Pass over rows of `dualpath.spark.admit.admit`, each of which is counted in an `arrival_day`, a date; nobody else
-    writes to the writer's folder. `retention` is as for `out_of_retention`. The records of the views in `few` come
-    along, if there are no more accepted events than the writer's limit.
+    writes to the writer's folder. `retention` is as for `out_of_retention`. The records of `views` come along,
+    if there are no more accepted events than the writer's limit.
     """
     # All that have an id are with one task, which sees that one of them is taken.
     judged = rows.repartition("event_id").select(
@@ -73,8 +74,8 @@ def attempt(
         ),
         *hashes(),
     )
-    if few:
-        judged = with_records(judged, few)
+    if views:
+        judged = with_records(judged, views)
     answers = [row.asDict() for row in judged.mapInArrow(writer.write, OUTPUT).collect()]
     outcomes = {name: sum(answer[name] for answer in answers) for name in SUMS}
     outcomes |= {name: max((answer[name] for answer in answers), default=0) for name in LATEST}
@@ -85,9 +86,9 @@ def attempt(
     # The last of an origin's positions is the one that stays.
     outcomes["positions"] = dict(sorted(place for answer in answers for place in answer["positions"].items()))
     pieces = [answer["records"] for answer in answers]
-    whole = few and None not in pieces and outcomes["accepted"] <= writer.limit
+    whole = views and None not in pieces and outcomes["accepted"] <= writer.limit
     return Found(
-        writer.folder, outcomes, [f for a in answers for f in a["files"]], Few.joined(pieces) if whole else None
+        writer.folder, outcomes, [f for a in answers for f in a["files"]], SmallBatch.joined(pieces) if whole else None
     )
 
 
@@ -132,7 +133,7 @@ class _Task:
         self.counts = dict.fromkeys((*SUMS, *LATEST), 0)
         self.positions: dict[str, int] = {}
         self.arrival_days: set[str] = set()
-        self.few: list[Few] = []
+        self.records: list[SmallBatch] = []
         self.seen: Seen | None = None
 
     def take(self, rows: pa.RecordBatch) -> None:
@@ -176,7 +177,7 @@ class _Task:
     def log(self, accepted: pa.RecordBatch) -> None:
         """Accepted rows to the files of their arrival days, and their records to those that are answered."""
         if self.counts["accepted"] <= self.to.limit:
-            self.few.append(Few.of(accepted.filter(pc.invert(accepted["__out_of_retention"]))))
+            self.records.append(SmallBatch.of(accepted.filter(pc.invert(accepted["__out_of_retention"]))))
         columns = [n for n in accepted.schema.names if not n.startswith("__") and n not in BESIDES]
         events = accepted.select(columns)
         days = accepted["arrival_day"].unique()
@@ -213,7 +214,7 @@ class _Task:
             "arrival_days": sorted(self.arrival_days),
             "positions": self.positions,
             "files": self.files,
-            "records": Few.packed(self.few) if whole else None,
+            "records": SmallBatch.packed(self.records) if whole else None,
         }
 
 

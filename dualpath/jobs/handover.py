@@ -8,8 +8,8 @@ from pyspark.sql import SparkSession
 
 from dualpath.jobs.rebuild import rebuild
 from dualpath.log.generation import begin_next
-from dualpath.online.condition import examine
 from dualpath.online.connection import connect
+from dualpath.online.health import check_health
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 
@@ -21,7 +21,7 @@ def hand_over(spark: SparkSession, repo: Repo, source: EventSource) -> None:
     Raises `StateError` if record files of the published snapshot are missing, and `RedisError` without Redis.
     """
     storage = repo.storage(source.name)
-    found = examine(connect(repo.redis_address), repo.project, storage, repo.views_of(source.name))
+    found = check_health(connect(repo.redis_address), repo.project, storage, repo.views_of(source.name))
     storage.leave_off()
     rebuild(spark, repo, source, found)
     begin_next(storage)

@@ -18,7 +18,7 @@ from dualpath.dedup.ids import BYTES
 from dualpath.errors import UnavailableError
 from dualpath.jobs.families import Ages, Counter, Gauge, Spans
 from dualpath.log.ledger import Entry
-from dualpath.online.append import Done
+from dualpath.online.writer import WriteCounts
 
 T = TypeVar("T")
 FILE = "metrics.prom"
@@ -98,7 +98,7 @@ class Meter:
         """A step that needs Redis has succeeded."""
         self.metrics.away.set(self.own, 0)
 
-    def wrote(self, written: Mapping[str, Done]) -> None:
+    def wrote(self, written: Mapping[str, WriteCounts]) -> None:
         """Redis has acknowledged a batch, by view."""
         self.servable_at = self.clock()
         for view, done in written.items():

@@ -10,11 +10,11 @@ from dualpath.errors import StateError, UnavailableError
 from dualpath.jobs.snapshot import Snapshot, fill
 from dualpath.offline.history import History
 from dualpath.online import manifest
-from dualpath.online.append import Done
-from dualpath.online.condition import examine
 from dualpath.online.connection import FAILED, connect, shown
+from dualpath.online.health import check_health
 from dualpath.online.manifest import Manifest
-from dualpath.online.retire import retire
+from dualpath.online.removal import expire_superseded
+from dualpath.online.writer import WriteCounts
 from dualpath.repo import Repo
 from dualpath.view import View
 
@@ -40,7 +40,7 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
     incarnation, manifests = _incarnation(repo), served(repo, views)
     snapshots = [Snapshot(repo, v, day.isoformat()) for v in views]
     due = [s for s in snapshots if not _serves(manifests[s.view.name], s)]
-    written: dict[str, Done] = {}
+    written: dict[str, WriteCounts] = {}
     if due:
         try:
             written = fill(spark, repo, due, {name: p.namespace for name, p in manifests.items()})
@@ -48,10 +48,10 @@ def publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) -
             for each in due:
                 manifests[each.view.name] = _move(redis, repo, each, manifests[each.view.name].namespace, incarnation)
             History(repo.root).note_published(views[0].source.name, day.isoformat())
-            retire(redis, repo.project, manifests)
+            expire_superseded(redis, repo.project, manifests)
         except FAILED as error:
             raise _unavailable(repo, error) from None
-    found = ((s, written.get(s.view.name, Done(s.view.name))) for s in snapshots)
+    found = ((s, written.get(s.view.name, WriteCounts(s.view.name))) for s in snapshots)
     return [Published(s.view.name, s.day, done.records, done.parts, s in due) for s, done in found]
 
 
@@ -69,7 +69,7 @@ def served(repo: Repo, views: Sequence[View]) -> dict[str, Manifest]:
     `publish`."""
     source = views[0].source.name
     try:
-        return examine(connect(repo.redis_address), repo.project, repo.storage(source), views).require(source)
+        return check_health(connect(repo.redis_address), repo.project, repo.storage(source), views).require(source)
     except FAILED as error:
         raise _unavailable(repo, error) from None
 

@@ -14,12 +14,12 @@ from dualpath.errors import StateError
 from dualpath.jobs.snapshot import Snapshot, fill
 from dualpath.offline.history import DICTIONARY, History, dictionary_salt, view_version
 from dualpath.online import high_water_mark, manifest
-from dualpath.online.append import Target
-from dualpath.online.condition import Condition, State
 from dualpath.online.connection import connect
-from dualpath.online.frames import currency, send
+from dualpath.online.health import Health, HealthReport
 from dualpath.online.manifest import Manifest
-from dualpath.online.retire import GRACE, retire
+from dualpath.online.removal import GRACE, expire_superseded
+from dualpath.online.spark_writer import record_rows, write
+from dualpath.online.writer import FencedWrite
 from dualpath.record import UNFENCED, Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
@@ -29,7 +29,7 @@ from dualpath.view import View
 log = logging.getLogger(__name__)
 
 
-def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: Condition) -> None:
+def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: HealthReport) -> None:
     """Fill a new namespace with all finished batches of a source and point to it.
 
     Raises `StateError` if record files of a published snapshot are missing, and `LostError`, for it to be done
@@ -40,7 +40,7 @@ def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: Conditi
     views, (finished, _) = repo.views_of(source.name), storage.reached()
     before = [p for p in found.manifests.values() if p]
     namespace = storage.new_namespace(above=max((p.number for p in before), default=0))
-    if found.state is State.LOST:
+    if found.health is Health.LOST:
         log.warning("source '%s': Redis has lost writes; rebuilding its state as %s", source.name, namespace)
         for view in views:
             manifest.place(redis, repo.project, view.name, Manifest(namespace, rebuilding=True))
@@ -52,7 +52,7 @@ def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: Conditi
     )
     for view in views:
         manifest.place(redis, repo.project, view.name, made[view.name])
-    _retire(redis, repo.project, source.name, made, {p.namespace for p in before} - {namespace})
+    _expire_old(redis, repo.project, source.name, made, {p.namespace for p in before} - {namespace})
 
 
 def _fill(
@@ -67,10 +67,10 @@ def _fill(
         fill(spark, repo, snapshots, dict.fromkeys(made, namespace))
         made = {s.view.name: s.published_in(made[s.view.name]) for s in snapshots}
     if later := [e for e in storage.arrival_days() if e > day]:
-        parts = {v.name: repo.part(v, namespace) for v in views}
+        destinations = {v.name: repo.destination(v, namespace) for v in views}
         # Under the fence of the last batch, so that the next one is newer than every key and none before it is.
-        target = Target(repo.redis_address, repo.project, parts, finished)
-        send(currency(read_log(spark, storage, source, later), views), target)
+        to = FencedWrite(repo.redis_address, repo.project, destinations, finished)
+        write(record_rows(read_log(spark, storage, source, later), views), to)
     return {name: each.with_arrival_days(later) for name, each in made.items()}
 
 
@@ -87,8 +87,8 @@ def _check(repo: Repo, source: EventSource, views: list[View], day: str) -> None
         )
 
 
-def _retire(redis: Any, project: str, source: str, made: dict[str, Manifest], old: set[str]) -> None:
-    retire(redis, project, made)
+def _expire_old(redis: Any, project: str, source: str, made: dict[str, Manifest], old: set[str]) -> None:
+    expire_superseded(redis, project, made)
     for namespace in old:
         for key in high_water_mark.names(redis, project, namespace, source):
             redis.pexpire(key, GRACE)

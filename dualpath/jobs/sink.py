@@ -28,12 +28,12 @@ from dualpath.log.files import move, sync
 from dualpath.log.ledger import Entry
 from dualpath.log.storage import first_open
 from dualpath.online import bounds, high_water_mark, manifest
-from dualpath.online.append import Target
-from dualpath.online.condition import State, examine
 from dualpath.online.connection import FAILED, connect
-from dualpath.online.few import Few
-from dualpath.online.frames import currency, send, send_few
+from dualpath.online.health import Health, check_health
 from dualpath.online.manifest import FOREIGN, LostError
+from dualpath.online.small_batch import SmallBatch
+from dualpath.online.spark_writer import record_rows, write, write_small_batch
+from dualpath.online.writer import FencedWrite
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.retention import CLOCK_LAG, earliest_as_of
@@ -42,7 +42,7 @@ from dualpath.spark.log import read_folders
 from dualpath.spark.retention import out_of_retention
 
 log = logging.getLogger(__name__)
-FEW = 20_000
+SMALL_BATCH = 20_000
 """Accepted rows of a batch whose records the driver writes to Redis, sooner than another Spark job would."""
 
 
@@ -63,17 +63,17 @@ class Sink:
         self.meter.timed("addBatch/agree", self.patiently, self.agree, batch.sparkSession)
         entry = self.storage.begin(self.query, number)
         found = self.meter.timed("addBatch/write", self.write, batch, entry)
-        few = None
+        small_batch = None
         if entry.logged:
             self.recognise(entry, found.outcomes)
         else:
             self.place(found, entry)
-            entry, few = self.storage.note(entry, **found.outcomes), found.few
+            entry, small_batch = self.storage.note(entry, **found.outcomes), found.small_batch
             self.remembered.add(entry)
-            self.small = entry.accepted <= FEW
+            self.small = entry.accepted <= SMALL_BATCH
         shutil.rmtree(self.storage.folder("staging"), ignore_errors=True)
         if not entry.done:
-            self.meter.timed("addBatch/serve", self.patiently, self.serve, batch.sparkSession, entry, few)
+            self.meter.timed("addBatch/serve", self.patiently, self.serve, batch.sparkSession, entry, small_batch)
             self.meter.landed(self.storage.finish(entry), self.storage.folder("log") / entry.name)
         self.meter.timed("addBatch/remember", self.remembered.tend, entry.clock)
         self.meter.remembers(self.remembered.ids)
@@ -91,11 +91,11 @@ class Sink:
         """Pass over the rows. Of a batch that is likely to be as small as the last, the records come along."""
         staging = self.storage.folder("staging")
         shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
-        few = self.views if self.small and not entry.logged else ()
+        views = self.views if self.small and not entry.logged else ()
         arrival_day = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.closed_through)).cast("date"))
         known = self.remembered.before(entry)
-        writer = Writer(staging / uuid4().hex, FEW if few else -1, known, self.remembered.horizon)
-        return attempt(rows, writer, arrival_day=arrival_day, retention=self.retention, few=few)
+        writer = Writer(staging / uuid4().hex, SMALL_BATCH if views else -1, known, self.remembered.horizon)
+        return attempt(rows, writer, arrival_day=arrival_day, retention=self.retention, views=views)
 
     def place(self, found: Found, entry: Entry) -> None:
         """Move the files of a pass to the batch's own folders; a repetition replaces what is there."""
@@ -139,40 +139,40 @@ class Sink:
         Raises `StateError` if it holds state of other declarations than this stream's.
         """
         redis = connect(self.repo.redis_address)
-        while (found := examine(redis, self.repo.project, self.storage, self.views)).state is not State.WHOLE:
-            if found.state is State.FOREIGN:
+        while (found := check_health(redis, self.repo.project, self.storage, self.views)).health is not Health.WHOLE:
+            if found.health is Health.FOREIGN:
                 raise StateError(FOREIGN)
             with suppress(LostError):  # then it is found not to be whole, and rebuilt again
                 rebuild(spark, self.repo, self.source, found)
-                self.meter.rebuilt(found.state.name.lower())
+                self.meter.rebuilt(found.health.name.lower())
         return next(p.namespace for p in found.manifests.values() if p), found.high_water_mark
 
-    def serve(self, spark: SparkSession, entry: Entry, few: Few | None) -> None:
+    def serve(self, spark: SparkSession, entry: Entry, small_batch: SmallBatch | None) -> None:
         """Make the arrival days known, append every entity's records once, and move the high-water mark; fences forgive
         repetition.
 
-        The records are those of the log, or `few`, which were computed of the same rows as they were written to it.
+        The records are those of the log, or `small_batch`, which were computed of the same rows.
 
         Raises `LostError`, to be repeated, if Redis may have lost writes in the meantime.
         """
         redis = connect(self.repo.redis_address)
         incarnation, (namespace, since) = manifest.incarnation(redis), self.agree(spark)
+        to = Fence(entry.query, entry.batch)
         if entry.accepted:
-            parts = {}
+            destinations = {}
             # By the batch's own clock, so that a repetition decides as before.
             earliest = earliest_as_of(entry.clock - CLOCK_LAG, self.repo.online_lookback)
             for view in self.views:
                 manifest.move(redis, self.repo.project, view.name, lambda p: p.with_arrival_days(entry.arrival_days))
-                parts[view.name] = self.repo.part(view, namespace, earliest)
-            target = Target(self.repo.redis_address, self.repo.project, parts, Fence(entry.query, entry.batch))
-            if few is None:
-                self.meter.wrote(send(currency(self.logged(spark, entry), self.views), target))
+                destinations[view.name] = self.repo.destination(view, namespace, earliest)
+            fenced = FencedWrite(self.repo.redis_address, self.repo.project, destinations, to)
+            if small_batch is None:
+                self.meter.wrote(write(record_rows(self.logged(spark, entry), self.views), fenced))
             else:
-                self.meter.wrote(send_few(few, self.views, target))
-            heavy = Counter(each.view for each in bounds.over(redis, self.repo.project, self.views))
+                self.meter.wrote(write_small_batch(small_batch, self.views, fenced))
+            over_bound = Counter(each.view for each in bounds.large_entities(redis, self.repo.project, self.views))
             for view in self.views:
-                self.meter.over_bound(view.name, heavy[view.name])
-        to = Fence(entry.query, entry.batch)
+                self.meter.over_bound(view.name, over_bound[view.name])
         high_water_mark.advance(
             redis, self.repo.project, namespace, self.source.name, since=since, to=to, within=incarnation
         )

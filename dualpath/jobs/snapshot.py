@@ -11,9 +11,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from dualpath.offline.history import DICTIONARY, RECORDS, TEXTS, History, view_version
-from dualpath.online.append import Done, Part, Target
-from dualpath.online.frames import dictionary, joined, send
 from dualpath.online.manifest import Manifest
+from dualpath.online.spark_writer import in_writing_order, text_rows, write
+from dualpath.online.writer import Destination, FencedWrite, WriteCounts
 from dualpath.record import UNFENCED
 from dualpath.repo import Repo
 from dualpath.retention import earliest_as_of
@@ -66,17 +66,20 @@ class Snapshot:
         )
 
 
-def fill(spark: SparkSession, repo: Repo, snapshots: Sequence[Snapshot], namespaces: dict[str, str]) -> dict[str, Done]:
-    """Write snapshots, and the texts behind their codes, into namespaces by view; answers as `frames.send`."""
+def fill(
+    spark: SparkSession, repo: Repo, snapshots: Sequence[Snapshot], namespaces: dict[str, str]
+) -> dict[str, WriteCounts]:
+    """Write snapshots, and the texts behind their codes, into namespaces by view; returns what
+    `spark_writer.write` does."""
     history = History(repo.root)
     paths = [p for s in sorted({s.view.source.name for s in snapshots}) for p in history.paths(f"{DICTIONARY}/{s}")]
     read = spark.read.schema(from_arrow_schema(TEXTS))
-    texts = [dictionary(read.parquet(*paths).select("code", "text").distinct())] if paths else []
-    parts: dict[str, Part] = {
-        s.view.name: repo.part(s.view, namespaces[s.view.name], s.earliest_as_of) for s in snapshots
+    texts = [text_rows(read.parquet(*paths).select("code", "text").distinct())] if paths else []
+    destinations: dict[str, Destination] = {
+        s.view.name: repo.destination(s.view, namespaces[s.view.name], s.earliest_as_of) for s in snapshots
     }
-    target = Target(repo.redis_address, repo.project, parts, UNFENCED, kind="s")
-    return send(joined([*(s.records(spark) for s in snapshots), *texts]), target)
+    to = FencedWrite(repo.redis_address, repo.project, destinations, UNFENCED, kind="s")
+    return write(in_writing_order([*(s.records(spark) for s in snapshots), *texts]), to)
 
 
 def _end_of(day: str) -> int:

@@ -48,7 +48,7 @@ def dictionary_salt(source: str, views: Sequence[View]) -> str:
     return " ".join([source, *text_expressions(views)])
 
 
-class Part(NamedTuple):
+class Partition(NamedTuple):
     """A part of record files: its folder, if it has records, and the bytes of the files in it."""
 
     name: str
@@ -69,12 +69,12 @@ class History:
         """The folder of a view's view version or of the dictionary."""
         return self.root / "records" / name
 
-    def index(self, name: str) -> dict[str, Part]:
+    def index(self, name: str) -> dict[str, Partition]:
         """Current part of each arrival day; the part of an arrival day without records has no folder."""
         file = self.folder(name) / "index.json"
         found = json.loads(file.read_text()) if file.exists() else {}
         # An earlier version noted no sizes; what it built is built again.
-        return {arrival_day: Part(*part) for arrival_day, part in found.items() if isinstance(part, list)}
+        return {arrival_day: Partition(*part) for arrival_day, part in found.items() if isinstance(part, list)}
 
     def publish(self, name: str, staged: Path, parts: Mapping[str, str], rows: int) -> None:
         """Make `staged/arrival_day=E/` the part `parts[E]` of each arrival day E, then remove what is superseded.
@@ -94,7 +94,7 @@ class History:
             if made.exists():
                 shutil.rmtree(folder / part, ignore_errors=True)
                 made.rename(folder / part)
-            index[arrival_day] = Part(part, _size(folder / part))
+            index[arrival_day] = Partition(part, _size(folder / part))
         write_atomically(folder / "index.json", json.dumps(dict(sorted(index.items())), indent=1))
         current = {part.name for part in index.values()}
         for old in folder.iterdir():

@@ -20,7 +20,7 @@ NOTED = 1_000
 
 
 @dataclass(frozen=True)
-class Heavy:
+class LargeEntity:
     """An entity with more `records` online than `bound`, its view's `max_records`."""
 
     view: str
@@ -36,7 +36,7 @@ def length(view: View, kind: Layout) -> int:
 
 def note(redis: Any, project: str, view: str, sizes: Iterable[tuple[str, int]]) -> None:
     """Note entities and the bytes of a part; the largest of an entity's parts stays."""
-    name = keys.heavy(project, view)
+    name = keys.large_entities(project, view)
     with redis.pipeline(transaction=False) as pipe:
         for entity, size in sizes:
             pipe.zadd(name, {entity: size}, gt=True)
@@ -44,22 +44,22 @@ def note(redis: Any, project: str, view: str, sizes: Iterable[tuple[str, int]]) 
         pipe.execute()
 
 
-def over(redis: Any, project: str, views: Iterable[View]) -> list[Heavy]:
+def large_entities(redis: Any, project: str, views: Iterable[View]) -> list[LargeEntity]:
     """The noted entities that are over their bound now, all served parts together; those most over it first."""
     views = list(views)
     with redis.pipeline(transaction=False) as pipe:
         for view in views:
             pipe.get(keys.manifest(project, view.name))
-            pipe.zrange(keys.heavy(project, view.name), 0, -1)
+            pipe.zrange(keys.large_entities(project, view.name), 0, -1)
         answers = pipe.execute()
     found = []
     for view, stored, noted in zip(views, answers[::2], answers[1::2], strict=True):
         if stored and noted:
             found += _measured(redis, project, view, manifest.Manifest.decode(stored), noted)
-    return sorted(found, key=lambda heavy: -heavy.records / heavy.bound)
+    return sorted(found, key=lambda each: -each.records / each.bound)
 
 
-def _measured(redis: Any, project: str, view: View, known: manifest.Manifest, noted: list[bytes]) -> list[Heavy]:
+def _measured(redis: Any, project: str, view: View, known: manifest.Manifest, noted: list[bytes]) -> list[LargeEntity]:
     prefixes = [keys.prefix(project, known.namespace, view.name, part) for part in known.parts]
     with redis.pipeline(transaction=False) as pipe:
         for entity in noted:
@@ -70,5 +70,5 @@ def _measured(redis: Any, project: str, view: View, known: manifest.Manifest, no
     for i, entity in enumerate(noted):
         records = sum(max(0, each - HEADER.size) // size for each in sizes[i * parts : (i + 1) * parts])
         if records > view.max_records:
-            found.append(Heavy(view.name, entity.decode(), records, view.max_records))
+            found.append(LargeEntity(view.name, entity.decode(), records, view.max_records))
     return found

@@ -27,7 +27,7 @@ STATE = re.compile(rb"(n[0-9]+):([^:]+):([es][0-9]{4}-[0-9]{2}-[0-9]{2}):(.*)", 
 HIGH_WATER_MARK = re.compile(rb"mark:n[0-9]+:[^:{}]+(\{[0-9a-f]{2}\})?")
 
 
-class State(NamedTuple):
+class StateKey(NamedTuple):
     """What the key of a part of an entity's state names."""
 
     namespace: str
@@ -65,7 +65,7 @@ def manifest(project: str, view: str) -> bytes:
     return _head(project) + b"pointer:" + tagged(view)
 
 
-def heavy(project: str, view: str) -> bytes:
+def large_entities(project: str, view: str) -> bytes:
     """The key of the sorted set of a view's largest entities."""
     return _head(project) + b"heavy:" + tagged(view)
 
@@ -80,11 +80,11 @@ def high_water_mark(project: str, namespace: str, source: str) -> bytes:
     return _head(project) + f"mark:{namespace}:{source}".encode()
 
 
-def state(project: str, key: bytes) -> State | None:
+def state(project: str, key: bytes) -> StateKey | None:
     """What a key names, if it is one of a project's state; else None.
 
     >>> state("shop", b"dp:shop:n1:user:e2026-03-01:" + tagged("urn:user:42"))
-    State(namespace='n1', view='user', part='e2026-03-01', entity='urn:user:42')
+    StateKey(namespace='n1', view='user', part='e2026-03-01', entity='urn:user:42')
     >>> state("shop", b"dp:shop:x:n1:user:e2026-03-01:" + tagged("42"))
     """
     found = STATE.fullmatch(key.removeprefix(_head(project))) if key.startswith(_head(project)) else None
@@ -93,7 +93,7 @@ def state(project: str, key: bytes) -> State | None:
     namespace, view, part, entity = found.groups()
     if entity[:TAG] != _tag(entity[TAG:]):
         return None
-    return State(namespace.decode(), view.decode(), part.decode(), entity[TAG:].decode())
+    return StateKey(namespace.decode(), view.decode(), part.decode(), entity[TAG:].decode())
 
 
 def owns(project: str, key: bytes) -> bool:
@@ -120,7 +120,7 @@ def states(
     namespace: str | None = None,
     views: Collection[str] | None = None,
     part: str | None = None,
-) -> Iterator[tuple[bytes, State]]:
+) -> Iterator[tuple[bytes, StateKey]]:
     """The keys of a project's state, and what they name: of a namespace, some views, a part, or all."""
     [view] = views if views is not None and len(views) == 1 else [None]
     pieces = [_literal(f"{piece}:".encode()) if piece else b"*:" for piece in (namespace, view, part)]

@@ -140,7 +140,7 @@ def world(spark: SparkSession, applied: Path, *, kafka: bool) -> Iterator[World]
     """A shop without events, with a Redis and, if asked for, a broker of its own."""
     with ExitStack() as held:
         folder = held.enter_context(TemporaryDirectory(prefix="chaos-"))
-        held.enter_context(patch.object(sink, "FEW", sink.FEW))  # the world draws it
+        held.enter_context(patch.object(sink, "SMALL_BATCH", sink.SMALL_BATCH))  # the world draws it
         held.enter_context(patch.object(ledger, "BLOCK", 4))  # so that nights find something to pack,
         held.enter_context(patch.object(packing, "GRACE", 0))  # and to remove
         copied = Path(folder) / "feature_repo"

@@ -22,15 +22,15 @@ STREAM: Steps = {
     "the note": (Storage, "note"),
     "serving": (Sink, "serve"),
     "a manifest": (manifest, "move"),
-    "the records": (sink, "send_few"),
-    "the records of the log": (sink, "send"),
+    "the records": (sink, "write_small_batch"),
+    "the records of the log": (sink, "write"),
     "the high-water mark": (high_water_mark, "advance"),
     "the end": (Storage, "finish"),
     "a merge of ids": (Remembered, "_merged"),
     "the removal of ids": (Remembered, "_drop"),
-    "the records of a rebuild": (rebuild, "send"),
+    "the records of a rebuild": (rebuild, "write"),
     "a manifest of a rebuild": (manifest, "place"),
-    "the retirement of what was rebuilt": (rebuild, "retire"),
+    "the expiry of what was rebuilt": (rebuild, "expire_superseded"),
 }
 """Of a batch, and of the rebuild before it."""
 
@@ -42,7 +42,7 @@ NIGHT: Steps = {
     "record files": (dualpath.jobs.build, "_publish"),
     "the snapshot": (dualpath.jobs.publish, "fill"),
     "a manifest": (dualpath.jobs.publish, "_move"),
-    "the retirement": (dualpath.jobs.publish, "retire"),
+    "the expiry": (dualpath.jobs.publish, "expire_superseded"),
 }
 
 HANDOVER: Steps = {

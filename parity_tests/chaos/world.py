@@ -171,7 +171,7 @@ class World:
 
     def start(self, draw: random.Random) -> StreamingQuery:
         """The stream, whose batches count as small, or as large ones that are served from the log."""
-        sink.FEW = draw.choice((20_000, -1))
+        sink.SMALL_BATCH = draw.choice((20_000, -1))
         return start(self.spark, self.repo, self.source, self.transport.payloads(draw))
 
     def hand_over(self) -> None:

@@ -30,8 +30,8 @@ from dualpath.feast.derived import answer
 from dualpath.offline.history import DICTIONARY, History, view_version
 from dualpath.offline.history import TEXTS as TEXT_COLUMNS
 from dualpath.online import manifest
-from dualpath.online.append import TEXTS, Target
 from dualpath.online.connection import connect, embedded_folder
+from dualpath.online.writer import TEXTS, FencedWrite
 from dualpath.parity.check import families, serve, train
 from dualpath.parity.compare import differences, same
 from dualpath.preview import _event, dictionary, records
@@ -85,7 +85,7 @@ def fill(repo: Repo, view: View, events: list[dict[str, Any]]) -> None:
         lists = pa.ListArray.from_arrays(offsets, pa.array(words.ravel()))
         return pa.record_batch([*columns, pa.array(keys), lists], ["view", "arrival_day", "entity", "words"])
 
-    target = Target(repo.redis_address, repo.project, {view.name: repo.part(view, "n1")}, Fence(1, 1))
+    target = FencedWrite(repo.redis_address, repo.project, {view.name: repo.destination(view, "n1")}, Fence(1, 1))
     of_texts = rows(TEXTS, texts.texts.to_pylist(), texts.codes.reshape(-1, 1))
     list(target.write([of_texts, rows(view.name, owners, words.reshape(-1, width))]))
     manifest.place(

@@ -137,7 +137,7 @@ def test_finished_values_cannot_be_written_into_a_windowed_view(shop: Repo) -> N
 
 
 def keys_of(redis: Any, view: str) -> list[bytes]:
-    named = [name for name in (keys.manifest("shop", view), keys.heavy("shop", view)) if redis.exists(name)]
+    named = [name for name in (keys.manifest("shop", view), keys.large_entities("shop", view)) if redis.exists(name)]
     return named + [key for key, _ in keys.states(redis, "shop", views=[view])]
 
 

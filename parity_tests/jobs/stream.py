@@ -6,8 +6,8 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dualpath.online.append import Target
-from dualpath.online.few import Few
+from dualpath.online.small_batch import SmallBatch
+from dualpath.online.writer import FencedWrite
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from parity_tests import faults
@@ -30,17 +30,20 @@ POISON = [
 LINES_CONTENT = [tuple((k, v) for k, v in json.loads(line).items() if k != "arrival_time") for line in LINES]
 
 
-def half_of(few: Few) -> Few:
+def half_of(small_batch: SmallBatch) -> SmallBatch:
     """The records of every second entity."""
-    entities = few.records["entity"].unique().to_pylist()
-    return replace(few, records=few.records.filter(pc.is_in(few.records["entity"], pa.array(entities[::2]))))
+    entities = small_batch.records["entity"].unique().to_pylist()
+    return replace(
+        small_batch,
+        records=small_batch.records.filter(pc.is_in(small_batch.records["entity"], pa.array(entities[::2]))),
+    )
 
 
 def write(repo: Repo, fence: Fence, entity: str, *words: list[int]) -> int:
     """Append records of a product's views under a fence; answers how many keys were written."""
     view = repo.views["product_activity"]
-    part = repo.part(view, "n1")
-    target = Target(repo.redis_address, repo.project, {view.name: part}, fence)
+    part = repo.destination(view, "n1")
+    target = FencedWrite(repo.redis_address, repo.project, {view.name: part}, fence)
     rows = pa.record_batch([[view.name] * len(words), ["2026-03-01"] * len(words), [entity] * len(words), list(words)],
                            ["view", "arrival_day", "entity", "words"])  # fmt: skip
     [answer] = target.write([rows])

@@ -20,8 +20,8 @@ from dualpath.jobs.sink import Sink
 from dualpath.jobs.stream import start
 from dualpath.log.ledger import Entry
 from dualpath.log.storage import Storage
-from dualpath.online.append import ENTITIES_PER_CALL, TEXTS, Done
-from dualpath.online.few import Few
+from dualpath.online.small_batch import SmallBatch
+from dualpath.online.writer import ENTITIES_PER_CALL, TEXTS, WriteCounts
 from dualpath.repo import Repo
 from dualpath.sources.source import Directory
 from parity_tests import faults
@@ -53,27 +53,27 @@ def test_a_stream_stopped_in_the_middle_of_a_batch_goes_on_from_its_checkpoint(
 
 def half_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second batch reaches half of its keys, then the process dies."""
-    whole, calls = sink.send_few, []
+    whole, calls = sink.write_small_batch, []
 
-    def half(few: Few, *args: Any) -> dict[str, Done]:
+    def half(small_batch: SmallBatch, *args: Any) -> dict[str, WriteCounts]:
         calls.append(1)
-        return whole(half_of(few) if len(calls) == 2 else few, *args)
+        return whole(half_of(small_batch) if len(calls) == 2 else small_batch, *args)
 
-    monkeypatch.setattr(sink, "send_few", half)
+    monkeypatch.setattr(sink, "write_small_batch", half)
     faults.crash(monkeypatch, Sink, "serve", nth=2, after=True)
 
 
 def half_of_the_keys_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same of batches that are served from the log."""
-    whole, calls = sink.currency, []
+    whole, calls = sink.record_rows, []
 
     def half(*args: Any) -> DataFrame:
         calls.append(1)
         frame = whole(*args)
         return frame.where("pmod(xxhash64(entity), 2) = 0") if len(calls) == 2 else frame
 
-    monkeypatch.setattr(sink, "FEW", -1)
-    monkeypatch.setattr(sink, "currency", half)
+    monkeypatch.setattr(sink, "SMALL_BATCH", -1)
+    monkeypatch.setattr(sink, "record_rows", half)
     faults.crash(monkeypatch, Sink, "serve", nth=2, after=True)
 
 
@@ -132,9 +132,9 @@ def test_a_crash_at_any_step_of_a_batch_leaves_no_trace_after_a_restart(
 def test_a_large_batch_is_written_view_by_view_in_a_call_for_some_hundred_entities(
     spark: SparkSession, new_repo: Callable[[], Repo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repo, real, written = new_repo(), sink.send, []
-    monkeypatch.setattr(sink, "FEW", -1)
-    monkeypatch.setattr(sink, "send", lambda *args: written.append(real(*args)) or written[-1])
+    repo, real, written = new_repo(), sink.write, []
+    monkeypatch.setattr(sink, "SMALL_BATCH", -1)
+    monkeypatch.setattr(sink, "write", lambda *args: written.append(real(*args)) or written[-1])
     faults.post(repo, LINES)
     drain(spark, repo)
     [done] = written

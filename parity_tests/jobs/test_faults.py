@@ -112,11 +112,11 @@ def test_a_task_that_dies_in_the_middle_of_its_work_is_tried_again_and_nothing_c
     fails there twice before it succeeds."""
     repo, fault = new_repo(), Fault(tmp_path, kind, times)
     faults.post(repo, [*LINES[:300], *POISON])
-    monkeypatch.setattr(sink, "FEW", -1)
+    monkeypatch.setattr(sink, "SMALL_BATCH", -1)
     if work == "its rows":
         monkeypatch.setattr(sink, "Writer", writers(fault))
     else:
-        monkeypatch.setattr(sink, "Target", targets(fault))
+        monkeypatch.setattr(sink, "FencedWrite", targets(fault))
     drain(spark, repo)
     assert len(list(tmp_path.iterdir())) == times
     assert invariants.violations(spark, repo, LINES[:300], POISON) == []
@@ -131,7 +131,7 @@ def test_a_redis_that_is_killed_in_the_middle_of_a_batch_and_started_again_is_ma
     faults.post(repo, LINES, files=3)
     with monkeypatch.context() as faulty:
         fault = lambda: faults.kill_redis(repo, kept=after == "with its data")  # noqa: E731
-        faults.crash(faulty, sink, "send_few", nth=2, after=True, fault=fault)
+        faults.crash(faulty, sink, "write_small_batch", nth=2, after=True, fault=fault)
         drain(spark, repo, files_per_batch=1)
     assert invariants.violations(spark, repo, LINES) == []
 

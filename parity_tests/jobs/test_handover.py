@@ -124,23 +124,23 @@ def test_a_redis_that_comes_back_with_an_older_dump_is_noticed_and_rebuilt(
 
 def half_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rebuild reaches half of its keys, then the process dies."""
-    real = rebuild.currency
+    real = rebuild.record_rows
 
     def half(*args: Any) -> DataFrame:
         return real(*args).where("pmod(xxhash64(entity), 2) = 0")
 
-    monkeypatch.setattr(rebuild, "currency", half)
-    faults.crash(monkeypatch, rebuild, "send", after=True)
+    monkeypatch.setattr(rebuild, "record_rows", half)
+    faults.crash(monkeypatch, rebuild, "write", after=True)
 
 
 STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "with nothing written": lambda m: faults.crash(m, rebuild, "send"),
+    "with nothing written": lambda m: faults.crash(m, rebuild, "write"),
     "with half of the keys written": half_of_the_keys,
     "before the high-water mark": lambda m: faults.crash(m, high_water_mark, "advance"),
     "before the manifests": lambda m: faults.crash(m, high_water_mark, "advance", after=True),
     # Each view's manifest is placed twice: while its state is rebuilt, and when it is.
     "between two manifests": lambda m: faults.crash(m, manifest, "place", nth=5),
-    "before the old parts go": lambda m: faults.crash(m, rebuild, "retire"),
+    "before the old parts go": lambda m: faults.crash(m, rebuild, "expire_superseded"),
 }
 
 
@@ -172,7 +172,7 @@ def test_writes_that_are_lost_in_the_middle_of_a_batch_are_written_again(
     spark: SparkSession, new_repo: Callable[[], Repo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once Redis is emptied between a batch's records and its high-water mark, once it is started again there."""
-    repo, real, calls = new_repo(), sink.send_few, []
+    repo, real, calls = new_repo(), sink.write_small_batch, []
     client = connect(repo.redis_address)
 
     def faulty_step(*args: Any) -> Any:
@@ -184,7 +184,7 @@ def test_writes_that_are_lost_in_the_middle_of_a_batch_are_written_again(
             faults.kill_redis(repo)
         return done
 
-    monkeypatch.setattr(sink, "send_few", faulty_step)
+    monkeypatch.setattr(sink, "write_small_batch", faulty_step)
     for piece in PIECES:
         faults.post(repo, piece)
     drain(spark, repo, files_per_batch=1)
@@ -367,7 +367,7 @@ def test_a_new_feature_is_filled_from_the_log_while_the_old_ones_are_served(
     before, watched = faults.values(shop, known), []
     with pytest.raises(StateError, match=r"holds state of another declaration of a view; .*--from-snapshot"):
         drain(spark, redeclared)
-    real = rebuild.send
+    real = rebuild.write
 
     def watch(*args: Any) -> Any:
         done = real(*args)
@@ -375,7 +375,7 @@ def test_a_new_feature_is_filled_from_the_log_while_the_old_ones_are_served(
         return done
 
     with monkeypatch.context() as faulty:
-        faulty.setattr(rebuild, "send", watch)
+        faulty.setattr(rebuild, "write", watch)
         faults.crash(faulty, high_water_mark, "advance")
         with pytest.raises(faults.Crash):
             new_generation(spark, redeclared, source)

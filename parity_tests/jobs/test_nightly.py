@@ -26,7 +26,7 @@ from dualpath.log import ledger
 from dualpath.log.storage import Storage
 from dualpath.online import keys, manifest
 from dualpath.online.connection import connect
-from dualpath.online.retire import GRACE
+from dualpath.online.removal import GRACE
 from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.repo import Repo

@@ -18,8 +18,8 @@ from dualpath.errors import CollisionError, StateError
 from dualpath.jobs.nightly import nightly
 from dualpath.log.generation import present
 from dualpath.online import keys, manifest
-from dualpath.online.append import TEXTS, Target
 from dualpath.online.connection import connect
+from dualpath.online.writer import TEXTS, FencedWrite
 from dualpath.record import Fence, layout
 from dualpath.repo import Repo
 from dualpath.sources.kafka import Kafka
@@ -138,7 +138,7 @@ def test_two_new_texts_with_one_code_are_found_within_one_write(calm: Repo) -> N
     assert code(one) == code(other)
     rows = pa.record_batch([[TEXTS] * 2, [""] * 2, [one, other], [[code(one)]] * 2],
                            ["view", "arrival_day", "entity", "words"])  # fmt: skip
-    target = Target(calm.redis_address, calm.project, {}, Fence(9, 9))
+    target = FencedWrite(calm.redis_address, calm.project, {}, Fence(9, 9))
     with pytest.raises(CollisionError, match="have the same 64-bit code"):
         list(target.write([rows]))
     connect(calm.redis_address).hdel(keys.dictionary(calm.project), str(code(one)))

@@ -183,7 +183,7 @@ def test_redis_that_goes_in_the_middle_of_a_write_costs_nothing(
     expected: tuple[Counter[Any], Counter[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    repo, whole, serve, calls = new_repo(), sink.send_few, Sink.serve, []
+    repo, whole, serve, calls = new_repo(), sink.write_small_batch, Sink.serve, []
     faults.post(repo, LINES)
     folder = embedded_folder(repo.store.config)
 
@@ -194,7 +194,7 @@ def test_redis_that_goes_in_the_middle_of_a_write_costs_nothing(
             redis.ensure(folder)
             return serve(self, *args)
         with monkeypatch.context() as half:
-            half.setattr(sink, "send_few", lambda few, *a: whole(half_of(few), *a))
+            half.setattr(sink, "write_small_batch", lambda small_batch, *a: whole(half_of(small_batch), *a))
             serve(self, *args)
         redis.stop(folder)
         raise RedisConnectionError("gone")

@@ -15,7 +15,7 @@ from dualpath.aggregates import Count, Max
 from dualpath.errors import InputError, StateError
 from dualpath.jobs.build import build
 from dualpath.log.storage import Storage
-from dualpath.offline.history import RECORDS, History, Part, StaleWarning, view_version
+from dualpath.offline.history import RECORDS, History, Partition, StaleWarning, view_version
 from dualpath.repo import Repo
 from dualpath.view import Feature, View
 from dualpath.windows import hours
@@ -120,7 +120,7 @@ def test_a_day_without_records_has_no_folder_and_is_complete(history: History) -
     digests = Storage(history.root, CLICKS.name).digests(CLICKS.name)
     history.publish(view_version(VIEW), history.root / "staged", digests, 0)
     history.require(VIEW)
-    assert history.index(view_version(VIEW)) == {DAYS[0]: Part(digests[DAYS[0]], 0)}
+    assert history.index(view_version(VIEW)) == {DAYS[0]: Partition(digests[DAYS[0]], 0)}
 
 
 @pytest.mark.parametrize("method", ["index", "paths"])

@@ -24,9 +24,9 @@ from dualpath.declare import feature_view, view_of
 from dualpath.errors import DeclarationError, InputError
 from dualpath.jobs.build import build
 from dualpath.online import bounds, keys, manifest
-from dualpath.online.append import Target, refusal
-from dualpath.online.bounds import Heavy, over
+from dualpath.online.bounds import LargeEntity, large_entities
 from dualpath.online.connection import connect, embedded_folder
+from dualpath.online.writer import FencedWrite, refusal
 from dualpath.plan import FoldError
 from dualpath.record import Fence, compact, layout
 from dualpath.repo import Repo
@@ -59,7 +59,7 @@ def repo(emptied: Repo) -> Iterator[Repo]:
     """Without state."""
     yield emptied
     client = connect(emptied.redis_address)
-    for key in [*dict(keys.states(client, "shop", views=[VIEW])), keys.heavy("shop", VIEW)]:
+    for key in [*dict(keys.states(client, "shop", views=[VIEW])), keys.large_entities("shop", VIEW)]:
         client.delete(key)
 
 
@@ -71,16 +71,16 @@ def write(repo: Repo, sizes: dict[str, int], *, day: str = DAYS[0], batch: int =
     entities = [name for name, records in sorted(sizes.items()) for _ in range(records)]
     columns = [pa.array([each] * len(entities)) for each in (VIEW, day)]
     rows = pa.record_batch([*columns, pa.array(entities), lists], ["view", "arrival_day", "entity", "words"])
-    part = repo.part(view, "n1")
-    list(Target(repo.redis_address, repo.project, {VIEW: part}, Fence(1, batch), kind).write([rows]))
+    part = repo.destination(view, "n1")
+    list(FencedWrite(repo.redis_address, repo.project, {VIEW: part}, Fence(1, batch), kind).write([rows]))
 
 
-def found(repo: Repo) -> list[Heavy]:
-    return over(connect(repo.redis_address), repo.project, repo.views.values())
+def found(repo: Repo) -> list[LargeEntity]:
+    return large_entities(connect(repo.redis_address), repo.project, repo.views.values())
 
 
-def heavy(entity: str, records: int) -> Heavy:
-    return Heavy(VIEW, entity, records, MAX_RECORDS)
+def over_bound(entity: str, records: int) -> LargeEntity:
+    return LargeEntity(VIEW, entity, records, MAX_RECORDS)
 
 
 # --- state
@@ -88,21 +88,21 @@ def heavy(entity: str, records: int) -> Heavy:
 
 def test_an_entity_is_over_its_bound_from_one_record_too_many_on(repo: Repo) -> None:
     write(repo, {"light": 10, "full": MAX_RECORDS, "heavy": MAX_RECORDS + 1})
-    assert found(repo) == [heavy("heavy", MAX_RECORDS + 1)]
+    assert found(repo) == [over_bound("heavy", MAX_RECORDS + 1)]
 
 
 def test_an_append_that_passes_the_bound_is_seen(repo: Repo) -> None:
     write(repo, {"grows": MAX_RECORDS})
     assert found(repo) == []
     write(repo, {"grows": 2}, batch=2)
-    assert found(repo) == [heavy("grows", MAX_RECORDS + 2)]
+    assert found(repo) == [over_bound("grows", MAX_RECORDS + 2)]
 
 
 def test_all_parts_that_are_served_count_together_and_the_largest_entity_comes_first(repo: Repo) -> None:
     for day in DAYS:
         write(repo, {"spread": 40_000, "larger": 50_000, "within": 33_000}, day=day)
     write(repo, {"larger": 200_000}, day="2026-03-09")  # not served
-    assert found(repo) == [heavy("larger", 150_000), heavy("spread", 120_000)]
+    assert found(repo) == [over_bound("larger", 150_000), over_bound("spread", 120_000)]
 
 
 def test_an_entity_that_has_shrunk_is_over_its_bound_no_more(repo: Repo) -> None:
@@ -110,7 +110,7 @@ def test_an_entity_that_has_shrunk_is_over_its_bound_no_more(repo: Repo) -> None
     client = connect(repo.redis_address)
     known = manifest.read(client, repo.project, VIEW)
     manifest.move(client, repo.project, VIEW, lambda p: replace(p, snapshot=DAYS[0], arrival_days=()))
-    assert found(repo) == [heavy("compacted", MAX_RECORDS + 1)]
+    assert found(repo) == [over_bound("compacted", MAX_RECORDS + 1)]
     write(repo, {"compacted": 5}, day=DAYS[0], kind="s")
     assert found(repo) == []
     manifest.move(client, repo.project, VIEW, lambda _: known)
@@ -125,14 +125,14 @@ def test_a_writer_that_died_before_it_noted_an_entity_notes_it_when_it_repeats_t
             write(repo, {"heavy": MAX_RECORDS + 1})
     assert found(repo) == []
     write(repo, {"heavy": MAX_RECORDS + 1})
-    assert found(repo) == [heavy("heavy", MAX_RECORDS + 1)]
+    assert found(repo) == [over_bound("heavy", MAX_RECORDS + 1)]
 
 
 def test_only_entities_with_a_large_part_are_noted_and_only_so_many(
     repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bounds, "NOTED", 2)
-    client, name = connect(repo.redis_address), keys.heavy(repo.project, VIEW)
+    client, name = connect(repo.redis_address), keys.large_entities(repo.project, VIEW)
     write(repo, {"small": QUARTER})
     assert client.zcard(name) == 0
     write(repo, {"one": QUARTER + 1, "three": QUARTER + 3})
@@ -152,7 +152,7 @@ def test_status_names_entities_over_their_bound(repo: Repo) -> None:
     assert line.split() == [VIEW, "heavy", "100,001", "100,000"]
 
 
-def test_without_heavy_entities_status_has_no_table_of_them(repo: Repo) -> None:
+def test_without_large_entities_status_has_no_table_of_them(repo: Repo) -> None:
     told = json.loads(CliRunner().invoke(app, ["status", "--repo", str(repo.folder), "--json"]).stdout)
     assert told["over_bound"] == []
     assert "max_records" not in CliRunner().invoke(app, ["status", "--repo", str(repo.folder)]).stdout

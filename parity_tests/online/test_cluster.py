@@ -19,7 +19,7 @@ from dualpath.errors import InputError, StateError, UnavailableError
 from dualpath.jobs import publish
 from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
-from dualpath.online import append, bounds, connection, high_water_mark, keys
+from dualpath.online import bounds, connection, high_water_mark, keys, writer
 from dualpath.online.connection import connect
 from dualpath.parity.check import check
 from dualpath.record import Fence, layout
@@ -130,17 +130,19 @@ def test_a_batch_that_was_cut_off_among_the_high_water_marks_is_finished(
     assert {found.namespace for _, found in keys.states(client, "shop")} == {"n1"}
 
 
-@pytest.mark.parametrize(("entities", "size"), [(2, append.BYTES_GATHERED), (append.ENTITIES_PER_CALL, 1_000)])
+@pytest.mark.parametrize(("entities", "size"), [(2, writer.BYTES_GATHERED), (writer.ENTITIES_PER_CALL, 1_000)])
 def test_what_is_sent_before_all_is_gathered_is_there_once(
     entities: int, size: int, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(append, "ENTITIES_PER_CALL", entities)
-    monkeypatch.setattr(append, "BYTES_GATHERED", size)
+    monkeypatch.setattr(writer, "ENTITIES_PER_CALL", entities)
+    monkeypatch.setattr(writer, "BYTES_GATHERED", size)
     view, names = repo.views["product_activity"], [f"product_{n:03d}" for n in range(300)]
     record = [7] * layout(view).width
     rows = pa.record_batch([[view.name] * 300, ["2026-03-01"] * 300, names, [record] * 300],
                            ["view", "arrival_day", "entity", "words"])  # fmt: skip
-    target = append.Target(repo.redis_address, repo.project, {view.name: repo.part(view, "n1")}, Fence(1, 1))
+    target = writer.FencedWrite(
+        repo.redis_address, repo.project, {view.name: repo.destination(view, "n1")}, Fence(1, 1)
+    )
     for expected in (300, 0):
         [answer] = target.write([rows])
         assert answer["parts"][0].as_py() == expected

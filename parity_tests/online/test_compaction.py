@@ -17,9 +17,9 @@ from dualpath.aggregates import Count, CountBy, Max, Sum
 from dualpath.jobs.build import build
 from dualpath.jobs.stream import start
 from dualpath.online import compaction, keys
-from dualpath.online.append import Part, Target
 from dualpath.online.compaction import LEAST, Compactor
 from dualpath.online.connection import connect
+from dualpath.online.writer import Destination, FencedWrite
 from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.record import HEADER, Fence, layout
@@ -98,8 +98,8 @@ class Shop:
             ["view", "arrival_day", "entity", "words"],
         )
         earliest = earliest_as_of(clock - CLOCK_LAG, self.lookback) if self.compacts else None
-        part = Part("n1", self.view, earliest_as_of=earliest)
-        [answer] = Target(self.address, "test", {self.view.name: part}, Fence(1, number)).write([rows])
+        part = Destination("n1", self.view, earliest_as_of=earliest)
+        [answer] = FencedWrite(self.address, "test", {self.view.name: part}, Fence(1, number)).write([rows])
         return answer["parts"][0].as_py()
 
     def run(self, seconds: Sequence[int], each: Callable[[int], Any] = lambda number: None) -> None:

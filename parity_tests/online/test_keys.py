@@ -15,7 +15,7 @@ from dualpath.feast.online import DualpathRedisOnlineStore
 from dualpath.online import keys
 from dualpath.online.connection import connect
 from dualpath.online.manifest import Manifest
-from dualpath.online.retire import clear, forget, retire
+from dualpath.online.removal import expire_superseded, remove_project, remove_views
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
 
@@ -53,7 +53,7 @@ def _keys(project: str) -> Iterator[bytes]:
         yield keys.high_water_mark(project, namespace, "clicks")
         yield keys.high_water_mark(project, namespace, "clicks") + keys.TAGS[7]
     for view in VIEWS:
-        yield from (keys.manifest(project, view), keys.heavy(project, view))
+        yield from (keys.manifest(project, view), keys.large_entities(project, view))
         for namespace in ("n1", "n12"):
             for part in PARTS:
                 for entity in ENTITIES:
@@ -67,15 +67,15 @@ def left(server: Any) -> set[bytes]:
 def of_view(project: str, view: str) -> set[bytes]:
     named = {keys.prefix(project, ns, view, part) for ns in ("n1", "n12") for part in PARTS}
     states = {prefix + keys.tagged(entity) for prefix in named for entity in ENTITIES}
-    return states | {keys.manifest(project, view), keys.heavy(project, view)}
+    return states | {keys.manifest(project, view), keys.large_entities(project, view)}
 
 
 @pytest.mark.parametrize("project", PROJECTS)
 def test_forgetting_views_takes_their_keys_and_no_other(server: Any, full: dict[str, set[bytes]], project: str) -> None:
     everything = left(server)
-    forget(server, project, ["user"])
+    remove_views(server, project, ["user"])
     assert everything - left(server) == of_view(project, "user")
-    forget(server, project, ["u", "usér"])
+    remove_views(server, project, ["u", "usér"])
     assert everything - left(server) == of_view(project, "user") | of_view(project, "u") | of_view(project, "usér")
 
 
@@ -84,18 +84,18 @@ def test_clearing_a_project_takes_all_of_it_and_nothing_of_another(
     server: Any, full: dict[str, set[bytes]], project: str
 ) -> None:
     everything = left(server)
-    clear(server, project)
+    remove_project(server, project)
     assert everything - left(server) == full[project]
 
 
-def test_parts_that_are_retired_are_those_of_the_view_that_no_manifest_names(
+def test_parts_that_expire_are_those_of_the_view_that_no_manifest_names(
     server: Any, full: dict[str, set[bytes]]
 ) -> None:
-    retire(server, "shop", {"user": Manifest("n12", "2026-03-01", ("2026-03-02",))})
-    retired = {key for key in left(server) if server.pttl(key) > 0}
+    expire_superseded(server, "shop", {"user": Manifest("n12", "2026-03-01", ("2026-03-02",))})
+    expiring = {key for key in left(server) if server.pttl(key) > 0}
     parts = [("n1", part) for part in PARTS] + [("n12", "e2026-03-01")]
     expected = {keys.prefix("shop", ns, "user", part) + keys.tagged(e) for ns, part in parts for e in ENTITIES}
-    assert retired == expected
+    assert expiring == expected
 
 
 def test_a_scan_can_be_narrowed_to_a_namespace_views_and_a_part(server: Any, full: dict[str, set[bytes]]) -> None:

@@ -14,8 +14,8 @@ from dualpath.record import UNFENCED, Fence
 from dualpath.view import View
 
 
-class State(Enum):
-    """What the online store holds of a source; the value says it of 'the online store'."""
+class Health(Enum):
+    """What the online store holds of a source. The value completes the sentence 'the online store ...'."""
 
     NEW = "is empty, as the log is; `dualpath stream` fills both"
     WHOLE = "is whole"
@@ -26,24 +26,25 @@ class State(Enum):
 
 
 @dataclass(frozen=True)
-class Condition:
-    """How the online store was found: the manifests of a source's views, and how far their namespace is marked."""
+class HealthReport:
+    """What was found in the online store: the manifests of a source's views, and the high-water mark of their
+    namespace."""
 
-    state: State
+    health: Health
     manifests: dict[str, Manifest | None]
     high_water_mark: Fence = UNFENCED
 
     def require(self, source: str) -> dict[str, Manifest]:
-        """The manifests, to publish upon; raises `StateError` if something is missing."""
+        """The manifests, to publish a snapshot; raises `StateError` if something is missing."""
         found = {view: known for view, known in self.manifests.items() if known}
-        if self.state not in (State.WHOLE, State.FOREIGN):
-            raise StateError(f"source '{source}': the online store {self.state.value}.")
+        if self.health not in (Health.WHOLE, Health.FOREIGN):
+            raise StateError(f"source '{source}': the online store {self.health.value}.")
         return found
 
 
-def examine(redis: Any, project: str, storage: Storage, views: Sequence[View]) -> Condition:
-    """Hold the high-water marks and the manifests of a source's views against its ledger."""
-    # The ledger before and after: a stream that runs meanwhile moves the high-water mark on.
+def check_health(redis: Any, project: str, storage: Storage, views: Sequence[View]) -> HealthReport:
+    """Compare the high-water marks and the manifests of a source's views with its ledger."""
+    # The ledger is read before and after, because a running stream moves the high-water mark.
     finished, _ = storage.reached()
     manifests = {v.name: manifest.read(redis, project, v.name) for v in views}
     serving = sorted({p.namespace for p in manifests.values() if p and not p.rebuilding})
@@ -52,16 +53,16 @@ def examine(redis: Any, project: str, storage: Storage, views: Sequence[View]) -
     ]
     _, begun = storage.reached()
     if any(m is None or not finished <= m <= begun for m in high_water_marks):
-        return Condition(State.LOST, manifests)
+        return HealthReport(Health.LOST, manifests)
     if not any(manifests.values()):
-        return Condition(State.LOST if finished > UNFENCED else State.NEW, manifests)
+        return HealthReport(Health.LOST if finished > UNFENCED else Health.NEW, manifests)
     if len(serving) != 1 or any(p and p.rebuilding for p in manifests.values()):
-        return Condition(State.REBUILDING, manifests)
+        return HealthReport(Health.REBUILDING, manifests)
     # The lowest: a batch that was cut off may have moved some of a cluster's high-water marks.
     at = min(m for m in high_water_marks if m)
     if None in manifests.values():
-        return Condition(State.ABSENT, manifests, at)
+        return HealthReport(Health.ABSENT, manifests, at)
     own = {v.name: ("", view_version(v)) for v in views}
     if any(p and p.view_version not in own[name] for name, p in manifests.items()):
-        return Condition(State.FOREIGN, manifests, at)
-    return Condition(State.WHOLE, manifests, at)
+        return HealthReport(Health.FOREIGN, manifests, at)
+    return HealthReport(Health.WHOLE, manifests, at)

@@ -17,9 +17,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from dualpath.aggregates import ApproxDistinctCount
 from dualpath.jobs import sink
-from dualpath.online.append import TEXTS
-from dualpath.online.few import Few
-from dualpath.online.frames import currency
+from dualpath.online.small_batch import SmallBatch
+from dualpath.online.spark_writer import record_rows
+from dualpath.online.writer import TEXTS
 from dualpath.repo import Repo
 from dualpath.spark.admit import spark_type
 from dualpath.spark.records import with_records
@@ -34,7 +34,7 @@ Rows = Counter[tuple[str, str, str, tuple[int, ...]]]
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Repo:
     """Every aggregate over every kind of column, at exact and at coarse resolution."""
-    folder = tmp_path_factory.mktemp("few") / "wide"
+    folder = tmp_path_factory.mktemp("small_batch") / "wide"
     shutil.copytree(REPOS / "wide", folder, ignore=shutil.ignore_patterns("__pycache__"))
     repo = Repo(folder)
     repo.apply()
@@ -80,17 +80,19 @@ def events(spark: SparkSession, repo: Repo, count: int) -> DataFrame:
 
 
 def arranged(repo: Repo, found: DataFrame, pieces: int = 1) -> list[tuple[str, str, str, tuple[int, ...]]]:
-    """Rows for the writer, by way of `Few`."""
+    """Rows for the writer, by way of `SmallBatch`."""
 
     def pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        yield pa.RecordBatch.from_pydict({"few": [Few.packed([Few.of(batch) for batch in batches if batch.num_rows])]})
+        yield pa.RecordBatch.from_pydict(
+            {"packed": [SmallBatch.packed([SmallBatch.of(batch) for batch in batches if batch.num_rows])]}
+        )
 
     views = views_of(repo)
-    tasks = with_records(found, views).repartition(pieces).mapInArrow(pack, "few binary").collect()
-    few = Few.joined(task.few for task in tasks)
+    tasks = with_records(found, views).repartition(pieces).mapInArrow(pack, "packed binary").collect()
+    small_batch = SmallBatch.joined(task.packed for task in tasks)
     return [
         (row["view"], row["arrival_day"], row["entity"], tuple(row["words"]))
-        for batch in few.rows(views)
+        for batch in small_batch.rows(views)
         for row in batch.to_pylist()
     ]
 
@@ -103,7 +105,7 @@ def test_the_records_of_a_small_batch_are_those_that_spark_arranges(
     rows = arranged(wide, found, pieces)
     expected: Rows = Counter(
         (row["view"], row["arrival_day"], row["entity"], tuple(row["words"]))
-        for row in currency(found, views_of(wide)).collect()
+        for row in record_rows(found, views_of(wide)).collect()
     )
     expected = Counter({row: 1 if row[0] == TEXTS else times for row, times in expected.items()})
     found.unpersist()
@@ -121,14 +123,14 @@ def test_an_entitys_records_come_together_and_by_time(spark: SparkSession, wide:
 
 def test_no_events_are_no_rows(spark: SparkSession, wide: Repo) -> None:
     assert arranged(wide, events(spark, wide, 1).where("false")) == []
-    assert Few.joined([]).rows(wide.views_of("visits"))[0].num_rows == 0
+    assert SmallBatch.joined([]).rows(wide.views_of("visits"))[0].num_rows == 0
 
 
 @pytest.fixture
 def served_by(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """By which way each batch reaches Redis."""
     ways: list[str] = []
-    for name in ("send", "send_few"):
+    for name in ("write", "write_small_batch"):
         real: Callable[..., Any] = getattr(sink, name)
         monkeypatch.setattr(sink, name, lambda *a, real=real, name=name: (ways.append(name), real(*a))[1])
     yield ways
@@ -138,12 +140,12 @@ def test_a_batch_is_served_without_spark_if_it_is_small_and_so_was_the_one_befor
     spark: SparkSession, new_repo: Callable[[], Repo], served_by: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo, lines = new_repo(), faults.payloads(faults.events())
-    monkeypatch.setattr(sink, "FEW", 20)
+    monkeypatch.setattr(sink, "SMALL_BATCH", 20)
     for piece in (lines[:200], lines[200:210], lines[210:220], lines[220:]):
         faults.post(repo, piece)
     for number, file in enumerate(sorted(repo.storage(SOURCE).folder("landing").iterdir())):
         os.utime(file, (number, number))  # the order they are read in
     with faults.partitions(spark, 2):
         drain(spark, repo, files_per_batch=1)
-    assert served_by == ["send", "send", "send_few", "send"]
+    assert served_by == ["write", "write", "write_small_batch", "write"]
     assert faults.misserved(repo, faults.log(repo)) == []

@@ -55,8 +55,8 @@ class Format:
 
 
 @dataclass(frozen=True)
-class Ask:
-    """The entities wanted of one view, each once."""
+class Lookup:
+    """The entities that are looked up in one view, each once."""
 
     view: str
     source: str
@@ -64,7 +64,7 @@ class Ask:
     entities: Sequence[str]
 
 
-class State(NamedTuple):
+class EntityRecords(NamedTuple):
     """Records int64[n, width], entity i's sorted in `[starts[i], starts[i + 1])`; they can answer from
     `earliest_as_of` on; None: at any instant."""
 
@@ -90,7 +90,7 @@ class Reader:
 
     In a cluster, what one MGET reads is of one moment and the rest of moments a little apart. All parts of an entity
     and the high-water mark that speaks for them are read by one. The manifest is not: if it moves in between, an answer
-    of its old parts is what was served just before, for parts outlive it by `retire.GRACE`.
+    of its old parts is what was served just before, for parts outlive it by `removal.GRACE`.
 
     Raises `StateError` for a view whose state is not whole: never written, lost, or gone back behind what this
     reader has seen before, as a Redis does that comes back with an older dump.
@@ -101,12 +101,12 @@ class Reader:
         self.cluster = cluster
         self._known: dict[str, _Known] = {}
 
-    def read(self, asks: Sequence[Ask]) -> Steps[list[State]]:
-        """The state of each ask; manifests are read with the parts, and if one moved, all is read once more."""
-        names = [[*map(keys.tagged, ask.entities)] for ask in asks]
+    def read(self, lookups: Sequence[Lookup]) -> Steps[list[EntityRecords]]:
+        """The records of each lookup; manifests are read with the parts, and if one moved, all is read once more."""
+        names = [[*map(keys.tagged, lookup.entities)] for lookup in lookups]
         tags = [sorted({name[: keys.TAG] for name in each}) if self.cluster else [b""] for each in names]
         while True:
-            known = [self._known.get(ask.view) or self._unknown(ask.view) for ask in asks]
+            known = [self._known.get(lookup.view) or self._unknown(lookup.view) for lookup in lookups]
             wanted: list[bytes] = []
             for each, named, where in zip(known, names, tags, strict=True):
                 wanted.append(each.key)
@@ -114,16 +114,18 @@ class Reader:
                 wanted += [prefix + name for name in named for prefix in each.prefixes]
             answers = yield "mget_nonatomic" if self.cluster else "mget", (wanted,)
             at, moved, found = 0, False, []
-            for ask, each, where in zip(asks, known, tags, strict=True):
+            for lookup, each, where in zip(lookups, known, tags, strict=True):
                 parts = at + 1 + len(where)
-                end = parts + len(ask.entities) * len(each.prefixes)
+                end = parts + len(lookup.entities) * len(each.prefixes)
                 if answers[at] != each.stored:
                     moved = True
-                    self._learn(ask, each, answers[at])
+                    self._learn(lookup, each, answers[at])
                 elif (high_water_marks := answers[at + 1 : parts]) != [*map(each.seen.get, where)]:
-                    self._advance(ask, each, dict(zip(where, high_water_marks, strict=True)))
+                    self._advance(lookup, each, dict(zip(where, high_water_marks, strict=True)))
                 if not moved:
-                    found.append(State(*_join(ask, answers[parts:end], len(each.prefixes)), each.earliest_as_of))
+                    found.append(
+                        EntityRecords(*_join(lookup, answers[parts:end], len(each.prefixes)), each.earliest_as_of)
+                    )
                 at = end
             if not moved:
                 return found
@@ -132,35 +134,35 @@ class Reader:
         """Of a view never asked for: no part to read, and a high-water mark that nobody writes."""
         return _Known(keys.manifest(self.project, view), b"", (0, "", 0), None, [], b"", {})
 
-    def _learn(self, ask: Ask, before: _Known, stored: bytes | None) -> None:
+    def _learn(self, lookup: Lookup, before: _Known, stored: bytes | None) -> None:
         """Take a manifest that is not the one seen before."""
         if not stored:
             raise StateError(
-                f"view '{ask.view}': the online store has no state, because nothing was streamed yet or everything was "
-                "lost; run `dualpath stream`, which fills it from the log."
+                f"view '{lookup.view}': the online store has no state, because nothing was streamed yet or everything "
+                "was lost; run `dualpath stream`, which fills it from the log."
             )
         manifest = Manifest.decode(stored)
         if manifest.rebuilding:
             raise StateError(
-                f"view '{ask.view}': the online store has lost writes and is being rebuilt; ask again when "
+                f"view '{lookup.view}': the online store has lost writes and is being rebuilt; ask again when "
                 "`dualpath status` says that it is whole."
             )
         if manifest.rank < before.rank:
-            raise StateError(_receded(ask.view))
-        prefixes = [keys.prefix(self.project, manifest.namespace, ask.view, part) for part in manifest.parts]
-        high_water_mark = keys.high_water_mark(self.project, manifest.namespace, ask.source)
+            raise StateError(_receded(lookup.view))
+        prefixes = [keys.prefix(self.project, manifest.namespace, lookup.view, part) for part in manifest.parts]
+        high_water_mark = keys.high_water_mark(self.project, manifest.namespace, lookup.source)
         # In the same namespace the high-water marks that were seen still hold; a new one has high-water marks of its
         # own.
         seen = before.seen if high_water_mark == before.high_water_mark else {}
-        self._known[ask.view] = _Known(
+        self._known[lookup.view] = _Known(
             before.key, stored, manifest.rank, manifest.earliest_as_of, prefixes, high_water_mark, seen
         )
 
-    def _advance(self, ask: Ask, before: _Known, high_water_marks: dict[bytes, bytes | None]) -> None:
+    def _advance(self, lookup: Lookup, before: _Known, high_water_marks: dict[bytes, bytes | None]) -> None:
         """Take high-water marks, by their tags, that are not those seen before this request."""
         if any((now or b"") < (before.seen.get(tag) or b"") for tag, now in high_water_marks.items()):
-            raise StateError(_receded(ask.view))
-        self._known[ask.view] = before._replace(seen=before.seen | high_water_marks)
+            raise StateError(_receded(lookup.view))
+        self._known[lookup.view] = before._replace(seen=before.seen | high_water_marks)
 
 
 def _receded(view: str) -> str:
@@ -170,9 +172,9 @@ def _receded(view: str) -> str:
     )
 
 
-def _join(ask: Ask, values: Sequence[bytes | None], parts: int) -> tuple[np.ndarray, np.ndarray]:
+def _join(lookup: Lookup, values: Sequence[bytes | None], parts: int) -> tuple[np.ndarray, np.ndarray]:
     """The records of all values, one after the other, and where each entity's start."""
-    head, size = ask.format.head, 8 * ask.format.width
+    head, size = lookup.format.head, 8 * lookup.format.width
     pieces, sizes = [], []
     for value in values:
         if value is None:
@@ -180,13 +182,13 @@ def _join(ask: Ask, values: Sequence[bytes | None], parts: int) -> tuple[np.ndar
             continue
         records, rest = divmod(len(value) - HEADER.size, size)
         if rest or records < 0 or not value.startswith(head):
-            ask.format.layout.unpack(value)
-            raise StateError(f"view '{ask.view}': a stored value cannot be read; rebuild the state.")
+            lookup.format.layout.unpack(value)
+            raise StateError(f"view '{lookup.view}': a stored value cannot be read; rebuild the state.")
         pieces.append(memoryview(value)[HEADER.size :])
         sizes.append(records)
-    words = np.frombuffer(bytearray().join(pieces), dtype="<i8").reshape(-1, ask.format.width)
+    words = np.frombuffer(bytearray().join(pieces), dtype="<i8").reshape(-1, lookup.format.width)
     ends = [0, *accumulate(sizes)]
-    starts = np.array(ends[::parts] if parts else ends * (len(ask.entities) + 1), dtype=np.int64)
+    starts = np.array(ends[::parts] if parts else ends * (len(lookup.entities) + 1), dtype=np.int64)
     kernel.arrange(words, starts)
     return words, starts
 

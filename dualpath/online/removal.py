@@ -10,7 +10,7 @@ GRACE = 3_600_000
 """Milliseconds for which a part outlives the last manifest to it; a read that is under way needs far less."""
 
 
-def retire(redis: Any, project: str, manifests: Mapping[str, Manifest]) -> None:
+def expire_superseded(redis: Any, project: str, manifests: Mapping[str, Manifest]) -> None:
     """Let parts of the given views go that are served no more, a while after the last reader may have asked for them.
 
     Those of a night or a rebuild that died before this are found by the next one. A namespace later than the
@@ -26,14 +26,14 @@ def retire(redis: Any, project: str, manifests: Mapping[str, Manifest]) -> None:
         pipe.execute()
 
 
-def forget(redis: Any, project: str, views: Collection[str]) -> None:
+def remove_views(redis: Any, project: str, views: Collection[str]) -> None:
     """Remove the state of views at once, their manifests first: from then on nobody reads the rest."""
-    names = [name(project, view) for view in views for name in (keys.manifest, keys.heavy)]
+    names = [name(project, view) for view in views for name in (keys.manifest, keys.large_entities)]
     _unlink(redis, names)
     _unlink(redis, (key for key, _ in keys.states(redis, project, views=views)))
 
 
-def clear(redis: Any, project: str) -> None:
+def remove_project(redis: Any, project: str) -> None:
     """Remove everything of a project at once."""
     _unlink(redis, keys.everything(redis, project))
 

@@ -1,7 +1,7 @@
 """The writer of state: sorted records, a few hundred entities a round trip, each write exactly once.
 
-Runs inside Spark's Python workers and, for a small batch, in the driver. The fence in each value's header makes a
-task retry, a stage retry and a replayed batch harmless; see `append.lua`.
+It runs inside Spark's Python workers and, for a small batch, in the driver. The fence in each value's header makes a
+retried task, a retried stage and a replayed batch harmless; see `append.lua`.
 """
 
 import time
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,19 +25,14 @@ from dualpath.retention import expires_at
 from dualpath.view import View
 
 ENTITIES_PER_CALL = 500
-"""A single Redis takes any entities in a call; a cluster those of one hash tag, so that many tags' are gathered."""
+"""A single Redis takes any entities in a call. A cluster takes those of one hash tag, so more are gathered for it."""
 BYTES_GATHERED = 32_000_000
-"""Records gathered, at least, before they are sent however few entities they belong to."""
+"""Bytes of gathered records after which they are sent, however few entities they belong to."""
 TEXTS = ""
 """The `view` of rows that carry dictionary entries: `entity` is the text, `words` its code."""
 
 NEVER = 0
 """What the script takes for a key that does not expire."""
-
-Call = tuple[str, bytes, bytes, int | None]
-"""Entity, key, records, and when the key may expire (milliseconds since 1970, None: never); of a text: the text, its
-code, the text in bytes, None."""
-
 INPUT = "view string, arrival_day string, entity string, words array<bigint>"
 OUTPUT = "view string, records bigint, parts bigint, calls bigint, seconds double"
 ANSWER = pa.schema(
@@ -47,12 +42,12 @@ SCRIPT = files("dualpath.online").joinpath("append.lua").read_text()
 
 
 @dataclass(frozen=True)
-class Part:
+class Destination:
     """Where a view's records go, and how long they matter.
 
-    `retention` is how long after its time a read can look back to a record, microseconds; None: for ever. A snapshot,
-    and a value that has grown by an append, is compacted to what an `as_of` from `earliest_as_of` on can see; None: not
-    at all.
+    `retention` is how long after its time a read can look back to a record, microseconds; None: for ever. A snapshot
+    is compacted to what an `as_of` from `earliest_as_of` on can see, and so is a value that has grown by an append;
+    None: not at all.
     """
 
     namespace: str
@@ -67,22 +62,23 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Target:
-    """A write: to which Redis, which parts of which views, under which fence.
+class FencedWrite:
+    """A write to a Redis: the destination of each view by its name, and the fence.
 
     `kind` is `e` to append to arrival days or `s` to replace snapshots.
     """
 
     connection_string: str
     project: str
-    parts: dict[str, Part]
+    destinations: dict[str, Destination]
     fence: Fence
     kind: str = "e"
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Write `INPUT` rows, best view by view, those of an entity's arrival day together and by time; answers
-        `OUTPUT`, one row per view: how many records, parts that were written, calls to Redis, and the seconds they
-        took.
+        """Write `INPUT` rows, best view by view, those of an entity's arrival day together and by time.
+
+        Yields `OUTPUT`, one row per view: the records, the parts that were written, the calls to Redis and the seconds
+        they took.
 
         Raises `CollisionError` if two texts share a code and `StateError` if a part holds another layout.
         """
@@ -90,11 +86,11 @@ class Target:
         for batch in batches:
             writer.take(batch)
         writer.flush()
-        yield pa.RecordBatch.from_pylist([asdict(done) for _, done in sorted(writer.done.items())], ANSWER)
+        yield pa.RecordBatch.from_pylist([asdict(each) for _, each in sorted(writer.counts.items())], ANSWER)
 
 
 @dataclass
-class Done:
+class WriteCounts:
     """What was written of a view: a row of `OUTPUT`."""
 
     view: str
@@ -103,18 +99,30 @@ class Done:
     calls: int = 0
     seconds: float = 0.0
 
-    def __add__(self, more: "Done") -> "Done":
-        """With what another writer has written of the view."""
+    def __add__(self, more: "WriteCounts") -> "WriteCounts":
+        """With what another writer wrote of the view."""
         numbers = (getattr(self, n) + getattr(more, n) for n in ("records", "parts", "calls", "seconds"))
-        return Done(self.view, *numbers)
+        return WriteCounts(self.view, *numbers)
+
+
+class _KeyValue(NamedTuple):
+    """A value to write, whose key may expire at a time (milliseconds since 1970; None: never).
+
+    Of a text, `entity` is the text, `key` its code and `value` the text in bytes.
+    """
+
+    entity: str
+    key: bytes
+    value: bytes
+    expires_at: int | None
 
 
 class _Writer:
-    """Cuts sorted rows into entities and sends them off, some `ENTITIES_PER_CALL` a call."""
+    """Cuts sorted rows into entities and sends them, some `ENTITIES_PER_CALL` a call."""
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.redis: Any = connect(target.connection_string)
+    def __init__(self, to: FencedWrite) -> None:
+        self.to = to
+        self.redis: Any = connect(to.connection_string)
         self.cluster = isinstance(self.redis, RedisCluster)
         self.gathered = ENTITIES_PER_CALL * (len(keys.TAGS) // 4 if self.cluster else 1)
         self.script = self.redis.register_script(SCRIPT)
@@ -123,9 +131,9 @@ class _Writer:
         self.pieces: list[bytes] = []
         self.latest = 0
         self.view = ""
-        self.calls: list[Call] = []
+        self.pending: list[_KeyValue] = []
         self.size = 0
-        self.done: dict[str, Done] = {}
+        self.counts: dict[str, WriteCounts] = {}
 
     def take(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
@@ -151,32 +159,31 @@ class _Writer:
                 self.run = run
             piece = flat[offsets[head] : offsets[tail]]
             self.pieces.append(piece.astype("<i8", copy=False).tobytes())
-            self.done.setdefault(run[0], Done(run[0])).records += int(tail - head)
+            self.counts.setdefault(run[0], WriteCounts(run[0])).records += int(tail - head)
             if run[0] != TEXTS:
-                self.latest = max(self.latest, int(piece[:: self.target.parts[run[0]].layout.width].max()))
+                self.latest = max(self.latest, int(piece[:: self.to.destinations[run[0]].layout.width].max()))
 
     def close(self) -> None:
         """End the current entity: its bytes are complete."""
         if self.run is None:
             return
         view, arrival_day, entity = self.run
-        if view != self.view or len(self.calls) == self.gathered or self.size > BYTES_GATHERED:
+        if view != self.view or len(self.pending) == self.gathered or self.size > BYTES_GATHERED:
             self.send()
             self.view = view
         value = b"".join(self.pieces)
         if view == TEXTS:
             code = str(int.from_bytes(value[:8], "little", signed=True)).encode()
-            self.calls.append((entity, code, entity.encode(), None))
+            self.pending.append(_KeyValue(entity, code, entity.encode(), None))
         else:
-            part = self.target.parts[view]
-            if self.target.kind == "s" and part.earliest_as_of is not None:
-                words = np.frombuffer(value, dtype="<i8").reshape(-1, part.layout.width)
-                value = compact(words, part.layout, part.view, part.earliest_as_of).tobytes()
-            key = keys.prefix(self.target.project, part.namespace, view, self.target.kind + arrival_day) + keys.tagged(
-                entity
-            )
+            at = self.to.destinations[view]
+            if self.to.kind == "s" and at.earliest_as_of is not None:
+                words = np.frombuffer(value, dtype="<i8").reshape(-1, at.layout.width)
+                value = compact(words, at.layout, at.view, at.earliest_as_of).tobytes()
+            prefix = keys.prefix(self.to.project, at.namespace, view, self.to.kind + arrival_day)
             if value:
-                self.calls.append((entity, key, value, expires_at(self.latest, part.retention)))
+                expiry = expires_at(self.latest, at.retention)
+                self.pending.append(_KeyValue(entity, prefix + keys.tagged(entity), value, expiry))
         self.size += len(value)
         self.run, self.pieces, self.latest = None, [], 0
 
@@ -185,58 +192,58 @@ class _Writer:
         self.send()
 
     def send(self) -> None:
-        if not self.calls:
+        if not self.pending:
             return
         began = time.perf_counter()
         if self.view == TEXTS:
             self.send_texts()
         else:
-            for calls in self.groups():
-                self.append(self.target.parts[self.view], calls)
-        self.done[self.view].calls += 1
-        self.done[self.view].seconds += time.perf_counter() - began
-        self.calls, self.size = [], 0
+            for group in self.groups():
+                self.append(self.to.destinations[self.view], group)
+        self.counts[self.view].calls += 1
+        self.counts[self.view].seconds += time.perf_counter() - began
+        self.pending, self.size = [], 0
 
-    def groups(self) -> list[list[Call]]:
+    def groups(self) -> list[list[_KeyValue]]:
         """What may go in one call: keys of one slot in a cluster, where EVALSHA cannot be pipelined either."""
         if not self.cluster:
-            return [self.calls]
-        groups: dict[bytes, list[Call]] = {}
-        for call in self.calls:
-            groups.setdefault(keys.tagged(call[0])[: keys.TAG], []).append(call)
+            return [self.pending]
+        groups: dict[bytes, list[_KeyValue]] = {}
+        for each in self.pending:
+            groups.setdefault(keys.tagged(each.entity)[: keys.TAG], []).append(each)
         return [*groups.values()]
 
-    def append(self, part: Part, calls: list[Call]) -> None:
-        header = HEADER.pack(VERSION, part.layout.fingerprint, *self.target.fence)
-        large = bounds.length(part.view, part.layout)
-        arguments: list[bytes | int] = [header, 1 if self.target.kind == "s" else 0, large, compaction.LEAST]
-        for _, _, value, expiry in calls:
-            arguments += [value, expiry or NEVER]
-        written, larger, grown = self.script(keys=[key for _, key, _, _ in calls], args=arguments)
-        self.done[self.view].parts += int(written)
+    def append(self, at: Destination, group: list[_KeyValue]) -> None:
+        header = HEADER.pack(VERSION, at.layout.fingerprint, *self.to.fence)
+        large = bounds.length(at.view, at.layout)
+        arguments: list[bytes | int] = [header, 1 if self.to.kind == "s" else 0, large, compaction.LEAST]
+        for each in group:
+            arguments += [each.value, each.expires_at or NEVER]
+        written, larger, grown = self.script(keys=[each.key for each in group], args=arguments)
+        self.counts[self.view].parts += int(written)
         if larger:
-            sizes = [(calls[i - 1][0], size) for i, size in zip(larger[::2], larger[1::2], strict=True)]
-            bounds.note(self.redis, self.target.project, self.view, sizes)
-        if part.earliest_as_of is not None:
+            sizes = [(group[i - 1].entity, size) for i, size in zip(larger[::2], larger[1::2], strict=True)]
+            bounds.note(self.redis, self.to.project, self.view, sizes)
+        if at.earliest_as_of is not None:
             for i in grown:
-                self.compactor.compact(calls[i - 1][1], part.layout, part.view, part.earliest_as_of)
+                self.compactor.compact(group[i - 1].key, at.layout, at.view, at.earliest_as_of)
 
     def send_texts(self) -> None:
-        name = keys.dictionary(self.target.project)
+        name = keys.dictionary(self.to.project)
         with self.redis.pipeline(transaction=False) as pipe:
-            for _, code, text, _ in self.calls:
-                pipe.hsetnx(name, code, text)
-            known = pipe.hmget(name, [code for _, code, _, _ in self.calls]).execute()[-1]
-        for (_, code, text, _), first in zip(self.calls, known, strict=True):
-            if first != text:
+            for each in self.pending:
+                pipe.hsetnx(name, each.key, each.value)
+            known = pipe.hmget(name, [each.key for each in self.pending]).execute()[-1]
+        for each, first in zip(self.pending, known, strict=True):
+            if first != each.value:
                 raise CollisionError(
-                    f"the texts '{first.decode()}' and '{text.decode()}' have the same 64-bit code {code.decode()}; "
+                    f"the texts '{first.decode()}' and '{each.entity}' have the same 64-bit code {each.key.decode()}; "
                     "change one of them at the source."
                 )
 
 
 def refusal(error: Exception) -> StateError | None:
-    """A writer's own complaint as its one sentence, though Spark wrapped it; None for another error."""
+    """The error of a writer inside one that Spark raised; None for any other error."""
     if "FOREIGN" in str(error):
         return StateError(FOREIGN)
     said = quoted(error)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dualpath.online.append import TEXTS
+from dualpath.online.writer import TEXTS
 from dualpath.record import fold, layout
 from dualpath.schema import NULL
 from dualpath.view import View
@@ -26,14 +26,14 @@ DICTIONARY = pa.schema([("text", pa.string())])
 
 
 @dataclass(frozen=True)
-class Few:
+class SmallBatch:
     """Records as `dualpath.spark.records.with_records` gives them, one an event (`RECORDS`), and the texts in them."""
 
     records: pa.Table
     texts: pa.Table
 
     @classmethod
-    def of(cls, events: pa.RecordBatch) -> "Few":
+    def of(cls, events: pa.RecordBatch) -> "SmallBatch":
         """Those of events, from their columns `arrival_day`, `__records` and `__texts`."""
         lists = events["__records"]
         rows, owner = lists.flatten(), pc.list_parent_indices(lists)
@@ -47,7 +47,7 @@ class Few:
         )
 
     @staticmethod
-    def packed(pieces: "Sequence[Few]") -> bytes:
+    def packed(pieces: "Sequence[SmallBatch]") -> bytes:
         """Several in one, as bytes."""
         out = pa.BufferOutputStream()
         for schema, tables in ((RECORDS, [f.records for f in pieces]), (DICTIONARY, [f.texts for f in pieces])):
@@ -57,7 +57,7 @@ class Few:
         return out.getvalue().to_pybytes()
 
     @classmethod
-    def joined(cls, packed: Iterable[bytes]) -> "Few":
+    def joined(cls, packed: Iterable[bytes]) -> "SmallBatch":
         """All that were packed, in one."""
         read = []
         for piece in packed:
@@ -69,8 +69,10 @@ class Few:
         )
 
     def rows(self, views: Sequence[View]) -> list[pa.RecordBatch]:
-        """What `dualpath.online.append.Target.write` takes: of a coarse view, an entity's events of a bucket are one
-        record, but for those that are stamped ahead of their arrival."""
+        """Rows for `dualpath.online.writer.FencedWrite.write`.
+
+        Of a coarse view, an entity's events of a bucket are one record, except those stamped ahead of their arrival.
+        """
         texts = self.texts["text"].unique().to_pylist()
         names = pa.array([TEXTS] * len(texts)), pa.array([""] * len(texts)), pa.array(texts, pa.string())
         codes = np.array([code(text) for text in texts], dtype=np.int64)
