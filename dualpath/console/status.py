@@ -14,6 +14,7 @@ from dualpath.console import live
 from dualpath.console.report import Report, plural, table
 from dualpath.errors import UnavailableError
 from dualpath.log.ledger import Block
+from dualpath.log.outcomes import Outcomes
 from dualpath.log.storage import Storage
 from dualpath.online import bounds
 from dualpath.online.bounds import LargeEntity
@@ -24,38 +25,20 @@ from dualpath.runtime import redis as embedded
 from dualpath.runtime.redis import TIMEOUT as PATIENCE
 from dualpath.sources.delivery import Delivery, delivery
 
-OUTCOMES = ("rows_read", "accepted", "duplicate", "dead_letter", "late", "out_of_retention")
-
 
 @dataclass(frozen=True)
-class Account:
-    """The outcomes of the rows of finished batches.
+class Account(Outcomes):
+    """The outcomes of the rows of finished batches, and how many batches there were."""
 
-    `late` and `out_of_retention`, those that no window could reach any more, are of the accepted ones. `latest_by` is
-    how late the latest came, microseconds.
-    """
-
-    rows_read: int = 0
-    accepted: int = 0
-    duplicate: int = 0
-    dead_letter: int = 0
-    late: int = 0
-    out_of_retention: int = 0
-    latest_by: int = 0
     batches: int = 0
 
     def __add__(self, other: "Account") -> "Account":
-        sums = {name: getattr(self, name) + getattr(other, name) for name in (*OUTCOMES, "batches")}
-        return Account(**sums, latest_by=max(self.latest_by, other.latest_by))
+        return Account(self.batches + other.batches, **self.plus(other))
 
     def since(self, earlier: "Account") -> "Account":
         """What came after `earlier`; `latest_by` stays that of all."""
-        rest = {name: getattr(self, name) - getattr(earlier, name) for name in (*OUTCOMES, "batches")}
-        return Account(**rest, latest_by=self.latest_by)
-
-    def counts(self) -> dict[str, int]:
-        """The numbers by name."""
-        return {name: getattr(self, name) for name in (*OUTCOMES, "batches")}
+        rest = {name: count - getattr(earlier, name) for name, count in self.counts.items()}
+        return Account(self.batches - earlier.batches, **rest, latest_by=self.latest_by)
 
     def __str__(self) -> str:
         return (
@@ -72,7 +55,8 @@ def account(storage: Storage) -> Account:
 def summed(accounts: Iterable[Account]) -> Account:
     """All accounts in one.
 
-    >>> str(summed([Account(3, 2, 1, batches=1), Account(1, 0, 0, 1, batches=1)]))
+    >>> read = Account(1, rows_read=3, accepted=2, duplicate=1), Account(1, rows_read=1, dead_letter=1)
+    >>> str(summed(read))
     '4 rows read in 2 batches: 2 accepted (0 of them late), 1 duplicate, 1 refused'
     """
     total = Account()
@@ -82,14 +66,14 @@ def summed(accounts: Iterable[Account]) -> Account:
 
 
 def _account(block: Block) -> Account:
-    return Account(**{name: getattr(block, name) for name in (*OUTCOMES, "latest_by")}, batches=len(block.batches))
+    return Account(len(block.batches), **block.counts, latest_by=block.latest_by)
 
 
 def faults(storage: Storage) -> list[str]:
     """What does not add up, block by block: the outcomes of its rows, and the rows its files hold."""
     found = []
     for block in storage.blocks():
-        if block.rows_read != block.accepted + block.duplicate + block.dead_letter:
+        if not block.adds_up:
             found.append(f"{block.name}: {block.rows_read} rows read, but their outcomes sum up to another number")
         for kind, expected in (("log", block.accepted), ("dead", block.dead_letter)):
             try:
@@ -231,7 +215,7 @@ def _shown(
     for name, each in [*accounts.items(), ("total", total)]:
         ok = sources[name]["adds_up"] if name in sources else all(s["adds_up"] for s in sources.values())
         latest = str(timedelta(microseconds=each.latest_by)) if each.late else "-"
-        outcomes.add_row(name, *(f"{getattr(each, f):,}" for f in OUTCOMES), latest, "yes" if ok else "NO")
+        outcomes.add_row(name, *(f"{count:,}" for count in each.counts.values()), latest, "yes" if ok else "NO")
     days = table("source", "batches", "closed through", "last arrival day", numbers=("batches",))
     for name, s in sources.items():
         days.add_row(name, f"{s['batches']:,}", s["closed_through"] or "-", s["last_arrival_day"] or "-")

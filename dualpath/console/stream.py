@@ -104,7 +104,7 @@ def drain(
             for query in queries:
                 end(query)
     done = {name: account(repo.storage(name)).since(earlier) for name, earlier in before.items()}
-    data = {"sources": {name: each.counts() for name, each in done.items()}}
+    data = {"sources": {name: each.counts | {"batches": each.batches} for name, each in done.items()}}
     return Report(data, [f"{name}: {each}" for name, each in done.items()])
 
 

@@ -20,6 +20,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from dualpath.dedup.ids import CLOCK, Seen, merged
 from dualpath.dedup.remembered import hashes, kept, opened
+from dualpath.log.outcomes import COUNTS
 from dualpath.online.small_batch import SmallBatch
 from dualpath.spark.log import write_rows
 from dualpath.spark.records import with_records
@@ -32,11 +33,10 @@ DEAD = {"payload": "payload", "reason": "reason", "__origin": "origin", "__posit
 """Columns of the dead-letter table."""
 AT_ONCE = 256_000_000
 """Bytes of rows that a task holds before it writes some down."""
-SUMS = ("rows_read", "accepted", "dead_letter", "late", "out_of_retention")
 LATEST = ("latest_by", "clock")
 ANSWER = pa.schema(
     [
-        *((name, pa.int64()) for name in (*SUMS, *LATEST)),
+        *((name, pa.int64()) for name in (*COUNTS, *LATEST)),
         ("arrival_days", pa.list_(pa.string())),
         ("positions", pa.map_(pa.string(), pa.int64())),
         ("files", pa.list_(pa.string())),
@@ -77,9 +77,8 @@ def attempt(
     if views:
         judged = with_records(judged, views)
     answers = [row.asDict() for row in judged.mapInArrow(writer.write, OUTPUT).collect()]
-    outcomes = {name: sum(answer[name] for answer in answers) for name in SUMS}
+    outcomes = {name: sum(answer[name] for answer in answers) for name in COUNTS}
     outcomes |= {name: max((answer[name] for answer in answers), default=0) for name in LATEST}
-    outcomes["duplicate"] = outcomes["rows_read"] - outcomes["accepted"] - outcomes["dead_letter"]
     outcomes["arrival_days"] = tuple(
         sorted({arrival_day for answer in answers for arrival_day in answer["arrival_days"]})
     )
@@ -130,7 +129,7 @@ class _Task:
         self.held: dict[str, list[pa.RecordBatch]] = {}
         self.sizes: Counter[str] = Counter()
         self.files: list[str] = []
-        self.counts = dict.fromkeys((*SUMS, *LATEST), 0)
+        self.counts = dict.fromkeys((*COUNTS, *LATEST), 0)
         self.positions: dict[str, int] = {}
         self.arrival_days: set[str] = set()
         self.records: list[SmallBatch] = []
@@ -162,6 +161,7 @@ class _Task:
         counts = self.counts
         counts["rows_read"] += rows.num_rows
         counts["accepted"] += accepted.num_rows
+        counts["duplicate"] += rows.num_rows - accepted.num_rows - dead.num_rows
         counts["dead_letter"] += dead.num_rows
         counts["late"] += late.num_rows
         counts["out_of_retention"] += pc.sum(accepted["__out_of_retention"]).as_py() or 0

@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from dualpath.log.files import write_atomically
+from dualpath.log.outcomes import Outcomes
 
 BLOCK = 1_000
 """Batches in a block."""
-SUMMED = ("rows_read", "accepted", "duplicate", "dead_letter", "late", "out_of_retention")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One micro-batch: which days were closed when it began, how far it is, and the outcome of every row it read.
+class Entry(Outcomes):
+    """One micro-batch: the outcomes of its rows, which days were closed when it began, and how far it is.
 
     `logged`: its rows are in the log and the dead-letter table, and the counts below are theirs; from then on
-    the log says what its rows are. `done`: the online store has acknowledged their records too. `latest_by` is
-    microseconds; `clock` is the batch's own, microseconds UTC; `positions` is the last one read of each origin.
+    the log says what its rows are. `done`: the online store has acknowledged their records too. `clock` is the batch's
+    own, microseconds UTC; `positions` is the last one read of each origin.
     """
 
     query: int
@@ -37,13 +37,6 @@ class Entry:
     closed_through: str = ""
     logged: bool = False
     done: bool = False
-    rows_read: int = 0
-    accepted: int = 0
-    duplicate: int = 0
-    dead_letter: int = 0
-    late: int = 0
-    out_of_retention: int = 0
-    latest_by: int = 0
     clock: int = 0
     arrival_days: tuple[str, ...] = ()
     positions: Mapping[str, int] = field(default_factory=dict)
@@ -55,8 +48,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Block:
-    """Finished batches `first` to `last` of a query in one: sums, the latest clock, and each arrival day's batches.
+class Block(Outcomes):
+    """Finished batches `first` to `last` of a query in one: their outcomes, the latest clock, and each day's batches.
 
     `arrival_days` maps an arrival day to spans (first, last) of consecutive batches that hold rows of it.
     """
@@ -64,13 +57,6 @@ class Block:
     query: int
     first: int
     last: int
-    rows_read: int
-    accepted: int
-    duplicate: int
-    dead_letter: int
-    late: int
-    out_of_retention: int
-    latest_by: int
     clock: int
     arrival_days: Mapping[str, tuple[tuple[int, int], ...]]
 
@@ -78,17 +64,17 @@ class Block:
     def of(cls, entry: Entry) -> "Block":
         """A batch alone."""
         alone = (entry.batch, entry.batch)
-        counts = {name: getattr(entry, name) for name in (*SUMMED, "latest_by", "clock")}
-        return cls(entry.query, *alone, **counts, arrival_days=dict.fromkeys(entry.arrival_days, (alone,)))
+        outcomes = entry.counts | {"latest_by": entry.latest_by}
+        arrival_days = dict.fromkeys(entry.arrival_days, (alone,))
+        return cls(entry.query, *alone, entry.clock, arrival_days, **outcomes)
 
     def __add__(self, later: "Block") -> "Block":
         """With the batches that follow."""
-        sums = {name: getattr(self, name) + getattr(later, name) for name in SUMMED}
-        most = {name: max(getattr(self, name), getattr(later, name)) for name in ("latest_by", "clock")}
         arrival_days = dict(self.arrival_days)
         for arrival_day, spans in later.arrival_days.items():
             arrival_days[arrival_day] = joined((*arrival_days.get(arrival_day, ()), *spans))
-        return Block(self.query, self.first, later.last, **sums, **most, arrival_days=arrival_days)
+        clock = max(self.clock, later.clock)
+        return Block(self.query, self.first, later.last, clock, arrival_days, **self.plus(later))
 
     @property
     def batches(self) -> range:
@@ -248,8 +234,8 @@ def _block(file: Path, written: int) -> Block:
     with file.open() as lines:
         plain = members(lines.readline())
     spans = {arrival_day: tuple((a, b) for a, b in each) for arrival_day, each in plain["arrival_days"].items()}
-    # An earlier version served every event, so none was out of retention.
-    return Block(**{"out_of_retention": 0, **plain, "arrival_days": spans})
+    # An earlier version served every event, and did not say that none was out of retention.
+    return Block(**{**plain, "arrival_days": spans})
 
 
 def number(file: Path) -> tuple[int, int]:

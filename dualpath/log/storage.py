@@ -11,17 +11,16 @@ A day is *closed* by the nightly job. Rows of a closed arrival day that come lat
 one. A batch notes which days were closed when it began, so a replay gives its rows the same arrival days.
 """
 
-import fcntl
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import xxhash
 
-from dualpath.errors import StateError
+from dualpath.locks import locked
 from dualpath.log import ledger, spans
 from dualpath.log.files import write_atomically
 from dualpath.log.ledger import Block, Entry
@@ -50,7 +49,7 @@ class Storage:
 
     def close_day(self, day: date) -> None:
         """Close every arrival day up to `day`; never reopens one."""
-        with self._locked():
+        with self._days():
             if day.isoformat() > self.closed_through:
                 write_atomically(self.folder("ledger") / "sealed", day.isoformat())
 
@@ -58,14 +57,14 @@ class Storage:
     def alone(self) -> Iterator[None]:
         """Hold the checkpoint, as a stream does; raises `StateError` if another process holds it."""
         taken = f"source '{self.source}': another stream is running on this checkpoint; stop it first."
-        with _held(self.folder("checkpoint") / "lock", taken):
+        with locked(self.folder("checkpoint") / "lock", taken):
             yield
 
     @contextmanager
     def building(self) -> Iterator[None]:
         """Be the only job that builds record files; raises `StateError` if another one does."""
         taken = f"source '{self.source}': another job is building its record files; run this one when it has ended."
-        with _held(self.folder("ledger") / "building", taken):
+        with locked(self.folder("ledger") / "building", taken):
             spans.keep(self.folder("ledger"))
             yield
 
@@ -73,13 +72,13 @@ class Storage:
     def packing(self) -> Iterator[None]:
         """Be the only night that packs; raises `StateError` if another one does."""
         taken = f"source '{self.source}': another night is packing the log; run this one when it has ended."
-        with _held(self.folder("ledger") / "packing", taken):
+        with locked(self.folder("ledger") / "packing", taken):
             yield
 
     def begin(self, query: int, batch: int) -> Entry:
         """The entry of a batch that starts, or starts again: the first start decides which days are closed for it."""
         # Whoever closes a day must find every entry that was begun before, and no later one may miss that it is closed.
-        with self._locked():
+        with self._days():
             entry = Entry(query, batch, self.closed_through)
             file = ledger.file_of(self.folder("ledger"), entry)
             return ledger.read(file) if file.exists() else ledger.write(self.folder("ledger"), entry)
@@ -184,13 +183,9 @@ class Storage:
         """Every arrival day with finished rows, ascending."""
         return sorted({arrival_day for block in self.blocks() for arrival_day in block.arrival_days})
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """The lock on closed days and on batches that begin; the system lets go of the lock if the process dies."""
-        self.folder("ledger").mkdir(parents=True, exist_ok=True)
-        with (self.folder("ledger") / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _days(self) -> AbstractContextManager[None]:
+        """The lock on closed days and on batches that begin."""
+        return locked(self.folder("ledger") / "lock")
 
 
 def first_open(closed_through: str) -> str:
@@ -200,15 +195,3 @@ def first_open(closed_through: str) -> str:
     ('2022-03-01', '0001-01-01')
     """
     return (date.fromisoformat(closed_through) + timedelta(days=1)).isoformat() if closed_through else "0001-01-01"
-
-
-@contextmanager
-def _held(lock: Path, taken: str) -> Iterator[None]:
-    """Hold a lock file that the system lets go of if the process dies; raises `StateError` if another holds it."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StateError(taken) from None
-        yield

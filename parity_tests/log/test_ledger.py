@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dualpath.log import ledger, spans
-from dualpath.log.ledger import SUMMED
+from dualpath.log.outcomes import COUNTS
 from dualpath.log.storage import Storage
 from parity_tests import faults
 
@@ -35,7 +35,7 @@ def told(storage: Storage) -> dict[str, Any]:
     """All that is asked of a ledger."""
     blocks = storage.blocks()
     return {
-        "sums": [sum(getattr(b, name) for b in blocks) for name in SUMMED],
+        "sums": [sum(getattr(b, name) for b in blocks) for name in COUNTS],
         "most": [max(getattr(b, name) for b in blocks) for name in ("latest_by", "clock")],
         "batches": [(b.query, n) for b in blocks for n in b.batches],
         "arrival_days": storage.arrival_days(),

@@ -1,0 +1,46 @@
+"""What became of rows: each is accepted, a duplicate, or a dead letter."""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """The outcomes of all rows of a batch, or of several batches.
+
+    `late` rows, and rows `out_of_retention`, which no window can reach, are among the accepted ones. `latest_by` is how
+    late the latest row came, microseconds.
+    """
+
+    rows_read: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    dead_letter: int = 0
+    late: int = 0
+    out_of_retention: int = 0
+    latest_by: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers of rows, by name."""
+        return {name: getattr(self, name) for name in COUNTS}
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every row that was read has one outcome.
+
+        >>> Outcomes(rows_read=3, accepted=2, duplicate=1).adds_up, Outcomes(rows_read=3, accepted=2).adds_up
+        (True, False)
+        """
+        return self.rows_read == self.accepted + self.duplicate + self.dead_letter
+
+    def plus(self, other: "Outcomes") -> dict[str, int]:
+        """The outcomes of both, as fields: counts add up, and the latest of all rows is the later one.
+
+        >>> Outcomes(**Outcomes(accepted=2, latest_by=7).plus(Outcomes(accepted=1, latest_by=5))).accepted
+        3
+        """
+        sums = {name: count + getattr(other, name) for name, count in self.counts.items()}
+        return sums | {"latest_by": max(self.latest_by, other.latest_by)}
+
+
+COUNTS = tuple(field.name for field in fields(Outcomes) if field.name != "latest_by")
