@@ -14,9 +14,7 @@ import pytest
 
 from dualpath.cli import app
 from dualpath.jobs import sink
-from dualpath.jobs.sink import Sink
-from dualpath.log.storage import Storage
-from dualpath.online import high_water_mark, manifest
+from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.fault_injection import Fault, targets
 
@@ -29,14 +27,14 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def killed(owner: object, name: str, *, nth: int = 1, after: bool = False) -> Patch:
-    """Die before or after the `nth` call of a step."""
-    return lambda patch, _: faults.crash(patch, owner, name, nth=nth, after=after, fault=die)
+def killed(step: Step, *, nth: int = 1, after: bool = False) -> Patch:
+    """Die before or after the `nth` time a step is taken."""
+    return lambda patch, _: faults.crash_at(patch, step, nth=nth, after=after, fault=die)
 
 
 def paused(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Wait before serving: opening the pipe waits for its writer, reading it for the writer's end."""
-    faults.crash(patch, Sink, "serve", fault=lambda: print((folder / "pause").read_text(), end=""))
+    faults.crash_at(patch, Step.SERVE, fault=lambda: print((folder / "pause").read_text(), end=""))
 
 
 def halfway(patch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -51,17 +49,17 @@ def halfway_by_workers(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 STEPS: dict[str, Patch] = {
-    "before the beginning": killed(Storage, "begin"),
-    "after the beginning": killed(Storage, "begin", after=True),
-    "after the pass": killed(Sink, "write", after=True),
-    "between two files": killed(sink, "move", nth=2),
-    "after the note": killed(Storage, "note", after=True),
-    "between two manifests": killed(manifest, "move", nth=2),
+    "before the beginning": killed(Step.BEGIN),
+    "after the beginning": killed(Step.BEGIN, after=True),
+    "after the pass": killed(Step.STAGE, after=True),
+    "between two files": killed(Step.MOVE_FILE, nth=2),
+    "after the note": killed(Step.NOTE_LOGGED, after=True),
+    "between two manifests": killed(Step.MOVE_MANIFEST, nth=2),
     "with half of the records in Redis": halfway,
     "with half of the records of the log in Redis": halfway_by_workers,
-    "after the records": killed(sink, "write_small_batch", after=True),
-    "after the high-water mark": killed(high_water_mark, "advance", after=True),
-    "before Spark's commit": killed(Storage, "finish", after=True),
+    "after the records": killed(Step.WRITE_RECORDS, after=True),
+    "after the high-water mark": killed(Step.ADVANCE_MARK, after=True),
+    "before Spark's commit": killed(Step.FINISH, after=True),
     PAUSE: paused,
 }
 

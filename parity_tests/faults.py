@@ -18,6 +18,7 @@ import pytest
 import tenacity
 from pyspark.sql import SparkSession
 
+from dualpath import steps
 from dualpath.demo.generate import generate
 from dualpath.online import keys, manifest
 from dualpath.online.connection import connect, embedded_folder
@@ -31,6 +32,7 @@ from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.runtime.kafka import Broker
 from dualpath.sources.landing import land
+from dualpath.steps import Step
 from parity_tests.conftest import SOURCE
 
 FIRST_DAY = date(2026, 3, 1)
@@ -71,6 +73,32 @@ def crash(
         return done
 
     monkeypatch.setattr(owner, name, faulty_step)
+
+
+def crash_at(
+    monkeypatch: pytest.MonkeyPatch,
+    step: Step,
+    *,
+    nth: int = 1,
+    after: bool = False,
+    fault: Callable[[], None] | None = None,
+) -> None:
+    """Raise `Crash` before or after the `nth` time a step is taken.
+
+    With a `fault`, that is what happens there instead, and the step goes on if it returns.
+    """
+    seen: list[bool] = []
+
+    def watch(taken: Step, ended: bool) -> None:
+        if taken is not step or ended is not after:
+            return
+        seen.append(ended)
+        if len(seen) == nth:
+            if fault is None:
+                raise Crash(f"{'after' if after else 'before'} {step}")
+            fault()
+
+    monkeypatch.setattr(steps, "watchers", [*steps.watchers, watch])
 
 
 @tenacity.retry(

@@ -26,6 +26,7 @@ from dualpath.log.files import move, sync, written
 from dualpath.log.ledger import Block, Entry, span
 from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
+from dualpath.steps import Step, step
 
 log = logging.getLogger(__name__)
 MICROSECOND = timedelta(microseconds=1)
@@ -170,6 +171,7 @@ class Remembered:
         shutil.rmtree(self.folder / f"query={query}", ignore_errors=True)
         return self._placed(made, query, min(clocks), max(clocks), max(clocks.values()))
 
+    @step(Step.MERGE_SEGMENTS)
     def _merged(self, parts: list[Part]) -> Part:
         """Parts that follow each other in one, beside them."""
         runs = [_loaded(file) for part in parts for file in part.files]
@@ -184,6 +186,7 @@ class Remembered:
     def _staging(self) -> Path:
         return self.storage.folder("staging") / uuid4().hex
 
+    @step(Step.PLACE_SEGMENTS)
     def _placed(self, made: list[Path], query: int, first: int, last: int, clock: int) -> Part:
         """A part of files of staging, in its folder: that is there with all of them or not at all, and has no others,
         as an attempt at a task may have left."""
@@ -193,6 +196,7 @@ class Remembered:
         files = tuple(self.folder / name / file.name for file in made)
         return Part(query, first, last, sum(_loaded(file).shape[1] for file in files), clock, files)
 
+    @step(Step.DROP_SEGMENTS)
     def _drop(self, part: Part) -> None:
         self.parts.remove(part)
         shutil.rmtree(self.folder / part.name)

@@ -11,6 +11,7 @@ from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_log
 from dualpath.spark.records import records, texts
+from dualpath.steps import Step, step
 
 
 def build(spark: SparkSession, repo: Repo, source: EventSource, through: date | None = None) -> list[str]:
@@ -43,6 +44,7 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
     return sorted(built)
 
 
+@step(Step.PUBLISH_RECORD_FILES)
 def _publish(history: History, name: str, made: DataFrame, parts: dict[str, str], order: str) -> None:
     staged = history.folder(name) / ".staged"
     shutil.rmtree(staged, ignore_errors=True)

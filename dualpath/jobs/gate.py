@@ -49,6 +49,7 @@ from pyspark.sql.functions import expr
 from dualpath.errors import DualpathError
 from dualpath.schema import DECIMAL_BOUND, EventSource, Field
 from dualpath.spark.admit import AHEAD
+from dualpath.steps import Step, step
 
 EXAMPLES = 3
 """How many offending rows a failure shows."""
@@ -149,6 +150,7 @@ def suite(source: EventSource, day: date) -> gx.ExpectationSuite:
     return gx.ExpectationSuite(f"{source.name} {day}", expectations=expectations)
 
 
+@step(Step.CHECK_QUALITY)
 def check(events: DataFrame, source: EventSource, day: date) -> GateReport:
     """Hold one arrival day (UTC) of the event log, shaped as `suite` says, against its declaration.
 

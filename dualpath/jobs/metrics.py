@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -20,7 +20,6 @@ from dualpath.jobs.families import Ages, Counter, Gauge, Spans
 from dualpath.log.ledger import Entry
 from dualpath.online.writer import WriteCounts
 
-T = TypeVar("T")
 FILE = "metrics.prom"
 """The numbers of a stream, in its source's ledger folder, for other processes."""
 TEXTS = "(texts)"
@@ -81,12 +80,9 @@ class Meter:
         metrics.started.set(self.own, clock())
         metrics.away.set(self.own, 0)
 
-    def timed(self, phase: str, step: Callable[..., T], *arguments: object) -> T:
-        """Do a step of the sink and note how long it took."""
-        began = time.perf_counter()
-        done = step(*arguments)
-        self.metrics.phases.add((self.source, phase), 1, time.perf_counter() - began)
-        return done
+    def phase(self, name: str, seconds: float) -> None:
+        """A step of a micro-batch has taken so long."""
+        self.metrics.phases.add((self.source, f"addBatch/{name}"), 1, seconds)
 
     def waiting(self) -> None:
         """Redis is away, and the stream waits."""

@@ -15,6 +15,7 @@ from dualpath.log.storage import Storage
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_log
+from dualpath.steps import Step, step
 
 PATIENCE = 600
 """Seconds to wait for a running stream to finish the batch it is in."""
@@ -80,6 +81,7 @@ def closable(storage: Storage, day: date, today: date) -> None:
         )
 
 
+@step(Step.CLOSE_DAY)
 def settle(storage: Storage, day: date) -> None:
     """Seal a day and wait until no batch can add to it.
 

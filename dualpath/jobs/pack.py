@@ -25,6 +25,7 @@ from dualpath.log.files import move, sync
 from dualpath.log.ledger import Block
 from dualpath.log.storage import Storage
 from dualpath.spark.log import write_rows
+from dualpath.steps import Step, step
 
 log = logging.getLogger(__name__)
 KINDS = {"log": "accepted", "dead": "dead_letter"}
@@ -80,6 +81,7 @@ def pack(spark: SparkSession, storage: Storage) -> int:
     return made
 
 
+@step(Step.REMOVE_COMPACTED)
 def _remove_replaced(piles: list[Pile]) -> None:
     """Remove the folders of batches of a kind that were packed a while ago, once more seen to be complete."""
     until = time.time() - GRACE
@@ -106,6 +108,7 @@ def _remove_replaced(piles: list[Pile]) -> None:
             shutil.rmtree(folder)
 
 
+@step(Step.PLACE_COMPACTED)
 def _place(pile: Pile, made: Path | str | None) -> bool:
     """Put what a task has made into its place, or say why it has made nothing."""
     if isinstance(made, str):

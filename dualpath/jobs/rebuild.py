@@ -24,11 +24,13 @@ from dualpath.record import UNFENCED, Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_log
+from dualpath.steps import Step, step
 from dualpath.view import View
 
 log = logging.getLogger(__name__)
 
 
+@step(Step.REBUILD)
 def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: HealthReport) -> None:
     """Fill a new namespace with all finished batches of a source and point to it.
 
@@ -70,7 +72,8 @@ def _fill(
         destinations = {v.name: repo.destination(v, namespace) for v in views}
         # Under the fence of the last batch, so that the next one is newer than every key and none before it is.
         to = FencedWrite(repo.redis_address, repo.project, destinations, finished)
-        write(record_rows(read_log(spark, storage, source, later), views), to)
+        with step(Step.REBUILD_RECORDS):
+            write(record_rows(read_log(spark, storage, source, later), views), to)
     return {name: each.with_arrival_days(later) for name, each in made.items()}
 
 

@@ -1,5 +1,6 @@
-"""What a micro-batch leaves behind: rows in the log and the dead-letter table, records in Redis, an entry in
-the ledger. Every step can run again after a crash at any line.
+"""The steps of a micro-batch: begun, staged, logged, served, done (`docs/stream.md` draws them).
+
+Every step can run again after a crash at any line.
 
 Which of two duplicates in one batch is kept depends on the order of a shuffle, so another attempt may keep the
 other. The first one that the ledger notes decides: its files are in the log, and what it kept is what Redis gets
@@ -10,7 +11,8 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -40,14 +42,35 @@ from dualpath.retention import CLOCK_LAG, earliest_as_of
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_folders
 from dualpath.spark.retention import out_of_retention
+from dualpath.steps import Step, step, timed
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 SMALL_BATCH = 20_000
 """Accepted rows of a batch whose records the driver writes to Redis, sooner than another Spark job would."""
 
 
+@dataclass
+class MicroBatch:
+    """A micro-batch under way, and what its steps have found so far.
+
+    `replayed`: an earlier attempt has put its rows into the log, and decides which these are. `small_batch` are its
+    records, if they are few.
+    """
+
+    rows: DataFrame
+    entry: Entry
+    staged: Found | None = None
+    replayed: bool = False
+    small_batch: SmallBatch | None = None
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session of the rows."""
+        return self.rows.sparkSession
+
+
 class Sink:
-    """Lands micro-batches of one source; `query` is the generation of the checkpoint."""
+    """Takes the micro-batches of one source through their steps; `query` is the generation of the checkpoint."""
 
     def __init__(self, repo: Repo, source: EventSource, query: int, meter: Meter) -> None:
         self.repo, self.source, self.query, self.meter = repo, source, query, meter
@@ -57,25 +80,73 @@ class Sink:
         self.remembered = Remembered(self.storage, source)
         self.small = True
 
-    def land(self, batch: DataFrame, number: int) -> None:
-        """Write one micro-batch; `batch` is a frame of `dualpath.spark.admit.admit`."""
+    def land(self, rows: DataFrame, number: int) -> None:
+        """Take one micro-batch through every step; `rows` is a frame of `dualpath.spark.admit.admit`.
+
+        A batch that is replayed takes the steps again; those that are done already change nothing.
+        """
         # Before the batch is begun: one that is refused then would keep every night waiting.
-        self.meter.timed("addBatch/agree", self.patiently, self.agree, batch.sparkSession)
-        entry = self.storage.begin(self.query, number)
-        found = self.meter.timed("addBatch/write", self.write, batch, entry)
-        small_batch = None
-        if entry.logged:
-            self.recognise(entry, found.outcomes)
+        with self.timed(Step.AGREE):
+            self.patiently(self.agree, rows.sparkSession)
+        with self.timed(Step.BEGIN):
+            batch = MicroBatch(rows, self.storage.begin(self.query, number))
+        batch.replayed = batch.entry.logged
+        for name, take in (
+            (Step.STAGE, self.stage),
+            (Step.LOG, self.log),
+            (Step.SERVE, self.serve),
+            (Step.FINISH, self.finish),
+            (Step.EXPIRE_IDS, self.expire_ids),
+        ):
+            with self.timed(name):
+                take(batch)
+
+    def timed(self, name: Step) -> AbstractContextManager[None]:
+        """A step whose duration the meter notes."""
+        return timed(name, self.meter.phase)
+
+    def stage(self, batch: MicroBatch) -> None:
+        """Write the rows into staging files, and count them. The records come along if the last batch was small."""
+        staging = self.storage.folder("staging")
+        shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+        entry = batch.entry
+        views = self.views if self.small and not batch.replayed else ()
+        arrival_day = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.closed_through)).cast("date"))
+        known = self.remembered.before(entry)
+        writer = Writer(staging / uuid4().hex, SMALL_BATCH if views else -1, known, self.remembered.horizon)
+        batch.staged = attempt(batch.rows, writer, arrival_day=arrival_day, retention=self.retention, views=views)
+
+    def log(self, batch: MicroBatch) -> None:
+        """Move the staged files into the log and the dead-letter table, and note it in the ledger: the commit.
+
+        What a replay has staged is only compared with what the log has.
+        """
+        staged, entry = batch.staged, batch.entry
+        assert staged is not None, "it is staged first"
+        if batch.replayed:
+            self.recognise(entry, staged.outcomes)
         else:
-            self.place(found, entry)
-            entry, small_batch = self.storage.note(entry, **found.outcomes), found.small_batch
+            self.move_files(staged, entry)
+            with step(Step.NOTE_LOGGED):
+                batch.entry = entry = self.storage.note(entry, **staged.outcomes)
+            batch.small_batch = staged.small_batch
             self.remembered.add(entry)
             self.small = entry.accepted <= SMALL_BATCH
         shutil.rmtree(self.storage.folder("staging"), ignore_errors=True)
-        if not entry.done:
-            self.meter.timed("addBatch/serve", self.patiently, self.serve, batch.sparkSession, entry, small_batch)
-            self.meter.landed(self.storage.finish(entry), self.storage.folder("log") / entry.name)
-        self.meter.timed("addBatch/remember", self.remembered.tend, entry.clock)
+
+    def serve(self, batch: MicroBatch) -> None:
+        """Append the records to Redis, unless all that has been done."""
+        if not batch.entry.done:
+            self.patiently(self.write_records, batch.spark, batch.entry, batch.small_batch)
+
+    def finish(self, batch: MicroBatch) -> None:
+        """Note in the ledger that nothing is left to do, unless it is noted."""
+        if not batch.entry.done:
+            self.meter.landed(self.storage.finish(batch.entry), self.storage.folder("log") / batch.entry.name)
+
+    def expire_ids(self, batch: MicroBatch) -> None:
+        """Remove the ids that no later batch can repeat, and merge small segments of ids."""
+        self.remembered.tend(batch.entry.clock)
         self.meter.remembers(self.remembered.ids)
 
     def recognise(self, entry: Entry, outcomes: dict[str, Any]) -> None:
@@ -87,38 +158,29 @@ class Sink:
                 "file has changed: restore it, or start with `dualpath stream --from-snapshot`."
             )
 
-    def write(self, rows: DataFrame, entry: Entry) -> Found:
-        """Pass over the rows. Of a batch that is likely to be as small as the last, the records come along."""
-        staging = self.storage.folder("staging")
-        shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
-        views = self.views if self.small and not entry.logged else ()
-        arrival_day = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.closed_through)).cast("date"))
-        known = self.remembered.before(entry)
-        writer = Writer(staging / uuid4().hex, SMALL_BATCH if views else -1, known, self.remembered.horizon)
-        return attempt(rows, writer, arrival_day=arrival_day, retention=self.retention, views=views)
-
-    def place(self, found: Found, entry: Entry) -> None:
-        """Move the files of a pass to the batch's own folders; a repetition replaces what is there."""
+    @step(Step.MOVE_FILES)
+    def move_files(self, staged: Found, entry: Entry) -> None:
+        """Move staged files to the batch's own folders; a repetition replaces what is there."""
         self.storage.clear(entry)
         changed: set[Path] = set()
-        for file in found.files:
+        for file in staged.files:
             kind, _, name = file.partition("/")
-            changed |= move(found.folder / file, self.storage.folder(kind) / entry.name / name)
+            changed |= move(staged.folder / file, self.storage.folder(kind) / entry.name / name)
         sync(changed)
 
-    def patiently(self, step: Callable[..., object], *arguments: object) -> None:
-        """Do a step that needs Redis; while that is away, wait and try again, for every step may be repeated."""
+    def patiently(self, work: Callable[..., object], *arguments: object) -> None:
+        """Do work that needs Redis; while that is away, wait and try again, for all of it may be repeated."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self.is_away),
             wait=tenacity.wait_exponential(multiplier=0.1, max=5),
             before_sleep=self.waiting,
         )
-        retrying(step, *arguments)
+        retrying(work, *arguments)
         self.meter.answered()
 
     def waiting(self, attempt: tenacity.RetryCallState) -> None:
         """Say that a step failed because Redis is away."""
-        log.warning("Redis is away (%s); waiting", attempt.outcome and attempt.outcome.exception())
+        logger.warning("Redis is away (%s); waiting", attempt.outcome and attempt.outcome.exception())
         self.meter.waiting()
 
     def ready(self, spark: SparkSession) -> None:
@@ -130,7 +192,7 @@ class Sink:
         except Exception as error:
             if not self.is_away(error):
                 raise
-            log.warning("Redis is away (%s); the first batch will wait for it", error)
+            logger.warning("Redis is away (%s); the first batch will wait for it", error)
 
     def agree(self, spark: SparkSession) -> tuple[str, Fence]:
         """See that the online store holds all that was written, or rebuild it; answers its namespace and high-water
@@ -147,7 +209,7 @@ class Sink:
                 self.meter.rebuilt(found.health.name.lower())
         return next(p.namespace for p in found.manifests.values() if p), found.high_water_mark
 
-    def serve(self, spark: SparkSession, entry: Entry, small_batch: SmallBatch | None) -> None:
+    def write_records(self, spark: SparkSession, entry: Entry, small_batch: SmallBatch | None) -> None:
         """Make the arrival days known, append every entity's records once, and move the high-water mark; fences forgive
         repetition.
 
@@ -166,10 +228,12 @@ class Sink:
                 manifest.move(redis, self.repo.project, view.name, lambda p: p.with_arrival_days(entry.arrival_days))
                 destinations[view.name] = self.repo.destination(view, namespace, earliest)
             fenced = FencedWrite(self.repo.redis_address, self.repo.project, destinations, to)
-            if small_batch is None:
-                self.meter.wrote(write(record_rows(self.logged(spark, entry), self.views), fenced))
-            else:
-                self.meter.wrote(write_small_batch(small_batch, self.views, fenced))
+            with step(Step.WRITE_RECORDS):
+                if small_batch is None:
+                    counts = write(record_rows(self.logged(spark, entry), self.views), fenced)
+                else:
+                    counts = write_small_batch(small_batch, self.views, fenced)
+            self.meter.wrote(counts)
             over_bound = Counter(each.view for each in bounds.large_entities(redis, self.repo.project, self.views))
             for view in self.views:
                 self.meter.over_bound(view.name, over_bound[view.name])

@@ -18,6 +18,7 @@ from dualpath.record import UNFENCED
 from dualpath.repo import Repo
 from dualpath.retention import earliest_as_of
 from dualpath.spark.retention import out_of_retention
+from dualpath.steps import Step, step
 from dualpath.view import View
 from dualpath.windows import SECOND
 
@@ -66,6 +67,7 @@ class Snapshot:
         )
 
 
+@step(Step.WRITE_SNAPSHOT)
 def fill(
     spark: SparkSession, repo: Repo, snapshots: Sequence[Snapshot], namespaces: dict[str, str]
 ) -> dict[str, WriteCounts]:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from dualpath.steps import Step, step
+
 
 def write_atomically(file: Path, text: str) -> None:
     """Replace a small file.
@@ -35,6 +37,7 @@ def written(file: Path) -> Iterator[BinaryIO]:
         raise
 
 
+@step(Step.MOVE_FILE)
 def move(file: Path, to: Path) -> set[Path]:
     """Move a file or a folder, into folders that may be new; answers the folders to `sync`."""
     changed = _made(to.parent)

@@ -5,6 +5,7 @@ from pathlib import Path
 from dualpath.errors import StateError
 from dualpath.log.files import write_atomically
 from dualpath.log.storage import Storage
+from dualpath.steps import Step, step
 
 
 def present(storage: Storage, reads: str) -> int:
@@ -32,6 +33,7 @@ def present(storage: Storage, reads: str) -> int:
     return number
 
 
+@step(Step.BEGIN_GENERATION)
 def begin_next(storage: Storage) -> int:
     """Make the next number the present one."""
     _, begun = storage.reached()

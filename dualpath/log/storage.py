@@ -25,6 +25,7 @@ from dualpath.log import ledger, spans
 from dualpath.log.files import write_atomically
 from dualpath.log.ledger import Block, Entry
 from dualpath.record import UNFENCED, Fence
+from dualpath.steps import Step, step
 
 PLACED = ("log", "dead", "ids")
 """Folders in which a batch has one of its own."""
@@ -104,6 +105,7 @@ class Storage:
             ledger.fold(self.folder("ledger"), entry)
         return done
 
+    @step(Step.LEAVE_OFF)
     def leave_off(self) -> None:
         """End the last batch for a generation that does not come back: finish it if the log has its rows.
 

@@ -14,6 +14,7 @@ from redis import RedisCluster
 from dualpath.online import keys
 from dualpath.online.manifest import COMPARE_AND_SET, DONE, LostError
 from dualpath.record import Fence
+from dualpath.steps import Step, step
 
 WIDTH = 8
 """Bytes of each of a fence's two numbers, big-endian: high-water marks are ordered as their bytes are."""
@@ -59,6 +60,7 @@ def place(redis: Any, project: str, namespace: str, source: str, fence: Fence) -
         pipe.execute()
 
 
+@step(Step.ADVANCE_MARK)
 def advance(
     redis: Any, project: str, namespace: str, source: str, *, since: Fence, to: Fence, within: Sequence[str]
 ) -> None:

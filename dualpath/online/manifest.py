@@ -15,6 +15,7 @@ from redis import RedisCluster, RedisError
 
 from dualpath.errors import StateError
 from dualpath.online import keys
+from dualpath.steps import Step, step
 
 FOREIGN = (
     "the online store holds state of another declaration of a view; after changing features, start the stream "
@@ -162,11 +163,13 @@ def read(redis: Any, project: str, view: str) -> Manifest | None:
     return Manifest.decode(stored) if stored else None
 
 
+@step(Step.PLACE_MANIFEST)
 def place(redis: Any, project: str, view: str, manifest: Manifest) -> None:
     """Point to a new namespace."""
     redis.set(keys.manifest(project, view), manifest.encode())
 
 
+@step(Step.MOVE_MANIFEST)
 def move(
     redis: Any, project: str, view: str, change: Callable[[Manifest], Manifest], *, within: Sequence[str] = ()
 ) -> Manifest:

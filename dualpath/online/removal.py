@@ -5,11 +5,13 @@ from typing import Any
 
 from dualpath.online import keys
 from dualpath.online.manifest import Manifest
+from dualpath.steps import Step, step
 
 GRACE = 3_600_000
 """Milliseconds for which a part outlives the last manifest to it; a read that is under way needs far less."""
 
 
+@step(Step.EXPIRE_SUPERSEDED)
 def expire_superseded(redis: Any, project: str, manifests: Mapping[str, Manifest]) -> None:
     """Let parts of the given views go that are served no more, a while after the last reader may have asked for them.
 

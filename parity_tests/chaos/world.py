@@ -2,7 +2,7 @@
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -23,9 +23,9 @@ from dualpath.log.generation import checkpoint
 from dualpath.log.storage import Storage
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
+from dualpath.steps import Step
 from parity_tests import faults, invariants
 from parity_tests.chaos import steps
-from parity_tests.chaos.steps import Steps
 from parity_tests.chaos.transport import Topic, Transport
 from parity_tests.conftest import SOURCE
 
@@ -194,11 +194,13 @@ class World:
                 raise
 
     @contextmanager
-    def injecting(self, where: Steps, draw: random.Random, fault: Callable[[], None] | None = None) -> Iterator[None]:
+    def injecting(
+        self, where: Sequence[Step], draw: random.Random, fault: Callable[[], None] | None = None
+    ) -> Iterator[None]:
         """While it is open, a drawn step crashes, or has a fault."""
-        name, nth, after = draw.choice(sorted(where)), draw.choice((1, 1, 2, 3)), draw.random() < 0.5
+        step, nth, after = draw.choice(where), draw.choice((1, 1, 2, 3)), draw.random() < 0.5
         with pytest.MonkeyPatch.context() as patch:
-            faults.crash(patch, *where[name], nth=nth, after=after, fault=fault)
+            faults.crash_at(patch, step, nth=nth, after=after, fault=fault)
             yield
 
     def keep_dump(self) -> None:

@@ -79,7 +79,7 @@ def test_a_full_disk_in_a_batch_ends_the_stream_in_a_sentence_and_the_next_start
         raise ZeroDivisionError("division\nby zero")
 
     with monkeypatch.context() as faulty:
-        faulty.setattr(Sink, "place", broken)
+        faulty.setattr(Sink, "move_files", broken)
         found = said(lambda: stream(spark, fed), capfd)
     line = broken.__code__.co_firstlineno + 1
     assert found == (

@@ -18,6 +18,7 @@ from dualpath.log import ledger
 from dualpath.log.ledger import Block, Entry
 from dualpath.log.storage import Storage
 from dualpath.repo import Repo
+from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 
@@ -185,7 +186,7 @@ def test_ids_that_are_lost_while_they_are_made_from_the_log_are_made_again(
     before = clocks(recalled(spark, repo))
     shutil.rmtree(repo.storage(SOURCE).folder("ids"))
     with monkeypatch.context() as faulty:
-        faults.crash(faulty, Remembered, "_placed")
+        faults.crash_at(faulty, Step.PLACE_SEGMENTS)
         with pytest.raises(faults.Crash):
             recalled(spark, repo)
     assert clocks(recalled(spark, repo)) == before
@@ -209,10 +210,10 @@ def test_ids_that_are_lost_are_made_from_the_log(lost: str, spark: SparkSession,
 
 
 STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "before a merge": lambda m: faults.crash(m, Remembered, "_merged"),
-    "before its run is in its place": lambda m: faults.crash(m, Remembered, "_placed"),
-    "after a merge": lambda m: faults.crash(m, Remembered, "_merged", after=True),
-    "between two of the old ones": lambda m: faults.crash(m, Remembered, "_drop", after=True),
+    "before a merge": lambda m: faults.crash_at(m, Step.MERGE_SEGMENTS),
+    "before its run is in its place": lambda m: faults.crash_at(m, Step.PLACE_SEGMENTS),
+    "after a merge": lambda m: faults.crash_at(m, Step.MERGE_SEGMENTS, after=True),
+    "between two of the old ones": lambda m: faults.crash_at(m, Step.DROP_SEGMENTS, after=True),
 }
 
 

@@ -19,11 +19,11 @@ from dualpath.jobs.attempt import Found
 from dualpath.jobs.sink import Sink
 from dualpath.jobs.stream import start
 from dualpath.log.ledger import Entry
-from dualpath.log.storage import Storage
 from dualpath.online.small_batch import SmallBatch
 from dualpath.online.writer import ENTITIES_PER_CALL, TEXTS, WriteCounts
 from dualpath.repo import Repo
 from dualpath.sources.source import Directory
+from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.stream import LINES, POISON, half_of
@@ -60,7 +60,7 @@ def half_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         return whole(half_of(small_batch) if len(calls) == 2 else small_batch, *args)
 
     monkeypatch.setattr(sink, "write_small_batch", half)
-    faults.crash(monkeypatch, Sink, "serve", nth=2, after=True)
+    faults.crash_at(monkeypatch, Step.SERVE, nth=2, after=True)
 
 
 def half_of_the_keys_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,12 +74,12 @@ def half_of_the_keys_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sink, "SMALL_BATCH", -1)
     monkeypatch.setattr(sink, "record_rows", half)
-    faults.crash(monkeypatch, Sink, "serve", nth=2, after=True)
+    faults.crash_at(monkeypatch, Step.SERVE, nth=2, after=True)
 
 
 def half_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of the second batch's files is in its place, then the process dies."""
-    real, calls = Sink.place, []
+    real, calls = Sink.move_files, []
 
     def cut(self: Sink, found: Found, entry: Entry) -> None:
         calls.append(1)
@@ -89,20 +89,20 @@ def half_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
         real(self, replace(found, files=found.files[:1]), entry)
         raise faults.Crash("half of the files")
 
-    monkeypatch.setattr(Sink, "place", cut)
+    monkeypatch.setattr(Sink, "move_files", cut)
 
 
 STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "after the beginning": lambda m: faults.crash(m, Storage, "begin", nth=2, after=True),
-    "after the pass": lambda m: faults.crash(m, Sink, "write", nth=2, after=True),
+    "after the beginning": lambda m: faults.crash_at(m, Step.BEGIN, nth=2, after=True),
+    "after the pass": lambda m: faults.crash_at(m, Step.STAGE, nth=2, after=True),
     "with half of the files": half_of_the_files,
-    "after the files": lambda m: faults.crash(m, Sink, "place", nth=2, after=True),
-    "before Redis": lambda m: faults.crash(m, Sink, "serve", nth=2),
+    "after the files": lambda m: faults.crash_at(m, Step.MOVE_FILES, nth=2, after=True),
+    "before Redis": lambda m: faults.crash_at(m, Step.SERVE, nth=2),
     "with half of the keys in Redis": half_of_the_keys,
     "with half of the keys of the log in Redis": half_of_the_keys_of_the_log,
-    "after Redis": lambda m: faults.crash(m, Sink, "serve", nth=2, after=True),
-    "before the end": lambda m: faults.crash(m, Storage, "finish", nth=2),
-    "before Spark's commit": lambda m: faults.crash(m, Storage, "finish", nth=2, after=True),
+    "after Redis": lambda m: faults.crash_at(m, Step.SERVE, nth=2, after=True),
+    "before the end": lambda m: faults.crash_at(m, Step.FINISH, nth=2),
+    "before Spark's commit": lambda m: faults.crash_at(m, Step.FINISH, nth=2, after=True),
 }
 
 

@@ -26,6 +26,7 @@ from dualpath.online import keys
 from dualpath.online.connection import connect
 from dualpath.parity.asking import families, serve, train
 from dualpath.repo import Repo
+from dualpath.steps import Step
 from parity_tests import crash, faults, invariants
 from parity_tests.conftest import CHECKOUT, SOURCE, drain
 from parity_tests.crash import PAUSE
@@ -131,7 +132,7 @@ def test_a_redis_that_is_killed_in_the_middle_of_a_batch_and_started_again_is_ma
     faults.post(repo, LINES, files=3)
     with monkeypatch.context() as faulty:
         fault = lambda: faults.kill_redis(repo, kept=after == "with its data")  # noqa: E731
-        faults.crash(faulty, sink, "write_small_batch", nth=2, after=True, fault=fault)
+        faults.crash_at(faulty, Step.WRITE_RECORDS, nth=2, after=True, fault=fault)
         drain(spark, repo, files_per_batch=1)
     assert invariants.violations(spark, repo, LINES) == []
 

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from dualpath.console import status
 from dualpath.console.stream import new_generation
 from dualpath.errors import StateError, UnavailableError
-from dualpath.jobs import publish, rebuild, sink
+from dualpath.jobs import rebuild, sink
 from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
 from dualpath.jobs.stream import start
@@ -26,6 +26,7 @@ from dualpath.parity.check import check
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.sources.source import Directory
+from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 
@@ -130,17 +131,17 @@ def half_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(*args).where("pmod(xxhash64(entity), 2) = 0")
 
     monkeypatch.setattr(rebuild, "record_rows", half)
-    faults.crash(monkeypatch, rebuild, "write", after=True)
+    faults.crash_at(monkeypatch, Step.REBUILD_RECORDS, after=True)
 
 
 STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "with nothing written": lambda m: faults.crash(m, rebuild, "write"),
+    "with nothing written": lambda m: faults.crash_at(m, Step.REBUILD_RECORDS),
     "with half of the keys written": half_of_the_keys,
-    "before the high-water mark": lambda m: faults.crash(m, high_water_mark, "advance"),
-    "before the manifests": lambda m: faults.crash(m, high_water_mark, "advance", after=True),
+    "before the high-water mark": lambda m: faults.crash_at(m, Step.ADVANCE_MARK),
+    "before the manifests": lambda m: faults.crash_at(m, Step.ADVANCE_MARK, after=True),
     # Each view's manifest is placed twice: while its state is rebuilt, and when it is.
-    "between two manifests": lambda m: faults.crash(m, manifest, "place", nth=5),
-    "before the old parts go": lambda m: faults.crash(m, rebuild, "expire_superseded"),
+    "between two manifests": lambda m: faults.crash_at(m, Step.PLACE_MANIFEST, nth=5),
+    "before the old parts go": lambda m: faults.crash_at(m, Step.EXPIRE_SUPERSEDED),
 }
 
 
@@ -209,7 +210,7 @@ def test_a_high_water_mark_is_not_moved_on_in_a_redis_that_came_back_without_the
     repo, dump = dumped
     faults.post(repo, PIECES[-1])
     with monkeypatch.context() as faulty:
-        faults.crash(faulty, high_water_mark, "advance", fault=lambda: faults.kill_redis(repo, dump=dump))
+        faults.crash_at(faulty, Step.ADVANCE_MARK, fault=lambda: faults.kill_redis(repo, dump=dump))
         drain(spark, repo)
     whole(spark, repo)
 
@@ -223,7 +224,7 @@ def test_a_rebuild_is_done_again_if_its_records_are_lost_before_its_high_water_m
     for fault in (lambda: faults.kill_redis(repo, kept=False), lambda: connect(repo.redis_address).flushall()):
         connect(repo.redis_address).flushall()
         with monkeypatch.context() as faulty:
-            faults.crash(faulty, high_water_mark, "advance", fault=fault)
+            faults.crash_at(faulty, Step.ADVANCE_MARK, fault=fault)
             drain(spark, repo)
     whole(spark, repo)
 
@@ -233,7 +234,7 @@ def test_a_night_moves_no_manifest_in_a_redis_that_came_back_without_its_snapsho
 ) -> None:
     repo, dump = dumped
     with monkeypatch.context() as faulty:
-        faults.crash(faulty, publish, "_move", fault=lambda: faults.kill_redis(repo, dump=dump))
+        faults.crash_at(faulty, Step.MOVE_MANIFEST, fault=lambda: faults.kill_redis(repo, dump=dump))
         with pytest.raises(UnavailableError, match=r"cannot publish: .* was started again meanwhile"):
             nightly(spark, repo, repo.sources[SOURCE], DAY_1)
     faults.post(repo, PIECES[-1])
@@ -295,15 +296,15 @@ def outcomes(repo: Repo) -> tuple[int, int, int]:
     return found["rows_read"], found["accepted"], found["duplicate"]
 
 
-@pytest.mark.parametrize("unfinished", [None, "write", "serve"])
+@pytest.mark.parametrize("unfinished", [None, Step.STAGE, Step.SERVE])
 def test_after_a_lost_checkpoint_the_next_generation_goes_on_without_a_gap_or_a_double(
-    unfinished: str | None, spark: SparkSession, shop: Repo, monkeypatch: pytest.MonkeyPatch
+    unfinished: Step | None, spark: SparkSession, shop: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if the last batch was cut off before its rows were in the log, or after."""
     if unfinished:
         faults.post(shop, PIECES[-1])
         with monkeypatch.context() as faulty:
-            faults.crash(faulty, sink.Sink, unfinished)
+            faults.crash_at(faulty, unfinished)
             with pytest.raises(StreamingQueryException, match="Crash"):
                 drain(spark, shop)
     shutil.rmtree(shop.storage(SOURCE).folder("checkpoint") / "query=1")
@@ -376,7 +377,7 @@ def test_a_new_feature_is_filled_from_the_log_while_the_old_ones_are_served(
 
     with monkeypatch.context() as faulty:
         faulty.setattr(rebuild, "write", watch)
-        faults.crash(faulty, high_water_mark, "advance")
+        faults.crash_at(faulty, Step.ADVANCE_MARK)
         with pytest.raises(faults.Crash):
             new_generation(spark, redeclared, source)
     # The one before can still go on, and then the next one after all.

@@ -20,7 +20,6 @@ from dualpath.errors import DualpathError, InputError, StateError
 from dualpath.jobs.build import build
 from dualpath.jobs.gate import GateError
 from dualpath.jobs.nightly import Night, nightly, settle
-from dualpath.jobs.sink import Sink
 from dualpath.jobs.stream import start
 from dualpath.log import ledger
 from dualpath.log.storage import Storage
@@ -31,6 +30,7 @@ from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.repo import Repo
 from dualpath.sources.source import Directory
+from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 
@@ -239,7 +239,7 @@ def test_a_stream_that_died_in_a_batch_must_finish_it_before_the_night(
     repo = new_repo()
     faults.post(repo, LINES, files=2)
     with monkeypatch.context() as faulty:
-        faults.crash(faulty, Sink, "write", nth=2)
+        faults.crash_at(faulty, Step.STAGE, nth=2)
         with pytest.raises(StreamingQueryException, match="Crash"):
             drain(spark, repo, files_per_batch=1)
     with pytest.raises(StateError, match="the stream stopped in the middle of a batch; run `dualpath stream --once`"):

@@ -183,7 +183,7 @@ def test_redis_that_goes_in_the_middle_of_a_write_costs_nothing(
     expected: tuple[Counter[Any], Counter[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    repo, whole, serve, calls = new_repo(), sink.write_small_batch, Sink.serve, []
+    repo, whole, write_records, calls = new_repo(), sink.write_small_batch, Sink.write_records, []
     faults.post(repo, LINES)
     folder = embedded_folder(repo.store.config)
 
@@ -192,13 +192,13 @@ def test_redis_that_goes_in_the_middle_of_a_write_costs_nothing(
         calls.append(1)
         if len(calls) > 1:
             redis.ensure(folder)
-            return serve(self, *args)
+            return write_records(self, *args)
         with monkeypatch.context() as half:
             half.setattr(sink, "write_small_batch", lambda small_batch, *a: whole(half_of(small_batch), *a))
-            serve(self, *args)
+            write_records(self, *args)
         redis.stop(folder)
         raise RedisConnectionError("gone")
 
-    monkeypatch.setattr(Sink, "serve", interrupted)
+    monkeypatch.setattr(Sink, "write_records", interrupted)
     drain(spark, repo)
     assert len(calls) > 1 and faults.bits(repo) == expected

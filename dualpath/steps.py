@@ -1,0 +1,96 @@
+"""The named steps of the stream, the rebuild and the night: a meter times them, and tests inject faults at them.
+
+A step is known by its name alone, so that the function that takes it can be renamed or split. `docs/stream.md` draws
+the steps of a micro-batch, and says what is on disk and in Redis after each.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+
+class Step(StrEnum):
+    """Every step, in the order in which they are taken."""
+
+    # Of a micro-batch.
+    AGREE = "agree"
+    BEGIN = "begin"
+    STAGE = "stage"
+    LOG = "log"
+    SERVE = "serve"
+    FINISH = "finish"
+    EXPIRE_IDS = "expire ids"
+
+    # Within LOG.
+    MOVE_FILES = "move files"
+    MOVE_FILE = "move a file"
+    NOTE_LOGGED = "note the batch as logged"
+
+    # Within SERVE.
+    MOVE_MANIFEST = "move a manifest"
+    WRITE_RECORDS = "write records"
+    ADVANCE_MARK = "advance the high-water mark"
+
+    # Within EXPIRE_IDS.
+    MERGE_SEGMENTS = "merge segments"
+    PLACE_SEGMENTS = "place segments"
+    DROP_SEGMENTS = "drop segments"
+
+    # Of a rebuild, and of the handover to a new generation.
+    LEAVE_OFF = "leave off the last batch"
+    REBUILD = "rebuild"
+    REBUILD_RECORDS = "write records of a rebuild"
+    PLACE_MANIFEST = "place a manifest"
+    EXPIRE_SUPERSEDED = "expire superseded parts"
+    BEGIN_GENERATION = "begin a generation"
+
+    # Of a night.
+    CLOSE_DAY = "close a day"
+    REMOVE_COMPACTED = "remove compacted files"
+    PLACE_COMPACTED = "place compacted files"
+    CHECK_QUALITY = "check quality"
+    PUBLISH_RECORD_FILES = "publish record files"
+    WRITE_SNAPSHOT = "write snapshots"
+
+
+Watcher = Callable[[Step, bool], None]
+"""Is called before a step with False, and with True once the step has ended without an error."""
+
+watchers: list[Watcher] = []
+"""Whoever watches the steps of this process."""
+
+
+@contextmanager
+def step(name: Step) -> Iterator[None]:
+    """A step while it is taken: a `with` block, or a decorator of the function that takes it.
+
+    >>> with watched(lambda step, ended: print(step, "ended" if ended else "begins")), step(Step.STAGE):
+    ...     pass
+    stage begins
+    stage ended
+    """
+    for watcher in watchers:
+        watcher(name, False)
+    yield
+    for watcher in watchers:
+        watcher(name, True)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Call `watcher` before and after every step that is taken while the block runs."""
+    watchers.append(watcher)
+    try:
+        yield
+    finally:
+        watchers.remove(watcher)
+
+
+@contextmanager
+def timed(name: Step, note: Callable[[Step, float], None]) -> Iterator[None]:
+    """A step whose duration, seconds, is noted once it has ended."""
+    began = time.perf_counter()
+    with step(name):
+        yield
+    note(name, time.perf_counter() - began)
