@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 
 from dualpath.cells import Cell
-from dualpath.errors import StateError
+from dualpath.errors import OtherDeclarationError, StateError
 from dualpath.schema import NULL
 from dualpath.view import View
 
@@ -77,7 +77,7 @@ class Layout:
                 "use the dualpath that wrote it, or publish the state anew."
             )
         if fingerprint != self.fingerprint:
-            raise StateError(
+            raise OtherDeclarationError(
                 f"view '{self.view}': the state was written for another declaration of the view; "
                 "after changing features, start the stream with `dualpath stream --from-snapshot`."
             )

@@ -1,4 +1,4 @@
-"""What an error says to people: the sentence of its cause, however many layers of Spark are around it."""
+"""The cause of an error, however many layers of Spark are around it."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dualpath.errors import DualpathError, quoted
+from dualpath.errors import DualpathError, UnavailableError, carried
 
 TRACEBACK = re.compile(
     r"Traceback \(most recent call last\):\n(?P<frames>(?:[ \t].*\n)+)(?P<kind>[\w.]+)(?:: (?P<said>.*))?", re.MULTILINE
@@ -57,6 +57,22 @@ WORKERS = (
 )
 
 
+DEFECT = "defect"
+"""The code of an error that dualpath cannot explain."""
+
+
+class MachineError(DualpathError):
+    """A disk, a permission, the memory or the Python of a Spark worker stops the work."""
+
+    code = "machine"
+
+
+class FeastRefusalError(DualpathError):
+    """Feast refuses a command."""
+
+    code = "feast"
+
+
 class Raised(NamedTuple):
     """A Python error: its class, its message and where it was raised."""
 
@@ -65,20 +81,20 @@ class Raised(NamedTuple):
     place: str
 
 
-def sentence(error: BaseException) -> str | None:
-    """What is wrong, where, and what to do, if it lies in data, settings or the machine; None for a defect."""
+def explain(error: BaseException) -> DualpathError | None:
+    """The error in the data, the settings or the machine behind an error; None if it is a defect of dualpath."""
     if isinstance(error, DualpathError):
-        return error.message
+        return error
     module = type(error).__module__
     if module.startswith("redis."):
-        return f"Redis cannot be used: {error}. Start it, or correct its address (DUALPATH_REDIS)."
+        return UnavailableError(f"Redis cannot be used: {error}. Start it, or correct its address (DUALPATH_REDIS).")
     if module.startswith("feast.errors"):
-        return str(error)
+        return FeastRefusalError(str(error))
     if isinstance(error, OSError):
-        return _of_the_system(error.errno, error.filename)
+        return _machine(_of_the_system(error.errno, error.filename))
     if not _is_sparks(error):
         return None
-    return quoted(error) or _of_workers(error) or _of_files(error)
+    return carried(error) or _machine(_of_workers(error) or _of_files(error))
 
 
 def defect(error: BaseException) -> str:
@@ -91,6 +107,10 @@ def defect(error: BaseException) -> str:
     what = f"{found.kind}: {found.said}" if found.said else found.kind
     at = f" at {found.place}" if found.place else ""
     return f"{what}{at}; this is a defect of dualpath: report it with the traceback above."
+
+
+def _machine(message: str | None) -> MachineError | None:
+    return MachineError(message) if message else None
 
 
 def _is_sparks(error: BaseException) -> bool:

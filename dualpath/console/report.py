@@ -15,20 +15,26 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dualpath.console.cause import defect, sentence
+from dualpath.console.cause import DEFECT, defect, explain
 
 WIDTH = 120
 """Columns where the output is no terminal, so that logs do not cut tables short."""
+CHECK_FAILED = "check-failed"
+"""The code of a command that ran to its end and found something that is not as it should be."""
 
 
 @dataclass
 class Report:
-    """What a command found: `data` for programs, `shown` for people, `errors` for both; `ok` decides the exit code."""
+    """What a command found: `data` for programs, `shown` for people, `errors` for both; `ok` decides the exit code.
+
+    `code` says to programs what kind of error it is.
+    """
 
     data: dict[str, Any]
     shown: Sequence[RenderableType] = ()
     ok: bool = True
     errors: Sequence[str] = field(default_factory=tuple)
+    code: str = CHECK_FAILED
 
 
 def finish(work: Callable[[], Report], as_json: bool) -> bool:
@@ -40,14 +46,16 @@ def finish(work: Callable[[], Report], as_json: bool) -> bool:
         try:
             report = work()
         except Exception as error:
-            said = sentence(error)
-            if said is None:
+            if known := explain(error):
+                report = Report({}, ok=False, errors=[known.message], code=known.code)
+            else:
                 traceback.print_exc()
-            report = Report({}, ok=False, errors=[said or defect(error)])
+                report = Report({}, ok=False, errors=[defect(error)], code=DEFECT)
         for line in report.errors:
             print(f"Error: {line}", file=sys.stderr)
         if as_json:
-            print(json.dumps(report.data | ({"error": " ".join(report.errors)} if report.errors else {})), file=out)
+            failure = {"error": " ".join(report.errors), "code": report.code} if report.errors else {}
+            print(json.dumps(report.data | failure), file=out)
         else:
             show(report.shown)
     return report.ok

@@ -9,10 +9,10 @@ from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from dualpath.console.cause import sentence
+from dualpath.console.cause import explain
 from dualpath.console.report import Report, busy, plural
 from dualpath.console.status import Account, account
-from dualpath.errors import DualpathError, UnavailableError
+from dualpath.errors import UnavailableError
 from dualpath.jobs.handover import hand_over
 from dualpath.jobs.metrics import Metrics, exposed
 from dualpath.jobs.stream import start
@@ -33,10 +33,6 @@ FINISHING = 60.0
 
 Inputs = Sequence[tuple[EventSource, PayloadSource]]
 """Event sources, and where the payloads of each come from."""
-
-
-class StreamError(DualpathError):
-    """A query that failed; the message is that of its cause."""
 
 
 def landed(repo: Repo, sources: Sequence[EventSource], files_per_batch: int) -> Inputs:
@@ -109,8 +105,8 @@ def drain(
 
 
 def follow(queries: "Sequence[StreamingQuery]", stop: threading.Event, say: Callable[[], None]) -> None:
-    """Wait until every query has ended or `stop` is set; raises the error of one that fails, a `StreamError` if
-    its cause can be said in a sentence."""
+    """Wait until every query has ended or `stop` is set; raises the error of one that fails, explained if it
+    can be."""
     reported: list[Any] = []
     while any(query.isActive for query in queries) and not stop.wait(0.2):
         ended = [p["batchId"] for query in queries if (p := query.lastProgress)]
@@ -121,7 +117,7 @@ def follow(queries: "Sequence[StreamingQuery]", stop: threading.Event, say: Call
             break
     for query in queries:
         if error := query.exception():
-            raise (StreamError(said) if (said := sentence(error)) else error)
+            raise explain(error) or error
 
 
 def end(query: "StreamingQuery") -> None:

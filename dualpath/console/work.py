@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from dualpath.console.report import Report, bar, busy, plural, table
+from dualpath.console.report import CHECK_FAILED, Report, bar, busy, plural, table
 from dualpath.errors import DualpathError
 from dualpath.offline.history import History, view_version
 from dualpath.repo import Repo
@@ -64,17 +64,19 @@ def nightly(spark: "SparkSession", repo: Repo, sources: Sequence[EventSource], d
     with busy("Loading the quality gate"):
         from dualpath.jobs.nightly import nightly as night
 
-    nights, refused = [], []
+    nights: list[Night] = []
+    refused: list[DualpathError] = []
     for source in sources:
         try:
             with busy(f"The night of {source.name}: gate, records, snapshot"):
                 nights.append(night(spark, repo, source, day))
         except DualpathError as error:
-            refused.append(error.message)
+            refused.append(error)
     data = {"day": day.isoformat(), "sources": {n.source: _night(n) for n in nights}}
     shown = [_nights(nights)] if nights else []
     shown += [f"{n.source}: nothing arrived on {day}; the snapshot goes on to it." for n in nights if n.quiet]
-    return Report(data, shown, not refused, refused)
+    code = refused[0].code if refused else CHECK_FAILED
+    return Report(data, shown, not refused, [error.message for error in refused], code)
 
 
 def _night(night: "Night") -> dict[str, Any]:

@@ -12,8 +12,8 @@ from feast.infra.compute_engines.local.compute import LocalComputeEngine, LocalC
 from feast.infra.compute_engines.local.job import LocalMaterializationJob
 
 from dualpath.declare import view_of
-from dualpath.errors import DualpathError, StateError, quoted
-from dualpath.feast import refusals
+from dualpath.errors import carried
+from dualpath.feast.errors import translated
 from dualpath.repo import Repo
 
 
@@ -42,15 +42,9 @@ class DualpathComputeEngine(LocalComputeEngine):
         day = (end if end.tzinfo else end.replace(tzinfo=UTC)).astimezone(UTC).date() - timedelta(days=1)
         job = f"{view.name}-{day}"
         try:
-            with refusals.translated(mistake=_wrapped):
+            with translated(explain=carried):
                 if not is_published(repo, view, day):
                     nightly(session("dualpath-materialize"), repo, view.source, day)
         except Exception as error:
             return LocalMaterializationJob(job_id=job, status=MaterializationJobStatus.ERROR, error=error)
         return LocalMaterializationJob(job_id=job, status=MaterializationJobStatus.SUCCEEDED)
-
-
-def _wrapped(error: Exception) -> DualpathError | None:
-    """What Spark was told by one of dualpath's errors in a worker."""
-    said = quoted(error)
-    return refusals.spoken(StateError(said)) if said else None

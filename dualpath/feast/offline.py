@@ -21,9 +21,10 @@ from pydantic import field_validator
 
 from dualpath import entities
 from dualpath.declare import is_event_log, is_windowed, view_of
-from dualpath.errors import InputError, quoted
-from dualpath.feast import ordinary, refusals, span
+from dualpath.errors import InputError, carried
+from dualpath.feast import ordinary, span
 from dualpath.feast.derived import derived
+from dualpath.feast.errors import translated
 from dualpath.feast.rows import Rows, read
 from dualpath.feast.trainingset import TrainingSet
 from dualpath.offline import training
@@ -64,7 +65,7 @@ class DualpathOfflineStore(OfflineStore):
     supports_filter_by_created_timestamp = True
 
     @staticmethod
-    @refusals.translated()
+    @translated()
     def get_historical_features(
         config: RepoConfig,
         feature_views: list[FeatureView],
@@ -112,7 +113,7 @@ class DualpathOfflineStore(OfflineStore):
         return TrainingSet(config, rows, compute, refs, [names[ref] for ref in asked], full_feature_names, odfvs)
 
     @staticmethod
-    @refusals.translated()
+    @translated()
     def pull_latest_from_table_or_query(
         config: RepoConfig, data_source: Any, *args: Any, **kwargs: Any
     ) -> RetrievalJob:
@@ -131,7 +132,7 @@ class DualpathOfflineStore(OfflineStore):
         return ordinary.store().pull_all_from_table_or_query(ordinary.configured(config), source, *args, **kwargs)
 
     @staticmethod
-    @refusals.translated()
+    @translated()
     def offline_write_batch(config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Any) -> None:
         """Feast's own for ordinary views; a windowed view is written by the batch job alone."""
         if is_windowed(feature_view):
@@ -140,7 +141,7 @@ class DualpathOfflineStore(OfflineStore):
         ordinary.store().offline_write_batch(ordinary.configured(config), view, table, progress)
 
     @staticmethod
-    @refusals.translated()
+    @translated()
     def write_logged_features(config: RepoConfig, data: Any, source: Any, logging_config: Any, registry: Any) -> None:
         """Feast's own, for feature services of either kind of view."""
         ordinary.log(config, data, source, logging_config, registry)
@@ -150,7 +151,7 @@ class DualpathOfflineStore(OfflineStore):
         if not is_event_log(data_source):
             super().validate_data_source(config, data_source)
 
-    @refusals.translated()
+    @translated()
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: Any
     ) -> Iterable[tuple[str, str]]:
@@ -189,7 +190,7 @@ def on_spark(
     try:
         found = distributed.features(spark, spark.createDataFrame(rows), view, names, history).toArrow().sort_by("row")
     except Exception as error:
-        raise (InputError(said) if (said := quoted(error)) else error) from None
+        raise carried(error) or error from None
     return {name: found[name] for name in names}
 
 

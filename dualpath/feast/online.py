@@ -19,7 +19,7 @@ from redis.asyncio import RedisCluster
 
 from dualpath.declare import is_windowed
 from dualpath.errors import InputError
-from dualpath.feast import derived, mistakes, refusals, request
+from dualpath.feast import derived, errors, request
 from dualpath.feast.answer import Answer, ordered
 from dualpath.feast.response import Response
 from dualpath.feast.wanted import Wanted, wanted
@@ -194,9 +194,9 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             config.online_store.connection_string = named(config) or address(config, _deadline(config))
 
     def _spoken(
-        self, config: RepoConfig, mistake: Callable[[Exception], Any] = lambda _: None
+        self, config: RepoConfig, explain: Callable[[Exception], Any] = lambda _: None
     ) -> AbstractContextManager[None]:
-        return refusals.translated(lambda: shown(config.online_store.connection_string), mistake)
+        return errors.translated(lambda: shown(config.online_store.connection_string), explain)
 
     def _refuse_values(self, table: FeatureView) -> None:
         if is_windowed(table):
@@ -210,7 +210,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         self, config: RepoConfig, registry: Any, project: str, features: Any, full_names: bool, entity_rows: Any
     ) -> Iterator[tuple[Wanted, Any]]:
         """What is wanted, and the rows for Feast; `ASKED` has the whole request for as long as it lasts."""
-        with self._spoken(config, partial(mistakes.find, registry, project, features)):
+        with self._spoken(config, partial(errors.explain_request, registry, project, features)):
             asked = wanted(utils._get_cached_request_context(registry, project, features, full_names), full_names)
             asking = request.read(entity_rows, self.clock(), asked)
             columns = asking.columns()

@@ -10,7 +10,8 @@ from feast import OnDemandFeatureView, RepoConfig
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
 
 from dualpath.errors import InputError
-from dualpath.feast import ordinary, refusals
+from dualpath.feast import ordinary
+from dualpath.feast.errors import translated
 from dualpath.feast.rows import Rows
 from dualpath.kinds import INSTANT
 from dualpath.values import frame
@@ -36,7 +37,7 @@ class TrainingSet(RetrievalJob):
         self._full_names, self._odfvs = full_names, odfvs
         self._metadata = RetrievalMetadata([*refs], [name for name in rows.given if name != rows.time], *_ends(rows))
 
-    @refusals.translated()
+    @translated()
     def to_arrow(self, validation_reference: Any = None, timeout: int | None = None) -> pa.Table:
         """Compute it."""
         table = super().to_arrow(validation_reference, timeout)
@@ -64,7 +65,7 @@ class TrainingSet(RetrievalJob):
         """What was asked."""
         return self._metadata
 
-    @refusals.translated()
+    @translated()
     def persist(self, storage: Any, allow_overwrite: bool = False, timeout: int | None = None) -> None:
         """Write it to a file or a folder, its instants as microseconds UTC, so that Feast reads the same bits back."""
         table = self.to_arrow(timeout=timeout)
@@ -72,12 +73,12 @@ class TrainingSet(RetrievalJob):
         table = table.set_column(at, self.rows.time, pa.array(self.rows.as_of, INSTANT))
         ordinary.save(self.config, table, storage.to_data_source(), allow_overwrite)
 
-    @refusals.translated()
+    @translated()
     def to_sql(self) -> str:
         """Refused: there is no query."""
         raise InputError("a training set is computed, not queried, so it has no SQL; use to_arrow or to_df.")
 
-    @refusals.translated()
+    @translated()
     def to_remote_storage(self) -> list[str]:
         """Refused: a training set goes to its caller."""
         raise InputError("a training set cannot be exported to remote storage; use persist, to_arrow or to_df.")

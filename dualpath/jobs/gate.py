@@ -110,7 +110,12 @@ class GateReport:
 
 
 class GateError(DualpathError):
-    """Days of the event log that must not be published; the message names them and every failed expectation."""
+    """The quality gate refuses days of the event log, which are not published.
+
+    The message names the days and every failed expectation.
+    """
+
+    code = "quality-gate"
 
     def __init__(self, source: EventSource, days: Sequence[str], report: GateReport) -> None:
         self.report = report

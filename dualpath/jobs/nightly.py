@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import tenacity
 from pyspark.sql import SparkSession
 
-from dualpath.errors import InputError, StateError
+from dualpath.errors import InputError, RunningError, StateError
 from dualpath.jobs.build import build
 from dualpath.jobs.gate import GateError, GateReport, check
 from dualpath.jobs.pack import pack
@@ -119,5 +119,5 @@ def running(storage: Storage) -> bool:
     try:
         with storage.alone():
             return False
-    except StateError:
+    except RunningError:
         return True

@@ -63,7 +63,7 @@ def pack(spark: SparkSession, storage: Storage) -> int:
     """Pack every block that is whole, and remove what was replaced before; answers how many folders were made.
 
     A block whose files cannot be read, or hold another number of rows than the ledger says, stays as it is, with a
-    warning. Raises `StateError` if another night is packing.
+    warning. Raises `RunningError` if another night is packing.
     """
     staging, made = storage.folder("packing"), 0
     with storage.packing():

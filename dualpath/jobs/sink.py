@@ -22,7 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dualpath.dedup.remembered import Remembered
-from dualpath.errors import StateError
+from dualpath.errors import OtherDeclarationError, StateError, crossing
 from dualpath.jobs.attempt import Found, Writer, attempt
 from dualpath.jobs.metrics import Meter
 from dualpath.jobs.rebuild import rebuild
@@ -32,7 +32,7 @@ from dualpath.log.storage import first_open
 from dualpath.online import bounds, high_water_mark, manifest
 from dualpath.online.connection import FAILED, connect
 from dualpath.online.health import Health, check_health
-from dualpath.online.manifest import FOREIGN, LostError
+from dualpath.online.manifest import OTHER_DECLARATION, LostError
 from dualpath.online.small_batch import SmallBatch
 from dualpath.online.spark_writer import record_rows, write, write_small_batch
 from dualpath.online.writer import FencedWrite
@@ -80,6 +80,7 @@ class Sink:
         self.remembered = Remembered(self.storage, source)
         self.small = True
 
+    @crossing()
     def land(self, rows: DataFrame, number: int) -> None:
         """Take one micro-batch through every step; `rows` is a frame of `dualpath.spark.admit.admit`.
 
@@ -198,12 +199,12 @@ class Sink:
         """See that the online store holds all that was written, or rebuild it; answers its namespace and high-water
         mark.
 
-        Raises `StateError` if it holds state of other declarations than this stream's.
+        Raises `OtherDeclarationError` if it holds state of other declarations than this stream's.
         """
         redis = connect(self.repo.redis_address)
         while (found := check_health(redis, self.repo.project, self.storage, self.views)).health is not Health.WHOLE:
             if found.health is Health.FOREIGN:
-                raise StateError(FOREIGN)
+                raise OtherDeclarationError(OTHER_DECLARATION)
             with suppress(LostError):  # then it is found not to be whole, and rebuilt again
                 rebuild(spark, self.repo, self.source, found)
                 self.meter.rebuilt(found.health.name.lower())

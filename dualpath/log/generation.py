@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dualpath.errors import StateError
+from dualpath.errors import LostCheckpointError, StateError
 from dualpath.log.files import write_atomically
 from dualpath.log.storage import Storage
 from dualpath.steps import Step, step
@@ -11,14 +11,14 @@ from dualpath.steps import Step, step
 def present(storage: Storage, reads: str) -> int:
     """The number of the generation that goes on, 1 before the first; from now on it `reads` this and nothing else.
 
-    Raises `StateError` if its checkpoint is lost, or was made while something else was read.
+    Raises `LostCheckpointError` if its checkpoint is lost, `StateError` if it was made while something else was read.
     """
     file, (_, begun) = _file(storage), storage.reached()
     kept, known = _kept(file)
     number = max(kept, 1)
     # A generation that has begun a batch has a checkpoint; without one it would read its input again.
     if begun.query > number or (begun.query and not file.exists()) or _lost(storage, number, begun.query):
-        raise StateError(
+        raise LostCheckpointError(
             f"source '{storage.source}': the checkpoint is gone but the log has its rows; reading the input again "
             "would count them twice. Start with `dualpath stream --from-snapshot`, which goes on behind them, or "
             "restore the latest checkpoint folder."

@@ -56,14 +56,14 @@ class Storage:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the checkpoint, as a stream does; raises `StateError` if another process holds it."""
+        """Hold the checkpoint, as a stream does; raises `RunningError` if another process holds it."""
         taken = f"source '{self.source}': another stream is running on this checkpoint; stop it first."
         with locked(self.folder("checkpoint") / "lock", taken):
             yield
 
     @contextmanager
     def building(self) -> Iterator[None]:
-        """Be the only job that builds record files; raises `StateError` if another one does."""
+        """Be the only job that builds record files; raises `RunningError` if another one does."""
         taken = f"source '{self.source}': another job is building its record files; run this one when it has ended."
         with locked(self.folder("ledger") / "building", taken):
             spans.keep(self.folder("ledger"))
@@ -71,7 +71,7 @@ class Storage:
 
     @contextmanager
     def packing(self) -> Iterator[None]:
-        """Be the only night that packs; raises `StateError` if another one does."""
+        """Be the only night that packs; raises `RunningError` if another one does."""
         taken = f"source '{self.source}': another night is packing the log; run this one when it has ended."
         with locked(self.folder("ledger") / "packing", taken):
             yield

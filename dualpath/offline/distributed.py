@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from dualpath.errors import crossing
 from dualpath.offline.history import RECORDS, History, view_version
 from dualpath.offline.training import values
 from dualpath.plan import plan
@@ -44,7 +45,8 @@ def features(spark: SparkSession, rows: DataFrame, view: View, names: tuple[str,
         )
         as_of = mine["as_of"].to_numpy()
         entity = pa.concat_arrays(mine["entity"].chunks) if mine.num_rows else pa.array([], pa.string())
-        found = values(view, names, entity, as_of, records, history.dictionary())
+        with crossing():
+            found = values(view, names, entity, as_of, records, history.dictionary())
         yield from pa.Table.from_arrays([mine["row"], *found.values()], schema=schema).to_batches()
 
     default = int(spark.conf.get("spark.sql.shuffle.partitions") or 4)

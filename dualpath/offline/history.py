@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from dualpath.errors import StateError
+from dualpath.errors import StaleRecordsError, StateError
 from dualpath.log.files import write_atomically
 from dualpath.log.storage import Storage
 from dualpath.record import layout, text_expressions
@@ -111,8 +111,9 @@ class History:
         return {e: digests[e] for e in wanted if e not in whole}
 
     def require(self, view: View, *, stale: Literal["refuse", "warn"] = "refuse") -> None:
-        """Raise `StateError` unless the record files of a view have every event of the log; with `warn`, only warn if
-        they lack some.
+        """Raise `StaleRecordsError` unless the record files of a view have every event of the log.
+
+        With `warn`, only warn if they lack some.
 
         Texts need no look: one that is missing from the dictionary raises when its code is looked up.
         """
@@ -121,15 +122,15 @@ class History:
         lacking = sorted(self.stale(view_version(view), digests, digests))
         if not self.index(view_version(view)):
             if not digests:
-                raise StateError(f"source '{source}': nothing has arrived yet; run `dualpath stream` first.")
-            raise StateError(
+                raise StaleRecordsError(f"source '{source}': nothing has arrived yet; run `dualpath stream` first.")
+            raise StaleRecordsError(
                 f"view '{view.name}' has no record files for its present declaration; run `dualpath batch` first."
             )
         if not lacking:
             return
         said = f"view '{view.name}': its record files lack events of {_days(lacking)}; run `dualpath batch`"
         if stale == "refuse":
-            raise StateError(f"{said}, or set offline_store.stale to warn to train without them.")
+            raise StaleRecordsError(f"{said}, or set offline_store.stale to warn to train without them.")
         warnings.warn(f"{said}.", StaleWarning, stacklevel=2)
 
     def published(self, source: str) -> str:

@@ -19,7 +19,7 @@ for i, key in ipairs(KEYS) do
   if old == '' or replace then
     redis.call('SET', key, header .. records)
   elseif string.sub(old, 1, 8) ~= format then
-    return redis.error_reply('FOREIGN ' .. key)
+    return redis.error_reply('OTHERFORMAT ' .. key)
   else
     local old_query, old_batch = struct.unpack('<i8i8', string.sub(old, 9))
     fresh = query > old_query or (query == old_query and batch > old_batch)

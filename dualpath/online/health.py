@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from dualpath.errors import StateError
+from dualpath.errors import LostStateError, RebuildingError, StateError
 from dualpath.log.storage import Storage
 from dualpath.offline.history import view_version
 from dualpath.online import high_water_mark, manifest
@@ -38,7 +38,8 @@ class HealthReport:
         """The manifests, to publish a snapshot; raises `StateError` if something is missing."""
         found = {view: known for view, known in self.manifests.items() if known}
         if self.health not in (Health.WHOLE, Health.FOREIGN):
-            raise StateError(f"source '{source}': the online store {self.health.value}.")
+            kind = {Health.LOST: LostStateError, Health.REBUILDING: RebuildingError}.get(self.health, StateError)
+            raise kind(f"source '{source}': the online store {self.health.value}.")
         return found
 
 

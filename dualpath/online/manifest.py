@@ -13,11 +13,11 @@ from typing import Any
 
 from redis import RedisCluster, RedisError
 
-from dualpath.errors import StateError
+from dualpath.errors import OtherDeclarationError
 from dualpath.online import keys
 from dualpath.steps import Step, step
 
-FOREIGN = (
+OTHER_DECLARATION = (
     "the online store holds state of another declaration of a view; after changing features, start the stream "
     "with `dualpath stream --from-snapshot`, which fills the new state beside the old."
 )
@@ -128,9 +128,9 @@ class Manifest:
         )
 
     def of(self, view_version: str) -> "Manifest":
-        """For more state of a declaration; raises `StateError` if there is state of another one."""
+        """For more state of a declaration; raises `OtherDeclarationError` if there is state of another one."""
         if self.view_version not in ("", view_version):
-            raise StateError(FOREIGN)
+            raise OtherDeclarationError(OTHER_DECLARATION)
         return replace(self, view_version=view_version)
 
     def with_arrival_days(self, days: Iterable[str]) -> "Manifest":
@@ -140,13 +140,15 @@ class Manifest:
     def at(self, day: str, earliest_as_of: int | None, digest: str, view_version: str) -> "Manifest":
         """With the snapshot of `day` in place of all arrival days up to it; never back to an earlier day.
 
-        Raises `StateError` if arrival days would be left that were written for another declaration.
+        Raises `OtherDeclarationError` if arrival days would be left that were written for another declaration.
         """
         if day < self.snapshot:
             return self
         later = tuple(e for e in self.arrival_days if e > day)
         if later and self.view_version not in ("", view_version):
-            raise StateError(f"{FOREIGN} Its last day is {later[-1]}: run the night of that day, not of {day}.")
+            raise OtherDeclarationError(
+                f"{OTHER_DECLARATION} Its last day is {later[-1]}: run the night of that day, not of {day}."
+            )
         return replace(
             self,
             snapshot=day,

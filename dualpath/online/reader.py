@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from dualpath import kernel
-from dualpath.errors import StateError
+from dualpath.errors import LostStateError, RebuildingError, StateError
 from dualpath.online import keys
 from dualpath.online.manifest import Manifest
 from dualpath.record import HEADER, Layout
@@ -137,18 +137,18 @@ class Reader:
     def _learn(self, lookup: Lookup, before: _Known, stored: bytes | None) -> None:
         """Take a manifest that is not the one seen before."""
         if not stored:
-            raise StateError(
+            raise LostStateError(
                 f"view '{lookup.view}': the online store has no state, because nothing was streamed yet or everything "
                 "was lost; run `dualpath stream`, which fills it from the log."
             )
         manifest = Manifest.decode(stored)
         if manifest.rebuilding:
-            raise StateError(
+            raise RebuildingError(
                 f"view '{lookup.view}': the online store has lost writes and is being rebuilt; ask again when "
                 "`dualpath status` says that it is whole."
             )
         if manifest.rank < before.rank:
-            raise StateError(_receded(lookup.view))
+            raise LostStateError(_receded(lookup.view))
         prefixes = [keys.prefix(self.project, manifest.namespace, lookup.view, part) for part in manifest.parts]
         high_water_mark = keys.high_water_mark(self.project, manifest.namespace, lookup.source)
         # In the same namespace the high-water marks that were seen still hold; a new one has high-water marks of its
@@ -161,7 +161,7 @@ class Reader:
     def _advance(self, lookup: Lookup, before: _Known, high_water_marks: dict[bytes, bytes | None]) -> None:
         """Take high-water marks, by their tags, that are not those seen before this request."""
         if any((now or b"") < (before.seen.get(tag) or b"") for tag, now in high_water_marks.items()):
-            raise StateError(_receded(lookup.view))
+            raise LostStateError(_receded(lookup.view))
         self._known[lookup.view] = before._replace(seen=before.seen | high_water_marks)
 
 
@@ -201,5 +201,7 @@ def texts(project: str, codes: Sequence[int], known: dict[int, str]) -> Steps[No
     found = yield "hmget", (keys.dictionary(project), missing)
     for code, text in zip(missing, found, strict=True):
         if text is None:
-            raise StateError(f"the online store has no text for the code {code}; its dictionary was lost: rebuild it.")
+            raise LostStateError(
+                f"the online store has no text for the code {code}; its dictionary was lost: rebuild it."
+            )
         known[code] = text.decode()

@@ -7,8 +7,9 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from dualpath.errors import carried
 from dualpath.online.small_batch import SmallBatch
-from dualpath.online.writer import OUTPUT, TEXTS, FencedWrite, WriteCounts, refusal
+from dualpath.online.writer import OUTPUT, TEXTS, FencedWrite, WriteCounts
 from dualpath.spark.records import records, records_of_all, texts
 from dualpath.view import View
 
@@ -48,7 +49,7 @@ def in_writing_order(frames: Sequence[DataFrame]) -> DataFrame:
 def write(rows: DataFrame, to: FencedWrite) -> dict[str, WriteCounts]:
     """Write rows of `in_writing_order`; returns what was written by view.
 
-    Raises `StateError` if a part holds another layout, and `CollisionError` if two texts share a code.
+    Raises `OtherDeclarationError` if a part holds another layout, and `CollisionError` if two texts share a code.
     """
     # Summed up here: a shuffle of a few rows costs a batch more than everything else about them.
     return _summed(lambda: [answer.asDict() for answer in rows.mapInArrow(to.write, OUTPUT).collect()])
@@ -65,5 +66,5 @@ def _summed(write: Callable[[], Iterable[dict[str, Any]]]) -> dict[str, WriteCou
         for answer in write():
             found[answer["view"]] = found.get(answer["view"], WriteCounts(answer["view"])) + WriteCounts(**answer)
     except Exception as error:
-        raise refusal(error) or error from None
+        raise carried(error) or error from None
     return found

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from redis import RedisCluster
+from redis import RedisCluster, ResponseError
 
-from dualpath.errors import CollisionError, StateError, quoted
+from dualpath.errors import CollisionError, OtherDeclarationError, crossing
 from dualpath.online import bounds, compaction, keys
 from dualpath.online.connection import connect
-from dualpath.online.manifest import FOREIGN
+from dualpath.online.manifest import OTHER_DECLARATION
 from dualpath.record import HEADER, VERSION, Fence, Layout, compact, layout
 from dualpath.retention import expires_at
 from dualpath.view import View
@@ -39,6 +39,8 @@ ANSWER = pa.schema(
     [("view", pa.string()), *((n, pa.int64()) for n in ("records", "parts", "calls")), ("seconds", pa.float64())]
 )
 SCRIPT = files("dualpath.online").joinpath("append.lua").read_text()
+OTHER_FORMAT = "OTHERFORMAT"
+"""The error code with which the script answers that a part holds state of another declaration."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,13 @@ class FencedWrite:
         Yields `OUTPUT`, one row per view: the records, the parts that were written, the calls to Redis and the seconds
         they took.
 
-        Raises `CollisionError` if two texts share a code and `StateError` if a part holds another layout.
+        Raises `CollisionError` if two texts share a code and `OtherDeclarationError` if a part holds another layout.
         """
-        writer = _Writer(self)
-        for batch in batches:
-            writer.take(batch)
-        writer.flush()
+        with crossing():
+            writer = _Writer(self)
+            for batch in batches:
+                writer.take(batch)
+            writer.flush()
         yield pa.RecordBatch.from_pylist([asdict(each) for _, each in sorted(writer.counts.items())], ANSWER)
 
 
@@ -219,7 +222,12 @@ class _Writer:
         arguments: list[bytes | int] = [header, 1 if self.to.kind == "s" else 0, large, compaction.LEAST]
         for each in group:
             arguments += [each.value, each.expires_at or NEVER]
-        written, larger, grown = self.script(keys=[each.key for each in group], args=arguments)
+        try:
+            written, larger, grown = self.script(keys=[each.key for each in group], args=arguments)
+        except ResponseError as error:
+            if str(error).split()[0] != OTHER_FORMAT:  # by Redis' protocol, the first word is the code
+                raise
+            raise OtherDeclarationError(OTHER_DECLARATION) from error
         self.counts[self.view].parts += int(written)
         if larger:
             sizes = [(group[i - 1].entity, size) for i, size in zip(larger[::2], larger[1::2], strict=True)]
@@ -240,11 +248,3 @@ class _Writer:
                     f"the texts '{first.decode()}' and '{each.entity}' have the same 64-bit code {each.key.decode()}; "
                     "change one of them at the source."
                 )
-
-
-def refusal(error: Exception) -> StateError | None:
-    """The error of a writer inside one that Spark raised; None for any other error."""
-    if "FOREIGN" in str(error):
-        return StateError(FOREIGN)
-    said = quoted(error)
-    return StateError(said) if said else None

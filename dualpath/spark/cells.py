@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 
 from dualpath import cells
+from dualpath.errors import CARRIED, InputError
 from dualpath.schema import NULL, SATURATED
 from dualpath.spelling import excesses
 from dualpath.view import View
@@ -147,7 +148,9 @@ def computed(sql: str, view: View) -> Column:
             f"view '{view.name}': {excess.calculation} has more than seventeen digits in an event of the log; "
             "calculate with smaller numbers. (event '"
         )
-        failed = F.raise_error(F.concat(F.lit(said), F.col("event_id"), F.lit("')")))
+        message = F.concat(F.lit(said), F.col("event_id"), F.lit("')"))
+        error = F.to_json(F.struct(F.lit(InputError.code).alias("code"), message.alias("message")))
+        failed = F.raise_error(F.concat(F.lit(CARRIED), error))
         column = F.when(F.expr(excess.condition), failed).otherwise(column)
     return column
 

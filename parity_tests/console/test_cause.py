@@ -15,7 +15,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from dualpath.console import work
-from dualpath.console.cause import defect, sentence
+from dualpath.console.cause import MachineError, defect, explain
 from dualpath.console.report import Report, finish
 from dualpath.console.stream import drain, landed
 from dualpath.jobs.sink import Sink
@@ -96,7 +96,8 @@ def test_a_full_disk_is_named_with_the_file_that_did_not_fit(tmp_path: Path) -> 
     (tmp_path / f".entry.{os.getpid()}").symlink_to("/dev/full")
     with pytest.raises(OSError) as error:
         write_atomically(tmp_path / "entry", "text")
-    assert sentence(error.value) == (
+    found = explain(error.value)
+    assert isinstance(found, MachineError) and found.message == (
         f"{tmp_path}/.entry.{os.getpid()}: no space left on device; free some of that disk, or move the data to a "
         "larger one."
     )
@@ -153,20 +154,21 @@ class SparkError(Exception):
 )
 def test_what_the_jvm_and_the_workers_lack_is_said_with_its_remedy(text: str, expected: str) -> None:
     for error in (SparkError(text), SparkError("[STREAM_FAILED] it failed", SparkError(text))):
-        found = sentence(error)
-        assert found is not None and found.startswith(expected) and found.endswith(".") and "\n" not in found
-    assert sentence(ValueError(text)) is None
+        found = explain(error)
+        assert isinstance(found, MachineError) and "\n" not in found.message
+        assert found.message.startswith(expected) and found.message.endswith(".")
+    assert explain(ValueError(text)) is None
 
 
 def test_an_error_that_only_a_defect_can_raise_has_no_remedy_but_a_place() -> None:
-    assert sentence(OSError(errno.EBADF, "Bad file descriptor")) is None
+    assert explain(OSError(errno.EBADF, "Bad file descriptor")) is None
     try:
         _ = [][1]
     except IndexError as error:
-        assert sentence(error) is None
+        assert explain(error) is None
         assert defect(error).startswith("IndexError: list index out of range at test_cause.py:")
     error = SparkError("calling o7.parquet.\n: java.io.IOException: no\n\tat x\nCaused by: java.lang.X: that\n\tat y")
-    assert sentence(error) is None
+    assert explain(error) is None
     assert defect(error).startswith("java.lang.X: that; this is a defect of dualpath")
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from dualpath.cli import app
 from dualpath.console import options
-from dualpath.console.cause import sentence
 from dualpath.repo import Repo
 from parity_tests.conftest import CHECKOUT, SOURCE
 from parity_tests.console.commands import README, run, run_json
@@ -76,7 +75,8 @@ def test_a_folder_without_a_repo_is_one_sentence_and_exit_code_1(tmp_path: Path)
 
 
 def test_with_json_an_error_is_an_object(tmp_path: Path) -> None:
-    assert "has no feature_store.yaml" in run_json("status", "--repo", tmp_path, code=1)["error"]
+    found = run_json("status", "--repo", tmp_path, code=1)
+    assert "has no feature_store.yaml" in found["error"] and found["code"] == "input"
 
 
 def test_the_repo_is_feature_repo_or_the_current_folder(
@@ -99,15 +99,3 @@ def test_a_day_is_written_out_or_told_from_today() -> None:
     for text in ("04.03.2026", "2026-02-30", "tomorrow", "2026-03-04T12:00"):
         result = run("nightly", "--date", text)
         assert result.exit_code == 2 and f"'{text}' is no day" in result.stderr
-
-
-def test_an_error_of_ours_is_found_in_what_spark_quotes() -> None:
-    class Py4JJavaError(Exception):
-        __module__ = "py4j.protocol"
-
-    quoted = (
-        'Traceback (most recent call last):\n  File "sink.py"\ndualpath.errors.StateError: the state is gone; rebuild.'
-    )
-    assert sentence(Py4JJavaError(quoted)) == "the state is gone; rebuild."
-    assert sentence(Py4JJavaError("something else")) is None
-    assert sentence(ValueError("dualpath.errors.StateError: no")) is None

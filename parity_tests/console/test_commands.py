@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 import dualpath.jobs.sink
 from dualpath.console import demo, poison
-from dualpath.errors import StateError
+from dualpath.errors import OtherDeclarationError
 from dualpath.online import keys
 from dualpath.online.connection import connect
 from dualpath.repo import Repo
@@ -108,17 +108,19 @@ def test_a_signal_ends_the_stream_after_the_batch_it_is_in(
 
 
 @pytest.mark.slow
-def test_a_stream_that_fails_says_the_sentence_of_its_cause(
+def test_a_stream_that_fails_says_the_message_and_the_code_of_its_cause(
     spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: dualpath.jobs.sink.Sink, batch: Any, number: int) -> None:
-        raise StateError("the state is of another declaration; publish it anew.")
+    message = 'view "häufig": C:\\new, of another declaration;\n\tpublish it anew.'
 
-    monkeypatch.setattr(dualpath.jobs.sink.Sink, "land", refuse)
+    def refuse(self: dualpath.jobs.sink.Sink, spark: SparkSession) -> None:
+        raise OtherDeclarationError(message)
+
+    monkeypatch.setattr(dualpath.jobs.sink.Sink, "agree", refuse)
+    monkeypatch.setattr(dualpath.jobs.sink.Sink, "ready", lambda self, spark: None)
     run_json("generate", "--repo", repo.folder, "--events", "10")
-    result = run("stream", "--once", "--repo", repo.folder)
-    assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == "Error: the state is of another declaration; publish it anew."
+    found = run_json("stream", "--once", "--repo", repo.folder, code=1)
+    assert found == {"error": message, "code": "state-of-another-declaration"}
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dualpath.errors import InputError
-from dualpath.feast import mistakes
+from dualpath.feast.errors import explain_request
 from dualpath.feast.request import read
 
 WANTED: Any = SimpleNamespace(join_keys=set(), data={"amount"}, key_of_entity={}, keys={}, types={})
@@ -35,4 +35,4 @@ def test_a_column_without_an_order_of_rows_is_refused(column: Any) -> None:
 
 
 def test_feast_takes_features_as_a_list_only() -> None:
-    assert isinstance(mistakes.find(None, "shop", ("user:n",), AssertionError()), InputError)
+    assert isinstance(explain_request(None, "shop", ("user:n",), AssertionError()), InputError)

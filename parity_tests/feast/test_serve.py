@@ -104,35 +104,44 @@ def library(repo: Repo, users: list[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "entities", "status", "sentence"),
+    ("asked", "entities", "status", "code", "sentence"),
     [
-        ({"features": ["user_activity:nope"]}, {"user_id": ["ann"]}, 404, "Feature nope not found"),
-        ({"features": ["nope:nope"]}, {"user_id": ["ann"]}, 404, "Feature view nope does not exist"),
-        ({"feature_service": "nope"}, {"user_id": ["ann"]}, 404, "Feature service nope does not exist"),
-        ({"features": ["actions_30min"]}, {"user_id": ["ann"]}, 422, "give a feature service, or a list of"),
-        ({"features": []}, {"user_id": ["ann"]}, 422, "give a feature service, or a list of"),
-        ({"features": WINDOWED["features"] * 2}, {"user_id": ["ann"]}, 422, "Duplicate features named"),
-        (WINDOWED, {"usr": ["ann"]}, 422, "the entity rows have no 'user_id'"),
-        (WINDOWED, {}, 422, "the entity rows have no 'user_id'"),
-        (ORDINARY, {"usr": ["ann"]}, 422, "the entity rows have no 'product_id'"),
+        ({"features": ["user_activity:nope"]}, {"user_id": ["ann"]}, 404, "not-found", "Feature nope not found"),
+        ({"features": ["nope:nope"]}, {"user_id": ["ann"]}, 404, "not-found", "Feature view nope does not exist"),
+        ({"feature_service": "nope"}, {"user_id": ["ann"]}, 404, None, "Feature service nope does not exist"),
+        ({"features": ["actions_30min"]}, {"user_id": ["ann"]}, 422, "input", "give a feature service, or a list of"),
+        ({"features": []}, {"user_id": ["ann"]}, 422, "input", "give a feature service, or a list of"),
+        (
+            {"features": WINDOWED["features"] * 2},
+            {"user_id": ["ann"]},
+            422,
+            "name-collision",
+            "Duplicate features named",
+        ),
+        (WINDOWED, {"usr": ["ann"]}, 422, "input", "the entity rows have no 'user_id'"),
+        (WINDOWED, {}, 422, "input", "the entity rows have no 'user_id'"),
+        (ORDINARY, {"usr": ["ann"]}, 422, "input", "the entity rows have no 'product_id'"),
         (
             WINDOWED,
             {"user_id": ["ann", "bob"], "more": [1]},
             422,
+            "input",
             "the columns of the entity rows have different lengths",
         ),
-        (WINDOWED, {"user_id": ["ann", "bob"], "event_timestamp": [NOON]}, 422, "1 of 'event_timestamp'"),
-        (WINDOWED, {"user_id": ["ann"], "event_timestamp": ["noon"]}, 422, "'noon' is not ISO-8601"),
-        (WINDOWED, {"user_id": ["ann"], "event_timestamp": [1_772_366_400]}, 422, "is a number, whose unit"),
-        (WINDOWED, {"user_id": ["ann"], "event_timestamp": [None]}, 422, "the instant is missing"),
-        (WINDOWED, {"user_id": [7.5]}, 422, "7.5 (float) is not a text key"),
+        (WINDOWED, {"user_id": ["ann", "bob"], "event_timestamp": [NOON]}, 422, "input", "1 of 'event_timestamp'"),
+        (WINDOWED, {"user_id": ["ann"], "event_timestamp": ["noon"]}, 422, "input", "'noon' is not ISO-8601"),
+        (WINDOWED, {"user_id": ["ann"], "event_timestamp": [1_772_366_400]}, 422, "input", "is a number, whose unit"),
+        (WINDOWED, {"user_id": ["ann"], "event_timestamp": [None]}, 422, "input", "the instant is missing"),
+        (WINDOWED, {"user_id": [7.5]}, 422, "input", "7.5 (float) is not a text key"),
     ],
 )
 def test_a_callers_mistake_is_a_sentence_of_a_callers_mistake(
-    served: Served, asked: dict[str, Any], entities: dict[str, list[Any]], status: int, sentence: str
+    served: Served, asked: dict[str, Any], entities: dict[str, list[Any]], status: int, code: str | None, sentence: str
 ) -> None:
     found, said = served.get(asked, **entities)
-    assert (found, sentence in json.loads(said)["message"]) == (status, True), said
+    detail = json.loads(said)
+    assert (found, sentence in detail["message"]) == (status, True), said
+    assert detail.get("code") == code, said
 
 
 def test_a_null_key_is_nobody_over_http_too(served: Served) -> None:
@@ -231,6 +240,7 @@ def test_errors_keep_their_class_and_sentence_behind_the_remote_online_store(ser
         with pytest.raises(InputError) as theirs:
             remote.get_online_features(features, [row])
         assert theirs.value.message == str(theirs.value) == ours.value.message
+        assert theirs.value.code == ours.value.code
         assert type(theirs.value) is type(ours.value)
 
 

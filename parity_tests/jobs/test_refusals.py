@@ -12,9 +12,8 @@ import pyarrow as pa
 import pytest
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
-from redis import ResponseError
 
-from dualpath.errors import CollisionError, StateError
+from dualpath.errors import CollisionError, OtherDeclarationError, StateError
 from dualpath.jobs.nightly import nightly
 from dualpath.log.generation import present
 from dualpath.online import keys, manifest
@@ -164,7 +163,7 @@ def test_state_of_another_declaration_is_neither_read_nor_added_to_until_it_is_p
     with pytest.raises(StateError, match="view 'product_activity': the state was written for another declaration"):
         faults.values(redeclared, faults.log(redeclared))
     faults.post(redeclared, LINES[300:])
-    with pytest.raises(StateError, match="the online store holds state of another declaration of a view"):
+    with pytest.raises(OtherDeclarationError, match="the online store holds state of another declaration of a view"):
         drain(spark, redeclared)
     source = redeclared.sources[SOURCE]
     with pytest.raises(StateError, match=f"Its last day is {last}: run the night of that day, not of 2026-03-01"):
@@ -182,7 +181,7 @@ def test_after_a_refusal_the_old_declaration_can_still_go_on(
     spark: SparkSession, redeclared: Repo, tmp_path: Path, expected: tuple[Counter[Any], Counter[str]]
 ) -> None:
     faults.post(redeclared, LINES[300:])
-    with pytest.raises(StateError, match="the online store holds state of another declaration of a view"):
+    with pytest.raises(OtherDeclarationError, match="the online store holds state of another declaration of a view"):
         drain(spark, redeclared)
     shutil.copy(tmp_path / "registry.db", redeclared.folder / "data")
     repo = Repo(redeclared.folder)
@@ -194,7 +193,7 @@ def test_a_part_with_records_of_another_layout_is_never_appended_to(calm: Repo) 
     width = layout(calm.views["product_activity"]).width
     redis_, part = connect(calm.redis_address), keys.prefix(calm.project, "n1", "product_activity", "e2026-03-01")
     redis_.set(part + keys.tagged("foreign"), b"\1\0\0\0" + bytes(20))
-    with pytest.raises(ResponseError, match="FOREIGN"):
+    with pytest.raises(OtherDeclarationError, match="start the stream with"):
         write(calm, Fence(9, 9), "foreign", [7] * width)
     [key] = redis_.keys("*}foreign")
     assert redis_.getdel(key) == b"\1\0\0\0" + bytes(20)
