@@ -1,9 +1,9 @@
-"""On-demand views: their function is given the same Python objects online and in training.
+"""On-demand views: their functions get the same Python objects online and in training.
 
-Feast gives a function what either side happens to hold. In training these are all the columns of the `entity_df`, with
-their types; online types are guessed from the values of one request, so that an integer is a float beside a row without
-one, and a map has the keys of other rows. Here the columns are those that the view declares, of the types it declares,
-whatever else is in the request; what the function returns is cast to the types of its schema.
+Stock Feast passes a function whatever each side holds. In training that is every column of the `entity_df`. Online the
+types are guessed from the values of one request: a null in another row makes an integer a float, and a map gets the
+keys of other rows' maps. Here a function gets the columns that its view declares, in the types that it declares. Its
+answers are cast to the types of the view's schema.
 """
 
 import json
@@ -37,20 +37,20 @@ from dualpath.errors import InputError
 from dualpath.values import maps
 
 PLAIN = (String, Bool, Int32, Int64, Float32, Float64, UnixTimestamp)
-"""Types whose values Arrow holds as they are; so do lists of them. Those of other types are Python objects."""
+"""Types whose values Arrow holds as they are, also in lists. Values of other types are Python objects."""
 NULLABLE = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-"""What pandas holds columns in that may have a null; its plain columns change their type when there is one."""
+"""The pandas types of columns that may have nulls; a null changes the type of a plain pandas column."""
 
 
 class DerivedView(OnDemandFeatureView):
-    """An on-demand view in the mode `python` for Feast, which then keeps its hands off the columns."""
+    """An on-demand view that Feast takes for one of mode `python`, so that it does not convert the columns."""
 
     takes: str
-    """What its function takes: a data frame (`pandas`), a dict of lists (`python`), or a dict of one row's values."""
+    """What its function takes: a data frame (`pandas`), a dict of lists (`python`), or a dict of one row (`row`)."""
 
     @classmethod
     def of(cls, view: OnDemandFeatureView) -> "DerivedView":
-        """The same view with its function."""
+        """The derived view of an on-demand view."""
         made = cls.__new__(cls)
         made.__dict__.update(view.__dict__)
         made.takes = "row" if view.singleton else view.mode
@@ -65,18 +65,18 @@ class DerivedView(OnDemandFeatureView):
 
     @property
     def schema(self) -> list[Field]:
-        """The features as they are sent."""
+        """The features as Feast sends them."""
         return self.sent
 
     @cached_property
     def sent(self) -> list[Field]:
-        """The features, under their full names as well: Feast looks up by them how values are sent; maps as Json."""
+        """The features, also under their full names, by which Feast looks up how to send values; maps as Json."""
         types = {field.name: Json if field.dtype == Map else field.dtype for field in self.features}
         return [Field(name=n, dtype=dtype) for name, dtype in types.items() for n in (name, self._full(name))]
 
     @cached_property
     def inputs(self) -> list["Input"]:
-        """What the view declares that its function takes."""
+        """The declared inputs of its function."""
         found = []
         for projection in self.source_feature_view_projections.values():
             aliases = dict.fromkeys((projection.name, projection.name_to_use()))
@@ -86,14 +86,14 @@ class DerivedView(OnDemandFeatureView):
         return found + [Input(field, ()) for field in fields.values()]
 
     def transform_dict(self, feature_dict: dict[str, Any]) -> dict[str, Any]:
-        """Online: the features, under their names and their full names, from columns that are lists."""
+        """Online: compute the features, under their names and their full names, from lists."""
         answers = {}
         for name, column in self._answers(feature_dict):
             answers[name] = answers[self._full(name)] = column.to_pylist(maps_as_pydicts="strict")
         return answers
 
     def transform_arrow(self, pa_table: pa.Table, full_feature_names: bool = False) -> pa.Table:
-        """In training: the features from a table."""
+        """In training: compute the features from a table."""
         found = self._answers({name: pa_table[name] for name in pa_table.column_names})
         return pa.table({self._full(n) if full_feature_names else n: column for n, column in found})
 
@@ -101,7 +101,7 @@ class DerivedView(OnDemandFeatureView):
         return f"{self.projection.name_to_use()}__{name}"
 
     def _answers(self, columns: Mapping[str, Any]) -> Iterator[tuple[str, pa.Array]]:
-        """Call the function; its answers by feature, cast to their declared types."""
+        """Call the function; yields each feature's name and values, cast to its declared type."""
         given = [each.of(columns, self.name) for each in self.inputs]
         rows = len(given[0])
         form = Input.series if self.takes == "pandas" else Input.list
@@ -129,39 +129,39 @@ class DerivedView(OnDemandFeatureView):
 
 @dataclass(frozen=True)
 class Input:
-    """A declared input, and the names that a feature has beside those of other views."""
+    """A declared input; `longer` are its names with the view's name in front, if it is a feature of a view."""
 
     field: Field
     longer: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names by which the function finds it: those that it had when Feast applied the view."""
+        """The names under which the function finds it, which are those of the time Feast applied the view."""
         return (*self.longer[:1], self.field.name)
 
     def of(self, columns: Mapping[str, Any], view: str) -> Any:
-        """Its column, online a list, in training an Arrow array."""
+        """Its column: online a list, in training an Arrow array."""
         for name in (*self.longer, self.field.name):
             if name in columns:
                 return columns[name]
         raise InputError(f"on-demand view '{view}' needs '{self.field.name}', which the request does not have; add it.")
 
     def series(self, column: Any, view: str) -> pd.Series:
-        """The column for pandas, in a type that depends on no other row."""
+        """The column as a pandas series, in a type that depends on no value."""
         typed = self._typed(column, view)
         if isinstance(typed, list):
             return pd.Series(typed, dtype=object)
         return typed.to_pandas(types_mapper=None if self.field.tags.get(NEVER_NULL) else NULLABLE.get)
 
     def list(self, column: Any, view: str) -> list[Any]:
-        """The column for plain Python; of a view's values Feast's lists are, but for the objects of time zones."""
+        """The column as a list; Feast's own list of a view's values is right, but for instants, whose zones differ."""
         if self.longer and isinstance(column, list) and self.field.dtype != UnixTimestamp:
             return column
         typed = self._typed(column, view)
         return typed if isinstance(typed, list) else typed.to_pylist()
 
     def _typed(self, column: Any, view: str) -> Any:
-        """An array of the declared type; a list where Arrow does not hold the values as they are."""
+        """The column as an array of the declared type, or as a list if Arrow does not hold the values as they are."""
         kind = plain(self.field.dtype)
         if kind is None:
             return column if isinstance(column, list) else column.to_pylist(maps_as_pydicts="strict")
@@ -174,8 +174,8 @@ class Input:
             ) from None
 
 
-class Serving:
-    """A registry that hands out derived views, to `get_online_features`; all else is the registry's own."""
+class ServingRegistry:
+    """A registry that gives `get_online_features` derived views for on-demand views; all else is the registry's own."""
 
     def __init__(self, registry: BaseRegistry) -> None:
         self._registry = registry
@@ -193,7 +193,7 @@ class Serving:
 
 
 def derived(view: Any) -> Any:
-    """An on-demand view whose function is called at the read as a derived one; any other view as it is."""
+    """The derived view of an on-demand view whose function is called at reads; any other view as it is."""
     if not isinstance(view, OnDemandFeatureView) or isinstance(view, DerivedView):
         return view
     called = view.mode in ("pandas", "python") and not view.aggregations and not view.write_to_online_store
@@ -201,7 +201,7 @@ def derived(view: Any) -> Any:
 
 
 def answer(values: Any, field: Field, view: str) -> pa.Array:
-    """What a function returned for a feature, in its declared type; NaN is null."""
+    """The values that a function returned for a feature, in its declared type; NaN becomes null."""
     kind = plain(field.dtype)
     try:
         if kind is None:
@@ -215,7 +215,7 @@ def answer(values: Any, field: Field, view: str) -> pa.Array:
 
 
 def plain(dtype: FeastType) -> pa.DataType | None:
-    """The Arrow type of a plain type or of a list of them, else None."""
+    """The Arrow type of a plain type or of a list of one, else None."""
     inner = dtype.base_type if isinstance(dtype, Array) else dtype
     return from_feast_to_pyarrow_type(dtype) if inner in PLAIN else None
 
@@ -233,7 +233,7 @@ def cast(values: Any, kind: pa.DataType) -> pa.Array:
 
 
 def objects(values: Sequence[Any], dtype: FeastType) -> pa.Array:
-    """Python objects as Arrow has them, but dicts as maps, in the order they have."""
+    """Python objects as an Arrow array; dicts become maps, in their own order."""
     if dtype in (Map, Json):
         values = [json.loads(value) if isinstance(value, str) else value for value in values]
         if all(value is None or isinstance(value, dict) for value in values):

@@ -1,6 +1,6 @@
 """Feast's batch engine: `feast materialize` with no wrapper.
 
-A windowed view is published by the night of its source; ordinary views go through Feast's local engine.
+The night of its source publishes a windowed view. Feast's local engine materialises ordinary views.
 """
 
 from datetime import UTC, timedelta
@@ -24,10 +24,10 @@ class DualpathComputeEngineConfig(LocalComputeEngineConfig):
 
 
 class DualpathComputeEngine(LocalComputeEngine):
-    """Materialises a windowed view by the night of the last day that ends by the task's end, with its gate.
+    """Materialises a windowed view by running the night of the last day that ends by the task's end, with its gate.
 
-    The task's start does not matter: state is whole, and its records know their times. A night publishes all views of
-    the source, so that the others find their work done.
+    The task's start does not matter, because a snapshot has all events up to its day. A night publishes all views of a
+    source, so the tasks of the other views find their work done.
     """
 
     def _materialize_one(self, registry: Any, task: MaterializationTask, **kwargs: Any) -> LocalMaterializationJob:

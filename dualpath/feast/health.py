@@ -1,6 +1,6 @@
-"""`/health` of `feast serve` that tells the truth: stock Feast's asks its registry alone, and is well without Redis.
+"""`/health` of `feast serve`, with Redis: stock Feast asks its registry alone, and answers 200 without Redis.
 
-Feast's feature server offers one place to take part: at its start, each worker calls `load_artifacts` of the repo's
+Feast's feature server has one hook: at its start, each worker calls `load_artifacts` of the repo's
 `static_artifacts.py` with its application.
 """
 
@@ -30,5 +30,5 @@ def answer_truly(app: FastAPI, folder: Path) -> None:
             return JSONResponse(f"the registry cannot be read: {error}", 503)
         return Response()
 
-    # Before Feast's own route: the first that matches answers.
+    # Before Feast's own route, because the first that matches answers.
     app.router.routes.insert(0, APIRoute("/health", health))

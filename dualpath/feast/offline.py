@@ -1,7 +1,7 @@
 """Feast's offline store over record files: training sets with the bits that serving answers.
 
-Windowed views are computed by the kernel, in this process or on Spark; views that are not windowed are left to
-Feast's DuckDB store, and both may stand in one feature service.
+The kernel computes windowed views, in this process or on Spark. Feast's DuckDB store computes ordinary views. One
+feature service may have both.
 """
 
 import sys
@@ -22,11 +22,11 @@ from pydantic import field_validator
 from dualpath import entities
 from dualpath.declare import is_event_log, is_windowed, view_of
 from dualpath.errors import InputError, carried
-from dualpath.feast import ordinary, span
+from dualpath.feast import ordinary
 from dualpath.feast.derived import derived
 from dualpath.feast.errors import translated
-from dualpath.feast.rows import Rows, read
-from dualpath.feast.trainingset import TrainingSet
+from dualpath.feast.training_rows import TrainingRows, read, rows_of_events
+from dualpath.feast.training_set import TrainingSet
 from dualpath.offline import training
 from dualpath.offline.history import History
 from dualpath.view import View
@@ -35,8 +35,8 @@ from dualpath.view import View
 class DualpathOfflineStoreConfig(FeastConfigBaseModel):
     """`path` is the folder of events and records, relative to the repo.
 
-    Training sets of more than `spark_above_rows` rows are computed by Spark, smaller ones in this process. `stale` says
-    what a training set does if the log has events that the record files lack: `refuse`, or only `warn`.
+    Spark computes training sets of more than `spark_above_rows` rows, this process computes smaller ones. `stale` says
+    what happens if the record files lack events of the log: `refuse` the training set, or only `warn`.
     """
 
     type: Literal[
@@ -78,17 +78,17 @@ class DualpathOfflineStore(OfflineStore):
     ) -> RetrievalJob:
         """A training set: `entity_df` (a pandas DataFrame or an Arrow table) with the features appended.
 
-        Rows and their order are kept; columns are those of `entity_df`, then the features in the order asked.
-        Without an `entity_df` the rows are those of `span.rows`. Raises `InputError` for a missing join key, for an
-        instant that is missing or ambiguous, and for a column of `entity_df` that is named like a feature.
+        The columns are those of `entity_df`, then the features in the order of the request. Rows keep their order.
+        Without an `entity_df` the rows are those of `rows_of_events`. Raises `InputError` for a missing join key, a
+        missing or ambiguous instant, and a column of `entity_df` that is named like a feature.
         """
         start, end = kwargs.pop("start_date", None), kwargs.pop("end_date", None)
         if kwargs.get("filter_by_created_timestamp"):
             _no_windowed(feature_views)
-        rows = read(span.rows(config, feature_views, start, end) if entity_df is None else entity_df)
+        rows = read(rows_of_events(config, feature_views, start, end) if entity_df is None else entity_df)
         odfvs = [*map(derived, OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry))]
-        asked = [*dict.fromkeys(map(_plain, _asked(feature_refs)))]
-        refs = [*asked, *sorted({*map(_plain, feature_refs)} - {*asked})]
+        requested = [*dict.fromkeys(map(_plain, _requested(feature_refs)))]
+        refs = [*requested, *sorted({*map(_plain, feature_refs)} - {*requested})]
         views = {fv.projection.name_to_use(): fv for fv in feature_views}
         names = {ref: _column(ref, views, full_feature_names) for ref in refs}
         _check(rows, names, odfvs)
@@ -96,28 +96,28 @@ class DualpathOfflineStore(OfflineStore):
         def compute() -> pa.Table:
             found: dict[str, pa.Array] = {}
             for name, fv in views.items():
-                wanted = [ref for ref in names if _parts(ref)[0] == name]
-                of_view = [_parts(ref)[1] for ref in wanted]
+                selected = [ref for ref in names if _parts(ref)[0] == name]
+                of_view = [_parts(ref)[1] for ref in selected]
                 columns = (
                     features(config, fv, of_view, rows)
                     if is_windowed(fv)
                     else ordinary.features(config, fv, of_view, rows, registry, **kwargs)
                 )
-                found |= {names[ref]: columns[feature] for ref, feature in zip(wanted, of_view, strict=True)}
+                found |= {names[ref]: columns[feature] for ref, feature in zip(selected, of_view, strict=True)}
             table = rows.table()
             for column in names.values():
-                if column in found:  # on-demand views are Feast's to add
+                if column in found:  # Feast adds the features of on-demand views
                     table = table.append_column(column, found[column])
             return table
 
-        return TrainingSet(config, rows, compute, refs, [names[ref] for ref in asked], full_feature_names, odfvs)
+        return TrainingSet(config, rows, compute, refs, [names[ref] for ref in requested], full_feature_names, odfvs)
 
     @staticmethod
     @translated()
     def pull_latest_from_table_or_query(
         config: RepoConfig, data_source: Any, *args: Any, **kwargs: Any
     ) -> RetrievalJob:
-        """Feast's own, for ordinary views; windowed ones are materialised as state, by the batch engine."""
+        """Feast's own, for ordinary views; the batch engine materialises windowed ones as state."""
         _no_event_log(
             data_source,
             "views of it are materialised with `batch_engine: {type: dualpath.feast.engine.DualpathComputeEngine}`",
@@ -134,7 +134,7 @@ class DualpathOfflineStore(OfflineStore):
     @staticmethod
     @translated()
     def offline_write_batch(config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Any) -> None:
-        """Feast's own for ordinary views; a windowed view is written by the batch job alone."""
+        """Feast's own for ordinary views; only the batch job writes a windowed view."""
         if is_windowed(feature_view):
             raise InputError(f"view '{feature_view.name}' is windowed: land events for it instead of values.")
         view = ordinary.view_at(config, feature_view)
@@ -147,7 +147,7 @@ class DualpathOfflineStore(OfflineStore):
         ordinary.log(config, data, source, logging_config, registry)
 
     def validate_data_source(self, config: RepoConfig, data_source: Any) -> None:
-        """An event log need not exist yet when its views are applied; other sources are Feast's to look at."""
+        """Feast's own, but for event logs: one need not exist yet when its views are applied."""
         if not is_event_log(data_source):
             super().validate_data_source(config, data_source)
 
@@ -161,7 +161,7 @@ class DualpathOfflineStore(OfflineStore):
         return super().get_table_column_names_and_types_from_data_source(config, source)
 
 
-def features(config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: Rows) -> dict[str, pa.Array]:
+def features(config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: TrainingRows) -> dict[str, pa.Array]:
     """The named features of a windowed view for the rows of a training set."""
     view = view_of(fv)
     assert view is not None, "the caller chose windowed views"
@@ -181,7 +181,7 @@ def features(config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: Ro
 def on_spark(
     view: View, names: tuple[str, ...], entity: pa.Array, as_of: np.ndarray, history: History
 ) -> dict[str, pa.Array]:
-    """The same on Spark; rows travel there and back as Arrow."""
+    """The same on Spark."""
     from dualpath.offline import distributed
     from dualpath.spark.session import session
 
@@ -194,22 +194,23 @@ def on_spark(
     return {name: found[name] for name in names}
 
 
-def _asked(feature_refs: list[str]) -> list[str]:
-    """The features that the caller asked for, in his order.
+def _requested(feature_refs: list[str]) -> list[str]:
+    """The features that the caller requested, in that order.
 
-    Feast adds the inputs of on-demand views to them in the order of a set, another one in every process, and hands
-    on nothing that tells the two apart; its own frame knows. A remote caller has none here: all count as asked.
+    Feast adds the inputs of on-demand views to them, in an order that differs by process, and passes on nothing that
+    tells the two apart. Its own stack frame has the request. A remote caller has no frame here: then all count as
+    requested.
     """
     frame = sys._getframe()
     while frame := frame.f_back:  # type: ignore[assignment]
-        # By its names and not by its code: tools for tracing put functions of their own around Feast's.
+        # Found by its names and not by its code, because tracing tools wrap Feast's functions in their own.
         if frame.f_globals.get("__name__") == FeatureStore.__module__ and "_feature_refs" in frame.f_locals:
             return frame.f_locals["_feature_refs"]
     return feature_refs
 
 
 def _plain(ref: str) -> str:
-    """A reference without `@latest`: Feast adds the plain one beside it."""
+    """A reference without `@latest`, for which Feast adds the plain one too."""
     return ":".join(_parts(ref))
 
 
@@ -220,7 +221,7 @@ def _parts(ref: str) -> tuple[str, str]:
 
 
 def _column(ref: str, views: dict[str, FeatureView], full_names: bool) -> str:
-    """The name of a feature's column; versions are left out of it, as in Feast's own stores."""
+    """The name of a feature's column, without a version, as in Feast's own stores."""
     view, feature = _parts(ref)
     if not full_names:
         return feature
@@ -228,14 +229,14 @@ def _column(ref: str, views: dict[str, FeatureView], full_names: bool) -> str:
     return f"{(fv.projection.name_alias or fv.name) if fv else view}__{feature}"
 
 
-def _check(rows: Rows, names: dict[str, str], odfvs: list[OnDemandFeatureView]) -> None:
-    """Refuse columns that would be two things at once, and data of the request that is not there."""
+def _check(rows: TrainingRows, names: dict[str, str], odfvs: list[OnDemandFeatureView]) -> None:
+    """Refuse two columns of one name, and missing request data."""
     taken: dict[str, str] = {}
     for ref, column in names.items():
         if column in taken:
             raise InputError(f"'{taken[column]}' and '{ref}' are both named '{column}'; pass full_feature_names=True.")
         taken[column] = ref
-    if odfvs:  # Feast gives their inputs both names
+    if odfvs:  # Feast gives the inputs of on-demand views both names
         for ref in names:
             taken |= {ref.split(":")[1]: ref, ref.replace(":", "__"): ref}
     for name in rows.given:

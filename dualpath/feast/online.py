@@ -1,7 +1,11 @@
-"""Feast's Redis online store, with windowed views: state in, values at the instant of the read out.
+"""Feast's Redis online store with windowed views, whose values are computed from state at each read.
 
-Callers change nothing. An entity row may carry an `event_timestamp`, as the rows of an `entity_df` do, to ask
-for that instant; without one the answer is for the present. Views that are not windowed are Feast's own.
+Callers change nothing. An entity row may have an `event_timestamp`, as a row of an `entity_df` has; the answer is then
+for that instant, and otherwise for the present. Other views are Feast's own.
+
+A read goes through these modules, in this order: `selection` and `request` say what is asked, Feast calls
+`_read_features_per_fv` below, `answer` reads the records (`dualpath.online.reader`) and folds them (`dualpath.plan`),
+and `response` encodes the values.
 """
 
 import time
@@ -20,9 +24,9 @@ from redis.asyncio import RedisCluster
 from dualpath.declare import is_windowed
 from dualpath.errors import InputError
 from dualpath.feast import derived, errors, request
-from dualpath.feast.answer import Answer, ordered
+from dualpath.feast.answer import Answer
 from dualpath.feast.response import Response
-from dualpath.feast.wanted import Wanted, wanted
+from dualpath.feast.selection import Selection, select
 from dualpath.online import reader, removal
 from dualpath.online.clients import Clients
 from dualpath.online.connection import address, located, named, shown
@@ -80,16 +84,16 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         full_feature_names: bool = False,
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
-        """Feast's call; `event_timestamp` in a row (a datetime or ISO-8601 text) is its `as_of`.
+        """Feast's call; a row's `event_timestamp` (a datetime or ISO-8601 text) is its `as_of`.
 
-        The answer's columns come in the order asked: the join keys, then the features.
+        The columns of the answer are the join keys, then the features in the order of the request.
         """
-        serving: Any = derived.Serving(registry)
-        with self._asked(config, serving, project, features, full_feature_names, entity_rows) as (asked, rows):
+        serving: Any = derived.ServingRegistry(registry)
+        with self._request(config, serving, project, features, full_feature_names, entity_rows) as (selection, rows):
             response = super().get_online_features(
                 config, features, rows, serving, project, full_feature_names, include_feature_view_version_metadata
             )
-        return Response(ordered(response, asked.places), asked)
+        return Response(response, selection)
 
     async def get_online_features_async(
         self,
@@ -102,38 +106,38 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
         """The same without blocking the event loop."""
-        serving: Any = derived.Serving(registry)
-        with self._asked(config, serving, project, features, full_feature_names, entity_rows) as (asked, rows):
+        serving: Any = derived.ServingRegistry(registry)
+        with self._request(config, serving, project, features, full_feature_names, entity_rows) as (selection, rows):
             response = await super().get_online_features_async(
                 config, features, rows, serving, project, full_feature_names, include_feature_view_version_metadata
             )
-        return Response(ordered(response, asked.places), asked)
+        return Response(response, selection)
 
     def _read_features_per_fv(
         self, config: RepoConfig, grouped_refs: Any, join_keys: Any, names: Any, response: Any, *rest: Any
     ) -> None:
-        answering, budget = self._answer(config, response), Budget(_deadline(config))
+        answer, budget = self._answer(config, response), Budget(_deadline(config))
 
         def call(method: str, arguments: tuple[Any, ...]) -> Any:
             with budget.spending():
                 return getattr(self._get_client(config.online_store), method)(*arguments)
 
-        reader.run(answering.steps(), call)
-        for group, own_keys in answering.parts(join_keys):
+        reader.run(answer.steps(), call)
+        for group, own_keys in answer.fill(join_keys):
             with budget.spending():
                 super()._read_features_per_fv(config, group, own_keys, names, response, *rest)
 
     async def _read_features_per_fv_async(
         self, config: RepoConfig, grouped_refs: Any, join_keys: Any, names: Any, response: Any, *rest: Any
     ) -> None:
-        answering, budget = self._answer(config, response), Budget(_deadline(config))
+        answer, budget = self._answer(config, response), Budget(_deadline(config))
 
         async def call(method: str, arguments: tuple[Any, ...]) -> Any:
             async with self._clients.spending(budget):
                 return await getattr(await self._get_client_async(config.online_store), method)(*arguments)
 
-        await reader.run_async(answering.steps(), call)
-        for group, own_keys in answering.parts(join_keys):
+        await reader.run_async(answer.steps(), call)
+        for group, own_keys in answer.fill(join_keys):
             async with self._clients.spending(budget):
                 await super()._read_features_per_fv_async(config, group, own_keys, names, response, *rest)
 
@@ -145,7 +149,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
 
     async def ping(self, config: RepoConfig) -> None:
         """Raise `UnavailableError` unless Redis, each primary of a cluster, answers within a read's deadline."""
-        with self._spoken(config):
+        with self._translated(config):
             self._open(config)
             async with self._clients.spending(Budget(_deadline(config))):
                 client = await self._get_client_async(config.online_store)
@@ -153,27 +157,27 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
                 await client.ping(**every)
 
     async def close(self) -> None:
-        """On the end of `feast serve`: the client of its event loop is closed."""
+        """Close the client of the event loop, when `feast serve` ends."""
         await self._clients.close()
 
     def online_write_batch(self, config: RepoConfig, table: FeatureView, data: Any, progress: Any) -> None:
-        """Feast's own for ordinary views; a windowed view takes events, so finished values are refused."""
-        with self._spoken(config):
+        """Feast's own for ordinary views; values of a windowed view are refused, because it takes events."""
+        with self._translated(config):
             self._open(config)
             self._refuse_values(table)
             super().online_write_batch(config, table, data, progress)
 
     async def online_write_batch_async(self, config: RepoConfig, table: FeatureView, data: Any, progress: Any) -> None:
         """As `online_write_batch`."""
-        with self._spoken(config):
+        with self._translated(config):
             self._open(config)
             self._refuse_values(table)
             await super().online_write_batch_async(config, table, data, progress)
 
     def update(self, config: RepoConfig, tables_to_delete: Any, *args: Any, **kwargs: Any) -> None:
-        """On `feast apply`: the state of removed views goes; Feast itself only sees the ordinary ones."""
-        windowed, ordinary = _sorted_out(tables_to_delete)
-        with self._spoken(config):
+        """On `feast apply`: delete the state of removed windowed views; Feast itself only sees the ordinary ones."""
+        windowed, ordinary = _split(tables_to_delete)
+        with self._translated(config):
             if windowed:
                 self._open(config)
                 removal.remove_views(
@@ -182,18 +186,18 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             super().update(config, ordinary, *args, **kwargs)
 
     def teardown(self, config: RepoConfig, tables: Any, entities: Any) -> None:
-        """On `feast teardown`: everything of the project goes."""
-        with self._spoken(config):
+        """On `feast teardown`: delete everything of the project."""
+        with self._translated(config):
             self._open(config)
             removal.remove_project(self._get_client(config.online_store), config.project)
-            super().teardown(config, _sorted_out(tables)[1], entities)
+            super().teardown(config, _split(tables)[1], entities)
 
     def _open(self, config: RepoConfig) -> None:
-        """Settle which Redis it is, once, before anything connects."""
+        """Decide once which Redis it is, before anything connects."""
         if not config.online_store.connection_string:
             config.online_store.connection_string = named(config) or address(config, _deadline(config))
 
-    def _spoken(
+    def _translated(
         self, config: RepoConfig, explain: Callable[[Exception], Any] = lambda _: None
     ) -> AbstractContextManager[None]:
         return errors.translated(lambda: shown(config.online_store.connection_string), explain)
@@ -206,21 +210,21 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             )
 
     @contextmanager
-    def _asked(
+    def _request(
         self, config: RepoConfig, registry: Any, project: str, features: Any, full_names: bool, entity_rows: Any
-    ) -> Iterator[tuple[Wanted, Any]]:
-        """What is wanted, and the rows for Feast; `ASKED` has the whole request for as long as it lasts."""
-        with self._spoken(config, partial(errors.explain_request, registry, project, features)):
-            asked = wanted(utils._get_cached_request_context(registry, project, features, full_names), full_names)
-            asking = request.read(entity_rows, self.clock(), asked)
-            columns = asking.columns()
-            request.check_precomputed(features, asking)
+    ) -> Iterator[tuple[Selection, Any]]:
+        """The selection, and the rows for Feast; within, `CURRENT` is the whole request."""
+        with self._translated(config, partial(errors.explain_request, registry, project, features)):
+            context = utils._get_cached_request_context(registry, project, features, full_names)
+            current = request.read(entity_rows, self.clock(), select(context, full_names))
+            columns = current.columns()
+            request.check_precomputed(features, current)
             self._open(config)
-            token = request.ASKED.set(asking)
+            token = request.CURRENT.set(current)
             try:
-                yield asked, columns
+                yield current.selection, columns
             finally:
-                request.ASKED.reset(token)
+                request.CURRENT.reset(token)
 
     def _answer(self, config: RepoConfig, response: Any) -> Answer:
         seconds = config.online_store.online_lookback_seconds
@@ -238,7 +242,7 @@ def _address(online_store: Any) -> str:
     return located(online_store.connection_string, online_store.redis_type)
 
 
-def _sorted_out(tables: Iterable[FeatureView]) -> tuple[list[FeatureView], list[FeatureView]]:
+def _split(tables: Iterable[FeatureView]) -> tuple[list[FeatureView], list[FeatureView]]:
     """The windowed views, and the ordinary ones."""
     all_of_them = list(tables)
     windowed = [table for table in all_of_them if is_windowed(table)]

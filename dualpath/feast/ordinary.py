@@ -1,7 +1,7 @@
-"""Views that are not windowed: they are handed over to Feast's DuckDB store, with a configuration of its own.
+"""Ordinary views, which are those that are not windowed: Feast's DuckDB store computes them.
 
-That store looks for relative paths from the folder of the process. Here they are resolved against the repo, as
-`feast apply` does, so a repo works from everywhere.
+That store resolves relative paths against the current folder. Here they are resolved against the repo, as `feast apply`
+does, so a repo works from any folder.
 """
 
 import copy
@@ -19,8 +19,8 @@ from feast.infra.offline_stores.file_source import FileLoggingDestination
 from feast.infra.offline_stores.offline_store import OfflineStore
 
 from dualpath.errors import InputError
-from dualpath.feast.rows import Rows
-from dualpath.feast.wanted import KINDS
+from dualpath.feast.selection import KEY_KINDS
+from dualpath.feast.training_rows import TrainingRows
 
 ROW = "__row"
 
@@ -59,17 +59,17 @@ def view_at(config: RepoConfig, fv: FeatureView) -> FeatureView:
 
 
 def features(
-    config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: Rows, registry: Any, **kwargs: Any
+    config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: TrainingRows, registry: Any, **kwargs: Any
 ) -> dict[str, pa.ChunkedArray]:
-    """The named features of an ordinary view: for each row its newest values up to the row's instant.
+    """The named features of an ordinary view: for each row the newest values up to its instant.
 
-    Aliased join keys are renamed here: of several keys, Feast's store joins by the aliased ones alone.
+    Aliased join keys are renamed here, because Feast's store joins by the aliased ones alone if there are several.
     """
     frame = {}
     for column in fv.entity_columns:
         key = rows.key(
             fv.projection.join_key_map.get(column.name, column.name),
-            KINDS.get(column.dtype.to_value_type()),
+            KEY_KINDS.get(column.dtype.to_value_type()),
             fv.projection.name_to_use(),
         )
         frame[column.name] = pd.Series(key, dtype=pd.ArrowDtype(key.type))
@@ -86,10 +86,10 @@ def features(
 
 
 def save(config: RepoConfig, table: pa.Table, source: Any, allow_overwrite: bool) -> None:
-    """Write a table where a saved dataset is to be; an existing place is left alone or replaced, as a whole.
+    """Write a table as a saved dataset; with `allow_overwrite`, one that exists is replaced as a whole.
 
-    Raises Feast's `SavedDatasetLocationAlreadyExists`, and `InputError` for a folder that is no saved dataset's: those
-    have no subfolders, but the folder of an event log has.
+    Raises Feast's `SavedDatasetLocationAlreadyExists`, and `InputError` for a folder with files in subfolders, which no
+    saved dataset has: it may be an event log.
     """
     import ibis
     from feast.infra.offline_stores.duckdb import _write_data_source
@@ -136,7 +136,7 @@ def log(config: RepoConfig, data: pa.Table | Path, source: Any, logging: Logging
 
 
 def in_microseconds(table: pa.Table) -> pa.Table:
-    """A table whose instants are cut to microseconds: Feast's reader knows no nanoseconds."""
+    """A table with its instants cut to microseconds, because Feast's reader knows no nanoseconds."""
     for at, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
             table = table.set_column(at, field.name, table[at].cast(pa.timestamp("us", field.type.tz), safe=False))

@@ -1,7 +1,7 @@
-"""What a caller of `get_online_features` asks: its entity rows, checked and cast before Feast or Redis sees them.
+"""A request to `get_online_features`: its entity rows, checked and cast before Feast or Redis sees them.
 
-Entity rows come in two shapes, a list of rows or a dict of columns. Both become columns of one length, of which only
-those that the request needs go on: join keys as they are declared, and the data that on-demand views ask for.
+Entity rows come in two shapes, a list of rows or a dict of columns. Both become columns of one length. Feast gets only
+those that it needs: join keys, cast to their declared types, and the request data of on-demand views.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
@@ -16,18 +16,19 @@ from feast.type_map import python_values_to_proto_values
 
 from dualpath import entities, instants
 from dualpath.errors import InputError
-from dualpath.feast.wanted import KINDS, Wanted
+from dualpath.feast.selection import KEY_KINDS, Selection
 
 
 @dataclass(frozen=True)
 class Request:
-    """The rows of one call.
+    """One call: what it selects, and its rows.
 
-    `as_of` int64[rows] has each row's instant, microseconds UTC, and `named` bool[rows] whether the row names it; one
-    that does not means the present, `now`; `named` is None if no row does. `given` are the columns as they came.
+    `as_of` int64[rows] is each row's instant, microseconds UTC. `named` bool[rows] says whether the row has an
+    `event_timestamp`; a row without one is about the present, `now`. `named` is None if no row has one. `given` are the
+    columns as the caller gave them.
     """
 
-    wanted: Wanted
+    selection: Selection
     now: int
     rows: int
     given: dict[str, list[Any]]
@@ -43,18 +44,18 @@ class Request:
         return found
 
     def columns(self) -> dict[str, list[Any]]:
-        """The columns that Feast needs: join keys, cast, and data for on-demand views.
+        """The columns that Feast needs: join keys, cast, and the request data of on-demand views.
 
-        Raises `InputError` if the join key of a view is missing, or cannot be one.
+        Raises `InputError` if a view's join key is missing or has a value that cannot be one.
         """
-        wanted, found = self.wanted, {}
+        selection, found = self.selection, {}
         for name in [*self.given]:
-            # An entity's name in the place of its join key is Feast's own older spelling.
-            key = name if name in wanted.join_keys or name in wanted.data else wanted.key_of_entity.get(name)
+            # Feast still takes an entity's name in place of its join key.
+            key = name if name in selection.join_keys or name in selection.data else selection.key_of_entity.get(name)
             if key is not None and (key == name or key not in self.given):
                 found[key] = self.given[key] = self.given[name]
-        for key, view in wanted.keys.items():
-            if key in wanted.data:
+        for key, view in selection.keys.items():
+            if key in selection.data:
                 raise InputError(
                     f"'{key}' is the join key of view '{view.name}' and request data of an on-demand view; rename one."
                 )
@@ -64,29 +65,29 @@ class Request:
                     f"they have {', '.join(self.given) or 'no column'}."
                 )
         for name, values in found.items():
-            kind = None if name in wanted.data else KINDS.get(wanted.types.get(name))
-            found[name] = self.key(name, kind) if kind else _taken(name, values, wanted.types.get(name))
+            kind = None if name in selection.data else KEY_KINDS.get(selection.types.get(name))
+            found[name] = self.key(name, kind) if kind else _checked(name, values, selection.types.get(name))
         return found
 
 
-def check_precomputed(features: Any, asked: Request) -> None:
-    """Refuse a feature service that serves vectors made beforehand where the answer depends on the instant."""
+def check_precomputed(features: Any, request: Request) -> None:
+    """Refuse a feature service that serves precomputed vectors, if the answer depends on the instant."""
     if not getattr(features, "precompute_online", False):
         return
-    windowed = [each.name for each in asked.wanted.views if each.compiled]
-    if windowed or asked.named is not None:
+    windowed = [each.name for each in request.selection.views if each.compiled]
+    if windowed or request.named is not None:
         why = f"the values of view '{windowed[0]}' change with time" if windowed else "the rows name instants"
         raise InputError(
             f"feature service '{features.name}' has precompute_online=True, but {why}; take precompute_online out."
         )
 
 
-ASKED: ContextVar[Request] = ContextVar("ASKED")
-"""The request that is being answered; Feast hands on its own form of it only."""
+CURRENT: ContextVar[Request] = ContextVar("CURRENT")
+"""The request that is being answered; Feast passes on its own form of it alone."""
 
 
-def read(entity_rows: Any, now: int, wanted: Wanted) -> Request:
-    """Take entity rows apart; a row without `event_timestamp` asks for `now`, microseconds UTC.
+def read(entity_rows: Any, now: int, selection: Selection) -> Request:
+    """Read entity rows; a row without `event_timestamp` is about `now`, microseconds UTC.
 
     Raises `InputError` for rows of another shape, unequal columns, and instants that `instants.parse` refuses.
     """
@@ -97,21 +98,21 @@ def read(entity_rows: Any, now: int, wanted: Wanted) -> Request:
         told = ", ".join(f"{n} of '{name}'" for name, n in lengths.items())
         raise InputError(f"the columns of the entity rows have different lengths, {told}; give each one value a row.")
     if instants.COLUMN not in columns:
-        return Request(wanted, now, rows, columns, np.full(rows, now, dtype=np.int64), None)
+        return Request(selection, now, rows, columns, np.full(rows, now, dtype=np.int64), None)
     given, named = columns.pop(instants.COLUMN), np.ones(rows, dtype=bool)
     if not without:
-        return Request(wanted, now, rows, columns, instants.parse(given), named)
+        return Request(selection, now, rows, columns, instants.parse(given), named)
     named[list(without)] = False
-    # Something stands in each row, so that a refusal names the row as the caller counts.
+    # Each row gets some instant, so that a refusal names the row by the caller's count.
     as_of = instants.parse(
         [value if is_named else instants.EPOCH for value, is_named in zip(given, named, strict=True)]
     )
     as_of[~named] = now
-    return Request(wanted, now, rows, columns, as_of, named)
+    return Request(selection, now, rows, columns, as_of, named)
 
 
 def _columns(entity_rows: Any) -> tuple[dict[str, Any], Collection[int]]:
-    """Entity rows as columns, and the rows without an instant where others have one."""
+    """Entity rows as columns, and the rows that have no instant although others have one."""
     if isinstance(entity_rows, Mapping):
         return {name: _listed(name, values) for name, values in entity_rows.items()}, ()
     if not isinstance(entity_rows, Sequence) or not all(isinstance(row, Mapping) for row in entity_rows):
@@ -128,28 +129,28 @@ def _columns(entity_rows: Any) -> tuple[dict[str, Any], Collection[int]]:
 
 
 def _listed(name: str, column: Any) -> Any:
-    """A column as values by position; Feast's server may pass its protobuf. A lone text or number is no column."""
+    """A column as a sequence of values; Feast's server may pass its protobuf. A single text or number is no column."""
     if hasattr(column, "val"):
         return [_plain(value) for value in column.val]
     if isinstance(column, str | bytes | Mapping) or not isinstance(column, Iterable):
         raise InputError(f"the column '{name}' of the entity rows is a lone {type(column).__name__}; pass a list.")
     if isinstance(column, Set) or getattr(column, "ndim", 1) != 1:
         raise InputError(f"the column '{name}' of the entity rows has no first and second row; pass a list.")
-    # A column of instants is parsed as a whole, which is faster by its own type.
+    # A column of instants is parsed as a whole, which is faster in its own type.
     if name == instants.COLUMN and hasattr(column, "dtype"):
         return column
     return [_plain(value) if isinstance(value, Value) else value for value in column]
 
 
-def _taken(name: str, values: list[Any], kind: ValueType | None) -> list[Any]:
-    """Values that Feast converts by its own rules, once it is known that it can."""
+def _checked(name: str, values: list[Any], kind: ValueType | None) -> list[Any]:
+    """Values that Feast casts by its own rules; raises `InputError` if it cannot."""
     values = [None if instants.absent(value) else value for value in values]
     if kind is None and any(isinstance(value, float | np.floating) for value in values):
-        # Feast goes by the first value: behind an integer it would cut 2.5 to 2. As in a frame, all become floats.
+        # Feast goes by the first value: after an integer it would cut 2.5 to 2. As in a data frame, all become floats.
         values = [float(value) if _is_integer(value) else value for value in values]
     try:
         python_values_to_proto_values(values, kind or ValueType.UNKNOWN)
-    except Exception as error:  # whatever a converter raises on a value that it was not made for
+    except Exception as error:  # a converter may raise anything
         raise InputError(f"the column '{name}' of the entity rows cannot be converted by Feast: {error}.") from error
     return values
 
@@ -159,7 +160,7 @@ def _is_integer(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """What a Feast protobuf value holds; its timestamps are whole seconds."""
+    """The value of a Feast protobuf `Value`, whose timestamps are whole seconds."""
     which = value.WhichOneof("val")
     if which in (None, "null_val"):
         return None

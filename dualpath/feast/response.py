@@ -1,48 +1,139 @@
-"""The answer that a caller holds: Feast's, with tables of the declared types."""
+"""Feast's response: values as its protobuf, and the object that the caller gets."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from feast.online_response import OnlineResponse, _convert_uuids_for_arrow
-from feast.types import FeastType
+from feast.protos.feast.serving.ServingService_pb2 import NOT_FOUND, PRESENT, GetOnlineFeaturesResponse
+from feast.types import Array, FeastType
+from google.protobuf.timestamp_pb2 import Timestamp
 
+from dualpath.aggregates.base import Groups, Output, Scalars
+from dualpath.declare import scalar_type
 from dualpath.feast.derived import DerivedView, objects, plain
-from dualpath.feast.wanted import Wanted
-from dualpath.values import arrow_type, frame, maps
+from dualpath.feast.selection import Selection
+from dualpath.values import arrow_type, frame, maps, ordered
+
+FeatureVector = GetOnlineFeaturesResponse.FeatureVector
+
+
+def codes(values: Scalars | Groups, output: Output) -> list[int]:
+    """The text codes that `append_values` must have the texts of."""
+    if output.type.kind != "text":
+        return []
+    if isinstance(values, Groups):
+        return values.codes.tolist()
+    return [c for c, ok in zip(values.data.tolist(), _valid(values), strict=True) if ok]
+
+
+def append_values(field: Any, values: Scalars | Groups, output: Output, texts: Mapping[int, str]) -> None:
+    """Append one protobuf value for each row to a repeated `field`; null is an empty one.
+
+    Values are set in place, because a message that is made first and then added is copied.
+    """
+    text, add = output.type.kind == "text", field.add
+    if isinstance(values, Groups):
+        for found, weights in listed(values, output, texts):
+            if output.items is not None:
+                add().json_val = json.dumps(dict(zip(found, weights, strict=True)), ensure_ascii=False)
+            else:
+                made = getattr(add(), _member(output.type.kind, many=True))
+                made.SetInParent()
+                made.val.extend(found)
+        return
+    name = _member(output.type.kind)
+    for x, ok in zip(values.data.tolist(), _valid(values), strict=True):
+        made = add()
+        if ok:
+            setattr(made, name, texts[x] if text else x)
+
+
+@cache
+def _member(kind: str, many: bool = False) -> str:
+    """The member of Feast's `Value` that holds a value of a kind, or a list of them."""
+    scalar = scalar_type(kind)
+    return f"{(Array(scalar) if many else scalar).to_value_type().name.lower()}_val"
+
+
+def listed(values: Groups, output: Output, texts: Mapping[int, str]) -> Iterator[tuple[list[Any], list[Any]]]:
+    """Each row's values and their weights, in the output's order and within its limit."""
+    flat, rank = values.codes.tolist(), values.codes
+    if output.type.kind == "text":
+        flat = [texts[c] for c in flat]
+        places = {text: place for place, text in enumerate(sorted(set(flat)))}
+        rank = np.array([places[text] for text in flat], dtype=np.int64)
+    order, offsets = ordered(values, output, rank)
+    weights = values.weights[order].tolist()
+    chosen = [flat[i] for i in order.tolist()]
+    for a, b in pairwise(offsets.tolist()):
+        yield chosen[a:b], weights[a:b]
+
+
+def shared_vector(found: Sequence[bool], as_of: np.ndarray) -> bytes:
+    """The status and the instant of each row, which all features of a view share, as a serialised `FeatureVector`."""
+    instants = as_of.tolist()
+    stamps = {t: Timestamp(seconds=t // 1_000_000, nanos=t % 1_000_000 * 1000) for t in set(instants)}
+    return FeatureVector(
+        statuses=[PRESENT if f else NOT_FOUND for f in found],
+        event_timestamps=[stamps[t] for t in instants],
+    ).SerializeToString()
+
+
+def _valid(values: Scalars) -> list[bool]:
+    return [True] * len(values.data) if values.valid is None else values.valid.tolist()
 
 
 class Response(OnlineResponse):
-    """The answer to a request for what is `wanted`."""
+    """Feast's response with its columns in the order of the request, and with tables of the declared types."""
 
-    def __init__(self, response: OnlineResponse, wanted: Wanted) -> None:
+    def __init__(self, response: OnlineResponse, selection: Selection) -> None:
+        _order(response, selection.places)
         super().__init__(response.proto, response._feature_types)
-        self._wanted = wanted
+        self._selection = selection
 
     def to_arrow(self, include_event_timestamps: bool = False) -> pa.Table:
-        """A table with the types of a training set; Feast guesses them from the values, as here those of other columns
-        than windowed and derived features."""
+        """A table with the types of a training set; Feast alone would guess them from the values.
+
+        The types of other columns than windowed and derived features are still guessed.
+        """
         found = _convert_uuids_for_arrow(self.to_dict(include_event_timestamps))
         types = self._types()
         return pa.table({name: _column(values, types.get(name)) for name, values in found.items()})
 
     def to_df(self, include_event_timestamps: bool = False) -> pd.DataFrame:
-        """The frame that a training set's rows would be."""
+        """A data frame with the types of a training set."""
         return frame(self.to_arrow(include_event_timestamps))
 
     def _types(self) -> dict[str, pa.DataType | FeastType]:
-        """The types of windowed and derived features, by their names in the answer: Arrow's where it has one."""
+        """The types of windowed and derived features, by their names in the answer: Arrow's where there is one."""
         types: dict[str, pa.DataType | FeastType] = {}
-        for each in self._wanted.views:
+        for each in self._selection.views:
             if each.compiled:
                 outputs = each.compiled.plan.outputs
                 types |= {each.prefix + name: arrow_type(outputs[name]) for name in each.features}
-        for view in self._wanted.derived:
+        for view in self._selection.derived:
             if isinstance(view, DerivedView):
-                asked = [field for field in view.schema if field.name in self._wanted.places]
-                types |= {field.name: plain(field.dtype) or field.dtype for field in asked}
+                selected = [field for field in view.schema if field.name in self._selection.places]
+                types |= {field.name: plain(field.dtype) or field.dtype for field in selected}
         return types
+
+
+def _order(response: OnlineResponse, places: Mapping[str, int]) -> None:
+    """Put the columns in the order of the request: first the join keys, then the features by their `places`."""
+    proto = response.proto
+    names = [*proto.metadata.feature_names.val]
+    order = sorted(range(len(names)), key=lambda i: places.get(names[i], -1))
+    if order != [*range(len(names))]:
+        results = GetOnlineFeaturesResponse(results=[proto.results[i] for i in order]).results
+        del proto.results[:], proto.metadata.feature_names.val[:]
+        proto.results.extend(results)
+        proto.metadata.feature_names.val.extend([names[i] for i in order])
 
 
 def _column(values: Sequence[Any], kind: pa.DataType | FeastType | None) -> pa.Array:

@@ -107,7 +107,7 @@ def library(repo: Repo, users: list[str]) -> dict[str, Any]:
     ("asked", "entities", "status", "code", "sentence"),
     [
         ({"features": ["user_activity:nope"]}, {"user_id": ["ann"]}, 404, "not-found", "Feature nope not found"),
-        ({"features": ["nope:nope"]}, {"user_id": ["ann"]}, 404, "not-found", "Feature view nope does not exist"),
+        ({"features": ["nope:nope"]}, {"user_id": ["ann"]}, 404, None, "Feature view nope does not exist"),
         ({"feature_service": "nope"}, {"user_id": ["ann"]}, 404, None, "Feature service nope does not exist"),
         ({"features": ["actions_30min"]}, {"user_id": ["ann"]}, 422, "input", "give a feature service, or a list of"),
         ({"features": []}, {"user_id": ["ann"]}, 422, "input", "give a feature service, or a list of"),

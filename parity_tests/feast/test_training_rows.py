@@ -16,7 +16,7 @@ from feast.types import String
 from dualpath.aggregates import Count
 from dualpath.declare import event_source, feature, feature_view
 from dualpath.errors import InputError
-from dualpath.feast import span
+from dualpath.feast import training_rows
 from dualpath.log.storage import Storage
 from dualpath.parity.compare import same
 from dualpath.parity.events import read
@@ -75,7 +75,7 @@ def test_a_span_without_an_end_ends_now_whatever_the_zone_of_the_machine(
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        found = span.rows(config, [view], now - timedelta(days=1), datetime.now())
+        found = training_rows.rows_of_events(config, [view], now - timedelta(days=1), datetime.now())
     finally:
         monkeypatch.undo()
         time.tzset()

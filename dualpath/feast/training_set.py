@@ -1,4 +1,4 @@
-"""A training set: Feast's job that computes it when it is asked for, and writes it if it is to be saved."""
+"""A training set as Feast's retrieval job, which computes it on demand and can save it."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -12,39 +12,39 @@ from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMeta
 from dualpath.errors import InputError
 from dualpath.feast import ordinary
 from dualpath.feast.errors import translated
-from dualpath.feast.rows import Rows
+from dualpath.feast.training_rows import TrainingRows
 from dualpath.kinds import INSTANT
 from dualpath.values import frame
 
 
 class TrainingSet(RetrievalJob):
-    """The rows with their features, in the order asked; then the inputs of on-demand views that nobody asked for.
+    """The rows, then the requested features in their order, then other inputs of on-demand views.
 
-    `compute` answers all but the features of on-demand views, which Feast adds.
+    `compute` returns all but the features of on-demand views, which Feast adds.
     """
 
     def __init__(
         self,
         config: RepoConfig,
-        rows: Rows,
+        rows: TrainingRows,
         compute: Callable[[], pa.Table],
         refs: Sequence[str],
-        asked: Sequence[str],
+        requested: Sequence[str],
         full_names: bool,
         odfvs: list[OnDemandFeatureView],
     ) -> None:
-        self.config, self.rows, self.compute, self.asked = config, rows, compute, asked
+        self.config, self.rows, self.compute, self.requested = config, rows, compute, requested
         self._full_names, self._odfvs = full_names, odfvs
         self._metadata = RetrievalMetadata([*refs], [name for name in rows.given if name != rows.time], *_ends(rows))
 
     @translated()
     def to_arrow(self, validation_reference: Any = None, timeout: int | None = None) -> pa.Table:
-        """Compute it."""
+        """Compute it as an Arrow table."""
         table = super().to_arrow(validation_reference, timeout)
-        return table.select([*dict.fromkeys([*self.rows.given, *self.asked, *table.column_names])])
+        return table.select([*dict.fromkeys([*self.rows.given, *self.requested, *table.column_names])])
 
     def to_df(self, validation_reference: Any = None, timeout: int | None = None) -> pd.DataFrame:
-        """Compute it for pandas; maps are dicts, as online."""
+        """Compute it as a pandas DataFrame; maps are dicts, as online."""
         return frame(self.to_arrow(validation_reference, timeout))
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
@@ -57,17 +57,17 @@ class TrainingSet(RetrievalJob):
 
     @property
     def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
-        """Derived features Feast adds."""
+        """The on-demand views, whose features Feast adds."""
         return self._odfvs
 
     @property
     def metadata(self) -> RetrievalMetadata:
-        """What was asked."""
+        """What was requested."""
         return self._metadata
 
     @translated()
     def persist(self, storage: Any, allow_overwrite: bool = False, timeout: int | None = None) -> None:
-        """Write it to a file or a folder, its instants as microseconds UTC, so that Feast reads the same bits back."""
+        """Write it to a file or a folder, with instants in microseconds UTC, so that Feast reads the same bits back."""
         table = self.to_arrow(timeout=timeout)
         at = table.column_names.index(self.rows.time)
         table = table.set_column(at, self.rows.time, pa.array(self.rows.as_of, INSTANT))
@@ -84,7 +84,7 @@ class TrainingSet(RetrievalJob):
         raise InputError("a training set cannot be exported to remote storage; use persist, to_arrow or to_df.")
 
 
-def _ends(rows: Rows) -> list[datetime | None]:
+def _ends(rows: TrainingRows) -> list[datetime | None]:
     """The first and the last instant; None if there are no rows."""
     if not len(rows.as_of):
         return [None, None]
