@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from dualpath import extras
 from dualpath.console import repos
 from dualpath.console.options import DAY, DataOption, JsonOption, KafkaOption, KafkaOptions, RepoOption, SourceOption
 from dualpath.console.report import Report, finish
@@ -64,10 +65,14 @@ def demo(
     data: DataOption = None,
     kafka: Annotated[bool, typer.Option("--kafka", help="With a real Kafka broker before the stream.")] = False,
 ) -> None:
-    """Show the whole platform at work on a shop's events: declare, stream, publish, serve, train, prove."""
+    """Show the whole platform at work on a shop's events: declare, stream, publish, serve, train, prove.
+
+    Where there is no feature repo, the demo's own is written to ./feature_repo.
+    """
 
     def work() -> Report:
-        opened = repos.opened(repo)
+        extras.require("demo")
+        opened = repos.opened(repo or repos.made())
         from dualpath.console import demo
 
         return demo.run(opened, fresh=fresh, cells=cells, data=data, kafka=kafka)
@@ -154,6 +159,7 @@ def stream(
     """
 
     def work() -> Report:
+        extras.require("spark")
         opened = repos.opened(repo)
         from dualpath.console import kafka as topics
         from dualpath.console import stream
@@ -197,6 +203,7 @@ def produce(
     """
 
     def work() -> Report:
+        extras.require("kafka")
         opened = repos.opened(repo)
         from dualpath.console import kafka as topics
         from dualpath.console import produce
@@ -220,6 +227,7 @@ def batch(
     """Bring the record files, which training sets read, up to date with the event log."""
 
     def work() -> Report:
+        extras.require("spark")
         opened = repos.opened(repo)
         from dualpath.console import work
 
@@ -245,6 +253,7 @@ def nightly(
     """
 
     def work() -> Report:
+        extras.require("gate")
         opened = repos.opened(repo)
         from dualpath.console import work
 

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import tenacity
@@ -22,12 +23,14 @@ def feast(repo: Repo, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def running(repo: Repo, command: str, ready: str | None, *more: str) -> Iterator[str]:
+def running(
+    repo: Repo, command: str, ready: str | None, *more: str, python: Path | str = sys.executable
+) -> Iterator[str]:
     """One of Feast's servers on a free port, once it answers at `ready`, or takes connections; its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, "-m", "feast.cli.cli", "--chdir", str(repo.folder), command, "--port", str(port), *more]
+    words = [python, "-m", "feast.cli.cli", "--chdir", str(repo.folder), command, "--port", str(port), *more]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:

@@ -14,7 +14,7 @@ import redis
 
 from dualpath.online.connection import connect
 from dualpath.repo import Repo
-from dualpath.runtime.redis import HOST, SERVER
+from dualpath.runtime.redis import HOST, executable
 from parity_tests import faults
 
 PASSWORD = "s=cret"
@@ -41,7 +41,7 @@ def server(folder: Path, port: int, *options: str) -> Iterator[Server]:
     """One that wants the password; it answers once this is entered."""
     folder.mkdir()
     wanted = ("--port", str(port), "--bind", HOST, "--dir", str(folder), "--save", "", "--requirepass", PASSWORD)
-    process = subprocess.Popen([SERVER, *wanted, *options], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([executable(), *wanted, *options], stdout=subprocess.DEVNULL)
     try:
         started = Server(port, process)
         faults.until(lambda: _answers(started))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from rich.markup import escape
 
 from dualpath.console.report import Report, table
 from dualpath.console.repos import FILE
@@ -25,7 +26,7 @@ def doctor(folder: Path | None) -> Report:
     findings = examine(os.environ, address, folder or Path(), parameters)
     shown = table("", "needed", "found", "where")
     for each in findings:
-        shown.add_row("ok" if each.ok else "NO", each.name, each.found, each.where)
+        shown.add_row("ok" if each.ok else "NO", *map(escape, (each.name, each.found, each.where)))
     missing = [each for each in findings if not each.ok]
     data = {"ok": not missing, "findings": [asdict(each) for each in findings]}
     verdict = [] if missing else ["Everything that is needed is there."]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dualpath.console.report import busy
+from dualpath.demo import template
 from dualpath.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,6 +17,14 @@ FILE = "feature_store.yaml"
 def here() -> Path | None:
     """The repo at hand: `./feature_repo`, else the current folder, if one of them is a repo."""
     return next((f for f in (Path("feature_repo"), Path()) if (f / FILE).exists()), None)
+
+
+def made() -> Path:
+    """The repo at hand; where there is none, the demo's own is written to `./feature_repo`."""
+    if (found := here()) is None:
+        found = template.write(Path("feature_repo"))
+        print(f"The demo's feature repo is now in {found}.")
+    return found
 
 
 def folder(chosen: Path | None) -> Path:

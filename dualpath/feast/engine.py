@@ -11,6 +11,7 @@ from feast.infra.common.materialization_job import MaterializationJobStatus, Mat
 from feast.infra.compute_engines.local.compute import LocalComputeEngine, LocalComputeEngineConfig
 from feast.infra.compute_engines.local.job import LocalMaterializationJob
 
+from dualpath import extras
 from dualpath.declare import view_of
 from dualpath.errors import carried
 from dualpath.feast.errors import translated
@@ -34,15 +35,16 @@ class DualpathComputeEngine(LocalComputeEngine):
         view = view_of(task.feature_view)
         if view is None:
             return super()._materialize_one(registry, task, **kwargs)
-        from dualpath.jobs.nightly import nightly
-        from dualpath.jobs.publish import is_published
-        from dualpath.spark.session import session
-
         repo, end = Repo(Path(self.repo_config.repo_path or ".")), task.end_time
         day = (end if end.tzinfo else end.replace(tzinfo=UTC)).astimezone(UTC).date() - timedelta(days=1)
         job = f"{view.name}-{day}"
         try:
             with translated(explain=carried):
+                extras.require("gate")
+                from dualpath.jobs.nightly import nightly
+                from dualpath.jobs.publish import is_published
+                from dualpath.spark.session import session
+
                 if not is_published(repo, view, day):
                     nightly(session("dualpath-materialize"), repo, view.source, day)
         except Exception as error:

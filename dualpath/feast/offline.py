@@ -19,7 +19,7 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _parse_feature_ref
 from pydantic import field_validator
 
-from dualpath import entities
+from dualpath import entities, extras
 from dualpath.declare import is_event_log, is_windowed, view_of
 from dualpath.errors import InputError, carried
 from dualpath.feast import ordinary
@@ -181,7 +181,8 @@ def features(config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: Tr
 def on_spark(
     view: View, names: tuple[str, ...], entity: pa.Array, as_of: np.ndarray, history: History
 ) -> dict[str, pa.Array]:
-    """The same on Spark."""
+    """The same on Spark; rows travel there and back as Arrow."""
+    extras.require("spark")
     from dualpath.offline import distributed
     from dualpath.spark.session import session
 

@@ -7,9 +7,10 @@ event log, is compared on a sample.
 
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,10 @@ def check(
         judged, wrong = judged + asked, wrong + len(bad)
         examples += [_example(d, family, keys, as_of, "trained", "oracle") for d in bad[:3]]
     table = tuple(Row(view, feature, *counts) for (view, feature), counts in sorted(tally.items()))
-    versions = {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}}
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):  # pyspark, where only serving is installed
+            versions[package] = version(package)
     return Certificate(
         sum(r.cells for r in table),
         sum(r.differing for r in table),

@@ -3,7 +3,7 @@
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,12 +18,13 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from dualpath import extras
 from dualpath.errors import UnavailableError
 from dualpath.runtime import jars, java
-from dualpath.runtime.redis import FOLDER, SERVER, running
+from dualpath.runtime.redis import FOLDER, executable, running
 from dualpath.runtime.redis import TIMEOUT as PATIENCE
 
-REINSTALL = "Run `make` again: it installs the versions of requirements.lock."
+REINSTALL = "Install dualpath again: with `make` in a checkout, else with pip."
 DISK_NEEDED = 2 * 10**9  # bytes: the demo's log, its state and Spark's shuffle files
 
 
@@ -46,12 +47,12 @@ def examine(
 ) -> list[Finding]:
     """Look at everything. `redis_address` is the configured "host:port", None for the embedded server, and
     `redis_parameters` are the client's (password, ssl, ...); `folder` is where data will be written."""
+    there = [extra for extra in extras.EXTRAS if not extras.lacking(extra)]
     return [
         examine_python(sys.version.split()[0], metadata.metadata("dualpath")["Requires-Python"]),
-        *examine_packages(metadata.requires("dualpath") or [], _installed()),
-        examine_java(environ),
-        examine_spark(jars.spark_jars(), metadata.version("pyspark")),
-        *examine_kafka(environ, metadata.version("pyspark")),
+        *examine_packages(metadata.requires("dualpath") or [], _installed(), there),
+        *examine_extras(there),
+        *(examine_jobs(environ) if "spark" in there else []),
         examine_redis(redis_address, folder / FOLDER, **redis_parameters),
         examine_zones("America/New_York"),
         examine_disk(folder),
@@ -67,8 +68,10 @@ def examine_python(version: str, wanted: str) -> Finding:
     return Finding("Python", ok, version, sys.executable, "" if ok else f"Use a Python {wanted}.")
 
 
-def examine_packages(requirements: Iterable[str], installed: Mapping[str, str]) -> list[Finding]:
-    """One finding per requirement that names a range of versions.
+def examine_packages(
+    requirements: Iterable[str], installed: Mapping[str, str], there: Iterable[str] = ()
+) -> list[Finding]:
+    """One finding per requirement that names a range of versions; those of an extra count if it is `there`.
 
     >>> [finding] = examine_packages(["pandas<3", "rich"], {"pandas": "3.0.1"})
     >>> finding.ok, finding.found, finding.where
@@ -76,12 +79,30 @@ def examine_packages(requirements: Iterable[str], installed: Mapping[str, str]) 
     """
     findings = []
     for needed in map(Requirement, requirements):
-        if needed.specifier and (needed.marker is None or needed.marker.evaluate({"extra": ""})):
+        counts = needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *there))
+        if needed.specifier and counts:
             version = installed.get(canonicalize_name(needed.name))
             ok = version is not None and version in needed.specifier
             wanted = f"wanted: {needed.specifier}"
             findings.append(Finding(needed.name, ok, version or "not installed", wanted, "" if ok else REINSTALL))
     return findings
+
+
+def examine_extras(there: Sequence[str]) -> list[Finding]:
+    """One finding per extra that is not `there`: serving does not need it.
+
+    >>> [finding] = examine_extras(["spark", "kafka", "gate"])
+    >>> finding.ok, finding.name, finding.where
+    (True, 'dualpath[demo]', "pip install 'dualpath[demo]'")
+    """
+    absent = [extra for extra in extras.EXTRAS if extra not in there]
+    return [Finding(f"dualpath[{name}]", True, "optional, not installed", extras.command(name)) for name in absent]
+
+
+def examine_jobs(environ: Mapping[str, str]) -> list[Finding]:
+    """What Spark needs."""
+    version = metadata.version("pyspark")
+    return [examine_java(environ), examine_spark(jars.spark_jars(), version), *examine_kafka(environ, version)]
 
 
 def examine_java(environ: Mapping[str, str]) -> Finding:
@@ -118,14 +139,17 @@ def examine_redis(address: str | None, embedded: Path = FOLDER, **parameters: An
     """The configured server if it answers, a cluster's first node among them; or the embedded one, whose data is in the
     folder `embedded`: it need not run, but must answer if it does."""
     if address is None:
-        there = shutil.which(SERVER) is not None
-        if not there:
-            return Finding("Redis", False, "no embedded server", str(SERVER), REINSTALL)
+        try:
+            program = executable()
+        except UnavailableError as error:
+            return Finding("Redis", False, "none", remedy=error.message)
+        if shutil.which(program) is None:
+            return Finding("Redis", False, "no embedded server", str(program), REINSTALL)
         try:
             running(embedded, PATIENCE)
         except UnavailableError as error:
             return Finding("Redis", False, "the embedded server is silent", str(embedded), error.message)
-        return Finding("Redis", True, "embedded server", str(SERVER))
+        return Finding("Redis", True, "embedded server", str(program))
     host, _, port = address.rpartition(":")
     try:
         once = Retry(NoBackoff(), 0)

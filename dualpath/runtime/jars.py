@@ -87,7 +87,7 @@ def folder(conf: str, environ: Mapping[str, str]) -> Path:
 def spark_jars() -> Path:
     """The folder of pyspark's own jars, found without importing pyspark."""
     spec = find_spec("pyspark")
-    assert spec and spec.origin, "pyspark is a dependency of dualpath"
+    assert spec and spec.origin, "the extra spark is installed"
     return Path(spec.origin).parent / "jars"
 
 

