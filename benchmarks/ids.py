@@ -1,7 +1,8 @@
-"""What it costs a micro-batch to know which of its ids came before, beside Spark's own deduplication."""
+"""What deduplication costs a micro-batch, beside Spark's own, and how its cost grows with the rate."""
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,17 +12,21 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from benchmarks.measure import Sheet, spell
-from dualpath.dedup.ids import BYTES, MOST, Seen
-from dualpath.dedup.ids import run as sorted_run
-from dualpath.dedup.remembered import kept, opened
+from dualpath.dedup.segments import BYTES_PER_ID, FILE_IDS, HASH, LARGEST_IDS, Deduplicator, sort, split
+from dualpath.dedup.store import stored, write_segment
 from dualpath.spark.session import session
 
 BATCH = 2_000
 """Ids of a micro-batch, all of them new."""
-REMEMBERED = (1_000_000, 10_000_000, 100_000_000)
+STORED = (1_000_000, 10_000_000, 100_000_000)
 OF_SPARK = 10_000_000
-"""The most that Spark is asked to remember: filling its store with more takes a quarter of an hour."""
+"""The most that Spark's store is filled with: filling its store with more takes a quarter of an hour."""
 TURNS = 5
+RATES = (1, 4, 16)
+TASKS = 8
+BATCH_PER_RATE, STORED_PER_RATE = 500, 6_000_000
+UNMERGED = 7
+"""Batches whose segments are not merged yet."""
 ROCKSDB = {
     "spark.sql.streaming.stateStore.providerClass": (
         "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
@@ -31,20 +36,31 @@ ROCKSDB = {
 
 
 def run() -> Iterator[Sheet]:
-    """The time of all tasks together, for each number of remembered ids; the median of a few batches."""
+    """The time of all tasks together, for each number of stored ids; the median of a few batches."""
     spark = session("benchmarks", cores=2, conf=ROCKSDB)
     cells, data = {}, []
     try:
-        for count in REMEMBERED:
+        for count in STORED:
             ours, theirs = _measured(_dualpath, count), None
-            cells[f"{count:,} ids"] = f"{spell(ours)}, {count * BYTES / 2**20:,.0f} MiB"
+            cells[f"{count:,} ids"] = f"{spell(ours)}, {count * BYTES_PER_ID / 2**20:,.0f} MiB"
             if count <= OF_SPARK:
                 theirs = _measured(lambda folder, n: _spark(spark, folder, n), count)
                 cells[f"{count:,} ids"] += f"; Spark {spell(theirs)}, {theirs / ours:,.0f} times as long"
             data.append({"ids": count, "dualpath_seconds": ours, "spark_seconds": theirs})
     finally:
         spark.stop()
-    yield Sheet(f"to tell {BATCH:,} new ids from those remembered, and to remember them", cells, {"remembered": data})
+    yield Sheet(f"to tell {BATCH:,} new ids from those stored", cells, {"stored": data})
+
+    cells, data = {}, []
+    for rate in RATES:
+        whole = _measured(partial(_growth, split_by_hash=False), rate)
+        ranges = _measured(partial(_growth, split_by_hash=True), rate)
+        cells[f"rate x{rate}"] = (
+            f"{spell(ranges)}; files of any hash {spell(whole)}, {whole / ranges:.1f} times as long"
+        )
+        data.append({"rate": rate, "by_hash_seconds": ranges, "any_hash_seconds": whole})
+    what = f"growth with the rate: {TASKS} tasks, {BATCH_PER_RATE:,} new ids and {STORED_PER_RATE:,} stored x rate"
+    yield Sheet(what, cells, {"growth": data})
 
 
 def _measured(way: Any, count: int) -> float:
@@ -53,15 +69,46 @@ def _measured(way: Any, count: int) -> float:
 
 
 def _dualpath(folder: Path, count: int) -> Iterator[float]:
-    """Seconds of the runs as the stream makes them at most: all of the size from which none is added to."""
+    """Seconds with segments of the size from which they are not merged again."""
     draw = np.random.default_rng(count)
-    sizes = [min(MOST, count - begun) for begun in range(0, count, MOST)]
-    files = [kept(sorted_run(_ids(draw, size)), folder) for size in sizes]
+    files = [file for size in _sizes(count, LARGEST_IDS) for file in _written(draw, folder, size, size // FILE_IDS)]
     for _ in range(TURNS):
         batch = _ids(draw, BATCH)
         began = time.perf_counter()
-        assert Seen(map(opened, files), since=0).new(batch).all()
+        assert Deduplicator(map(stored, files), since=0).new(batch).all()
         yield time.perf_counter() - began
+
+
+def _growth(folder: Path, rate: int, *, split_by_hash: bool) -> Iterator[float]:
+    """Seconds of all tasks together at a multiple of a rate, which multiplies the ids of a batch and those stored.
+
+    Without the split, files are as large, hold any hash and are all opened by every task.
+    """
+    draw = np.random.default_rng(rate)
+    count, batch = rate * STORED_PER_RATE, rate * BATCH_PER_RATE
+    files = []
+    for size in _sizes(count, LARGEST_IDS if split_by_hash else FILE_IDS):
+        files += _written(draw, folder, size, size // FILE_IDS)
+    for _ in range(UNMERGED):
+        files += _written(draw, folder, batch, TASKS)
+    if not split_by_hash:
+        files = [file.rename(file.with_name(f"any-{file.name}")) for file in files]
+    for _ in range(TURNS):
+        shares = [share for [share] in split([sort(_ids(draw, batch))], TASKS)]
+        began = time.perf_counter()
+        for share in shares:
+            assert Deduplicator(map(stored, files), since=0).new(share).all()
+        yield time.perf_counter() - began
+
+
+def _sizes(count: int, most: int) -> list[int]:
+    return [min(most, count - begun) for begun in range(0, count, most)]
+
+
+def _written(draw: np.random.Generator, folder: Path, count: int, files: int) -> list[Path]:
+    """New ids in so many files, each of a range of hashes."""
+    ranges = split([sort(_ids(draw, count))], max(files, 1))
+    return [write_segment(share, folder) for [share] in ranges if share[HASH].size]
 
 
 def _ids(draw: np.random.Generator, count: int) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""The ids of accepted events, remembered in files and searched by every micro-batch."""
+"""The deduplication store: the ids of accepted events in sorted segments, which every micro-batch searches."""

@@ -18,8 +18,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from dualpath.dedup.ids import CLOCK, Seen, merged
-from dualpath.dedup.remembered import hashes, kept, opened
+from dualpath.dedup.segments import CLOCK, Deduplicator, merged
+from dualpath.dedup.store import hash_range, hashes, stored, write_segment
 from dualpath.log.outcomes import COUNTS
 from dualpath.online.small_batch import SmallBatch
 from dualpath.spark.log import write_rows
@@ -65,8 +65,10 @@ def attempt(
     writes to the writer's folder. `retention` is as for `out_of_retention`. The records of `views` come along,
     if there are no more accepted events than the writer's limit.
     """
-    # All that have an id are with one task, which sees that one of them is taken.
-    judged = rows.repartition("event_id").select(
+    # All rows of an id are with one task, which accepts one of them. Its ids are of one range of hashes, so it opens
+    # only the files of that range.
+    tasks = int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions") or 4)
+    judged = rows.repartitionById(tasks, hash_range(tasks)).select(
         "*",
         arrival_day.alias("arrival_day"),
         out_of_retention(F.unix_micros("event_time"), retention, F.unix_micros("admitted_at")).alias(
@@ -94,7 +96,7 @@ def attempt(
 @dataclass(frozen=True)
 class Writer:
     """What the tasks of a pass do. They write below `folder`, and answer the records of up to `limit` events, or none
-    if it is negative. An event is a duplicate if its id is in the runs of `known`, and was accepted within `horizon`,
+    if it is negative. An event is a duplicate if its id is in a segment of `known`, and was accepted within `horizon`,
     microseconds, before the present batch's clock."""
 
     folder: Path
@@ -133,7 +135,7 @@ class _Task:
         self.positions: dict[str, int] = {}
         self.arrival_days: set[str] = set()
         self.records: list[SmallBatch] = []
-        self.seen: Seen | None = None
+        self.deduplicator: Deduplicator | None = None
 
     def take(self, rows: pa.RecordBatch) -> None:
         if not rows.num_rows:
@@ -151,9 +153,10 @@ class _Task:
         if not events.num_rows:
             return events
         ids = np.stack([events["__hash"], events["__check"], _micros(events["admitted_at"])])
-        if self.seen is None:  # the clock is the same all through a batch
-            self.seen = Seen(map(opened, self.to.known), since=int(ids[CLOCK, 0]) - self.to.horizon)
-        return events.filter(pa.array(self.seen.new(ids)))
+        if self.deduplicator is None:  # the clock is the same all through a batch
+            since = int(ids[CLOCK, 0]) - self.to.horizon
+            self.deduplicator = Deduplicator(map(stored, self.to.known), since)
+        return events.filter(pa.array(self.deduplicator.new(ids)))
 
     def count(self, rows: pa.RecordBatch, accepted: pa.RecordBatch, dead: pa.RecordBatch) -> None:
         """Add to the counts."""
@@ -206,8 +209,8 @@ class _Task:
         for place in sorted(self.held):
             self.put(place)
         if self.counts["accepted"]:
-            assert self.seen is not None, "it has found them new"
-            ids = kept(merged(self.seen.own), self.to.folder / "ids")
+            assert self.deduplicator is not None, "it has found them new"
+            ids = write_segment(merged(self.deduplicator.own), self.to.folder / "ids")
             self.files.append(str(ids.relative_to(self.to.folder)))
         whole = self.counts["accepted"] <= self.to.limit
         return self.counts | {

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
 
-from dualpath.dedup.ids import BYTES
+from dualpath.dedup.segments import BYTES_PER_ID
 from dualpath.errors import UnavailableError
 from dualpath.jobs.families import Ages, Counter, Gauge, Spans
 from dualpath.log.ledger import Entry
@@ -64,7 +64,7 @@ class Metrics:
         self.lag = gauge("lag_rows", "Rows the last micro-batch left behind")
         self.lag_most = gauge("lag_rows_of_a_partition", "The same of the partition that is most behind")
         self.lag_seconds = gauge("lag_seconds", "Age of the newest servable arrival while rows wait, else 0")
-        self.state_rows = gauge("state_rows", "Ids that are remembered to recognise duplicates")
+        self.state_rows = gauge("state_rows", "Ids in the deduplication store")
         self.state_bytes = gauge("state_bytes", "What they take on the disk")
 
 
@@ -113,9 +113,9 @@ class Meter:
         self.metrics.over_bound.set((self.source, view), entities)
 
     def remembers(self, ids: int) -> None:
-        """So many ids are remembered."""
+        """So many ids are in the deduplication store."""
         self.metrics.state_rows.set(self.own, ids)
-        self.metrics.state_bytes.set(self.own, ids * BYTES)
+        self.metrics.state_bytes.set(self.own, ids * BYTES_PER_ID)
 
     def landed(self, done: Entry, log: Path) -> None:
         """A batch is finished; `log` is the folder of its accepted rows.

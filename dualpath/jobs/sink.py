@@ -21,7 +21,7 @@ import tenacity
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dualpath.dedup.remembered import Remembered
+from dualpath.dedup.store import DedupStore
 from dualpath.errors import OtherDeclarationError, StateError, crossing
 from dualpath.jobs.attempt import Found, Writer, attempt
 from dualpath.jobs.metrics import Meter
@@ -77,7 +77,7 @@ class Sink:
         self.views = repo.views_of(source.name)
         self.storage = repo.storage(source.name)
         self.retention = repo.retention(*self.views)
-        self.remembered = Remembered(self.storage, source)
+        self.dedup = DedupStore(self.storage, source)
         self.small = True
 
     @crossing()
@@ -113,8 +113,8 @@ class Sink:
         entry = batch.entry
         views = self.views if self.small and not batch.replayed else ()
         arrival_day = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.closed_through)).cast("date"))
-        known = self.remembered.before(entry)
-        writer = Writer(staging / uuid4().hex, SMALL_BATCH if views else -1, known, self.remembered.horizon)
+        known = self.dedup.files_before(entry)
+        writer = Writer(staging / uuid4().hex, SMALL_BATCH if views else -1, known, self.dedup.horizon)
         batch.staged = attempt(batch.rows, writer, arrival_day=arrival_day, retention=self.retention, views=views)
 
     def log(self, batch: MicroBatch) -> None:
@@ -131,7 +131,7 @@ class Sink:
             with step(Step.NOTE_LOGGED):
                 batch.entry = entry = self.storage.note(entry, **staged.outcomes)
             batch.small_batch = staged.small_batch
-            self.remembered.add(entry)
+            self.dedup.add(entry)
             self.small = entry.accepted <= SMALL_BATCH
         shutil.rmtree(self.storage.folder("staging"), ignore_errors=True)
 
@@ -147,8 +147,8 @@ class Sink:
 
     def expire_ids(self, batch: MicroBatch) -> None:
         """Remove the ids that no later batch can repeat, and merge small segments of ids."""
-        self.remembered.tend(batch.entry.clock)
-        self.meter.remembers(self.remembered.ids)
+        self.dedup.compact_and_expire(batch.entry.clock)
+        self.meter.remembers(self.dedup.count)
 
     def recognise(self, entry: Entry, outcomes: dict[str, Any]) -> None:
         """Raise `StateError` if a batch that was landed before holds other rows now, as after a lost checkpoint."""
@@ -185,9 +185,9 @@ class Sink:
         self.meter.waiting()
 
     def ready(self, spark: SparkSession) -> None:
-        """Recall the ids of late, and agree with the online store once before any row comes, if it can be reached."""
-        self.remembered.recall(spark)
-        self.meter.remembers(self.remembered.ids)
+        """Load the deduplication store, and agree with the online store, if it can be reached, before any row comes."""
+        self.dedup.load(spark)
+        self.meter.remembers(self.dedup.count)
         try:
             self.agree(spark)
         except Exception as error:

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from dualpath.dedup import remembered
+from dualpath.dedup.store import write_segment
 from dualpath.jobs import attempt
 from dualpath.jobs.attempt import Writer
 from dualpath.log.outcomes import COUNTS
@@ -133,7 +133,7 @@ def test_a_task_takes_each_event_once_and_none_that_was_taken_within_the_horizon
     """Event 3 was taken an hour ago, 4 a microsecond later, and another with the hash of 5."""
     noon = int(NOON.timestamp()) * 1_000_000
     known = [[3, 4, 5], [-3, -4, 7], [noon - HOUR, noon - HOUR + 1, noon]]
-    file = remembered.kept(np.array(known), tmp_path / "known")
+    file = write_segment(np.array(known), tmp_path / "known")
     rows = [event(number) for number in (6, 3, 4, 5, 6, 3, 4, 5, 6)]
     files = answer(tmp_path / "new", rows, size=4, known=(file,))["files"]
     log = [r for f in files if f.startswith("log/") for r in pq.read_table(tmp_path / "new" / f).to_pylist()]
@@ -150,6 +150,6 @@ def test_a_task_without_rows_answers_nothing_and_writes_nothing(tmp_path: Path) 
 
 def test_a_task_whose_events_all_came_before_writes_nothing(tmp_path: Path) -> None:
     noon = int(NOON.timestamp()) * 1_000_000
-    known = remembered.kept(np.array([[3], [-3], [noon]]), tmp_path / "known")
+    known = write_segment(np.array([[3], [-3], [noon]]), tmp_path / "known")
     found = answer(tmp_path / "new", [event(3), event(3)], known=(known,))
     assert (found["rows_read"], found["accepted"], found["files"]) == (2, 0, [])

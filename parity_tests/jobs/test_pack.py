@@ -17,7 +17,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from dualpath.console import status
-from dualpath.dedup.remembered import Remembered
+from dualpath.dedup.store import DedupStore
 from dualpath.errors import StateError
 from dualpath.jobs import pack as packing
 from dualpath.jobs.build import build
@@ -270,9 +270,9 @@ def test_ids_that_are_lost_are_made_of_packed_batches_too(spark: SparkSession, r
     storage = repo.storage(SOURCE)
 
     def recalled() -> list[list[int]]:
-        remembered = Remembered(storage, repo.sources[SOURCE])
-        remembered.recall(spark)
-        return sorted(id for part in remembered.parts for file in part.files for id in np.load(file).T.tolist())
+        dedup = DedupStore(storage, repo.sources[SOURCE])
+        dedup.load(spark)
+        return sorted(id for segment in dedup.segments for file in segment.files for id in np.load(file).T.tolist())
 
     before = recalled()
     assert len(before) == faults.counts(repo)["accepted"]

@@ -1,4 +1,4 @@
-"""The ids of late: which are on the disk, whatever was lost there, and when they go."""
+"""The deduplication store: what is on the disk, whatever was lost there, and when it expires."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ import pytest
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 
-from dualpath.dedup import ids
-from dualpath.dedup.ids import CLOCK
-from dualpath.dedup.remembered import Part, Remembered, kept
+from dualpath.dedup import segments
+from dualpath.dedup.segments import CLOCK
+from dualpath.dedup.store import DedupStore, Segment, write_segment
 from dualpath.log import ledger
 from dualpath.log.ledger import Block, Entry
 from dualpath.log.storage import Storage
@@ -34,8 +34,8 @@ def small(spark: SparkSession) -> Iterator[None]:
 
 @pytest.fixture
 def pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two runs of a size are enough to become one."""
-    monkeypatch.setattr(ids, "FAN", 2)
+    """Two segments of a size are enough to be merged."""
+    monkeypatch.setattr(segments, "MERGE_FACTOR", 2)
 
 
 @pytest.fixture
@@ -43,28 +43,28 @@ def repo(new_repo: Callable[[], Repo]) -> Repo:
     return new_repo()
 
 
-def recalled(spark: SparkSession, repo: Repo) -> Remembered:
-    """What a process that starts now recalls."""
-    found = Remembered(repo.storage(SOURCE), repo.sources[SOURCE])
-    found.recall(spark)
+def loaded(spark: SparkSession, repo: Repo) -> DedupStore:
+    """The store of a process that starts now."""
+    found = DedupStore(repo.storage(SOURCE), repo.sources[SOURCE])
+    found.load(spark)
     return found
 
 
-def land(remembered: Remembered, query: int, batch: int, *, clock: int = 0, count: int = 3) -> Entry:
+def land(dedup: DedupStore, query: int, batch: int, *, clock: int = 0, count: int = 3) -> Entry:
     """A finished batch of new ids."""
-    storage = remembered.storage
+    storage = dedup.storage
     entry = storage.begin(query, batch)
     hashes = np.random.default_rng([query, batch]).integers(-(2**63), 2**63 - 1, (2, count))
-    kept(ids.run(np.stack([*hashes, np.full(count, clock)])), storage.folder("ids") / entry.name)
+    write_segment(segments.sort(np.stack([*hashes, np.full(count, clock)])), storage.folder("ids") / entry.name)
     entry = storage.note(entry, rows_read=count, accepted=count, clock=clock, arrival_days=("2026-03-01",))
-    remembered.add(entry)
-    remembered.tend(clock)
+    dedup.add(entry)
+    dedup.compact_and_expire(clock)
     return storage.finish(entry)
 
 
-def clocks(remembered: Remembered) -> list[int]:
+def clocks(dedup: DedupStore) -> list[int]:
     """The clocks of all ids that a later batch is told of."""
-    files = remembered.before(Entry(10**6, 0))
+    files = dedup.files_before(Entry(10**6, 0))
     return sorted(clock for file in files for clock in np.load(file)[CLOCK].tolist())
 
 
@@ -73,95 +73,95 @@ def folders(storage: Storage) -> set[str]:
     return {folder.relative_to(top).as_posix() for folder in top.glob("query=*/*")}
 
 
-def test_the_runs_of_eight_batches_become_one_and_are_recalled_as_they_are(spark: SparkSession, repo: Repo) -> None:
-    remembered = recalled(spark, repo)
+def test_the_segments_of_eight_batches_are_merged_and_loaded_as_they_are(spark: SparkSession, repo: Repo) -> None:
+    dedup = loaded(spark, repo)
     for batch in range(9):
-        land(remembered, 1, batch, clock=batch)
-    land(remembered, 2, 0, clock=9)
-    assert folders(remembered.storage) == {"query=1/batches=0-7", "query=1/batch=8", "query=2/batch=0"}
-    assert clocks(remembered) == sorted([*range(10)] * 3)
-    found = recalled(spark, repo)
-    assert found.ids == remembered.ids == 30
-    assert {(part.name, part.files) for part in found.parts} == {(part.name, part.files) for part in remembered.parts}
+        land(dedup, 1, batch, clock=batch)
+    land(dedup, 2, 0, clock=9)
+    assert folders(dedup.storage) == {"query=1/batches=0-7", "query=1/batch=8", "query=2/batch=0"}
+    assert clocks(dedup) == sorted([*range(10)] * 3)
+    found = loaded(spark, repo)
+    assert found.count == dedup.count == 30
+    assert {(each.name, each.files) for each in found.segments} == {(each.name, each.files) for each in dedup.segments}
 
 
 def test_a_batch_is_not_told_of_its_own_ids_nor_of_later_ones(spark: SparkSession, repo: Repo) -> None:
-    remembered = recalled(spark, repo)
-    entries = [land(remembered, query, batch) for query, batch in ((1, 0), (1, 1), (2, 0))]
-    assert [len(remembered.before(entry)) for entry in entries] == [0, 1, 2]
+    dedup = loaded(spark, repo)
+    entries = [land(dedup, query, batch) for query, batch in ((1, 0), (1, 1), (2, 0))]
+    assert [len(dedup.files_before(entry)) for entry in entries] == [0, 1, 2]
 
 
 def test_ids_go_when_the_last_of_their_batches_is_older_than_duplicates_are_looked_for(
     spark: SparkSession, repo: Repo
 ) -> None:
-    remembered = recalled(spark, repo)
+    dedup = loaded(spark, repo)
     for batch in range(9):
-        land(remembered, 1, batch, clock=batch)
-    remembered.tend(7 + DAY - 1)
-    assert len(folders(remembered.storage)) == 2
-    remembered.tend(7 + DAY)
-    assert folders(remembered.storage) == {"query=1/batch=8"} and clocks(remembered) == [8] * 3
-    land(remembered, 1, 9, clock=8 + DAY)
-    assert clocks(remembered) == clocks(recalled(spark, repo)) == [8 + DAY] * 3
+        land(dedup, 1, batch, clock=batch)
+    dedup.compact_and_expire(7 + DAY - 1)
+    assert len(folders(dedup.storage)) == 2
+    dedup.compact_and_expire(7 + DAY)
+    assert folders(dedup.storage) == {"query=1/batch=8"} and clocks(dedup) == [8] * 3
+    land(dedup, 1, 9, clock=8 + DAY)
+    assert clocks(dedup) == clocks(loaded(spark, repo)) == [8 + DAY] * 3
 
 
-def test_what_a_crash_leaves_beside_a_larger_run_or_before_a_note_is_not_recalled(
+def test_what_a_crash_leaves_beside_a_merged_segment_or_before_the_ledger_has_it_is_not_loaded(
     spark: SparkSession, repo: Repo, tmp_path: Path
 ) -> None:
-    remembered = recalled(spark, repo)
-    top = remembered.storage.folder("ids")
+    dedup = loaded(spark, repo)
+    top = dedup.storage.folder("ids")
     for batch in range(7):
-        land(remembered, 1, batch, clock=batch)
+        land(dedup, 1, batch, clock=batch)
     shutil.copytree(top / "query=1", tmp_path / "before")
-    land(remembered, 1, 7, clock=7)
+    land(dedup, 1, 7, clock=7)
     for batch in (3, 4):
         shutil.copytree(tmp_path / f"before/batch={batch}", top / f"query=1/batch={batch}")
-    remembered.storage.begin(1, 8)
+    dedup.storage.begin(1, 8)
     shutil.copytree(tmp_path / "before/batch=3", top / "query=1/batch=8")
-    assert clocks(recalled(spark, repo)) == sorted([*range(8)] * 3)
-    assert folders(remembered.storage) == {"query=1/batches=0-7"}
+    assert clocks(loaded(spark, repo)) == sorted([*range(8)] * 3)
+    assert folders(dedup.storage) == {"query=1/batches=0-7"}
 
 
 def test_after_the_ledger_has_folded_each_batch_is_forgotten_in_its_own_time(
     spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch every third of a day: four are remembered, whatever was folded, and nothing is made from the log."""
+    """A batch every third of a day: four are known, whatever was folded, and nothing is made from the log."""
     monkeypatch.setattr(ledger, "BLOCK", 4)
-    monkeypatch.setattr(Remembered, "_from_log", None)
-    remembered = recalled(spark, repo)
+    monkeypatch.setattr(DedupStore, "_from_log", None)
+    dedup = loaded(spark, repo)
     for batch in range(14):
-        land(remembered, 1, batch, clock=batch * (DAY // 3))
+        land(dedup, 1, batch, clock=batch * (DAY // 3))
         assert (
-            clocks(recalled(spark, repo))
-            == clocks(remembered)
+            clocks(loaded(spark, repo))
+            == clocks(dedup)
             == sorted([n * (DAY // 3) for n in range(max(0, batch - 2), batch + 1)] * 3)
         )
-    assert len(remembered.storage.entries()) < 14
+    assert len(dedup.storage.entries()) < 14
 
 
-def test_ids_of_batches_that_the_ledger_does_not_know_are_not_recalled(
+def test_ids_of_batches_that_the_ledger_does_not_know_are_not_loaded(
     spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after the ledger came back from an older copy: the rows of the last batch will be read again."""
-    remembered, asked = recalled(spark, repo), []
+    dedup, asked = loaded(spark, repo), []
     for batch in range(8):
-        land(remembered, 1, batch, clock=batch)
-    ledger.file_of(remembered.storage.folder("ledger"), Entry(1, 7)).unlink()
+        land(dedup, 1, batch, clock=batch)
+    ledger.file_of(dedup.storage.folder("ledger"), Entry(1, 7)).unlink()
 
-    def made(self: Remembered, spark: SparkSession, query: int, clocks: dict[int, int], blocks: list[Block]) -> Part:
+    def made(self: DedupStore, spark: SparkSession, query: int, clocks: dict[int, int], blocks: list[Block]) -> Segment:
         asked.append(clocks)
-        return Part(query, 0, 6, 0, 6, ())
+        return Segment(query, 0, 6, 0, 6, ())
 
-    monkeypatch.setattr(Remembered, "_from_log", made)
-    recalled(spark, repo)
+    monkeypatch.setattr(DedupStore, "_from_log", made)
+    loaded(spark, repo)
     assert asked == [{batch: batch for batch in range(7)}]
 
 
 def test_a_clock_that_was_once_ahead_makes_nobody_forget_what_came_after_it(spark: SparkSession, repo: Repo) -> None:
-    remembered = recalled(spark, repo)
+    dedup = loaded(spark, repo)
     for batch, clock in enumerate((2 * DAY, 1, 2)):
-        land(remembered, 1, batch, clock=clock)
-    assert clocks(recalled(spark, repo)) == clocks(remembered) == sorted([2 * DAY, 1, 2] * 3)
+        land(dedup, 1, batch, clock=clock)
+    assert clocks(loaded(spark, repo)) == clocks(dedup) == sorted([2 * DAY, 1, 2] * 3)
 
 
 @pytest.mark.parametrize(("small", "left"), [(10**6, 0), (10**6, 200), (0, 0), (0, 200)])
@@ -169,13 +169,13 @@ def test_a_file_that_was_cut_off_is_made_from_the_log(
     small: int, left: int, spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both where it would be read and where it would be mapped."""
-    monkeypatch.setattr("dualpath.dedup.remembered.SMALL", small)
+    monkeypatch.setattr("dualpath.dedup.store.READ_BYTES", small)
     faults.post(repo, LINES[:40])
     drain(spark, repo)
-    before = clocks(recalled(spark, repo))
+    before = clocks(loaded(spark, repo))
     [file, *_] = repo.storage(SOURCE).folder("ids").rglob("*.npy")
     os.truncate(file, left)
-    assert clocks(recalled(spark, repo)) == before
+    assert clocks(loaded(spark, repo)) == before
 
 
 def test_ids_that_are_lost_while_they_are_made_from_the_log_are_made_again(
@@ -183,27 +183,27 @@ def test_ids_that_are_lost_while_they_are_made_from_the_log_are_made_again(
 ) -> None:
     faults.post(repo, LINES[:40])
     drain(spark, repo)
-    before = clocks(recalled(spark, repo))
+    before = clocks(loaded(spark, repo))
     shutil.rmtree(repo.storage(SOURCE).folder("ids"))
     with monkeypatch.context() as faulty:
         faults.crash_at(faulty, Step.PLACE_SEGMENTS)
         with pytest.raises(faults.Crash):
-            recalled(spark, repo)
-    assert clocks(recalled(spark, repo)) == before
+            loaded(spark, repo)
+    assert clocks(loaded(spark, repo)) == before
 
 
 @pytest.mark.parametrize("lost", ["ids", "ids/query=1", "ids/query=1/batches=0-1", "ids/query=1/batch=2"])
 def test_ids_that_are_lost_are_made_from_the_log(lost: str, spark: SparkSession, repo: Repo, pairs: None) -> None:
-    """Files of three sizes, so that the first two batches become one run and the third stays alone."""
+    """Files of three sizes, so that the first two batches are merged and the third stays alone."""
     for some in (LINES[:40], LINES[40:80], LINES[80:85]):
         faults.post(repo, some)
     drain(spark, repo, files_per_batch=1)
     storage = repo.storage(SOURCE)
     assert folders(storage) == {"query=1/batches=0-1", "query=1/batch=2"}
-    before, accepted = clocks(recalled(spark, repo)), faults.counts(repo)["accepted"]
+    before, accepted = clocks(loaded(spark, repo)), faults.counts(repo)["accepted"]
     shutil.rmtree(storage.root / SOURCE / lost)
-    after = recalled(spark, repo)
-    assert clocks(after) == before and after.ids == len(before) == accepted
+    after = loaded(spark, repo)
+    assert clocks(after) == before and after.count == len(before) == accepted
     faults.post(repo, LINES[:85])
     drain(spark, repo)
     assert faults.counts(repo)["accepted"] == accepted > 70
@@ -211,7 +211,7 @@ def test_ids_that_are_lost_are_made_from_the_log(lost: str, spark: SparkSession,
 
 STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "before a merge": lambda m: faults.crash_at(m, Step.MERGE_SEGMENTS),
-    "before its run is in its place": lambda m: faults.crash_at(m, Step.PLACE_SEGMENTS),
+    "before its segment is in its place": lambda m: faults.crash_at(m, Step.PLACE_SEGMENTS),
     "after a merge": lambda m: faults.crash_at(m, Step.MERGE_SEGMENTS, after=True),
     "between two of the old ones": lambda m: faults.crash_at(m, Step.DROP_SEGMENTS, after=True),
 }
