@@ -1,21 +1,23 @@
-"""The command line. Every command takes `--repo` and `--json`; what it does is in `dualpath.console`.
+"""The command line. Each command is its options and a call of `dualpath.console`; `command` adds `--repo` and `--json`.
 
 Spark, Feast and Great Expectations are imported by the commands that need them, so that help is instant.
 """
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dualpath import extras
 from dualpath.console import repos
-from dualpath.console.options import DAY, DataOption, JsonOption, KafkaOption, KafkaOptions, RepoOption, SourceOption
-from dualpath.console.report import Report, finish
+from dualpath.console.command import command
+from dualpath.console.options import DAY, DataOption, JsonOption, KafkaOption, KafkaOptions, SourceOption
+from dualpath.console.report import Report
 from dualpath.errors import InputError
+
+if TYPE_CHECKING:
+    from dualpath.repo import Repo
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,15 +47,9 @@ def options(
     """What every command has before its name."""
 
 
-def report(work: Callable[[], Report], as_json: bool) -> None:
-    """Do a command's work, say what came out, and exit with 0 or 1."""
-    raise typer.Exit(0 if finish(work, as_json) else 1)
-
-
-@app.command()
+@command(app, extra="demo", opens=False)
 def demo(
-    repo: RepoOption = None,
-    as_json: JsonOption = False,
+    folder: Path | None,
     fresh: Annotated[
         bool | None,
         typer.Option(
@@ -64,71 +60,53 @@ def demo(
     cells: Annotated[int, typer.Option(min=1, help="How many values the parity check compares at least.")] = 120_000,
     data: DataOption = None,
     kafka: Annotated[bool, typer.Option("--kafka", help="With a real Kafka broker before the stream.")] = False,
-) -> None:
+) -> Report:
     """Show the whole platform at work on a shop's events: declare, stream, publish, serve, train, prove.
 
     Where there is no feature repo, the demo's own is written to ./feature_repo.
     """
+    repo = repos.opened(folder or repos.made())
+    from dualpath.console import demo
 
-    def work() -> Report:
-        extras.require("demo")
-        opened = repos.opened(repo or repos.made())
-        from dualpath.console import demo
-
-        return demo.run(opened, fresh=fresh, cells=cells, data=data, kafka=kafka)
-
-    report(work, as_json)
+    return demo.run(repo, fresh=fresh, cells=cells, data=data, kafka=kafka)
 
 
-@app.command()
+@command(app)
 def generate(
-    repo: RepoOption = None,
-    as_json: JsonOption = False,
+    repo: "Repo",
     source: SourceOption = None,
     events: Annotated[int, typer.Option(help="How many events.")] = 10_000,
     users: Annotated[int, typer.Option(help="Of how many users.")] = 500,
     days: Annotated[int, typer.Option(help="Over how many days.")] = 7,
     seed: Annotated[int, typer.Option(help="One seed gives the same events every time.")] = 0,
     start: Annotated[date, typer.Option(**DAY, help="The first day, UTC.")] = date(2026, 3, 2),
-) -> None:
+) -> Report:
     """Write generated shop events into the landing folder."""
+    from dualpath.console import land
 
-    def work() -> Report:
-        opened = repos.opened(repo)
-        from dualpath.console import land
-
-        chosen, first = repos.source(opened, source), datetime.combine(start, time(), UTC)
-        return land.generate(opened, chosen, events=events, users=users, days=days, seed=seed, start=first)
-
-    report(work, as_json)
+    chosen, first = repos.source(repo, source), datetime.combine(start, time(), UTC)
+    return land.generate(repo, chosen, events=events, users=users, days=days, seed=seed, start=first)
 
 
-@app.command()
+@command(app)
 def ingest(
+    repo: "Repo",
     what: Annotated[str, typer.Argument(metavar="FILE|DATASET", help="A .jsonl, .parquet or .csv file, or a dataset.")],
-    repo: RepoOption = None,
-    as_json: JsonOption = False,
     source: SourceOption = None,
     data: DataOption = None,
-) -> None:
+) -> Report:
     """Copy the events of a file or a dataset into the landing folder.
 
     The lines of a .jsonl file travel as they are; the stream keeps broken ones in the dead-letter table.
     """
+    from dualpath.console import land
 
-    def work() -> Report:
-        opened = repos.opened(repo)
-        from dualpath.console import land
-
-        return land.ingest(opened, repos.source(opened, source), what, data)
-
-    report(work, as_json)
+    return land.ingest(repo, repos.source(repo, source), what, data)
 
 
-@app.command()
+@command(app, extra="spark")
 def stream(
-    repo: RepoOption = None,
-    as_json: JsonOption = False,
+    repo: "Repo",
     source: SourceOption = None,
     once: Annotated[bool, typer.Option("--once", help="End when everything that is there is read.")] = False,
     interval: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How often to look for new events.")] = 1.0,
@@ -151,140 +129,106 @@ def stream(
     metrics_port: Annotated[
         int | None, typer.Option(min=0, max=65_535, metavar="N", help="Serve metrics to Prometheus there; 0: any port.")
     ] = None,
-) -> None:
+) -> Report:
     """Read landed events, or with --kafka those of a topic, into the event log and the online store.
 
     It runs until Ctrl-C or, with --once, to the end of what is there. After changing features, or if the checkpoint
     was lost, start with --from-snapshot.
     """
+    from dualpath.console import kafka as topics
+    from dualpath.console import stream
 
-    def work() -> Report:
-        extras.require("spark")
-        opened = repos.opened(repo)
-        from dualpath.console import kafka as topics
-        from dualpath.console import stream
-
-        every = None if once else timedelta(seconds=interval)
-        payloads = topics.source(
-            kafka,
-            topic=topic,
-            pattern=topic_pattern,
-            options=kafka_option,
-            offsets_per_batch=max_offsets,
-            starting_timestamp=starting_timestamp,
-            accept_loss=accept_loss,
-        )
-        if payloads:
-            inputs: stream.Inputs = [(repos.source(opened, source), payloads)]
-        else:
-            inputs = stream.landed(opened, repos.sources(opened, source), files_per_batch)
-        return stream.run(opened, inputs, interval=every, from_snapshot=from_snapshot, metrics_port=metrics_port)
-
-    report(work, as_json)
+    every = None if once else timedelta(seconds=interval)
+    payloads = topics.source(
+        kafka,
+        topic=topic,
+        pattern=topic_pattern,
+        options=kafka_option,
+        offsets_per_batch=max_offsets,
+        starting_timestamp=starting_timestamp,
+        accept_loss=accept_loss,
+    )
+    if payloads:
+        inputs: stream.Inputs = [(repos.source(repo, source), payloads)]
+    else:
+        inputs = stream.landed(repo, repos.sources(repo, source), files_per_batch)
+    return stream.run(repo, inputs, interval=every, from_snapshot=from_snapshot, metrics_port=metrics_port)
 
 
-@app.command()
+@command(app, extra="kafka")
 def produce(
+    repo: "Repo",
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .jsonl file of events.")],
     kafka: Annotated[str, typer.Option("--kafka", metavar="HOST:PORT,...", help="Kafka's bootstrap servers.")],
     topic: Annotated[str, typer.Option(metavar="NAME", help="The topic to write; it must be there.")],
-    repo: RepoOption = None,
-    as_json: JsonOption = False,
     source: SourceOption = None,
     rate: Annotated[float | None, typer.Option(min=0.001, metavar="N", help="Events a second.")] = None,
     speed: Annotated[
         float | None, typer.Option(min=0.001, metavar="X", help="At the events' own pace, X times as fast.")
     ] = None,
     kafka_option: KafkaOptions = None,
-) -> None:
+) -> Report:
     """Send the events of a file to a Kafka topic; as fast as it takes them unless told a pace.
 
     The lines travel as they are; the stream keeps broken ones in the dead-letter table.
     """
+    from dualpath.console import kafka as topics
+    from dualpath.console import produce
 
-    def work() -> Report:
-        extras.require("kafka")
-        opened = repos.opened(repo)
-        from dualpath.console import kafka as topics
-        from dualpath.console import produce
-
-        chosen, client = repos.source(opened, source), topics.client(kafka, kafka_option)
-        return produce.produce(opened, chosen, file, topic, client, per_second=rate, speed=speed)
-
-    report(work, as_json)
+    chosen, client = repos.source(repo, source), topics.client(kafka, kafka_option)
+    return produce.produce(repo, chosen, file, topic, client, per_second=rate, speed=speed)
 
 
-@app.command()
+@command(app, extra="spark")
 def batch(
-    repo: RepoOption = None,
-    as_json: JsonOption = False,
+    repo: "Repo",
     source: SourceOption = None,
     through: Annotated[
         date | None,
         typer.Option(**DAY, help="The last arrival day to build; all of them."),
     ] = None,
-) -> None:
+) -> Report:
     """Bring the record files, which training sets read, up to date with the event log."""
+    from dualpath.console import work
 
-    def work() -> Report:
-        extras.require("spark")
-        opened = repos.opened(repo)
-        from dualpath.console import work
-
-        chosen = repos.sources(opened, source)
-        return work.batch(work.spark(), opened, chosen, through)
-
-    report(work, as_json)
+    chosen = repos.sources(repo, source)
+    return work.batch(work.spark(), repo, chosen, through)
 
 
-@app.command()
+@command(app, extra="gate")
 def nightly(
+    repo: "Repo",
     day: Annotated[
         date,
         typer.Option("--date", **DAY, help="The arrival day to close, UTC; also yesterday or today."),
     ],
-    repo: RepoOption = None,
-    as_json: JsonOption = False,
     source: SourceOption = None,
-) -> None:
+) -> Report:
     """Close an arrival day: check its events, build its records, publish the snapshot that serving reads.
 
     If the quality gate refuses the day, nothing is built or published.
     """
+    from dualpath.console import work
 
-    def work() -> Report:
-        extras.require("gate")
-        opened = repos.opened(repo)
-        from dualpath.console import work
-
-        return work.nightly(work.spark(), opened, repos.sources(opened, source), day)
-
-    report(work, as_json)
+    return work.nightly(work.spark(), repo, repos.sources(repo, source), day)
 
 
-@app.command()
+@command(app)
 def parity(
-    repo: RepoOption = None,
-    as_json: JsonOption = False,
+    repo: "Repo",
     cells: Annotated[int, typer.Option(min=1, help="How many values to compare at least.")] = 100_000,
     oracle_cells: Annotated[int, typer.Option(min=0, help="How many of them to hold against the oracle.")] = 2_000,
     seed: Annotated[int, typer.Option(help="Which entities and instants are asked for.")] = 0,
-) -> None:
+) -> Report:
     """Compare served values with training values, bit by bit, and a sample with a naive oracle."""
+    from dualpath.console import work
 
-    def work() -> Report:
-        opened = repos.opened(repo)
-        from dualpath.console import work
-
-        return work.parity(opened, cells=cells, oracle_cells=oracle_cells, seed=seed)
-
-    report(work, as_json)
+    return work.parity(repo, cells=cells, oracle_cells=oracle_cells, seed=seed)
 
 
-@app.command()
+@command(app)
 def catalogue(
-    repo: RepoOption = None,
-    as_json: JsonOption = False,
+    repo: "Repo",
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE", help="Write it there, as Markdown, instead of showing it."),
@@ -292,67 +236,48 @@ def catalogue(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit with 1 if the file is not what would be written.")
     ] = False,
-) -> None:
+) -> Report:
     """Describe every feature of the repo: what it is, its window, its type, its empty value and what it costs."""
+    from dualpath.console import catalogue
 
-    def work() -> Report:
-        opened = repos.opened(repo)
-        from dualpath.console import catalogue
-
-        return catalogue.run(opened, output, check)
-
-    report(work, as_json)
+    return catalogue.run(repo, output, check)
 
 
-@app.command()
+@command(app)
 def status(
-    repo: RepoOption = None,
-    as_json: JsonOption = False,
+    repo: "Repo",
     watch: Annotated[bool, typer.Option("--watch", help="Show the running stream's numbers until Ctrl-C.")] = False,
     interval: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often --watch looks.")] = 1.0,
-) -> None:
+    as_json: JsonOption = False,
+) -> Report:
     """Account for every row ever read, and say whether the counts add up with the files.
 
     With --watch, show instead what the running stream says of itself: rates, lag, durations, freshness.
     """
+    if watch and as_json:
+        raise InputError("--watch is for people and --json for programs; leave one of them out.")
+    from dualpath.console import live, status
 
-    def work() -> Report:
-        if watch and as_json:
-            raise InputError("--watch is for people and --json for programs; leave one of them out.")
-        opened = repos.opened(repo)
-        from dualpath.console import live, status
-
-        if watch:
-            live.watch(opened, interval=interval)
-            return Report({})
-        return status.report(opened)
-
-    report(work, as_json)
+    if watch:
+        live.watch(repo, interval=interval)
+        return Report({})
+    return status.report(repo)
 
 
-@app.command()
-def doctor(repo: RepoOption = None, as_json: JsonOption = False) -> None:
+@command(app, opens=False)
+def doctor(folder: Path | None) -> Report:
     """Look at what dualpath needs from the machine: what is there, what is missing, what to do."""
+    from dualpath.console import machine
 
-    def work() -> Report:
-        from dualpath.console import machine
-
-        return machine.doctor(repos.folder(repo) if repo else repos.here())
-
-    report(work, as_json)
+    return machine.doctor(repos.folder(folder) if folder else repos.here())
 
 
-@app.command()
-def stop(repo: RepoOption = None, as_json: JsonOption = False) -> None:
+@command(app)
+def stop(repo: "Repo") -> Report:
     """End the repo's embedded Redis; its data stays."""
+    from dualpath.console import machine
 
-    def work() -> Report:
-        opened = repos.opened(repo)
-        from dualpath.console import machine
-
-        return machine.stop(opened)
-
-    report(work, as_json)
+    return machine.stop(repo)
 
 
 if __name__ == "__main__":
