@@ -24,8 +24,9 @@ def command(
     """Make a function a command of `app`, with `--repo` and `--json` beside its own options.
 
     The function gets the opened repo first, or with `opens=False` the folder that was chosen, if any. It returns the
-    report, or raises an error that says what is wrong. One with a parameter `as_json` is told of `--json`. `extra` names
-    the optional packages that the command needs (`dualpath.extras`).
+    report, or raises an error that says what is wrong. One with a parameter `as_json` is told of `--json`.
+
+    `extra` names the optional packages that the command needs (`dualpath.extras`).
     """
 
     def register(function: Callable[..., Report]) -> Callable[..., None]:

@@ -11,8 +11,8 @@ from dualpath.errors import InputError
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 
-SHORT = 2.0
-"""Seconds that need no progress bar."""
+BAR_AFTER_SECONDS = 2.0
+"""What takes no longer needs no progress bar."""
 
 
 def produce(
@@ -37,7 +37,7 @@ def produce(
             with bar() as step:
 
                 def progress(sent: int) -> None:
-                    if time.monotonic() - began > SHORT:
+                    if time.monotonic() - began > BAR_AFTER_SECONDS:
                         step(f"Sending to {topic}", sent, total)
 
                 sent = replay(

@@ -22,7 +22,7 @@ from dualpath.online.connection import FAILED, configured, connect, embedded_fol
 from dualpath.online.health import HealthReport, check_health
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
-from dualpath.runtime.redis import TIMEOUT as PATIENCE
+from dualpath.runtime.redis import ANSWER_TIMEOUT_SECONDS
 from dualpath.sources.delivery import Delivery, delivery
 
 
@@ -145,14 +145,14 @@ def served(repo: Repo) -> Served:
     """Ask the online store."""
     config = repo.store.config
     try:
-        address = configured(config) or embedded.running(embedded_folder(config), PATIENCE)
+        address = configured(config) or embedded.running(embedded_folder(config), ANSWER_TIMEOUT_SECONDS)
     except UnavailableError as error:
         return Served({}, silence=error.message, down=True)
     if address is None:
         silence = "The embedded Redis is not running; it starts with the next stream, nightly job or read."
         return Served({}, silence=silence)
     try:
-        redis = connect(address, retries=0, timeout=PATIENCE)
+        redis = connect(address, retries=0, timeout=ANSWER_TIMEOUT_SECONDS)
         found = {n: check_health(redis, repo.project, repo.storage(n), repo.views_of(n)) for n in repo.sources}
         return Served(found, tuple(bounds.large_entities(redis, repo.project, repo.views.values())))
     except FAILED as error:

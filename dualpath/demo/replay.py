@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from dualpath.errors import InputError, UnavailableError
 from dualpath.schema import EventSource
 
-PATIENCE = 15.0  # seconds until a broker that does not answer is given up
+METADATA_TIMEOUT_SECONDS = 15.0  # for the broker's answer, whether it has the topic
 
 Pace = Callable[[int, Mapping[str, Any]], float]
 """The second after the start at which the n-th line, whose members are given, is due."""
@@ -142,7 +142,7 @@ def _producer(client: Mapping[str, str], topic: str) -> Producer:
     except KafkaException as error:
         raise InputError(f"Kafka's client refuses its settings: {error.args[0].str()}.") from None
     try:
-        topics = producer.list_topics(timeout=PATIENCE).topics
+        topics = producer.list_topics(timeout=METADATA_TIMEOUT_SECONDS).topics
     except KafkaException as error:
         raise UnavailableError(f"Kafka at {where} does not answer ({error.args[0].str()}). Start it.") from None
     if topic not in topics:

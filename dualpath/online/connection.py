@@ -70,7 +70,7 @@ def address(config: Any, patience: float | None = None) -> str:
     """
     if found := configured(config):
         return found
-    return embedded.ensure(embedded_folder(config), patience or embedded.PATIENCE)
+    return embedded.ensure(embedded_folder(config), patience or embedded.START_TIMEOUT_SECONDS)
 
 
 def connect(address: str, retries: int | None = None, timeout: float | None = None) -> Any:

@@ -21,8 +21,7 @@ from redis.retry import Retry
 from dualpath import extras
 from dualpath.errors import UnavailableError
 from dualpath.runtime import jars, java
-from dualpath.runtime.redis import FOLDER, executable, running
-from dualpath.runtime.redis import TIMEOUT as PATIENCE
+from dualpath.runtime.redis import ANSWER_TIMEOUT_SECONDS, FOLDER, executable, running
 
 REINSTALL = "Install dualpath again: with `make` in a checkout, else with pip."
 DISK_NEEDED = 2 * 10**9  # bytes: the demo's log, its state and Spark's shuffle files
@@ -146,14 +145,15 @@ def examine_redis(address: str | None, embedded: Path = FOLDER, **parameters: An
         if shutil.which(program) is None:
             return Finding("Redis", False, "no embedded server", str(program), REINSTALL)
         try:
-            running(embedded, PATIENCE)
+            running(embedded, ANSWER_TIMEOUT_SECONDS)
         except UnavailableError as error:
             return Finding("Redis", False, "the embedded server is silent", str(embedded), error.message)
         return Finding("Redis", True, "embedded server", str(program))
     host, _, port = address.rpartition(":")
     try:
         once = Retry(NoBackoff(), 0)
-        limits: dict[str, Any] = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, **parameters}
+        seconds = ANSWER_TIMEOUT_SECONDS
+        limits: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds, **parameters}
         with Redis(host, int(port), retry=once, **limits) as client:
             return Finding("Redis", True, client.info("server")["redis_version"], address)
     except (RedisError, ValueError) as error:

@@ -20,7 +20,7 @@ from dualpath.runtime import cache, java
 IVY = Path(__file__).with_name("ivy.xml")
 SETTINGS = "DUALPATH_IVY_SETTINGS"
 CONNECTOR = "spark-sql-kafka-0-10_2.13"
-PATIENCE = 240.0  # seconds: sixty megabytes over a slow line
+FETCH_TIMEOUT_SECONDS = 240.0  # sixty megabytes over a slow line
 COMPLAINT = re.compile(r"UNRESOLVED|not found|FAILED|ERROR|Exception|server access", re.IGNORECASE)
 
 
@@ -101,10 +101,10 @@ def _retrieve(conf: str, environ: Mapping[str, str]) -> list[Path]:
     program = [str(java.find(environ).executable), "-jar", str(ivy), *own]
     command = [*program, "-ivy", str(IVY), "-confs", conf, "-retrieve", pattern]
     try:
-        ran = subprocess.run(command, env=dict(environ), capture_output=True, text=True, timeout=PATIENCE)
+        ran = subprocess.run(command, env=dict(environ), capture_output=True, text=True, timeout=FETCH_TIMEOUT_SECONDS)
         said = [] if ran.returncode == 0 else (ran.stdout + ran.stderr).splitlines()
     except subprocess.TimeoutExpired:
-        said = [f"ERROR: no end after {PATIENCE:.0f} s"]
+        said = [f"ERROR: no end after {FETCH_TIMEOUT_SECONDS:.0f} s"]
     if said or not part.exists():
         complaints = [line.strip(" :\t") for line in said if COMPLAINT.search(line)] or said[-3:]
         why = "; ".join(dict.fromkeys(complaints[-3:])) or "Ivy retrieved nothing"

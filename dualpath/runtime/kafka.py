@@ -21,7 +21,8 @@ from dualpath.errors import UnavailableError
 from dualpath.runtime import jars, java
 
 HOST = "127.0.0.1"
-PATIENCE = 60.0  # seconds: on a busy machine the start takes several
+TIMEOUT_SECONDS = 60.0
+"""How long the broker may take to start, to end and to answer: a start takes several seconds on a busy machine."""
 MEMORY = "-Xmx512m"
 QUICKLY = "-XX:TieredStopAtLevel=1"
 WARNINGS = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
@@ -111,7 +112,7 @@ class Broker:
             return
         self.process.terminate()
         try:
-            self.process.wait(PATIENCE)
+            self.process.wait(TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -170,18 +171,20 @@ def create_topic(address: str, name: str, *, partitions: int, config: Mapping[st
     [made] = admin.create_topics([topic]).values()
     try:
         made.result()
-        visible = _until(lambda: name in admin.list_topics(timeout=PATIENCE).topics)
+        visible = _until(lambda: name in admin.list_topics(timeout=TIMEOUT_SECONDS).topics)
     except KafkaException as error:
         raise UnavailableError(f"The topic {name} cannot be made at {address}: {error.args[0].str()}") from None
     if not visible:
-        raise UnavailableError(f"The topic {name} was made at {address} but is not there after {PATIENCE:.0f} s.")
+        raise UnavailableError(
+            f"The topic {name} was made at {address} but is not there after {TIMEOUT_SECONDS:.0f} s."
+        )
 
 
 def _until(condition: Callable[[], bool]) -> bool:
     """Wait for something to become true; False if it takes too long."""
     patiently = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda met: not met),
-        stop=tenacity.stop_after_delay(PATIENCE),
+        stop=tenacity.stop_after_delay(TIMEOUT_SECONDS),
         wait=tenacity.wait_fixed(0.05),
         retry_error_callback=lambda state: False,
     )

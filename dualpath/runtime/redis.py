@@ -22,11 +22,13 @@ from dualpath.locks import locked
 FOLDER = Path("data") / "redis"
 """Where a repo's embedded Redis keeps its data."""
 HOST = "127.0.0.1"
-PATIENCE = 60.0  # seconds: a large append-only file takes a while to load
-TIMEOUT = 5.0  # seconds for one answer; a Redis that says nothing for so long is taken to be down
+START_TIMEOUT_SECONDS = 60.0
+"""How long a Redis may load its data: a large append-only file takes a while."""
+ANSWER_TIMEOUT_SECONDS = 5.0
+"""How long one answer may take; a Redis that is silent for longer counts as down."""
 
 
-def ensure(folder: Path, patience: float = PATIENCE) -> str:
+def ensure(folder: Path, patience: float = START_TIMEOUT_SECONDS) -> str:
     """The address, "127.0.0.1:PORT", of the Redis whose data is in `folder`; started if it is not running.
 
     One that runs may be silent for `patience` seconds.
@@ -52,7 +54,7 @@ def ensure(folder: Path, patience: float = PATIENCE) -> str:
     return f"{HOST}:{port}"
 
 
-def running(folder: Path, patience: float = PATIENCE) -> str | None:
+def running(folder: Path, patience: float = START_TIMEOUT_SECONDS) -> str | None:
     """The address of the folder's Redis, or None if it does not run; one that runs may be silent for `patience`."""
     folder = folder.resolve()
     port = _recorded(folder)
@@ -66,7 +68,7 @@ def stop(folder: Path) -> bool:
         return False
     with locked(folder / "redis.lock"):
         port = _recorded(folder)
-        if not (port and _answers(port, folder, PATIENCE)):
+        if not (port and _answers(port, folder, START_TIMEOUT_SECONDS)):
             return False
         with closing(_client(port)) as client:
             client.shutdown()
@@ -132,7 +134,7 @@ def _answers(port: int, folder: Path, patience: float) -> bool:
         wait=tenacity.wait_fixed(0.05),
     )
     try:
-        return patiently(_serves, port, folder, min(patience, TIMEOUT))
+        return patiently(_serves, port, folder, min(patience, ANSWER_TIMEOUT_SECONDS))
     except tenacity.RetryError as error:
         raise UnavailableError(
             f"The Redis for {folder} listens on {HOST}:{port} but has not answered for {patience:g} s. "
@@ -146,7 +148,7 @@ def _answers(port: int, folder: Path, patience: float) -> bool:
     wait=tenacity.wait_fixed(0.02),
 )
 def _comes_up(port: int, folder: Path) -> bool:
-    return _answers(port, folder, PATIENCE)
+    return _answers(port, folder, START_TIMEOUT_SECONDS)
 
 
 def _serves(port: int, folder: Path, timeout: float) -> bool:
@@ -159,7 +161,7 @@ def _serves(port: int, folder: Path, timeout: float) -> bool:
             return False
 
 
-def _client(port: int, timeout: float = TIMEOUT) -> Redis:
+def _client(port: int, timeout: float = ANSWER_TIMEOUT_SECONDS) -> Redis:
     return Redis(HOST, port, decode_responses=True, socket_timeout=timeout, retry=Retry(NoBackoff(), 0))
 
 

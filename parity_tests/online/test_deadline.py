@@ -209,8 +209,8 @@ def test_a_read_of_a_redis_that_does_not_answer_ends_in_a_sentence(
 def test_status_and_doctor_fail_while_redis_does_not_answer(
     absent: Callable[[], Any], kind: str, applied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status, "PATIENCE", 0.1)
-    monkeypatch.setattr(doctor, "PATIENCE", 0.1)
+    monkeypatch.setattr(status, "ANSWER_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(doctor, "ANSWER_TIMEOUT_SECONDS", 0.1)
     with absent() as port:
         repo = repo_on(applied, tmp_path / "feature_repo", f"{HOST}:{port}", kind)
         told = status.report(repo)
@@ -306,7 +306,7 @@ def test_a_suspended_embedded_server_ends_the_first_read_and_status_too(
     repo = Repo(filled["redis"].folder)
     with suspended(filled["redis"]), pytest.raises(UnavailableError, match=r"has not answered for 0\.25 s"):
         ask(repo, way, "ann")
-    monkeypatch.setattr(status, "PATIENCE", 0.1)
+    monkeypatch.setattr(status, "ANSWER_TIMEOUT_SECONDS", 0.1)
     with suspended(filled["redis"]):
         told = status.report(repo)
     assert not told.ok and "has not answered for 0.1 s" in told.data["redis"]

@@ -266,7 +266,7 @@ def test_the_doctor_says_that_a_configured_redis_does_not_answer(folder):
 
 
 def test_the_doctor_says_that_the_embedded_redis_is_silent(folder, monkeypatch):
-    monkeypatch.setattr(doctor, "PATIENCE", 0.1)
+    monkeypatch.setattr(doctor, "ANSWER_TIMEOUT_SECONDS", 0.1)
     assert doctor.examine_redis(None, folder).ok
     with closing(connect(embedded.ensure(folder))) as client:
         process = client.info("server")["process_id"]
