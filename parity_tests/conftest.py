@@ -17,8 +17,8 @@ from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import jars, redis
 from dualpath.runtime.kafka import Broker
+from dualpath.sources.directory import Directory
 from dualpath.sources.landing import land
-from dualpath.sources.source import Directory
 from dualpath.spark.session import session
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -21,7 +21,7 @@ from dualpath.jobs.publish import publish
 from dualpath.jobs.stream import start
 from dualpath.parity.asking import Family
 from dualpath.repo import Repo
-from dualpath.sources.source import Directory
+from dualpath.sources.directory import Directory
 from dualpath.view import View
 from parity_tests.strategies import CLICKS
 

@@ -14,7 +14,7 @@ import typer
 
 from dualpath.jobs.stream import start
 from dualpath.repo import Repo
-from dualpath.sources.source import Directory
+from dualpath.sources.directory import Directory
 from dualpath.spark.session import session
 
 

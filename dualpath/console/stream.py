@@ -21,15 +21,16 @@ from dualpath.online.connection import FAILED, shown
 from dualpath.repo import Repo
 from dualpath.runtime import jars
 from dualpath.schema import EventSource
+from dualpath.sources.directory import Directory
 from dualpath.sources.kafka import Kafka
-from dualpath.sources.source import Directory, PayloadSource
+from dualpath.sources.source import PayloadSource
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
-FINISHING = 60.0
-"""Seconds a batch gets to finish when asked to stop; a batch cut off is repeated by the next start, so none is lost."""
+STOP_TIMEOUT_SECONDS = 60.0
+"""How long a batch may take to finish when asked to stop; the next start repeats one that was cut off."""
 
 Inputs = Sequence[tuple[EventSource, PayloadSource]]
 """Event sources, and where the payloads of each come from."""
@@ -122,8 +123,8 @@ def follow(queries: "Sequence[StreamingQuery]", stop: threading.Event, say: Call
 
 def end(query: "StreamingQuery") -> None:
     """Stop a query between two batches if it gets there in time."""
-    patience = time.monotonic() + FINISHING
-    while query.isActive and query.status["isTriggerActive"] and time.monotonic() < patience:
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
         time.sleep(0.02)
     query.stop()
 

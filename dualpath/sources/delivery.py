@@ -96,7 +96,7 @@ def _taken(storage: Storage) -> set[str]:
     if not offset.exists() or not (of_query / "sources" / "0").exists():
         return set()
     last = json.loads(offset.read_text().splitlines()[-1])
-    if "logOffset" not in last:  # Kafka's
+    if not (isinstance(last, dict) and "logOffset" in last):  # of another source than files
         return set()
     base = storage.folder("landing").absolute()
     paths = (

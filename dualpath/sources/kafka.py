@@ -1,7 +1,7 @@
 """Payloads from Kafka: the messages of a topic, or of every topic whose name matches a pattern."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from dualpath.errors import InputError, StateError, UnavailableError
 from dualpath.runtime import jars
+from dualpath.sources.decoder import Decoder, decoded, json_text
 from dualpath.sources.source import NOTHING
 
 PROVIDER = "org.apache.spark.sql.kafka010.KafkaSourceProvider"
@@ -20,12 +21,7 @@ EVENT_ID = "event_id"
 """The header of a message that holds the event's id, UTF-8."""
 
 EARLIEST = -2
-PATIENCE = 15_000  # milliseconds
-
-
-def text(value: Column) -> Column:
-    """Decode a message that is JSON already; what is not stays as it is and ends in the dead-letter table."""
-    return value.cast("string")
+ADMIN_TIMEOUT_MS = 15_000
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class Kafka:
     earliest message: at the first one of that time or later, in every partition; one that goes on behind others
     (`after`) is not moved by it. `client` holds settings of the Kafka consumer by Kafka's names, such as
     `security.protocol` and `sasl.jaas.config`. If Kafka has deleted messages before they were read the query
-    fails, unless `accept_loss`. `decode` makes a JSON string of the bytes of a message.
+    fails, unless `accept_loss`. `decode` makes a JSON object of the bytes of a message.
     """
 
     bootstrap: str
@@ -50,7 +46,7 @@ class Kafka:
     starting_timestamp: datetime | None = None
     accept_loss: bool = False
     client: Mapping[str, str] = field(default_factory=dict, repr=False)  # it may hold passwords
-    decode: Callable[[Column], Column] = text
+    decode: Decoder = json_text
 
     def __post_init__(self) -> None:
         if (self.topic is None) == (self.pattern is None):
@@ -82,7 +78,7 @@ class Kafka:
         if self.offsets_per_batch:
             rows = rows.option("maxOffsetsPerTrigger", self.offsets_per_batch)
         return rows.load().select(
-            self.decode(F.col("value")).alias("value"),
+            decoded(F.col("value"), self.decode).alias("value"),
             _header(EVENT_ID).alias("event_id"),
             F.col("timestamp").alias("arrival_time"),
             F.concat_ws("/", "topic", "partition").alias("origin"),
@@ -152,7 +148,11 @@ def _admin(spark: SparkSession, client: Mapping[str, str], where: str) -> Iterat
     """Kafka's administrator's client of the JVM, which takes the same settings as the consumer; tells what failed."""
     jvm = _jvm(spark)
     settings = jvm.java.util.HashMap()
-    for name, value in {"default.api.timeout.ms": PATIENCE, "request.timeout.ms": PATIENCE, **client}.items():
+    for name, value in {
+        "default.api.timeout.ms": ADMIN_TIMEOUT_MS,
+        "request.timeout.ms": ADMIN_TIMEOUT_MS,
+        **client,
+    }.items():
         settings.put(name, str(value))
     admin = None
     try:

@@ -1,79 +1,30 @@
-"""Where payloads come from. A source answers one question: the unbounded rows that nobody has taken yet."""
+"""What a payload source is: an unbounded frame of payloads, each with the place it comes from."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-
-from dualpath.sources.delivery import SUFFIX, version
 
 NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class PayloadSource(Protocol):
-    """Anything that can feed the stream."""
+    """What the stream reads: any object with a `name` and a `read`, in any file."""
 
     @property
     def name(self) -> str:
-        """What it reads, for people, and the same from start to start: a checkpoint is of one such thing."""
+        """What it reads, for people. It never changes: a checkpoint goes on only with the name it was made with."""
 
     def read(self, spark: SparkSession, after: Mapping[str, int] = NOTHING) -> DataFrame:
-        """A streaming frame of one payload a row.
+        """A streaming frame of one payload a row, without the rows at or before a position in `after`.
 
-        Its columns are those that `dualpath.spark.admit` takes: `value` string, a JSON object as it came; `event_id`
-        string and `arrival_time` timestamp, where the transport knows them, else null; `origin` string and `position`
-        bigint, the place the row comes from: positions grow within an origin, and no two rows of one share theirs
-        unless the origin is read as a whole.
+        `after` has the last position of each origin that an earlier query has read.
 
-        `after` has the last position already taken of each origin, by an earlier query; those rows are left out.
+        The columns are those that `dualpath.spark.admit` takes:
+
+        - `value` string: a JSON object; what is none ends in the dead-letter table.
+        - `event_id` string and `arrival_time` timestamp: as the transport knows them, else null.
+        - `origin` string and `position` bigint: the place that the row comes from. Positions grow within an origin, and
+          no two rows of one share theirs unless the origin is read as a whole.
         """
-
-
-@dataclass(frozen=True)
-class Directory:
-    """New `*.jsonl` files of a folder and those below it, in the order they appear; `files_per_batch` bounds a
-    micro-batch.
-
-    A line that is not UTF-8 JSON is a row like any other: it ends in the dead-letter table. The origin of a row is
-    the path of its file below the folder (as a URI spells it), wherever the folder is; its position is the version
-    that the file had then (`dualpath.sources.delivery`), for a file is taken as a whole or not at all.
-    """
-
-    folder: Path
-    files_per_batch: int = 16
-
-    @property
-    def name(self) -> str:
-        return "the files of a folder"
-
-    def read(self, spark: SparkSession, after: Mapping[str, int] = NOTHING) -> DataFrame:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lines = (
-            spark.readStream.format("text")
-            # A subfolder is a folder, even if its name has the form of a partition's.
-            .option("recursiveFileLookup", True)
-            .option("pathGlobFilter", f"*{SUFFIX}")
-            .option("lineSep", "\n")
-            .option("maxFilesPerTrigger", self.files_per_batch)
-            # By default a file a week older than the newest one read is passed over without a word.
-            .option("maxFileAge", "36500d")
-            # The path is a pattern to Spark.
-            .load(re.sub(r"([][*?{}\\])", r"\\\1", str(self.folder.absolute())))
-        )
-        jvm: Any = spark._jvm
-        path, base = F.col("_metadata.file_path"), jvm.org.apache.hadoop.fs.Path(str(self.folder.absolute()))
-        above = F.lit(base.toUri().getRawPath() + "/")
-        modified, size = F.unix_millis("_metadata.file_modification_time"), F.col("_metadata.file_size")
-        rows = lines.select(
-            "value",
-            F.lit(None).cast("string").alias("event_id"),
-            F.lit(None).cast("timestamp").alias("arrival_time"),
-            F.substring(path, F.instr(path, above) + F.length(above), F.length(path)).alias("origin"),
-            version(size, modified).alias("position"),
-        )
-        return rows.where(~F.col("origin").isin(*after)) if after else rows

@@ -9,8 +9,9 @@ from confluent_kafka.admin import NewPartitions
 
 from dualpath.repo import Repo
 from dualpath.runtime.kafka import Broker, client, create_topic
+from dualpath.sources.directory import Directory
 from dualpath.sources.kafka import Kafka
-from dualpath.sources.source import Directory, PayloadSource
+from dualpath.sources.source import PayloadSource
 from parity_tests import faults
 from parity_tests.conftest import SOURCE
 

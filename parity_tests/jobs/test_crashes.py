@@ -22,7 +22,7 @@ from dualpath.log.ledger import Entry
 from dualpath.online.small_batch import SmallBatch
 from dualpath.online.writer import ENTITIES_PER_CALL, TEXTS, WriteCounts
 from dualpath.repo import Repo
-from dualpath.sources.source import Directory
+from dualpath.sources.directory import Directory
 from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain

@@ -25,7 +25,7 @@ from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.check import check
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.sources.source import Directory
+from dualpath.sources.directory import Directory
 from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain

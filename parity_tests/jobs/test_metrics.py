@@ -34,7 +34,7 @@ from dualpath.log.ledger import Entry
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.sources.source import Directory
+from dualpath.sources.directory import Directory
 from parity_tests import faults
 from parity_tests.conftest import SOURCE
 from parity_tests.console.commands import run_json

@@ -29,7 +29,7 @@ from dualpath.online.removal import GRACE
 from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.repo import Repo
-from dualpath.sources.source import Directory
+from dualpath.sources.directory import Directory
 from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain

@@ -21,8 +21,8 @@ from dualpath.online.connection import connect
 from dualpath.online.writer import TEXTS, FencedWrite
 from dualpath.record import Fence, layout
 from dualpath.repo import Repo
+from dualpath.sources.directory import Directory
 from dualpath.sources.kafka import Kafka
-from dualpath.sources.source import Directory
 from dualpath.words import code
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain

@@ -23,7 +23,7 @@ from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.sources.delivery import version
-from dualpath.sources.source import Directory
+from dualpath.sources.directory import Directory
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.stream import EVENTS, LINES, LINES_CONTENT, POISON, half_of

@@ -26,7 +26,7 @@ from dualpath.record import HEADER, Fence, layout
 from dualpath.repo import Repo
 from dualpath.retention import CLOCK_LAG, earliest_as_of
 from dualpath.runtime import redis as embedded
-from dualpath.sources.source import Directory
+from dualpath.sources.directory import Directory
 from dualpath.view import Feature, View
 from dualpath.windows import SECOND, lifetime, minutes
 from parity_tests import faults

@@ -16,7 +16,7 @@ from dualpath.online.connection import embedded_folder
 from dualpath.parity.check import check
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.sources.source import Directory
+from dualpath.sources.directory import Directory
 from parity_tests.conftest import REPOS
 
 START = 1_709_164_800_000_000

@@ -10,10 +10,11 @@ from pyspark.sql import DataFrame, SparkSession
 
 from dualpath.console import status
 from dualpath.console.stream import new_generation
+from dualpath.log.generation import checkpoint
 from dualpath.log.storage import Storage
 from dualpath.repo import Repo
 from dualpath.sources.delivery import UNKNOWN, Delivery, delivery, version
-from dualpath.sources.source import Directory
+from dualpath.sources.directory import Directory
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 
@@ -125,3 +126,13 @@ def test_a_ledger_that_knows_no_versions_says_that_its_files_were_read(tmp_path:
     known["a%20b.jsonl"] = version(state.st_size, state.st_mtime_ns // 1_000_000) - 1
     storage.finish(storage.note(storage.begin(2, 0), positions=known))
     assert delivery(storage).changed == ["a b.jsonl"]
+
+
+@pytest.mark.parametrize("offset", ["12", '{"shop":{"0":7}}'])
+def test_the_checkpoint_of_a_source_that_reads_no_files_has_taken_none(tmp_path: Path, offset: str) -> None:
+    storage = Storage(tmp_path, "clicks")
+    put(storage.folder("landing"), "a.jsonl", b"{}")
+    storage.finish(storage.note(storage.begin(1, 0), positions={"shop/0": 7}))
+    put(checkpoint(storage, 1), "offsets/0", f"v1\n{{}}\n{offset}".encode())
+    (checkpoint(storage, 1) / "sources" / "0").mkdir(parents=True)
+    assert delivery(storage) == Delivery([], [], ["a.jsonl"])

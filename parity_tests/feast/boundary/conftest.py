@@ -17,7 +17,7 @@ from dualpath.jobs.stream import start
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.sources.source import Directory
+from dualpath.sources.directory import Directory
 from parity_tests.conftest import REPOS
 from parity_tests.feast.boundary.asking import SHOPS, START, USERS
 
