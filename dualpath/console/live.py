@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from dualpath.console.report import output, table
-from dualpath.jobs.families import quantile
+from dualpath.jobs.histogram import quantile
 from dualpath.jobs.metrics import FILE
 from dualpath.log.storage import Storage
 from dualpath.repo import Repo

@@ -7,16 +7,26 @@ A row counts once its batch is finished, so one that is repeated after a crash c
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Summary,
+    disable_created_metrics,
+    start_http_server,
+    values,
+    write_to_textfile,
+)
 
 from dualpath.dedup.segments import BYTES_PER_ID
 from dualpath.errors import UnavailableError
-from dualpath.jobs.families import Ages, Counter, Gauge, Spans
+from dualpath.jobs.histogram import EDGES, AgeHistogram
 from dualpath.log.ledger import Entry
 from dualpath.online.writer import WriteCounts
 
@@ -27,16 +37,20 @@ TEXTS = "(texts)"
 
 
 class Metrics:
-    """The families of all sources in one registry."""
+    """The metrics of all sources, in one registry."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = kept = registry or CollectorRegistry()
+        self.registry = registry or CollectorRegistry()
+        # Numbers live in this process. Feast, once imported, sets PROMETHEUS_MULTIPROC_DIR here and in child processes;
+        # with it they would live in files by process id and, in a container, go on after a restart.
+        values.ValueClass = values.MutexValue
+        disable_created_metrics()  # the time at which each number began: `started_timestamp_seconds` says it for all
 
-        def counter(name: str, documentation: str, *labels: str) -> Counter:
-            return Counter(kept, name, documentation, "source", *labels)
+        def made(kind: Callable[..., T], name: str, documentation: str, *labels: str, **options: Any) -> T:
+            name = f"dualpath_{name}"
+            return kind(name, documentation, ("source", *labels), registry=self.registry, **options)
 
-        def gauge(name: str, documentation: str, *labels: str) -> Gauge:
-            return Gauge(kept, name, documentation, "source", *labels)
+        counter, gauge = partial(made, Counter), partial(made, Gauge)
 
         self.started = gauge("started_timestamp_seconds", "When the stream was started")
         self.reported = gauge("reported_timestamp_seconds", "When the stream last said anything")
@@ -56,9 +70,11 @@ class Metrics:
             "entities_over_bound", "Entities with more records than max_records of the view", "view"
         )
         self.newest = gauge("newest_arrival_timestamp_seconds", "The latest arrival time among servable rows")
-        self.event_age = Ages(kept, "event_to_servable_seconds", "From event time to servable", "source")
-        self.arrival_age = Ages(kept, "arrival_to_servable_seconds", "From arrival time to servable", "source")
-        self.phases = Spans(kept, "batch_phase_seconds", "Duration of a micro-batch's phases", "source", "phase")
+        self.event_age = made(AgeHistogram, "event_to_servable_seconds", "From event time to servable", buckets=EDGES)
+        self.arrival_age = made(
+            AgeHistogram, "arrival_to_servable_seconds", "From arrival time to servable", buckets=EDGES
+        )
+        self.phases = made(Summary, "batch_phase_seconds", "Duration of a micro-batch's phases", "phase")
         self.scanned = counter("spark_input_rows", "Rows as Spark counts them")
         self.rate = gauge("spark_processed_rows_per_second", "The same a second, in the last micro-batch")
         self.lag = gauge("lag_rows", "Rows the last micro-batch left behind")
@@ -73,49 +89,48 @@ class Meter:
 
     def __init__(self, metrics: Metrics, source: str, file: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.metrics, self.source, self.file, self.clock = metrics, source, file, clock
-        self.own = (source,)
         self.servable_at = self.newest = 0.0
         self.behind = 0
         self.latest_by = 0
-        metrics.started.set(self.own, clock())
-        metrics.away.set(self.own, 0)
+        metrics.started.labels(self.source).set(clock())
+        metrics.away.labels(self.source).set(0)
 
     def phase(self, name: str, seconds: float) -> None:
         """A step of a micro-batch has taken so long."""
-        self.metrics.phases.add((self.source, f"addBatch/{name}"), 1, seconds)
+        self.metrics.phases.labels(self.source, f"addBatch/{name}").observe(seconds)
 
     def waiting(self) -> None:
         """Redis is away, and the stream waits."""
-        self.metrics.retries.add(self.own, 1)
-        self.metrics.away.set(self.own, 1)
+        self.metrics.retries.labels(self.source).inc(1)
+        self.metrics.away.labels(self.source).set(1)
         self.save()
 
     def answered(self) -> None:
         """A step that needs Redis has succeeded."""
-        self.metrics.away.set(self.own, 0)
+        self.metrics.away.labels(self.source).set(0)
 
     def wrote(self, written: Mapping[str, WriteCounts]) -> None:
         """Redis has acknowledged a batch, by view."""
         self.servable_at = self.clock()
         for view, done in written.items():
             labels = self.source, view or TEXTS
-            self.metrics.records.add(labels, done.records)
-            self.metrics.parts.add(labels, done.parts)
-            self.metrics.writes.add(labels, done.calls)
-            self.metrics.write_seconds.add(labels, done.seconds)
+            self.metrics.records.labels(*labels).inc(done.records)
+            self.metrics.parts.labels(*labels).inc(done.parts)
+            self.metrics.writes.labels(*labels).inc(done.calls)
+            self.metrics.write_seconds.labels(*labels).inc(done.seconds)
 
     def rebuilt(self, state: str) -> None:
         """The online store has been filled from the log; `state` is how it was found, as by `State`'s name."""
-        self.metrics.rebuilds.add((self.source, state), 1)
+        self.metrics.rebuilds.labels(self.source, state).inc(1)
 
     def over_bound(self, view: str, entities: int) -> None:
         """So many entities of a view have more records than its `max_records`."""
-        self.metrics.over_bound.set((self.source, view), entities)
+        self.metrics.over_bound.labels(self.source, view).set(entities)
 
     def remembers(self, ids: int) -> None:
         """So many ids are in the deduplication store."""
-        self.metrics.state_rows.set(self.own, ids)
-        self.metrics.state_bytes.set(self.own, ids * BYTES_PER_ID)
+        self.metrics.state_rows.labels(self.source).set(ids)
+        self.metrics.state_bytes.labels(self.source).set(ids * BYTES_PER_ID)
 
     def landed(self, done: Entry, log: Path) -> None:
         """A batch is finished; `log` is the folder of its accepted rows.
@@ -123,29 +138,29 @@ class Meter:
         Their times are read from the files, two columns of them, and counted in NumPy.
         """
         m = self.metrics
-        m.batches.add(self.own, 1)
+        m.batches.labels(self.source).inc(1)
         for outcome in ("accepted", "duplicate", "dead_letter"):
-            m.rows.add((self.source, outcome), getattr(done, outcome))
-        m.late.add(self.own, done.late)
-        m.out_of_retention.add(self.own, done.out_of_retention)
+            m.rows.labels(self.source, outcome).inc(getattr(done, outcome))
+        m.late.labels(self.source).inc(done.late)
+        m.out_of_retention.labels(self.source).inc(done.out_of_retention)
         self.latest_by = max(self.latest_by, done.latest_by)
-        m.latest_by.set(self.own, self.latest_by / 1e6)
+        m.latest_by.labels(self.source).set(self.latest_by / 1e6)
         if done.accepted:
             times = ds.dataset(str(log)).to_table(columns=["event_time", "arrival_time"])
             happened, arrived = (column.cast(pa.int64()).to_numpy() / 1e6 for column in times.columns)
-            m.event_age.observe(self.own, self.servable_at - happened)
-            m.arrival_age.observe(self.own, self.servable_at - arrived)
+            m.event_age.labels(self.source).observe_many(self.servable_at - happened)
+            m.arrival_age.labels(self.source).observe_many(self.servable_at - arrived)
             self.newest = max(self.newest, float(arrived.max()))
-            m.newest.set(self.own, self.newest)
+            m.newest.labels(self.source).set(self.newest)
         self.save()
 
     def progress(self, report: Mapping[str, Any]) -> None:
         """Take what Spark says of a finished micro-batch: a `StreamingQueryProgress` as JSON has it."""
         m = self.metrics
-        m.scanned.add(self.own, report["numInputRows"])
-        m.rate.set(self.own, report.get("processedRowsPerSecond", 0))
+        m.scanned.labels(self.source).inc(report["numInputRows"])
+        m.rate.labels(self.source).set(report.get("processedRowsPerSecond", 0))
         for phase, milliseconds in report["durationMs"].items():
-            m.phases.add((self.source, phase), 1, milliseconds / 1000)
+            m.phases.labels(self.source, phase).observe(milliseconds / 1000)
         if behind := [lag for each in report["sources"] for lag in behind_latest(each)]:
             self.wait(behind)
         self.save()
@@ -158,14 +173,14 @@ class Meter:
     def wait(self, rows: Sequence[int]) -> None:
         """So many rows of each partition wait to be taken."""
         self.behind = sum(rows)
-        self.metrics.lag.set(self.own, self.behind)
-        self.metrics.lag_most.set(self.own, max(rows))
+        self.metrics.lag.labels(self.source).set(self.behind)
+        self.metrics.lag_most.labels(self.source).set(max(rows))
 
     def save(self) -> None:
         """Put the numbers of all sources of the process into the file, whole; what another process shows."""
         age = max(self.clock() - self.newest, 0) if self.newest else float("nan")
-        self.metrics.lag_seconds.set(self.own, age if self.behind else 0)
-        self.metrics.reported.set(self.own, self.clock())
+        self.metrics.lag_seconds.labels(self.source).set(age if self.behind else 0)
+        self.metrics.reported.labels(self.source).set(self.clock())
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_to_textfile(str(self.file), self.metrics.registry)
 

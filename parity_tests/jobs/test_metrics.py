@@ -1,7 +1,10 @@
 """The stream's own numbers: each row once, the same by HTTP, in the file and in what `status --watch` shows."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +29,7 @@ import dualpath.jobs.stream
 from dualpath.console.live import ARRIVAL_AGE, EVENT_AGE, Reading, Watch, read
 from dualpath.errors import UnavailableError
 from dualpath.jobs.build import build
-from dualpath.jobs.families import EDGES
+from dualpath.jobs.histogram import EDGES
 from dualpath.jobs.metrics import FILE, Meter, Metrics, exposed
 from dualpath.jobs.sink import Sink
 from dualpath.jobs.stream import start
@@ -108,13 +111,36 @@ def test_ages_are_those_of_the_log_at_the_acknowledgement(streamed: Streamed) ->
 
 def test_a_whole_array_of_ages_falls_into_the_buckets_of_its_values() -> None:
     metrics, ages = Metrics(), np.array([-1, 0, 0.01, 0.011, 0.3, 4, 86_400, 1e6])
-    metrics.event_age.observe(("s",), ages[:3])
-    metrics.event_age.observe(("s",), ages[3:])
+    metrics.event_age.labels("s").observe_many(ages[:3])
+    metrics.event_age.labels("s").observe_many(ages[3:])
     [family] = metrics.event_age.collect()
     buckets = {s.labels["le"]: s.value for s in family.samples if s.name.endswith("_bucket")}
     naive = [sum(age <= edge for age in ages) for edge in (*EDGES, float("inf"))]
     assert list(buckets.values()) == naive
     assert list(map(float, buckets)) == [*EDGES, float("inf")]
+
+
+COUNTED = """
+import os
+from pathlib import Path
+import feast
+from dualpath.jobs.metrics import Metrics
+Metrics().batches.labels("s").inc()
+metrics = Metrics()
+metrics.batches.labels("s").inc()
+print(metrics.registry.get_sample_value("dualpath_batches_total", {"source": "s"}))
+files = list(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).iterdir())
+print(len(files) > 0, any(b"dualpath" in file.read_bytes() for file in files))
+"""
+
+
+@pytest.mark.parametrize("inherited", [True, False])
+def test_numbers_begin_at_zero_and_in_no_file_though_feast_was_imported_first(inherited: bool, tmp_path: Path) -> None:
+    """Feast sets the variable, here or in a parent process, with which prometheus_client keeps numbers in files."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PROMETHEUS_")}
+    env |= {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)} if inherited else {}
+    said = subprocess.run([sys.executable, "-c", COUNTED], env=env, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines() == ["1.0", "True False"]  # the files are of Feast's own numbers
 
 
 def test_metrics_are_served_over_http_until_the_stream_ends(streamed: Streamed) -> None:
@@ -188,11 +214,11 @@ def test_a_frame_shows_the_last_minute_of_a_stream(new_repo: Callable[[], Repo],
     assert "No stream of this repo has run yet" in frame(watch, 0)
     meter = written(repo, metrics, 1_000)
     meter.landed(Entry(1, 0, dead_letter=5, late=1, latest_by=7_200_000_000), tmp_path)
-    metrics.arrival_age.observe((SOURCE,), np.full(100, 3.0))
+    metrics.arrival_age.labels(SOURCE).observe_many(np.full(100, 3.0))
     meter.progress(REPORT)
     assert "servable after" in frame(watch, 1_001)
     meter.clock = lambda: 1_010
-    metrics.arrival_age.observe((SOURCE,), np.full(100, 0.45))
+    metrics.arrival_age.labels(SOURCE).observe_many(np.full(100, 0.45))
     meter.landed(Entry(1, 0, dead_letter=20), tmp_path)
     meter.remembers(100_000)
     meter.progress(REPORT)
