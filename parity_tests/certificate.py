@@ -18,11 +18,11 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 from dualpath.online.connection import embedded_folder
-from dualpath.parity.asking import Family, serve, train
-from dualpath.parity.check import PACKAGES, judge
+from dualpath.parity.check import PACKAGES, compare_with_oracle
 from dualpath.parity.compare import differences
 from dualpath.parity.events import read
-from dualpath.parity.instants import choose
+from dualpath.parity.sample import draw
+from dualpath.parity.views import ViewGroup, serve, train
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from parity_tests import generated, strategies
@@ -112,24 +112,24 @@ def compared(
     log = read(repo.storage(CLICKS.name), repo.sources[CLICKS.name]).sort_by("event_id")
     cells = differing = 0
     digest, failures = hashlib.sha256(), []
-    for family in generated.families(repo):
-        keys, as_of = choose(log, family.views, rows, seed)
-        served, trained = serve(repo, family, keys, as_of, say), train(repo, family, keys, as_of)
-        _, wrong = judge(family, log, keys, as_of, trained, say)
+    for group in generated.view_groups(repo):
+        keys, as_of = draw(log, group.views, rows, seed)
+        served, trained = serve(repo, group, keys, as_of, say), train(repo, group, keys, as_of)
+        _, wrong = compare_with_oracle(group, log, keys, as_of, trained, say)
         bad = differences(served, trained) + wrong
         digest.update(json.dumps(trained).encode())
-        cells, differing = cells + len(family.refs) * len(as_of), differing + len(bad)
+        cells, differing = cells + len(group.refs) * len(as_of), differing + len(bad)
         for cell in bad[:1]:
             who = tuple(key[cell.row].as_py() for key in keys)
-            failures.append(_case(spark, family, cell.feature, events, who, int(as_of[cell.row])))
+            failures.append(_case(spark, group, cell.feature, events, who, int(as_of[cell.row])))
     return Part("engines", cases, cells, differing, digest.hexdigest(), tuple(failures[:1]))
 
 
 def _case(
-    spark: SparkSession, family: Family, ref: str, events: Sequence[dict[str, Any]], who: tuple, as_of: int
+    spark: SparkSession, group: ViewGroup, ref: str, events: Sequence[dict[str, Any]], who: tuple, as_of: int
 ) -> str:
     """The smallest test of a cell that differs, or what cannot be shown without the stores."""
-    view = next(view for view in family.views if view.name == ref.split(":")[0])
+    view = next(view for view in group.views if view.name == ref.split(":")[0])
     view = replace(view, features=tuple(f for f in view.features if f.name == ref.split(":")[1]))
     mine = [event for event in events if tuple(event[key] for key in view.keys) == who]
     if not disagreement(spark, view, mine, who, as_of):

@@ -22,11 +22,11 @@ from dualpath import steps
 from dualpath.demo.generate import generate
 from dualpath.online import keys, manifest
 from dualpath.online.connection import connect, embedded_folder
-from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
-from dualpath.parity.instants import choose
 from dualpath.parity.oracle_runner import answers
+from dualpath.parity.sample import draw
+from dualpath.parity.views import serve, train, view_groups
 from dualpath.record import layout
 from dualpath.repo import Repo
 from dualpath.runtime import redis
@@ -224,19 +224,19 @@ def counts(repo: Repo) -> dict[str, int]:
 def values(repo: Repo, known: pa.Table, *, rows: int = 60, seed: int = 1) -> dict[str, list[Any]]:
     """Served values of the events' entities at instants chosen to hurt, by `view:feature`."""
     found = {}
-    for family in families(repo):
-        found |= serve(repo, family, *choose(known, family.views, rows, seed))
+    for group in view_groups(repo):
+        found |= serve(repo, group, *draw(known, group.views, rows, seed))
     return found
 
 
 def misserved(repo: Repo, known: pa.Table, *, rows: int = 60, seed: int = 2) -> list[Difference]:
     """Where served values are not what the oracle computes from the events."""
     found = []
-    for family in families(repo):
-        entities, as_of = choose(known, family.views, rows, seed)
-        served = serve(repo, family, entities, as_of)
+    for group in view_groups(repo):
+        entities, as_of = draw(known, group.views, rows, seed)
+        served = serve(repo, group, entities, as_of)
         asked = [(tuple(k[i].as_py() for k in entities), int(t)) for i, t in enumerate(as_of)]
-        for view in family.views:
+        for view in group.views:
             truth = answers(view, known, asked)
             names = {f"{view.name}:{f.name}": f.name for f in view.features}
             right = {ref: [row[name] for row in truth] for ref, name in names.items()}
@@ -247,7 +247,7 @@ def misserved(repo: Repo, known: pa.Table, *, rows: int = 60, seed: int = 2) -> 
 def disagreements(repo: Repo, *, rows: int = 60, seed: int = 4) -> list[Difference]:
     """Where served and training values differ."""
     found = []
-    for family in families(repo):
-        asked = choose(log(repo), family.views, rows, seed)
-        found += differences(serve(repo, family, *asked), train(repo, family, *asked))
+    for group in view_groups(repo):
+        asked = draw(log(repo), group.views, rows, seed)
+        found += differences(serve(repo, group, *asked), train(repo, group, *asked))
     return found

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from dualpath.jobs.build import build
 from dualpath.jobs.publish import publish
 from dualpath.jobs.stream import start
-from dualpath.parity.asking import Family
+from dualpath.parity.views import ViewGroup
 from dualpath.repo import Repo
 from dualpath.sources.directory import Directory
 from dualpath.view import View
@@ -139,12 +139,12 @@ def stream(spark: SparkSession, repo: Repo, events: Sequence[dict[str, Any]], nu
         publish(spark, repo, repo.views_of(source.name), PUBLISHED)
 
 
-def families(repo: Repo) -> list[Family]:
+def view_groups(repo: Repo) -> list[ViewGroup]:
     """The views by join keys and resolution: instants that suit a coarse one would spare an exact one."""
     grouped: dict[tuple, list[View]] = {}
     for view in repo.views.values():
         grouped.setdefault((view.keys, view.resolution), []).append(view)
     return [
-        Family(tuple(views), tuple(f"{v.name}:{f.name}" for v in views for f in v.features))
+        ViewGroup(tuple(views), tuple(f"{v.name}:{f.name}" for v in views for f in v.features))
         for views in grouped.values()
     ]

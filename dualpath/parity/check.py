@@ -1,8 +1,8 @@
-"""The proof: what serving answers and what training holds, cell by cell, bit by bit.
+"""The parity check: compares served and training values cell by cell, bit by bit.
 
-Both sides are asked as a user would: `get_online_features` with an `event_timestamp` in every row, and
-`get_historical_features` with the same rows as `entity_df`. A third answer, from the naive oracle over the
-event log, is compared on a sample.
+Both sides are read as a user reads them: `get_online_features` with an `event_timestamp` in every row, and
+`get_historical_features` with the same rows as `entity_df`. A sample is also compared with a naive oracle over the
+event log.
 """
 
 import platform
@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from dualpath.errors import InputError
 from dualpath.offline.history import History
-from dualpath.parity.asking import Family, Progress, families, serve, train
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
-from dualpath.parity.instants import choose
+from dualpath.parity.sample import draw
+from dualpath.parity.views import Progress, ViewGroup, serve, train, view_groups
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 
@@ -30,7 +30,7 @@ PACKAGES = ("dualpath", "feast", "pyspark", "numba", "numpy", "pyarrow", "redis"
 
 @dataclass(frozen=True)
 class Row:
-    """The verdict on one feature."""
+    """The result for one feature."""
 
     view: str
     feature: str
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was compared and what came out; the same repo, data and seed give the same certificate."""
+    """What was compared, and the result; the same repo, data and seed give the same certificate."""
 
     cells: int
     differing: int
@@ -67,33 +67,33 @@ def check(
 ) -> Certificate:
     """Compare at least `cells` (entity, instant, feature) cells, and `oracle_cells` of them with the oracle.
 
-    Raises `InputError` if there are no events to compare, and `StateError` if record files were not built of all
-    that the log has, as while a stream runs.
+    Raises `InputError` if there are no events to compare, and `StaleRecordsError` if the record files lack events of
+    the log, as while a stream runs.
     """
     say = progress or (lambda stage, done, total: None)
-    found = families(repo)
+    found = view_groups(repo)
     features = sum(len(f.refs) for f in found)
     tally: dict[tuple[str, str], list[int]] = {}
     examples: list[str] = []
-    judged = wrong = 0
+    oracle_compared = wrong = 0
     events = lru_cache(maxsize=1)(partial(_events, repo))  # one log at a time: it may be most of the memory
-    for number, family in enumerate(found):
-        keys, as_of = _chosen(events, family, -(-cells // features), seed + number)
-        for each in family.views:
+    for number, group in enumerate(found):
+        keys, as_of = _chosen(events, group, -(-cells // features), seed + number)
+        for each in group.views:
             History(repo.root).require(each)
-        served, trained = serve(repo, family, keys, as_of, say), train(repo, family, keys, as_of, seed + number)
+        served, trained = serve(repo, group, keys, as_of, say), train(repo, group, keys, as_of, seed + number)
         unequal = differences(served, trained)
-        for ref in family.refs:
+        for ref in group.refs:
             view, feature = ref.split(":")
             bad = [d for d in unequal if d.feature == ref]
             tally[view, feature] = [len(as_of), len(bad)]
-            examples += [_example(d, family, keys, as_of, "served", "trained") for d in bad[:3]]
-        if family.service:
-            continue  # the oracle knows views by their own names, and has seen these
+            examples += [_example(d, group, keys, as_of, "served", "trained") for d in bad[:3]]
+        if group.service:
+            continue  # its views are compared with the oracle under their own names
         rows = -(-oracle_cells // sum(len(v.features) for f in found if not f.service for v in f.views))
-        asked, bad = judge(family, events(family.views[0].source), keys, as_of[:rows], trained, say)
-        judged, wrong = judged + asked, wrong + len(bad)
-        examples += [_example(d, family, keys, as_of, "trained", "oracle") for d in bad[:3]]
+        compared, bad = compare_with_oracle(group, events(group.views[0].source), keys, as_of[:rows], trained, say)
+        oracle_compared, wrong = oracle_compared + compared, wrong + len(bad)
+        examples += [_example(d, group, keys, as_of, "trained", "oracle") for d in bad[:3]]
     table = tuple(Row(view, feature, *counts) for (view, feature), counts in sorted(tally.items()))
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -103,7 +103,7 @@ def check(
         sum(r.cells for r in table),
         sum(r.differing for r in table),
         seed,
-        judged,
+        oracle_compared,
         wrong,
         table,
         tuple(examples),
@@ -119,34 +119,34 @@ def _events(repo: Repo, source: EventSource) -> pa.Table:
 
 
 def _chosen(
-    events: Callable[[EventSource], pa.Table], family: Family, rows: int, seed: int
+    events: Callable[[EventSource], pa.Table], group: ViewGroup, rows: int, seed: int
 ) -> tuple[list[pa.Array], np.ndarray]:
-    """Join keys by the family's columns, and instants int64[rows]; each view of a service has keys of its own."""
+    """Join keys by the group's columns, and instants int64[rows]; each view of a service has its own keys."""
     columns: dict[str, pa.Array] = {}
-    for number, names in enumerate(family.columns or (family.keys,)):
-        view = family.views[number]
-        keys, as_of = choose(events(view.source), (view, *family.views), rows, seed + number)
+    for number, names in enumerate(group.columns or (group.keys,)):
+        view = group.views[number]
+        keys, as_of = draw(events(view.source), (view, *group.views), rows, seed + number)
         columns = dict(zip(names, keys, strict=True)) | columns
-    if family.service and (grain := max(view.resolution for view in family.views)) > 1:
-        as_of = as_of // grain * grain - 1  # an instant suits one source's last event, and the views may have several
-    return [columns[name] for name in family.keys], as_of
+    if group.service and (grain := max(view.resolution for view in group.views)) > 1:
+        as_of = as_of // grain * grain - 1  # the instants were drawn for one source, and the views may have several
+    return [columns[name] for name in group.keys], as_of
 
 
-def judge(
-    family: Family,
+def compare_with_oracle(
+    group: ViewGroup,
     events: pa.Table,
     keys: Sequence[pa.Array],
     as_of: np.ndarray,
     trained: dict[str, list[Any]],
     say: Progress,
 ) -> tuple[int, list[Difference]]:
-    """Compare the first rows with the oracle: (cells compared, differences)."""
+    """Compare the first rows with the oracle; returns the number of cells and the differences."""
     from dualpath.parity.oracle_runner import answers
 
     asked = [(tuple(k[i].as_py() for k in keys), int(t)) for i, t in enumerate(as_of)]
     cells, bad = 0, []
-    for number, view in enumerate(family.views):
-        say("oracle", number, len(family.views))
+    for number, view in enumerate(group.views):
+        say("oracle", number, len(group.views))
         truth = answers(view, events, asked)
         left = {f"{view.name}:{f.name}": trained[f"{view.name}:{f.name}"][: len(asked)] for f in view.features}
         right = {f"{view.name}:{f.name}": [row[f.name] for row in truth] for f in view.features}
@@ -155,7 +155,9 @@ def judge(
     return cells, bad
 
 
-def _example(d: Difference, family: Family, keys: Sequence[pa.Array], as_of: np.ndarray, left: str, right: str) -> str:
-    who = ", ".join(f"{n}={k[d.row].as_py()}" for n, k in zip(family.keys, keys, strict=True))
+def _example(
+    d: Difference, group: ViewGroup, keys: Sequence[pa.Array], as_of: np.ndarray, left: str, right: str
+) -> str:
+    who = ", ".join(f"{n}={k[d.row].as_py()}" for n, k in zip(group.keys, keys, strict=True))
     when = np.datetime64(int(as_of[d.row]), "us")
     return f"{d.feature} of {who} at {when}Z: {left} {d.left!r}, {right} {d.right!r}"

@@ -24,9 +24,8 @@ class Difference:
 def same(a: Any, b: Any) -> bool:
     """Whether two values are the same bits.
 
-    Floats compare as 64 bits, so the two zeros differ and a NaN equals itself; a number equals only one of
-    its own type; null equals only null; lists and maps compare by order too. NumPy's arrays and scalars compare as the
-    Python values they hold.
+    Floats compare as 64 bits, so the two zeros differ and a NaN equals itself. A number equals only a number of its own
+    type, and null only null. Lists and maps must have the same order. NumPy's values compare as Python's.
 
     >>> same(0.1 + 0.2, 0.3), same(-0.0, 0.0), same(float("nan"), float("nan"))
     (False, False, True)

@@ -1,4 +1,4 @@
-"""The same join keys and instants, as different users write them: every spelling must get the same answer."""
+"""Ways to write the same join keys and instants; all of them must get the same answer."""
 
 from decimal import Decimal
 from typing import Any
@@ -11,7 +11,7 @@ from dualpath.entities import WHOLE
 
 
 def keys(column: pa.Array, number: int) -> Any:
-    """A column of text or integer join keys in spelling `number` of several; each holds the same entities.
+    """A column of text or integer join keys, written in way `number`.
 
     >>> keys(pa.array([7, None]), 1)
     0    7.0
@@ -39,7 +39,7 @@ def keys(column: pa.Array, number: int) -> Any:
 
 
 def instants(as_of: np.ndarray, number: int) -> Any:
-    """Instants int64[m], microseconds UTC, in spelling `number` of several."""
+    """Instants int64[m], microseconds UTC, written in way `number`."""
     stamps = pd.to_datetime(as_of, unit="us", utc=True)
     spellings = [
         lambda: as_of.astype("datetime64[us]"),

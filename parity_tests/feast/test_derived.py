@@ -32,8 +32,8 @@ from dualpath.offline.history import TEXTS as TEXT_COLUMNS
 from dualpath.online import manifest
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.online.writer import TEXTS, FencedWrite
-from dualpath.parity.check import families, serve, train
 from dualpath.parity.compare import differences, same
+from dualpath.parity.views import serve, train, view_groups
 from dualpath.preview import _event, dictionary, records
 from dualpath.record import Fence, layout
 from dualpath.repo import Repo
@@ -268,12 +268,12 @@ def test_order_is_the_same_in_every_process_and_over_http(repo: Repo) -> None:
 
 
 def test_parity_compares_maps_and_what_is_derived_from_them(repo: Repo) -> None:
-    [family] = families(repo)
+    [group] = view_groups(repo)
     rows = asked(100)
     as_of = np.array([when.timestamp() * 1e6 for when in rows["event_timestamp"]], dtype=np.int64)
     keys = [pa.array(rows["user_id"])]
-    assert {"ranking:ranked", "habits:by_word"} <= {*family.refs}
-    left, right = serve(repo, family, keys, as_of), train(repo, family, keys, as_of)
+    assert {"ranking:ranked", "habits:by_word"} <= {*group.refs}
+    left, right = serve(repo, group, keys, as_of), train(repo, group, keys, as_of)
     assert differences(left, right) == []
     [row, *_] = [row for row, value in enumerate(left["ranking:ranked"]) if len(value) > 1]
     right["ranking:ranked"][row] = dict(reversed(right["ranking:ranked"][row].items()))

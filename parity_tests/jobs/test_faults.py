@@ -24,7 +24,7 @@ from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
 from dualpath.online import keys
 from dualpath.online.connection import connect
-from dualpath.parity.asking import families, serve, train
+from dualpath.parity.views import serve, train, view_groups
 from dualpath.repo import Repo
 from dualpath.steps import Step
 from parity_tests import crash, faults, invariants
@@ -177,8 +177,8 @@ def test_an_event_of_the_next_hour_is_accepted_and_counts_from_its_own_time_on_i
     assert invariants.violations(spark, repo, lines) == []
     moment = int(ahead.timestamp() * 1_000_000)
     as_of = np.array([moment - 3_600_000_000, moment - 1, moment, moment + 1_799_999_999, moment + 1_800_000_000])
-    [family] = [f for f in families(repo) if f.views[0].keys == ("user_id",)]
+    [group] = [f for f in view_groups(repo) if f.views[0].keys == ("user_id",)]
     build(spark, repo, repo.sources[SOURCE])
     for path in (serve, train):
-        answer = path(repo, family, [pa.array(["ann"] * len(as_of))], as_of)
+        answer = path(repo, group, [pa.array(["ann"] * len(as_of))], as_of)
         assert answer["user_activity:actions_30min"] == [0, 0, 1, 1, 0]

@@ -26,8 +26,8 @@ from dualpath.log.storage import Storage
 from dualpath.online import keys, manifest
 from dualpath.online.connection import connect
 from dualpath.online.removal import GRACE
-from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import differences
+from dualpath.parity.views import serve, train, view_groups
 from dualpath.repo import Repo
 from dualpath.sources.directory import Directory
 from dualpath.steps import Step
@@ -312,8 +312,8 @@ def test_a_finite_online_lookback_forgets_only_what_no_answer_needs(
     assert sum(faults.records(repo).values()) < everything
     known, floor = faults.log(repo), clock - 86_400_000_000
     time = known["event_time"].cast(pa.int64())
-    for family in families(repo):
-        [key] = family.views[0].keys
+    for group in view_groups(repo):
+        [key] = group.views[0].keys
         names = pc.drop_null(pc.unique(known[key]))
         recent = known.filter(pc.and_(known[key].is_valid(), pc.greater(time, floor)))
         within = recent["event_time"].cast(pa.int64()).to_numpy()
@@ -323,13 +323,13 @@ def test_a_finite_online_lookback_forgets_only_what_no_answer_needs(
             (recent[key].combine_chunks(), within),
             (recent[key].combine_chunks(), np.minimum(within + 1_800_000_000, clock)),
         ):
-            assert differences(serve(repo, family, [entities], as_of), train(repo, family, [entities], as_of)) == []
-        present = repo.store.get_online_features(list(family.refs), {key: names.to_pylist()}, full_feature_names=True)
-        trained = train(repo, family, [names], np.full(len(names), clock))
+            assert differences(serve(repo, group, [entities], as_of), train(repo, group, [entities], as_of)) == []
+        present = repo.store.get_online_features(list(group.refs), {key: names.to_pylist()}, full_feature_names=True)
+        trained = train(repo, group, [names], np.full(len(names), clock))
         answer = present.to_dict()
-        assert differences({ref: answer[ref.replace(":", "__")] for ref in family.refs}, trained) == []
+        assert differences({ref: answer[ref.replace(":", "__")] for ref in group.refs}, trained) == []
         with pytest.raises(InputError, match="further back than the online store remembers"):
-            serve(repo, family, [names.slice(0, 1)], np.array([floor - 1]))
+            serve(repo, group, [names.slice(0, 1)], np.array([floor - 1]))
 
     redis = connect(repo.redis_address)
     for view in repo.views.values():

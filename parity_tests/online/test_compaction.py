@@ -20,8 +20,8 @@ from dualpath.online import compaction, keys
 from dualpath.online.compaction import LEAST, Compactor
 from dualpath.online.connection import connect
 from dualpath.online.writer import Destination, FencedWrite
-from dualpath.parity.asking import families, serve, train
 from dualpath.parity.compare import differences
+from dualpath.parity.views import serve, train, view_groups
 from dualpath.record import HEADER, Fence, layout
 from dualpath.repo import Repo
 from dualpath.retention import CLOCK_LAG, earliest_as_of
@@ -324,8 +324,8 @@ def test_the_stream_compacts_by_the_clock_of_its_batch(spark: SparkSession, new_
     build(spark, repo, repo.sources[source])
     now = int(instants.parse([clock])[0])
     repo.store._get_provider().online_store.clock = lambda: now
-    [family] = [f for f in families(repo) if view in f.views]
+    [group] = [f for f in view_groups(repo) if view in f.views]
     asked = [pa.array(["ann", "ann"])], np.array([now - 60 * SECOND, now])
-    served = serve(repo, family, *asked)
-    assert differences(served, train(repo, family, *asked)) == []
+    served = serve(repo, group, *asked)
+    assert differences(served, train(repo, group, *asked)) == []
     assert served["user_activity:last_active"] == instants.parse([times[-1]] * 2).tolist()

@@ -23,10 +23,10 @@ from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
 from dualpath.online import manifest
 from dualpath.online.connection import connect, embedded_folder
-from dualpath.parity.asking import Family, serve, train
 from dualpath.parity.compare import differences
 from dualpath.parity.oracle import oracle
 from dualpath.parity.oracle_runner import answers
+from dualpath.parity.views import ViewGroup, serve, train
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.view import Feature, View
@@ -171,10 +171,10 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, applied:
 PATHS = {"served": serve, "served one by one": serve_one_by_one, "trained": train, "trained on Spark": train_on_spark}
 
 
-def truth(repo: Repo, family: Family, who: list[str], as_of: np.ndarray) -> dict[str, list[Any]]:
+def truth(repo: Repo, group: ViewGroup, who: list[str], as_of: np.ndarray) -> dict[str, list[Any]]:
     """What the oracle says of every feature."""
     columns: dict[str, list[Any]] = {}
-    for view in family.views:
+    for view in group.views:
         found = answers(view, faults.log(repo), [((name,), int(t)) for name, t in zip(who, as_of, strict=True)])
         columns |= {f"{view.name}:{f.name}": [row[f.name] for row in found] for f in view.features}
     return columns
@@ -191,10 +191,10 @@ def test_what_is_served_is_a_snapshot_and_arrival_days(shop: Repo) -> None:
 def test_a_cut_off_a_late_batch_and_a_late_correction_change_no_path(path: str, shop: Repo) -> None:
     views = (shop.views["user_activity"], shop.views["user_orders"])
     refs = {f.name: f"{view.name}:{f.name}" for view in views for f in view.features}
-    family = Family(views, tuple(refs.values()))
+    group = ViewGroup(views, tuple(refs.values()))
     who, as_of = [user for user, *_ in KNOWN], np.array([t for _, t, *_ in KNOWN])
-    found = PATHS[path](shop, family, [pa.array(who)], as_of)
-    assert differences(found, truth(shop, family, who, as_of)) == []
+    found = PATHS[path](shop, group, [pa.array(who)], as_of)
+    assert differences(found, truth(shop, group, who, as_of)) == []
     for row, (_, _, feature, answer) in enumerate(KNOWN):
         assert differences({feature: [found[refs[feature]][row]]}, {feature: [answer]}) == [], KNOWN[row]
 
@@ -211,9 +211,9 @@ HOUR_AFTER = MIDNIGHT + HOUR // 2
 """From here on the product is viewed no more, and the views leave the window bucket by bucket."""
 
 
-def hot(repo: Repo, name: str) -> Family:
+def hot(repo: Repo, name: str) -> ViewGroup:
     """One view of the product."""
-    return Family((repo.views[name],), (f"{name}:{HOT_VIEWS[name][0]}",))
+    return ViewGroup((repo.views[name],), (f"{name}:{HOT_VIEWS[name][0]}",))
 
 
 @pytest.mark.parametrize("path", ["trained", "trained on Spark"])
@@ -244,18 +244,18 @@ def test_serving_moves_the_left_edge_as_training_does(name: str, shop: Repo) -> 
 def test_among_the_views_serving_answers_as_training_does_or_says_that_a_bucket_would_be_cut(
     name: str, shop: Repo
 ) -> None:
-    family, (_, width) = hot(shop, name), HOT_VIEWS[name]
+    group, (_, width) = hot(shop, name), HOT_VIEWS[name]
     times, refused = np.sort(VIEWED), 0
     for as_of in around(np.arange(MIDNIGHT - 3 * MINUTE, MIDNIGHT + 6 * MINUTE, MINUTE)):
         asked = [pa.array(["hot"])], np.array([as_of])
         try:
-            found = serve(shop, family, *asked)
+            found = serve(shop, group, *asked)
         except InputError as error:
             bucket = times[times // width == as_of // width]
             assert bucket.min() <= as_of < bucket.max() and "lies inside a bucket" in error.message
             refused += 1
         else:
-            assert differences(found, train(shop, family, *asked)) == []
+            assert differences(found, train(shop, group, *asked)) == []
     assert refused > 0
 
 

@@ -31,9 +31,9 @@ from pyspark.sql import SparkSession
 from dualpath.aggregates import DecayedSum
 from dualpath.demo.datasets import ga4_shop_events
 from dualpath.jobs.build import build
-from dualpath.parity.asking import Family, serve, train
 from dualpath.parity.compare import differences
-from dualpath.parity.instants import choose
+from dualpath.parity.sample import draw
+from dualpath.parity.views import ViewGroup, serve, train
 from dualpath.repo import Repo
 from dualpath.view import Feature, View
 from dualpath.windows import DAY, days
@@ -100,7 +100,7 @@ def shop(spark: SparkSession, new_repo: Callable[[], Repo], delivered: pa.Table)
 @pytest.fixture(scope="module")
 def asked(shop: Repo, delivered: pa.Table) -> tuple[list[pa.Array], np.ndarray]:
     """A thousand users and instants."""
-    [users], instants = choose(delivered, [shop.views["user_activity"]], EDGES, seed=11)
+    [users], instants = draw(delivered, [shop.views["user_activity"]], EDGES, seed=11)
     random, times = np.random.default_rng(12), delivered["event_time"].cast(pa.int64()).to_numpy()
     anyone = delivered["user_id"].take(pa.array(random.integers(0, len(delivered), RANDOM))).combine_chunks()
     anywhen = random.integers(times.min(), times.max(), RANDOM)
@@ -128,8 +128,8 @@ def test_a_thousand_values_of_every_feature_are_those_of_sql_written_by_hand(
     asked: tuple[list[pa.Array], np.ndarray],
     by_hand: dict[str, list[Any]],
 ) -> None:
-    family = Family((shop.views["user_activity"],), tuple(FEATURES))
-    assert differences(path(shop, family, *asked), by_hand) == []
+    group = ViewGroup((shop.views["user_activity"],), tuple(FEATURES))
+    assert differences(path(shop, group, *asked), by_hand) == []
     assert {len(column) for column in by_hand.values()} == {EDGES + RANDOM}
 
 

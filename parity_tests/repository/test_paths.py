@@ -15,11 +15,11 @@ from dualpath.jobs.build import build
 from dualpath.offline.history import History, view_version
 from dualpath.online import keys, manifest
 from dualpath.online.connection import connect
-from dualpath.parity.asking import Family, families, serve, train
 from dualpath.parity.compare import differences
 from dualpath.parity.events import read
-from dualpath.parity.instants import choose
 from dualpath.parity.oracle_runner import answers
+from dualpath.parity.sample import draw
+from dualpath.parity.views import ViewGroup, serve, train, view_groups
 from dualpath.record import layout
 from dualpath.repo import Repo
 from parity_tests.conftest import SOURCE, deliver, drain
@@ -38,43 +38,43 @@ def shop(spark: SparkSession, new_repo: Callable[[], Repo], shop_events: pa.Tabl
 
 
 @pytest.fixture(scope="module", params=["user_id", "product_id"])
-def family(shop: Repo, request: pytest.FixtureRequest) -> Family:
+def group(shop: Repo, request: pytest.FixtureRequest) -> ViewGroup:
     """Views of one entity."""
-    return next(f for f in families(shop) if f.views[0].keys == (request.param,))
+    return next(f for f in view_groups(shop) if f.views[0].keys == (request.param,))
 
 
 @pytest.fixture(scope="module")
-def asked(shop: Repo, family: Family) -> tuple[list[pa.Array], np.ndarray]:
+def asked(shop: Repo, group: ViewGroup) -> tuple[list[pa.Array], np.ndarray]:
     """Entities and instants chosen to hurt."""
-    return choose(read(shop.storage(SOURCE), shop.sources[SOURCE]), family.views, ROWS, seed=7)
+    return draw(read(shop.storage(SOURCE), shop.sources[SOURCE]), group.views, ROWS, seed=7)
 
 
 @pytest.fixture(scope="module")
-def truth(shop: Repo, family: Family, asked: tuple[list[pa.Array], np.ndarray]) -> dict[str, list[Any]]:
+def truth(shop: Repo, group: ViewGroup, asked: tuple[list[pa.Array], np.ndarray]) -> dict[str, list[Any]]:
     """What the oracle answers, for the windowed features."""
     events = read(shop.storage(SOURCE), shop.sources[SOURCE])
     rows = [(tuple(k[i].as_py() for k in asked[0]), int(t)) for i, t in enumerate(asked[1])]
     columns = {}
-    for view in family.views:
+    for view in group.views:
         found = answers(view, events, rows)
         columns |= {f"{view.name}:{f.name}": [row[f.name] for row in found] for f in view.features}
     return columns
 
 
-def serve_one_by_one(repo: Repo, family: Family, entities: list[pa.Array], as_of: np.ndarray) -> dict[str, list[Any]]:
+def serve_one_by_one(repo: Repo, group: ViewGroup, entities: list[pa.Array], as_of: np.ndarray) -> dict[str, list[Any]]:
     """Served values, each row in a request of its own."""
-    found: dict[str, list[Any]] = {ref: [] for ref in family.refs}
+    found: dict[str, list[Any]] = {ref: [] for ref in group.refs}
     for i in range(len(as_of)):
-        for ref, values in serve(repo, family, [k.slice(i, 1) for k in entities], as_of[i : i + 1]).items():
+        for ref, values in serve(repo, group, [k.slice(i, 1) for k in entities], as_of[i : i + 1]).items():
             found[ref] += values
     return found
 
 
-def train_on_spark(repo: Repo, family: Family, entities: list[pa.Array], as_of: np.ndarray) -> dict[str, list[Any]]:
+def train_on_spark(repo: Repo, group: ViewGroup, entities: list[pa.Array], as_of: np.ndarray) -> dict[str, list[Any]]:
     """Training values computed by Spark."""
     distributed = Repo(repo.folder)
     distributed.store.config.offline_store.spark_above_rows = 0
-    return train(distributed, family, entities, as_of)
+    return train(distributed, group, entities, as_of)
 
 
 PATHS = {"served": serve, "served one by one": serve_one_by_one, "trained": train, "trained on Spark": train_on_spark}
@@ -84,19 +84,19 @@ PATHS = {"served": serve, "served one by one": serve_one_by_one, "trained": trai
 def test_a_path_gives_the_oracles_bits(
     path: str,
     shop: Repo,
-    family: Family,
+    group: ViewGroup,
     asked: tuple[list[pa.Array], np.ndarray],
     truth: dict[str, list[Any]],
     spark: Any,
 ) -> None:
-    found = PATHS[path](shop, family, *asked)
+    found = PATHS[path](shop, group, *asked)
     assert differences({ref: found[ref] for ref in truth}, truth) == []
     assert all(len(values) == ROWS for values in found.values())
 
 
 def test_the_derived_level_follows_from_the_counts(shop: Repo, spark: SparkSession) -> None:
-    users = next(f for f in families(shop) if f.views[0].keys == ("user_id",))
-    entities, as_of = choose(read(shop.storage(SOURCE), shop.sources[SOURCE]), users.views, ROWS, seed=8)
+    users = next(f for f in view_groups(shop) if f.views[0].keys == ("user_id",))
+    entities, as_of = draw(read(shop.storage(SOURCE), shop.sources[SOURCE]), users.views, ROWS, seed=8)
     for found in (serve(shop, users, entities, as_of), train(shop, users, entities, as_of)):
         counts = zip(found["user_activity:actions_5min"], found["user_activity:actions_30min"], strict=True)
         expected = ["highly_engaged" if a > 10 else "active" if b > 5 else "browsing" for a, b in counts]

@@ -1,4 +1,4 @@
-"""What parity asks of both sides, as a user would: `get_online_features` and `get_historical_features`."""
+"""The groups of views that parity compares, and their values from both sides, read as a user reads them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from dualpath.repo import Repo
 from dualpath.view import View
 
 Progress = Callable[[str, int, int], None]
-REQUEST = 500
+ROWS_PER_REQUEST = 500
 """Entity rows in one call of `get_online_features`."""
 
 
 @dataclass(frozen=True)
-class Family:
-    """Views that can be asked together, and the features (derived ones included) asked of them.
+class ViewGroup:
+    """Views that one request can read, with their features and those of on-demand views on them.
 
-    They have the same join keys and source; or they are those of a feature `service`, which may give them other names
-    and their join keys other columns: `columns` has these for each view.
+    Either the views have the same join keys and source, or they are those of a feature `service`. A service may rename
+    views and join keys; `columns` has each view's columns of join keys.
     """
 
     views: tuple[View, ...]
@@ -36,8 +36,8 @@ class Family:
         return tuple(dict.fromkeys(name for names in self.columns or (self.views[0].keys,) for name in names))
 
 
-def families(repo: Repo) -> list[Family]:
-    """The repo's views by join keys and source, each with its windowed and derived features; then its services."""
+def view_groups(repo: Repo) -> list[ViewGroup]:
+    """The repo's views, grouped by source and join keys; then its feature services that rename what they serve."""
     grouped: dict[tuple[str, tuple[str, ...]], list[View]] = {}
     for view in repo.views.values():
         grouped.setdefault((view.source.name, view.keys), []).append(view)
@@ -50,12 +50,12 @@ def families(repo: Repo) -> list[Family]:
             inputs = {p.name for p in each.source_feature_view_projections.values()}
             if inputs and inputs <= names:
                 refs += [f"{each.name}:{f.name}" for f in each.features]
-        found.append(Family(tuple(views), tuple(refs)))
+        found.append(ViewGroup(tuple(views), tuple(refs)))
     return found + _services(repo)
 
 
-def _services(repo: Repo) -> list[Family]:
-    """Feature services of windowed views alone that rename what they serve."""
+def _services(repo: Repo) -> list[ViewGroup]:
+    """The feature services of windowed views alone that rename views or join keys."""
     found = []
     for service in repo.store.list_feature_services():
         projections = service.feature_view_projections
@@ -67,37 +67,37 @@ def _services(repo: Repo) -> list[Family]:
                 for p, view in zip(projections, views, strict=True)
                 if view
             ]
-            found.append(Family(tuple(v for v in views if v), tuple(refs), service.name, tuple(columns)))
+            found.append(ViewGroup(tuple(v for v in views if v), tuple(refs), service.name, tuple(columns)))
     return found
 
 
 def serve(
-    repo: Repo, family: Family, keys: Sequence[pa.Array], as_of: np.ndarray, say: Progress = lambda *_: None
+    repo: Repo, group: ViewGroup, keys: Sequence[pa.Array], as_of: np.ndarray, say: Progress = lambda *_: None
 ) -> dict[str, list[Any]]:
-    """Served values: one list a feature reference; each request spells its rows in another way."""
-    columns: dict[str, list[Any]] = {ref: [] for ref in family.refs}
-    features = _features(repo, family)
-    for number, start in enumerate(range(0, len(as_of), REQUEST)):
-        part = slice(start, start + REQUEST)
-        rows = {n: spellings.keys(k[part], number + i) for i, (n, k) in enumerate(zip(family.keys, keys, strict=True))}
+    """Served values, one list for each feature reference. Each request writes its rows in another way."""
+    columns: dict[str, list[Any]] = {ref: [] for ref in group.refs}
+    features = _features(repo, group)
+    for number, start in enumerate(range(0, len(as_of), ROWS_PER_REQUEST)):
+        part = slice(start, start + ROWS_PER_REQUEST)
+        rows = {n: spellings.keys(k[part], number + i) for i, (n, k) in enumerate(zip(group.keys, keys, strict=True))}
         rows["event_timestamp"] = spellings.instants(as_of[part], number)
         answer = repo.store.get_online_features(features, rows, full_feature_names=True).to_dict()
-        for ref in family.refs:
+        for ref in group.refs:
             columns[ref] += answer[ref.replace(":", "__")]
-        say("served", min(start + REQUEST, len(as_of)), len(as_of))
+        say("served", min(start + ROWS_PER_REQUEST, len(as_of)), len(as_of))
     return columns
 
 
 def train(
-    repo: Repo, family: Family, keys: Sequence[pa.Array], as_of: np.ndarray, spelling: int = 1
+    repo: Repo, group: ViewGroup, keys: Sequence[pa.Array], as_of: np.ndarray, spelling: int = 1
 ) -> dict[str, list[Any]]:
-    """Training values: one list a feature reference; `spelling` is how the rows are written."""
-    frame = {n: spellings.keys(k, spelling + i) for i, (n, k) in enumerate(zip(family.keys, keys, strict=True))}
+    """Training values, one list for each feature reference. `spelling` says how the rows are written."""
+    frame = {n: spellings.keys(k, spelling + i) for i, (n, k) in enumerate(zip(group.keys, keys, strict=True))}
     frame["event_timestamp"] = spellings.instants(as_of, spelling)
-    job = repo.store.get_historical_features(pd.DataFrame(frame), _features(repo, family), full_feature_names=True)
+    job = repo.store.get_historical_features(pd.DataFrame(frame), _features(repo, group), full_feature_names=True)
     table = job.to_arrow()
-    return {ref: table[ref.replace(":", "__")].to_pylist(maps_as_pydicts="strict") for ref in family.refs}
+    return {ref: table[ref.replace(":", "__")].to_pylist(maps_as_pydicts="strict") for ref in group.refs}
 
 
-def _features(repo: Repo, family: Family) -> Any:
-    return repo.store.get_feature_service(family.service) if family.service else list(family.refs)
+def _features(repo: Repo, group: ViewGroup) -> Any:
+    return repo.store.get_feature_service(group.service) if group.service else list(group.refs)

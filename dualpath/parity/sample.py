@@ -1,4 +1,4 @@
-"""Instants chosen to hurt: where a wrong edge, tie or clock shows."""
+"""A sample of join keys and instants, at which a wrong window edge, tie or clock would show."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,13 @@ from dualpath.windows import DAY, Window, starts
 UNKNOWN = {"text": "nobody-by-this-name", "integer": -(10**14)}
 
 
-def choose(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tuple[list[pa.Array], np.ndarray]:
-    """Join keys (one array per key) and `as_of` int64[rows] microseconds UTC, for views of the same keys.
+def draw(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tuple[list[pa.Array], np.ndarray]:
+    """Draw join keys (one array for each key) and `as_of` int64[rows] microseconds UTC, for views of the same keys.
 
-    Around sampled events: the event itself, and each window's edge on which it enters or leaves, each also one
-    microsecond either side; the start of its local day, week or month; a random instant; long after (idle);
-    before the entity's first event; and, one row in fifty, an entity nobody has heard of; one in a hundred, none at
-    all. Where a view is coarse, instants among the events are moved to the last microsecond of a bucket.
+    Each row samples an event. Its instant is one of these, or a microsecond before or after it: the event's own time;
+    the moment that the event leaves a window; the start of a calendar window; any instant; 40 days later; before the
+    first event. One row in fifty has an unknown entity, one key in a hundred is null. If a view is coarse, instants
+    among the events are moved to the last microsecond of a bucket.
     """
     random = np.random.default_rng(seed)
     keys = views[0].keys
@@ -35,7 +35,7 @@ def choose(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tup
     kind = random.integers(0, len(choices), rows)
     as_of = np.choose(kind % len(choices), choices) if len(choices) <= 32 else np.stack(choices)[kind, np.arange(rows)]
     as_of = as_of + random.integers(-1, 2, rows)
-    # Served state of a coarse view cannot be cut inside a bucket that has passed; training's can.
+    # Online, the instants inside a coarse bucket that has passed are refused; in training they are not.
     grain = max(view.resolution for view in views)
     if grain > 1:
         as_of = np.where(as_of <= last, as_of // grain * grain - 1, as_of)
@@ -51,7 +51,7 @@ def choose(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tup
 
 
 def _edge(window: Window, time: np.ndarray) -> np.ndarray:
-    """The instant at which an event of each time falls out of the window (or its calendar unit began)."""
+    """When an event of each time leaves the window; for a calendar window, when its calendar unit began."""
     if window.kind == "calendar":
         return starts(window, time)
     return time + window.offset + window.width
