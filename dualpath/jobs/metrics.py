@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -30,6 +30,7 @@ from dualpath.jobs.histogram import EDGES, AgeHistogram
 from dualpath.log.ledger import Entry
 from dualpath.online.writer import WriteCounts
 
+T = TypeVar("T")
 FILE = "metrics.prom"
 """The numbers of a stream, in its source's ledger folder, for other processes."""
 TEXTS = "(texts)"
