@@ -66,7 +66,10 @@ def test_without_a_file_the_catalogue_is_shown(applied: Path) -> None:
     assert run("--repo", applied)[1]["markdown"] == COMMITTED.read_text()
     shown = CliRunner().invoke(app, ["catalogue", "--repo", str(applied)]).stdout
     assert "actions_30min" in shown and "| ---" not in shown
-    assert run("--repo", applied, "--check") == (1, {"error": "name the file to check with --output."})
+    assert run("--repo", applied, "--check") == (
+        1,
+        {"error": "name the file to check with --output.", "code": "input"},
+    )
 
 
 @pytest.mark.parametrize(
