@@ -189,10 +189,10 @@ def batch(
     ] = None,
 ) -> Report:
     """Bring the record files, which training sets read, up to date with the event log."""
-    from dualpath.console import work
+    from dualpath.console import jobs
 
     chosen = repos.sources(repo, source)
-    return work.batch(work.spark(), repo, chosen, through)
+    return jobs.batch(jobs.spark(), repo, chosen, through)
 
 
 @command(app, extra="gate")
@@ -208,9 +208,9 @@ def nightly(
 
     If the quality gate refuses the day, nothing is built or published.
     """
-    from dualpath.console import work
+    from dualpath.console import jobs
 
-    return work.nightly(work.spark(), repo, repos.sources(repo, source), day)
+    return jobs.nightly(jobs.spark(), repo, repos.sources(repo, source), day)
 
 
 @command(app)
@@ -221,9 +221,9 @@ def parity(
     seed: Annotated[int, typer.Option(help="Which entities and instants are asked for.")] = 0,
 ) -> Report:
     """Compare served values with training values, bit by bit, and a sample with a naive oracle."""
-    from dualpath.console import work
+    from dualpath.console import jobs
 
-    return work.parity(repo, cells=cells, oracle_cells=oracle_cells, seed=seed)
+    return jobs.parity(repo, cells=cells, oracle_cells=oracle_cells, seed=seed)
 
 
 @command(app)
@@ -267,17 +267,17 @@ def status(
 @command(app, opens=False)
 def doctor(folder: Path | None) -> Report:
     """Look at what dualpath needs from the machine: what is there, what is missing, what to do."""
-    from dualpath.console import machine
+    from dualpath.console import environment
 
-    return machine.doctor(repos.folder(folder) if folder else repos.here())
+    return environment.doctor(repos.folder(folder) if folder else repos.here())
 
 
 @command(app)
 def stop(repo: "Repo") -> Report:
     """End the repo's embedded Redis; its data stays."""
-    from dualpath.console import machine
+    from dualpath.console import environment
 
-    return machine.stop(repo)
+    return environment.stop(repo)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,22 @@
-"""`demo`: the whole platform on a shop's events, told in eight steps."""
+"""`demo`: the whole platform on a shop's events, one function a step; `run` has them in their order."""
 
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pandas as pd
-from rich.console import RenderableType
-from rich.padding import Padding
-from rich.table import Table
 
-from dualpath.console import brokered, land, poison, repos, status, stream, work
-from dualpath.console.report import Report, busy, output, plural, table
+from dualpath.console import demo_broker, jobs, land, poison, repos, status, stream
+from dualpath.console.report import Report, busy, plural, table
+from dualpath.console.story import Story
 from dualpath.errors import DualpathError, InputError
 from dualpath.online.connection import configured, connect, embedded_folder
 from dualpath.online.removal import remove_project
@@ -58,32 +55,8 @@ TRAINED = ("actions_30min", "product_views_last_hour", "engagement_level")
 """The features of the training set that fit on the screen."""
 
 
-@dataclass
-class Story:
-    """Tells numbered steps and keeps the time each took."""
-
-    steps: list[dict[str, Any]] = field(default_factory=list)
-
-    @contextmanager
-    def step(self, title: str) -> Iterator[None]:
-        """One step: its title before, its time after."""
-        number = len(self.steps) + 1
-        output().print(f"[bold]{number}. {title}[/bold]")
-        began = time.perf_counter()
-        yield
-        took = time.perf_counter() - began
-        self.steps.append({"step": title, "seconds": round(took, 1)})
-        output().print(f"   [dim]{took:.1f} s[/dim]\n")
-
-    def say(self, *parts: RenderableType) -> None:
-        """What a step has to tell, indented."""
-        for part in parts:
-            edge = (1, 0, 1, 3) if isinstance(part, Table) else (0, 0, 0, 3)
-            output().print(Padding(part, edge, expand=False))
-
-
 def run(repo: Repo, *, fresh: bool | None, cells: int, data: Path | None, kafka: bool = False) -> Report:
-    """Run every step; well only if the parity check passes and every row is accounted for."""
+    """Show every step; well only if the parity check passes and every row is accounted for."""
     story, began = Story(), time.perf_counter()
     prepare(repo, fresh)
     conf = None
@@ -91,28 +64,33 @@ def run(repo: Repo, *, fresh: bool | None, cells: int, data: Path | None, kafka:
         with busy("Fetching Kafka's jars"):
             conf = jars.settings(os.environ)
     with ThreadPoolExecutor(1) as background, ExitStack() as held:
-        starting = background.submit(session, "dualpath-demo", conf=conf)
+        starting = background.submit(session, "dualpath-demo", conf=conf)  # it takes seconds; the first steps need none
         declare(story, repo)
         source = repos.source(repo, None)
         deliver(story, repo, source, data)
         inputs = stream.landed(repo, [source], FILES_PER_BATCH)
         if kafka:
-            inputs = [(source, relay(story, repo, source, held))]
+            inputs = [(source, send(story, repo, source, held))]
         spark = drain(story, repo, source, inputs, starting)
     publish(story, repo, source, spark)
     events = read(repo.storage(source.name), source)
     serve(story, repo, events)
     train(story, repo, events)
-    proof, counts = prove(story, repo, cells), account(story, repo)
-    seconds = time.perf_counter() - began
-    ok = proof.ok and counts.ok
-    verdict = {"passed": ok, "seconds": round(seconds, 1)}
-    report = {**verdict, "steps": story.steps, "parity": proof.data, "status": counts.data}
-    return Report(report, farewell(repo, seconds, kafka) if ok else [], ok, [*proof.errors, *counts.errors])
+    proof = prove(story, repo, cells)
+    counts = account(story, repo)
+    ok, seconds = proof.ok and counts.ok, time.perf_counter() - began
+    found = {
+        "passed": ok,
+        "seconds": round(seconds, 1),
+        "steps": story.steps,
+        "parity": proof.data,
+        "status": counts.data,
+    }
+    return Report(found, farewell(repo, seconds, kafka) if ok else [], ok, [*proof.errors, *counts.errors])
 
 
 def prepare(repo: Repo, fresh: bool | None) -> None:
-    """Empty the repo's data if that is wanted or a demo made them; raises `InputError` if unsure."""
+    """Empty the repo's data if `fresh`, or if a demo made them; raises `InputError` where neither is said."""
     holds, mark = any(repo.root.glob("*/ledger/query=*")), repo.root / MARK
     if fresh is None and holds and not mark.exists():
         raise InputError(
@@ -135,7 +113,7 @@ def empty(repo: Repo) -> None:
 
 
 def declare(story: Story, repo: Repo) -> None:
-    """`feast apply`."""
+    """Run `feast apply`, and show a feature of each view."""
     with story.step("Declare the features: `feast apply`"):
         with busy("feast apply"):
             repo.apply()
@@ -145,7 +123,7 @@ def declare(story: Story, repo: Repo) -> None:
 
 
 def deliver(story: Story, repo: Repo, source: EventSource, data: Path | None) -> None:
-    """Real or generated events, and some that must be refused."""
+    """Land real or generated events, and some that must be refused."""
     with story.step("Deliver events to the landing folder"):
         if any(repo.storage(source.name).folder("landing").glob("*.jsonl")):
             story.say("Events are there already; no more are delivered.")
@@ -161,7 +139,7 @@ def deliver(story: Story, repo: Repo, source: EventSource, data: Path | None) ->
 
 
 def poisoned(repo: Repo, source: EventSource) -> int:
-    """Land lines that must end in the dead-letter table; answers how many."""
+    """Land lines that must end in the dead-letter table; return how many."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "poison.jsonl"
         lines = poison.lines(datetime(2026, 3, 5, 12, tzinfo=UTC))
@@ -170,10 +148,10 @@ def poisoned(repo: Repo, source: EventSource) -> int:
     return len(lines)
 
 
-def relay(story: Story, repo: Repo, source: EventSource, held: ExitStack) -> Kafka:
-    """What has landed, through a topic of a broker that runs until `held` is closed."""
+def send(story: Story, repo: Repo, source: EventSource, held: ExitStack) -> Kafka:
+    """Send the landed events to a topic of a broker, which runs until `held` is closed."""
     with story.step("Send them to a Kafka broker, which the stream reads from"):
-        topic, said = brokered.relay(repo, source, held)
+        topic, said = demo_broker.send(repo, source, held)
         story.say(*said)
     return topic
 
@@ -181,7 +159,7 @@ def relay(story: Story, repo: Repo, source: EventSource, held: ExitStack) -> Kaf
 def drain(
     story: Story, repo: Repo, source: EventSource, inputs: stream.Inputs, starting: "Future[SparkSession]"
 ) -> "SparkSession":
-    """The stream, to the end of what is there."""
+    """Stream to the end of what is there, and show why rows were refused."""
     with story.step("Stream them: every row into the event log, its state into Redis, or to the dead letters"):
         with busy("Starting Spark") as say:
             spark = starting.result()
@@ -195,20 +173,20 @@ def drain(
 
 
 def publish(story: Story, repo: Repo, source: EventSource, spark: "SparkSession") -> None:
-    """The nightly job for one day, and the record files for all the others."""
+    """Run the nightly job for one day, and build the record files of the days after it."""
     arrival_days = repo.storage(source.name).arrival_days()
     day = date.fromisoformat(arrival_days[-1 - min(OPEN_DAYS, len(arrival_days) - 1)])
     with story.step(f"Close {day}: gate, records, snapshot, manifest; then build the records of the days after it"):
-        night = work.nightly(spark, repo, [source], day)
+        night = jobs.nightly(spark, repo, [source], day)
         if not night.ok:
             raise DualpathError(" ".join(night.errors))
         story.say(*night.shown)
-        story.say(*work.batch(spark, repo, [source], None).shown)
+        story.say(*jobs.batch(spark, repo, [source], None).shown)
         story.say("Serving reads the snapshot and the stream's later days; training reads the record files.")
 
 
 def serve(story: Story, repo: Repo, events: Any) -> None:
-    """A profile, and the same one when nothing has happened for 31 minutes."""
+    """Serve the profile of an active user after the last event, and 31 minutes later."""
     [(user, last)] = _ask(events, ACTIVE_USER).fetchall()
     instants = [last, last + timedelta(minutes=31)]
     with story.step(f"Serve the profile of {user} with `get_online_features`"):
@@ -222,7 +200,7 @@ def serve(story: Story, repo: Repo, events: Any) -> None:
 
 
 def train(story: Story, repo: Repo, events: Any) -> None:
-    """A training set of five impressions."""
+    """Make a training set of five impressions."""
     with story.step("Make a training set with `get_historical_features`"):
         impressions = _ask(events, IMPRESSIONS).to_arrow_table().to_pandas()
         service = repo.store.get_feature_service("ranking_training")
@@ -237,15 +215,15 @@ def train(story: Story, repo: Repo, events: Any) -> None:
 
 
 def prove(story: Story, repo: Repo, cells: int) -> Report:
-    """The parity check."""
+    """Run the parity check."""
     with story.step("Compare what is served with what is trained on, bit by bit"):
-        found = work.parity(repo, cells=cells, oracle_cells=ORACLE_CELLS, seed=0)
+        found = jobs.parity(repo, cells=cells, oracle_cells=ORACLE_CELLS, seed=0)
         story.say(*found.shown)
     return found
 
 
 def account(story: Story, repo: Repo) -> Report:
-    """Where every row went."""
+    """Show where every row went."""
     with story.step("Account for every row"):
         found = status.report(repo)
         story.say(found.shown[0])

@@ -14,7 +14,7 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from dualpath.console import work
+from dualpath.console import jobs
 from dualpath.console.cause import MachineError, defect, explain
 from dualpath.console.report import Report, finish
 from dualpath.console.stream import drain, landed
@@ -88,7 +88,7 @@ def test_a_full_disk_in_a_batch_ends_the_stream_in_a_sentence_and_the_next_start
     )
     records = in_the_way(fed.root / "records")
     assert stream(spark, fed).ok
-    found = said(lambda: work.batch(spark, fed, [fed.sources[SOURCE]], None), capfd)
+    found = said(lambda: jobs.batch(spark, fed, [fed.sources[SOURCE]], None), capfd)
     assert found.startswith(str(records)) and found.endswith(IN_THE_WAY)
 
 

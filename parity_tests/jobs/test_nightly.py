@@ -15,7 +15,7 @@ import pytest
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 
-from dualpath.console import work
+from dualpath.console import jobs
 from dualpath.errors import DualpathError, InputError, StateError
 from dualpath.jobs.build import build
 from dualpath.jobs.gate import GateError
@@ -129,7 +129,7 @@ def test_a_quiet_day_moves_the_snapshot_on_and_no_value(spark: SparkSession, sho
     known, storage = faults.log(shop), shop.storage(SOURCE)
     before, last = faults.values(shop, known, rows=200), date.fromisoformat(storage.arrival_days()[-1])
     quiet = last + timedelta(days=9)
-    found = work.nightly(spark, shop, [shop.sources[SOURCE]], quiet)
+    found = jobs.nightly(spark, shop, [shop.sources[SOURCE]], quiet)
     assert (found.ok, found.shown[1:]) == (True, [f"{SOURCE}: nothing arrived on {quiet}; the snapshot goes on to it."])
     told = found.data["sources"][SOURCE]
     assert told["quiet"] and told["checked"] == len(known) and len(told["built"]) == len(storage.arrival_days())

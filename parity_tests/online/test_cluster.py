@@ -14,7 +14,7 @@ from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 from redis.connection import SSLConnection
 
-from dualpath.console import demo, machine, status
+from dualpath.console import demo, environment, status
 from dualpath.errors import InputError, StateError, UnavailableError
 from dualpath.jobs import publish
 from dualpath.jobs.build import build
@@ -176,7 +176,7 @@ def test_a_redis_with_a_password_is_named_by_the_connection_string(
         deliver(spark, repo, LINES[:300])
         nightly(spark, repo, repo.sources[SOURCE], DAY_1)
         whole(spark, repo, 300)
-        [found] = [each for each in machine.doctor(repo.folder).data["findings"] if each["name"] == "Redis"]
+        [found] = [each for each in environment.doctor(repo.folder).data["findings"] if each["name"] == "Redis"]
         assert found["ok"] and found["where"] == f"{HOST}:{single.port}"
         wrong = repo_on(applied, tmp_path / "wrong", f"{HOST}:{single.port},password=guessed")
         with pytest.raises(UnavailableError, match=rf"Redis at {HOST}:{single.port} says: .*password") as raised:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from redis import TimeoutError as RedisTimeout
 
-from dualpath.console import machine, status
+from dualpath.console import environment, status
 from dualpath.errors import UnavailableError
 from dualpath.online import deadline
 from dualpath.online.deadline import Budget
@@ -216,7 +216,7 @@ def test_status_and_doctor_fail_while_redis_does_not_answer(
         told = status.report(repo)
         assert not told.ok and told.errors == [told.data["redis"]]
         assert told.data["redis"].startswith(f"Redis at {HOST}:{port} does not answer: ")
-        found = machine.doctor(repo.folder)
+        found = environment.doctor(repo.folder)
         assert not found.ok and [each.split()[0] for each in found.errors] == ["Redis"]
 
 

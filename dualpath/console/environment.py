@@ -1,4 +1,4 @@
-"""`doctor` and `stop`: what the machine has, and ending what was started on it."""
+"""`doctor` and `stop`: what the machine has for dualpath, and the end of the embedded Redis."""
 
 import os
 from collections.abc import Mapping

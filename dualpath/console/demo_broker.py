@@ -1,4 +1,4 @@
-"""`demo --kafka`: what has landed goes through a real broker before the stream reads it."""
+"""`demo --kafka`: a Kafka broker, and the landed events in a topic of it."""
 
 import fileinput
 from contextlib import ExitStack
@@ -15,10 +15,10 @@ PARTITIONS = 4
 MESSAGES_PER_BATCH = 40_000
 
 
-def relay(repo: Repo, source: EventSource, held: ExitStack) -> tuple[Kafka, list[str]]:
-    """Send the landing files of a source to a topic; answers the topic and what there is to say.
+def send(repo: Repo, source: EventSource, held: ExitStack) -> tuple[Kafka, list[str]]:
+    """Start a broker, which runs until `held` is closed, and send the landing files of a source to a topic of it.
 
-    The broker runs until `held` is closed. A topic that is there already, as after `--keep`, is left as it is.
+    A topic that is there already, as after `--keep`, is left as it is. Returns the topic and what there is to say.
     """
     broker, topic = Broker(repo.root / "kafka"), source.name
     with busy("Starting a Kafka broker"):
