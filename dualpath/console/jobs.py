@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def spark() -> "SparkSession":
-    """The session, started if need be."""
+    """Start the Spark session, or take the one that runs."""
     with busy("Starting Spark"):
         from dualpath.spark.session import session
 
@@ -50,7 +50,8 @@ def _built(repo: Repo, source: EventSource, built: Sequence[str], files: int) ->
 
 
 def days(arrival_days: Sequence[str]) -> str:
-    """
+    """Arrival days as words.
+
     >>> days(["2026-03-01"]), days(["2026-03-01", "2026-03-02"])
     ('arrival day 2026-03-01', '2 arrival days, 2026-03-01 to 2026-03-02,')
     """
@@ -60,7 +61,7 @@ def days(arrival_days: Sequence[str]) -> str:
 
 
 def nightly(spark: "SparkSession", repo: Repo, sources: Sequence[EventSource], day: date) -> Report:
-    """Run the night of every source; a source that is refused does not keep the others waiting."""
+    """Run the nightly job of every source; one that is refused does not stop the others."""
     with busy("Loading the quality gate"):
         from dualpath.jobs.nightly import nightly as night
 

@@ -1,4 +1,4 @@
-"""What the commands say of Kafka: its address, the topics and the client's settings."""
+"""Turns the Kafka options of a command into a payload source, or into the settings of a client."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ def source(
     starting_timestamp: datetime | None,
     accept_loss: bool,
 ) -> Kafka | None:
-    """The topic to stream from; None without an address, when nothing else may be said of Kafka either."""
+    """The payload source; None without an address, and then no other option of Kafka may be given."""
     if bootstrap is None:
         if topic or pattern or options or offsets_per_batch or starting_timestamp or accept_loss:
             raise InputError("a topic or another option of Kafka was given without its address; name it with --kafka.")
@@ -34,12 +34,12 @@ def source(
 
 
 def client(bootstrap: str, options: Sequence[str] | None) -> dict[str, str]:
-    """The settings of a client that is not Spark's."""
+    """The settings of a client of librdkafka."""
     return {**settings(options), "bootstrap.servers": bootstrap}
 
 
 def settings(options: Sequence[str] | None) -> dict[str, str]:
-    """The settings among `NAME=VALUE` words.
+    """Parse the settings in `NAME=VALUE` words.
 
     >>> settings(["security.protocol=SASL_SSL", "sasl.password=a=b"])
     {'security.protocol': 'SASL_SSL', 'sasl.password': 'a=b'}

@@ -1,4 +1,4 @@
-"""How a command speaks: a report for people on the terminal, or one JSON object for programs."""
+"""Prints what a command found: a report for people on the terminal, or one JSON object for programs."""
 
 import json
 import os
@@ -38,7 +38,7 @@ class Report:
 
 
 def finish(work: Callable[[], Report], as_json: bool) -> bool:
-    """Run a command's work and say what came out; whether all was well.
+    """Run a command's work and print its report; True if all was well.
 
     An error becomes the one sentence of its cause. One that is a defect shows its traceback first.
     """
@@ -63,7 +63,7 @@ def finish(work: Callable[[], Report], as_json: bool) -> bool:
 
 @contextmanager
 def only_json() -> Iterator[TextIO]:
-    """Standard output for the one object; whatever else is printed there, even by a JVM, goes to standard error."""
+    """Keep standard output for one object; whatever else is printed there, even by a JVM, goes to standard error."""
     out = sys.stdout
     out.flush()
     with redirect_stdout(sys.stderr), _descriptor_redirected(out) as own:
@@ -88,7 +88,7 @@ def _descriptor_redirected(out: TextIO) -> Iterator[TextIO]:
 
 
 def output() -> Console:
-    """Where results go."""
+    """The console on standard output, where results go."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
@@ -112,14 +112,14 @@ def table(*columns: str, numbers: Sequence[str] = ()) -> Table:
 
 @contextmanager
 def busy(text: str) -> Iterator[Callable[[str], None]]:
-    """A spinner on standard error; answers the function that changes its text. Silent where there is no terminal."""
+    """Show a spinner on standard error; gives the function that changes its text. Silent where there is no terminal."""
     with Console(stderr=True, highlight=False).status(text) as status:
         yield status.update
 
 
 @contextmanager
 def bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on standard error, fed by `progress(stage, done, total)`."""
+    """Show a progress bar on standard error; gives the function `progress(stage, done, total)` that moves it."""
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn()
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -134,7 +134,8 @@ def bar() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def plural(count: int, noun: str) -> str:
-    """
+    """A count with its noun.
+
     >>> plural(1, "file"), plural(12000, "row"), plural(2, "batch")
     ('1 file', '12,000 rows', '2 batches')
     """

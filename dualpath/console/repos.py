@@ -1,4 +1,4 @@
-"""Which repo, and which of its sources, a command is about."""
+"""Finds the repo, and the source in it, that a command is about."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -33,7 +33,7 @@ STOP_TIMEOUT_SECONDS = 60.0
 """How long a batch may take to finish when asked to stop; the next start repeats one that was cut off."""
 
 Inputs = Sequence[tuple[EventSource, PayloadSource]]
-"""Event sources, and where the payloads of each come from."""
+"""Each event source with its payload source."""
 
 
 def landed(repo: Repo, sources: Sequence[EventSource], files_per_batch: int) -> Inputs:
@@ -49,7 +49,10 @@ def run(
     from_snapshot: bool = False,
     metrics_port: int | None = None,
 ) -> Report:
-    """Stream the sources; without an `interval` to the end of what is there. `from_snapshot`: in a new generation."""
+    """Stream the sources: for ever with an `interval`, without one to the end of what is there.
+
+    With `from_snapshot` the online store is filled from the log first, and a new generation begins.
+    """
     from dualpath.spark.session import session
 
     with ExitStack() as held, busy("Starting Spark") as say:
@@ -88,7 +91,7 @@ def drain(
     say: Callable[[str], None],
     metrics: Metrics | None = None,
 ) -> Report:
-    """The same on a session that is there already; the report counts what this run alone has done."""
+    """Stream the sources on a session that runs already; the report counts what this run alone has done."""
     before = {source.name: account(repo.storage(source.name)) for source, _ in inputs}
     with asked_to_stop() as stop:
         queries = []

@@ -1,4 +1,4 @@
-"""Event payloads into a Kafka topic, at a set rate or at the pace of the events' own times."""
+"""Sends event payloads to a Kafka topic, at a set rate or at the pace of the events' own times."""
 
 import json
 import time
@@ -91,7 +91,7 @@ def replay(
     pace: Pace = at_once,
     progress: Callable[[int], None] = lambda sent: None,
 ) -> int:
-    """Send each line as it is, as one message of an idempotent producer; how many were sent.
+    """Send each line as it is, as one message of an idempotent producer; returns how many were sent.
 
     The message's key is the event's `key` fields, so that an entity stays in one partition; its headers are
     `event_id`, if the source names a column for it, and `produced_at`, microseconds UTC, for whoever measures

@@ -1,4 +1,4 @@
-"""The folder for what can be made again at any time: the Java wrapper, the class archive."""
+"""The folder of what can be made or fetched again: the Java wrapper, the class archive, Kafka's jars."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What dualpath needs from the machine, looked at without changing anything."""
+"""Checks what dualpath needs from the machine, without changing anything."""
 
 import re
 import shutil
@@ -29,7 +29,7 @@ DISK_NEEDED = 2 * 10**9  # bytes: the demo's log, its state and Spark's shuffle 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; `remedy` is empty where `ok`."""
+    """The result of one check; `remedy` is empty where `ok`."""
 
     name: str
     ok: bool
@@ -114,7 +114,7 @@ def examine_java(environ: Mapping[str, str]) -> Finding:
 
 
 def examine_spark(folder: Path, version: str) -> Finding:
-    """Spark's own jars."""
+    """Check Spark's own jars."""
     core = next(folder.glob("spark-core_*.jar"), None)
     found = _jar_version(core) if core else "none"
     return Finding("Spark jars", found == version, found, str(folder), "" if found == version else REINSTALL)

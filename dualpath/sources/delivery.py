@@ -1,7 +1,7 @@
-"""What lies in a landing folder, and what became of it.
+"""Finds the files of a landing folder that the stream has not read, and those that changed after it read them.
 
-The stream reads a file once, as a whole. Of one that is changed afterwards nobody can tell which rows are new, so
-nothing more is read from it; it is found here, to be named.
+The stream reads a file once, as a whole. Nobody can tell which rows of a changed file are new, so the stream does not
+read it again; `dualpath status` names it.
 """
 
 import errno
@@ -36,8 +36,8 @@ class Delivery:
 
 
 def version(size: Any, modified: Any) -> Any:
-    """What tells apart the states of a file of that size, last modified at that time, milliseconds: of two integers, or
-    of two columns of Spark.
+    """A number for the state of a file: from its size and its modification time in milliseconds, two integers or two
+    columns of Spark.
 
     >>> version(70_000, 1) == version(70_000 + 1, 1), version(10, 2) > version(11, 1)
     (False, True)
@@ -46,7 +46,7 @@ def version(size: Any, modified: Any) -> Any:
 
 
 def delivery(storage: Storage) -> Delivery:
-    """Look at a source's landing folder; what is changed or delivered meanwhile is found as before or as after."""
+    """Compare a source's landing folder with its ledger; one that changes meanwhile is seen as before or as after."""
     folder = storage.folder("landing")
     emptied = _taken(storage)
     read = {unquote(origin): position for origin, position in storage.positions(before=sys.maxsize).items()}
@@ -65,7 +65,7 @@ def delivery(storage: Storage) -> Delivery:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Every file whose path below the folder has no hidden name in it, as one that is being written has."""
+    """Every file below the folder but hidden ones, which are still being written."""
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for file in files:
@@ -82,14 +82,16 @@ def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _is_read(name: str) -> bool:
-    """Whether Spark's file source sees a file: it passes over names that Hadoop hides, and those that are not UTF-8."""
+    """Whether Spark's file source reads a file: it skips names that Hadoop hides, and names that are not UTF-8."""
     hidden = any(part.startswith("_") and "=" not in part for part in PurePosixPath(name).parts)
     return name.endswith(SUFFIX) and not hidden and name == name.encode(errors="replace").decode()
 
 
 def _taken(storage: Storage) -> set[str]:
-    """The files that finished batches of the present generation have taken, those without a row too, by Spark's own
-    account: the ledger knows a file by its rows."""
+    """The files that finished batches of the present generation have read, by Spark's own account.
+
+    The ledger knows a file by its rows; these include files without a row.
+    """
     (query, batch), _ = storage.reached()
     of_query = checkpoint(storage, query)
     offset = of_query / "offsets" / str(batch)

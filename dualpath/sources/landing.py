@@ -1,4 +1,4 @@
-"""Event payloads as files in a landing folder, the way a stream that watches a directory wants them."""
+"""Writes event payloads as files into a landing folder, each whole or not at all."""
 
 import hashlib
 import json
