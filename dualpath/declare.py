@@ -1,4 +1,4 @@
-"""What a feature engineer writes. A declaration becomes a plain Feast `FeatureView`.
+"""The functions that declare sources, features and views. A declaration becomes a plain Feast `FeatureView`.
 
 The whole declaration travels in the Feast registry, as JSON in the view's `dualpath` tag, so that a job, a
 server and `feast ui` need nothing but the registry.
@@ -26,9 +26,9 @@ from dualpath.windows import Window, window
 
 TAG = "dualpath"
 NEVER_NULL = "never_null"
-"""The tag of fields that hold a value even of an empty window."""
+"""The tag of fields that have a value even for an empty window."""
 MAP_OF = "map_of"
-"""The tag of fields that hold a map: the kind of its values."""
+"""The tag of fields that hold maps; it says the kind of their values."""
 LOG = "event log"
 EXACT = timedelta(microseconds=1)
 
@@ -49,15 +49,16 @@ def event_source(
     """Declare a source of events; raises `DeclarationError` naming file, source and remedy.
 
     Args:
-        name: what commands, folders and views call it.
-        fields: the typed columns of an event; what else a payload has is left out.
-        event_id: the payload's column that identifies an event, so that a repetition is recognised. None: the id
-            that the transport gives, else the hash of the content.
-        event_time: the column of the instant it happened.
-        arrival_time: the column of the instant it arrived. None: when the transport says, else when it happened.
-        occurrence: the column that tells apart events of equal content, without an `event_id`.
-        late_after: an event that arrives more than this after it happened counts as late; no value depends on it.
-        duplicates_within: for how long an id is remembered.
+        name: its name in commands, folders and views.
+        fields: the typed columns of an event; other columns of a payload are dropped.
+        event_id: the column that identifies an event, so that duplicates are recognised. None: the id of the transport
+            if it has one, else the hash of the content.
+        event_time: the column of the instant at which the event happened.
+        arrival_time: the column of the instant at which it arrived. None: the transport's time if it has one, else the
+            event time.
+        occurrence: the column that distinguishes events of equal content, for sources without an `event_id`.
+        late_after: an event that arrives later than this after it happened counts as late; no value depends on it.
+        duplicates_within: how long an id is remembered.
         description: a sentence for people.
     """
     return EventSource(
@@ -75,7 +76,7 @@ def event_source(
 
 @declares
 def feature(name: str, aggregate: Aggregate, *, over: Window | timedelta, description: str = "") -> Feature:
-    """Declare one feature: a name, what to compute, and over which window; a timedelta is the sliding window of it.
+    """Declare one feature: its name, its aggregate and its window; a timedelta is a sliding window of that width.
 
     >>> from dualpath.aggregates import Count
     >>> from dualpath.windows import minutes
@@ -98,9 +99,9 @@ def feature_view(
 ) -> FeatureView:
     """Declare the features of an entity; raises `DeclarationError` naming file, view and remedy.
 
-    The join keys of `entity` must be fields of `source`. A `resolution` coarser than a microsecond must
-    divide a day; it makes heavy entities cheap and moves windows' left edges down to a bucket's edge. An entity
-    with more than `max_records` records online is served as ever, and named by `dualpath status`.
+    The join keys of `entity` must be fields of `source`. A `resolution` coarser than a microsecond must divide a day;
+    it makes heavy entities cheap, and moves the left edge of a window down to a bucket's edge. `dualpath status` names
+    entities with more than `max_records` records online; they are served as before.
     """
     entities = [entity] if isinstance(entity, Entity) else list(entity)
     keys = tuple(e.join_key for e in entities)
@@ -134,7 +135,8 @@ def scalar_type(kind: str) -> FeastType:
 def feast_type(output: Output) -> FeastType:
     """Feast's type of a feature.
 
-    Instants are Int64 microseconds: Feast's own carries whole seconds online. Maps are Json: Feast's own has no order.
+    Instants are Int64 microseconds, because Feast's own type has whole seconds online. Maps are Json, because
+    Feast's own type has no order.
     """
     if output.items is not None:
         return Json
@@ -143,14 +145,14 @@ def feast_type(output: Output) -> FeastType:
 
 
 def feast_tags(output: Output) -> dict[str, str]:
-    """What Feast's type of a feature leaves out, as a field's tags: on-demand views are given it by them."""
+    """The tags of a feature's field: what on-demand views must know beyond Feast's type."""
     if output.items is not None:
         return {MAP_OF: output.items.kind}
     return {} if output.empty is None else {NEVER_NULL: "true"}
 
 
 def is_windowed(feature_view: Any) -> bool:
-    """Whether a Feast view is one of `feature_view`; any other is an ordinary one."""
+    """Whether a Feast view is windowed, that is declared by `feature_view`; any other view is ordinary."""
     return TAG in feature_view.tags
 
 
@@ -165,13 +167,13 @@ def _read(declared: str) -> View:
 
 
 def is_event_log(data_source: DataSource) -> bool:
-    """Whether a Feast source is the event log of windowed views, whose files only dualpath reads and writes."""
+    """Whether a Feast source is the event log of windowed views, which only dualpath reads and writes."""
     return data_source.tags.get(TAG) == LOG
 
 
 @cache
 def _event_log(source: EventSource) -> FileSource:
-    """Feast's form of an event source; one for all its views, for `feast plan` refuses two of one name."""
+    """Feast's form of an event source. All its views share one, because `feast plan` refuses two of one name."""
     return FileSource(
         name=source.name,
         path=f"{source.name}/log",
@@ -186,7 +188,7 @@ _feasts_sample = OnDemandFeatureView._construct_random_input
 
 
 def _sample(view: OnDemandFeatureView, singleton: bool = False) -> dict[str, Any]:
-    """What `feast apply` tries an on-demand view's function with: Feast's sample, which has None for maps, and maps."""
+    """Feast's sample, on which `feast apply` tries an on-demand view's function, with maps instead of None."""
     sample = _feasts_sample(view, singleton)
     for projection in view.source_feature_view_projections.values():
         for field in projection.features:

@@ -98,7 +98,7 @@ def explain(error: BaseException) -> DualpathError | None:
 
 
 def defect(error: BaseException) -> str:
-    """What to say of an error that is nobody's fault but ours."""
+    """The message about an error that is a defect of dualpath."""
     found = (_innermost(error) or _of_the_jvm(error)) if _is_sparks(error) else None
     if found is None:
         last = traceback.extract_tb(error.__traceback__)[-1:]
@@ -118,7 +118,7 @@ def _is_sparks(error: BaseException) -> bool:
 
 
 def _of_the_system(number: int | None, path: object) -> str | None:
-    """The sentence of an error of the operating system."""
+    """The message about an error of the operating system."""
     if number not in REMEDIES:
         return None
     reason = os.strerror(number)
@@ -126,7 +126,7 @@ def _of_the_system(number: int | None, path: object) -> str | None:
 
 
 def _of_workers(error: BaseException) -> str | None:
-    """The sentence of workers that lack what they need."""
+    """The message about Spark workers that lack something they need."""
     texts = "\n".join(_layers(error))
     for pattern, said in WORKERS:
         if found := pattern.search(texts):
@@ -135,7 +135,7 @@ def _of_workers(error: BaseException) -> str | None:
 
 
 def _of_files(error: BaseException) -> str | None:
-    """The sentence of an error of the system in a worker, in the function of a micro-batch, or in the JVM."""
+    """The message about an error of the operating system in a worker, in a micro-batch, or in the JVM."""
     if found := _innermost(error):
         known = OS_ERROR.search(found.said)
         return _of_the_system(int(known["number"]), known["path"]) if known else None
@@ -149,7 +149,7 @@ def _of_files(error: BaseException) -> str | None:
 
 
 def _innermost(error: BaseException) -> Raised | None:
-    """The Python error that a Spark error quotes, behind those in which PySpark wraps it."""
+    """The Python error that a Spark error quotes, without PySpark's own errors around it."""
     for text in _layers(error):
         own = [m for m in TRACEBACK.finditer(text) if not m["kind"].startswith(("py4j.", "pyspark."))]
         if own:
@@ -160,13 +160,13 @@ def _innermost(error: BaseException) -> Raised | None:
 
 
 def _of_the_jvm(error: BaseException) -> Raised | None:
-    """The first error of the JVM, which all others are about."""
+    """The first error of the JVM, which caused the others."""
     found = [(each["kind"], each["said"]) for text in _layers(error) for each in THROWN.finditer(text)]
     return Raised(*found[-1], place="") if found else None
 
 
 def _layers(error: BaseException | None) -> Iterator[str]:
-    """The text of an error, and of what caused it in the JVM."""
+    """The text of an error, and of its causes in the JVM."""
     while error is not None:
         yield str(error)
         error = getattr(error, "_cause", None) or error.__cause__

@@ -35,10 +35,10 @@ from dualpath.windows import SECOND
 
 
 class DualpathRedisOnlineStoreConfig(RedisOnlineStoreConfig):
-    """Feast's Redis settings, with three more meanings.
+    """Feast's Redis settings, and dualpath's own.
 
-    An empty `connection_string` is taken from DUALPATH_REDIS, else from an embedded Redis beside the repo.
-    `online_lookback_seconds` says how far before the present an `as_of` may lie online; null keeps everything, as a
+    If `connection_string` is empty, DUALPATH_REDIS is used, else an embedded Redis beside the repo.
+    `online_lookback_seconds` is how far before the present an `as_of` may lie online; null keeps everything, as a
     replay of old events needs. `read_deadline_ms` is how long a read may wait for Redis, in all.
     """
 

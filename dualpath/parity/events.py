@@ -9,7 +9,7 @@ from dualpath.schema import EventSource
 
 
 def read(storage: Storage, source: EventSource) -> pa.Table:
-    """Accepted events: `event_id`, `event_time`, `arrival_time` (timestamp[us, UTC]) and the fields."""
+    """Read accepted events: `event_id`, `event_time`, `arrival_time` (timestamp[us, UTC]) and the fields."""
     columns = [("event_id", pa.string()), ("event_time", INSTANT), ("arrival_time", INSTANT)]
     schema = pa.schema(columns + [(f.name, f.stored) for f in source.fields])
     files = [str(f) for folder in storage.log_folders() for f in sorted(folder.rglob("*.parquet"))]
