@@ -52,7 +52,7 @@ def located(config: RepoConfig, source: Any) -> Any:
 
 
 def view_at(config: RepoConfig, fv: FeatureView) -> FeatureView:
-    """A copy of a view with a located source."""
+    """A copy of a view with its source's path resolved against the repo."""
     found = copy.copy(fv)
     found.batch_source = located(config, fv.batch_source)
     return found

@@ -53,7 +53,7 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """Whether something was compared and nothing differs."""
+        """Whether at least one cell was compared, and none differs."""
         return self.cells > 0 and self.differing == 0 and self.oracle_differing == 0
 
 

@@ -74,3 +74,14 @@ def test_every_section_says_what_state_costs(name: str, kind: str | None) -> Non
     assert int(words.partition(";")[0]) == record.width - record.header
     assert ("refused" in records) == (made.needs == "events")
     assert any(cell.splits for cell in record.cells) <= ("`D`" in records)
+
+
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{file.name}" for file in (CHECKOUT / "docs").glob("*.md"))])
+def test_every_file_that_a_document_names_is_there(document: str) -> None:
+    named = re.findall(r"`((?:dualpath|parity_tests|feature_repo|docs)/[\w./]+)`", (CHECKOUT / document).read_text())
+    assert [name for name in named if not (CHECKOUT / name).exists()] == []
+
+
+def test_a_word_of_the_glossary_has_one_line() -> None:
+    words = re.findall(r"^\| (.+?) \|", (CHECKOUT / "docs/glossary.md").read_text(), re.MULTILINE)
+    assert len(words) == len({*words}) > 40
