@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmarks.measure import Figure, table
 
-BENCHMARKS = ("serving", "kernel", "growth", "freshness", "ids", "pack", "streaming")
+BENCHMARKS = ("serving", "kernel", "growth", "freshness", "ids", "log_compaction", "streaming")
 
 
 def main(

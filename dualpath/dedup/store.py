@@ -168,7 +168,7 @@ class DedupStore:
         ]
         files = spark.read.schema("event_id string, __batch bigint, query int, batch string")
         rows = files.option("basePath", str(self.storage.folder("log"))).parquet(*map(str, folders))
-        # What is packed says it in its rows, the rest in the name of its folder.
+        # What is compacted says it in its rows, the rest in the name of its folder.
         number = F.coalesce("__batch", F.col("batch").try_cast("bigint"))
         events = rows.select("event_id", number.alias("batch"))
         times = spark.createDataFrame(list(clocks.items()), "batch bigint, clock bigint")

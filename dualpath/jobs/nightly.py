@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 from dualpath.errors import InputError, RunningError, StateError
 from dualpath.jobs.build import build
 from dualpath.jobs.gate import GateError, GateReport, check
-from dualpath.jobs.pack import pack
+from dualpath.jobs.log_compaction import compact_log
 from dualpath.jobs.publish import Published, publish, served
 from dualpath.log.storage import Storage
 from dualpath.repo import Repo
@@ -47,7 +47,7 @@ def nightly(spark: SparkSession, repo: Repo, source: EventSource, day: date, *, 
     storage = repo.storage(source.name)
     closable(storage, day, today or datetime.now(UTC).date())
     settle(storage, day)
-    pack(spark, storage)
+    compact_log(spark, storage)
     report = GateReport(passed=True, checked=0, failures=())
     if days := unchecked(repo, source, day):
         report = check(read_log(spark, storage, source, days).drop("arrival_day"), source, day)

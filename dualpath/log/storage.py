@@ -3,7 +3,7 @@
 Under the root, each source has `landing/` (payload files for the stream), `log/` (accepted events, the truth
 that batch and training read), `dead/` (refused rows with a reason), `ids/` (those of events accepted of late),
 `ledger/` (what became of every micro-batch) and `checkpoint/` (Spark's); in `staging/` is what a batch under way has
-written, in `packing/` what a night is packing. Log and dead letters are Parquet under `query=G/batch=N/`, so that a
+written, in `packing/` what a night is compacting. Log and dead letters are Parquet under `query=G/batch=N/`, so that a
 repeated batch overwrites its own files, and later, with other batches, under `query=G/batch=A-B/`; the log is further
 split by `epoch=D`, the arrival day a row is counted in.
 
@@ -70,9 +70,9 @@ class Storage:
             yield
 
     @contextmanager
-    def packing(self) -> Iterator[None]:
-        """Be the only night that packs; raises `RunningError` if another one does."""
-        taken = f"source '{self.source}': another night is packing the log; run this one when it has ended."
+    def compacting(self) -> Iterator[None]:
+        """Be the only night that compacts the log; raises `RunningError` if another one does."""
+        taken = f"source '{self.source}': another night is compacting the log; run this one when it has ended."
         with locked(self.folder("ledger") / "packing", taken):
             yield
 
@@ -168,17 +168,17 @@ class Storage:
         return [folder for block, numbers in rows if numbers for folder in self.folders("log", block, numbers)]
 
     def folders(self, kind: str, block: Block, numbers: Iterable[int]) -> list[Path]:
-        """Where the rows of some batches of a block are: in a folder of each, or, packed, in one of all."""
-        if (packed := self.packed(kind, block)).exists():
-            return [packed]
+        """Where the rows of some batches of a block are: in a folder of each, or, compacted, in one of all."""
+        if (compacted := self.compacted(kind, block)).exists():
+            return [compacted]
         return [self.folder(kind) / ledger.span(block.query, number, number) for number in numbers]
 
     def files(self, kind: str, block: Block) -> list[Path]:
         """The files with the rows of a block, of the `log` or the `dead`."""
         return [f for folder in self.folders(kind, block, block.batches) for f in sorted(folder.rglob("*.parquet"))]
 
-    def packed(self, kind: str, block: Block) -> Path:
-        """Where the rows of all of a block are once it is packed, of the `log` or the `dead`."""
+    def compacted(self, kind: str, block: Block) -> Path:
+        """Where the rows of all of a block are once it is compacted, of the `log` or the `dead`."""
         return self.folder(kind) / f"query={block.query}" / f"batch={block.first}-{block.last}"
 
     def arrival_days(self) -> list[str]:

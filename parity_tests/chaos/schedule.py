@@ -12,8 +12,7 @@ from unittest.mock import patch
 
 from pyspark.sql import SparkSession
 
-from dualpath.jobs import pack as packing
-from dualpath.jobs import sink
+from dualpath.jobs import log_compaction, sink
 from dualpath.log import ledger
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
@@ -141,8 +140,8 @@ def world(spark: SparkSession, applied: Path, *, kafka: bool) -> Iterator[World]
     with ExitStack() as held:
         folder = held.enter_context(TemporaryDirectory(prefix="chaos-"))
         held.enter_context(patch.object(sink, "SMALL_BATCH", sink.SMALL_BATCH))  # the world draws it
-        held.enter_context(patch.object(ledger, "BLOCK", 4))  # so that nights find something to pack,
-        held.enter_context(patch.object(packing, "GRACE", 0))  # and to remove
+        held.enter_context(patch.object(ledger, "BLOCK", 4))  # so that nights find something to compact,
+        held.enter_context(patch.object(log_compaction, "GRACE_SECONDS", 0))  # and to remove
         copied = Path(folder) / "feature_repo"
         shutil.copytree(applied, copied)
         repo = Repo(copied)

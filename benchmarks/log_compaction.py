@@ -1,4 +1,4 @@
-"""What reading the log costs before and after a night has packed the files of two thousand micro-batches."""
+"""What reading the log costs before and after a night has compacted the files of two thousand micro-batches."""
 
 import time
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from benchmarks.measure import Sheet, spell
 from dualpath.declare import event_source
-from dualpath.jobs import pack as packing
+from dualpath.jobs import log_compaction
 from dualpath.log.ledger import BLOCK
 from dualpath.log.storage import Storage
 from dualpath.schema import text
@@ -30,26 +30,30 @@ def run() -> Iterator[Sheet]:
     """Seconds to read every event, and what lies on the disk."""
     spark = session("benchmarks", cores=2)
     try:
-        with TemporaryDirectory(prefix="pack-") as folder:
+        with TemporaryDirectory(prefix="log_compaction-") as folder:
             storage = Storage(Path(folder), source.name)
             for batch in range(LANDED):
                 _land(storage, batch)
             _read(spark, storage)
             small, before = _read(spark, storage), _things(storage)
             began = time.perf_counter()
-            packed = packing.pack(spark, storage)
+            log_compaction.compact_log(spark, storage)
             seconds = time.perf_counter() - began
-            with patch.object(packing, "GRACE", 0):  # what was replaced goes at once
-                packing.pack(spark, storage)
+            with patch.object(log_compaction, "GRACE_SECONDS", 0):  # what was replaced goes at once
+                log_compaction.compact_log(spark, storage)
             large, after = _read(spark, storage), _things(storage)
     finally:
         spark.stop()
     cells = {
         "as the stream leaves it": f"{spell(small)}, {before:,} files and folders",
-        "packed": f"{spell(large)}, {after:,} files and folders",
-        "to pack it": spell(seconds),
+        "compacted": f"{spell(large)}, {after:,} files and folders",
+        "to compact it": spell(seconds),
     }
-    data = {"seconds": [small, large], "files_and_folders": [before, after], "pack_seconds": seconds, "folders": packed}
+    data = {
+        "seconds": [small, large],
+        "files_and_folders": [before, after],
+        "compaction_seconds": seconds,
+    }
     yield Sheet(f"to read a log of {LANDED * ROWS:,} events in {LANDED:,} micro-batches, 2 cores", cells, data)
 
 

@@ -1,4 +1,4 @@
-"""Nights pack the small files of the log, and nobody who reads it can tell."""
+"""Nights compact the log, and nobody who reads it can tell."""
 
 import logging
 import os
@@ -19,10 +19,10 @@ from pyspark.sql import SparkSession
 from dualpath.console import status
 from dualpath.dedup.store import DedupStore
 from dualpath.errors import StateError
-from dualpath.jobs import pack as packing
+from dualpath.jobs import log_compaction
 from dualpath.jobs.build import build
+from dualpath.jobs.log_compaction import compact_log
 from dualpath.jobs.nightly import nightly
-from dualpath.jobs.pack import pack
 from dualpath.log import ledger
 from dualpath.log.storage import Storage
 from dualpath.parity.check import check
@@ -34,7 +34,7 @@ from parity_tests.conftest import SOURCE, drain
 LINES = faults.payloads(faults.events())[:330]
 POISON = b"no event"
 BATCHES = 11
-PACKED = ["0-3", "4-7", "8", "9", "10"]
+COMPACTED = ["0-3", "4-7", "8", "9", "10"]
 DAY_1, DAY_2 = date(2026, 3, 1), date(2026, 3, 2)
 
 
@@ -42,7 +42,7 @@ DAY_1, DAY_2 = date(2026, 3, 1), date(2026, 3, 2)
 def small(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Four batches are a block, and what was replaced goes with the very next night."""
     monkeypatch.setattr(ledger, "BLOCK", 4)
-    monkeypatch.setattr(packing, "GRACE", 0)
+    monkeypatch.setattr(log_compaction, "GRACE_SECONDS", 0)
     with faults.partitions(spark, 2):
         yield
 
@@ -86,19 +86,19 @@ def seen(spark: SparkSession, repo: Repo) -> list[Any]:
     ]
 
 
-def test_what_is_packed_reads_as_before_and_what_it_replaces_goes_with_the_next_night(
+def test_what_is_compacted_reads_as_before_and_what_it_replaces_goes_with_the_next_night(
     spark: SparkSession, repo: Repo
 ) -> None:
     storage, before = repo.storage(SOURCE), seen(spark, repo)
     assert sum(before[0].values()) == faults.counts(repo)["accepted"] > 300 and before[4] == []
     alone = [str(number) for number in range(BATCHES)]
     assert folders(storage, "log") == folders(storage, "dead") == alone
-    assert pack(spark, storage) == 4
+    assert compact_log(spark, storage) == 4
     assert seen(spark, repo) == before
     for kind in ("log", "dead"):
         assert set(folders(storage, kind)) == {*alone, "0-3", "4-7"}
-    assert pack(spark, storage) == 0
-    assert folders(storage, "log") == folders(storage, "dead") == PACKED
+    assert compact_log(spark, storage) == 0
+    assert folders(storage, "log") == folders(storage, "dead") == COMPACTED
     assert seen(spark, repo) == before
     assert not storage.folder("packing").exists()
     days = {file.parent.name for file in storage.folder("log").glob("query=1/batch=0-3/*/*.parquet")}
@@ -108,73 +108,73 @@ def test_what_is_packed_reads_as_before_and_what_it_replaces_goes_with_the_next_
 def test_what_was_replaced_stays_for_who_may_still_read_it(
     spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "GRACE", 3_600)
+    monkeypatch.setattr(log_compaction, "GRACE_SECONDS", 3_600)
     storage = repo.storage(SOURCE)
-    pack(spark, storage)
-    pack(spark, storage)
+    compact_log(spark, storage)
+    compact_log(spark, storage)
     assert len(folders(storage, "log")) == BATCHES + 2
     ago = time.time() - 3_601
     for block in storage.blocks()[:2]:
-        os.utime(storage.packed("log", block), (ago, ago))
-    pack(spark, storage)
-    assert folders(storage, "log") == PACKED
+        os.utime(storage.compacted("log", block), (ago, ago))
+    compact_log(spark, storage)
+    assert folders(storage, "log") == COMPACTED
     assert len(folders(storage, "dead")) == BATCHES + 2
 
 
 @pytest.mark.parametrize("step", ["_place", "_remove_replaced", "move", "sync"])
 @pytest.mark.parametrize("nth", [1, 2])
 @pytest.mark.parametrize("after", [False, True])
-def test_a_night_that_dies_while_it_packs_loses_nothing(
+def test_a_night_that_dies_while_it_compacts_loses_nothing(
     step: str, nth: int, after: bool, spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage, before = repo.storage(SOURCE), seen(spark, repo)
     with monkeypatch.context() as faulty:
-        faults.crash(faulty, packing, step, nth=nth, after=after)
+        faults.crash(faulty, log_compaction, step, nth=nth, after=after)
         with pytest.raises(faults.Crash):
-            pack(spark, storage)
+            compact_log(spark, storage)
     assert seen(spark, repo) == before
-    pack(spark, storage)
-    pack(spark, storage)
+    compact_log(spark, storage)
+    compact_log(spark, storage)
     assert seen(spark, repo) == before
-    assert folders(storage, "log") == folders(storage, "dead") == PACKED
+    assert folders(storage, "log") == folders(storage, "dead") == COMPACTED
 
 
-def test_a_packed_folder_that_is_not_whole_is_made_again_while_there_is_what_it_replaced(
+def test_a_compacted_folder_that_is_not_whole_is_made_again_while_there_is_what_it_replaced(
     spark: SparkSession, repo: Repo, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage, before = repo.storage(SOURCE), seen(spark, repo)
-    pack(spark, storage)
+    compact_log(spark, storage)
     [file, *_] = storage.folder("log").glob("query=1/batch=0-3/*/*.parquet")
     file.unlink()
     with caplog.at_level(logging.WARNING):
-        assert pack(spark, storage) == 1
-    [said] = [record.getMessage() for record in caplog.records if record.name == packing.__name__]
-    assert "batch=0-3: the files hold" in said and said.endswith("it is packed again")
+        assert compact_log(spark, storage) == 1
+    [said] = [record.getMessage() for record in caplog.records if record.name == log_compaction.__name__]
+    assert "batch=0-3: the files hold" in said and said.endswith("it is compacted again")
     assert seen(spark, repo) == before
-    pack(spark, storage)
-    assert folders(storage, "log") == PACKED
+    compact_log(spark, storage)
+    assert folders(storage, "log") == COMPACTED
     assert seen(spark, repo) == before
 
 
-def test_where_neither_the_packed_folder_nor_what_it_replaced_is_whole_all_is_kept(
+def test_where_neither_the_compacted_folder_nor_what_it_replaced_is_whole_all_is_kept(
     spark: SparkSession, repo: Repo, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage = repo.storage(SOURCE)
-    pack(spark, storage)
+    compact_log(spark, storage)
     [file, *_] = storage.folder("log").glob("query=1/batch=0-3/*/*.parquet")
     file.unlink()
     shutil.rmtree(storage.folder("log") / "query=1/batch=2")
     with caplog.at_level(logging.WARNING):
-        assert pack(spark, storage) == 0
-    [said] = [record.getMessage() for record in caplog.records if record.name == packing.__name__]
+        assert compact_log(spark, storage) == 0
+    [said] = [record.getMessage() for record in caplog.records if record.name == log_compaction.__name__]
     assert said.endswith("what it replaced is not whole either, and all is kept")
     assert sorted(folders(storage, "log")) == sorted(["0-3", "0", "1", "3", "4-7", "8", "9", "10"])
 
 
-def test_two_nights_do_not_pack_at_once(spark: SparkSession, repo: Repo) -> None:
+def test_two_nights_do_not_compact_at_once(spark: SparkSession, repo: Repo) -> None:
     storage = repo.storage(SOURCE)
-    with storage.packing(), pytest.raises(StateError, match="another night is packing the log"):
-        pack(spark, storage)
+    with storage.compacting(), pytest.raises(StateError, match="another night is compacting the log"):
+        compact_log(spark, storage)
     assert len(folders(storage, "log")) == BATCHES
 
 
@@ -182,14 +182,14 @@ def test_a_removal_that_dies_half_way_is_done_with_the_next_night(
     spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage, before = repo.storage(SOURCE), seen(spark, repo)
-    pack(spark, storage)
+    compact_log(spark, storage)
     with monkeypatch.context() as faulty:
-        faults.crash(faulty, packing.shutil, "rmtree", nth=3)
+        faults.crash(faulty, log_compaction.shutil, "rmtree", nth=3)
         with pytest.raises(faults.Crash):
-            pack(spark, storage)
+            compact_log(spark, storage)
     assert seen(spark, repo) == before
-    pack(spark, storage)
-    assert folders(storage, "log") == PACKED
+    compact_log(spark, storage)
+    assert folders(storage, "log") == COMPACTED
 
 
 @pytest.mark.parametrize("left", [None, b"torn"])
@@ -203,14 +203,14 @@ def test_a_block_with_rows_missing_is_named_and_left_as_it_is(
     if left is not None:
         file.write_bytes(left)
     with caplog.at_level(logging.WARNING):
-        assert pack(spark, storage) == 3
-        assert pack(spark, storage) == 0
-    [said, again] = [record.getMessage() for record in caplog.records if record.name == packing.__name__]
+        assert compact_log(spark, storage) == 3
+        assert compact_log(spark, storage) == 0
+    [said, again] = [record.getMessage() for record in caplog.records if record.name == log_compaction.__name__]
     assert said == again and said.startswith(f"source '{SOURCE}': query=1/batches=4-7, log/: ")
     assert ("cannot be read" if left else "the files hold") in said
     assert folders(storage, "log") == ["0-3", "4", "5", "6", "7", "8", "9", "10"]
     file.write_bytes(whole)
-    assert pack(spark, storage) == 1
+    assert compact_log(spark, storage) == 1
 
 
 def test_files_that_are_large_already_are_left(
@@ -220,14 +220,14 @@ def test_files_that_are_large_already_are_left(
     for kind in ("log", "dead"):
         for batch in (0, 4):
             [file, *_] = sorted(storage.folder(kind).glob(f"query=1/batch={batch}/**/*.parquet"))
-            os.truncate(file, packing.LARGE + 1)
+            os.truncate(file, log_compaction.LARGE_FILE_BYTES + 1)
     with caplog.at_level(logging.WARNING):
-        assert pack(spark, storage) == 0
-    assert not [record for record in caplog.records if record.name == packing.__name__]
+        assert compact_log(spark, storage) == 0
+    assert not [record for record in caplog.records if record.name == log_compaction.__name__]
     assert folders(storage, "log") == folders(storage, "dead") == [str(number) for number in range(BATCHES)]
 
 
-def test_generations_are_packed_apart(spark: SparkSession, tmp_path: Path) -> None:
+def test_generations_are_compacted_apart(spark: SparkSession, tmp_path: Path) -> None:
     storage = Storage(tmp_path, "clicks")
     for query, batches in ((1, 6), (2, 3)):
         for batch in range(batches):
@@ -242,7 +242,7 @@ def test_generations_are_packed_apart(spark: SparkSession, tmp_path: Path) -> No
 
     before = ids()
     assert len(before) == 9
-    assert (pack(spark, storage), pack(spark, storage)) == (1, 0)
+    assert (compact_log(spark, storage), compact_log(spark, storage)) == (1, 0)
     assert ids() == before
     names = {folder.relative_to(storage.folder("log")).as_posix() for folder in storage.folder("log").glob("*/*")}
     assert names == {f"query=1/batch={n}" for n in ("0-3", "4", "5")} | {f"query=2/batch={n}" for n in range(3)}
@@ -256,17 +256,17 @@ def test_files_of_another_schema_and_more_rows_than_fit_are_files_of_their_own(
     for number, table in enumerate(tables):
         files.append((number, tmp_path / f"batch={number}.parquet"))
         pq.write_table(table, files[-1][1])
-    made = list(packing._tables(files))
+    made = list(log_compaction._tables(files))
     assert [table.to_pylist() for table in made] == [
         [{"a": 1, "__batch": 0}, {"a": 2, "__batch": 0}, {"a": 3, "__batch": 1}],
         [{"a": 4, "b": "new", "__batch": 2}],
         [{"a": 5, "__batch": 3}],
     ]
-    monkeypatch.setattr(packing, "GATHERED", 1)
-    assert [len(table) for table in packing._tables(files)] == [2, 1, 1, 1]
+    monkeypatch.setattr(log_compaction, "FILE_ROWS_BYTES", 1)
+    assert [len(table) for table in log_compaction._tables(files)] == [2, 1, 1, 1]
 
 
-def test_ids_that_are_lost_are_made_of_packed_batches_too(spark: SparkSession, repo: Repo) -> None:
+def test_ids_that_are_lost_are_made_of_compacted_batches_too(spark: SparkSession, repo: Repo) -> None:
     storage = repo.storage(SOURCE)
 
     def recalled() -> list[list[int]]:
@@ -276,13 +276,13 @@ def test_ids_that_are_lost_are_made_of_packed_batches_too(spark: SparkSession, r
 
     before = recalled()
     assert len(before) == faults.counts(repo)["accepted"]
-    pack(spark, storage)
-    pack(spark, storage)
+    compact_log(spark, storage)
+    compact_log(spark, storage)
     shutil.rmtree(storage.folder("ids"))
     assert recalled() == before
 
 
-def test_a_night_packs_and_serves_the_bits_of_the_training_set(
+def test_a_night_compacts_and_serves_the_bits_of_the_training_set(
     spark: SparkSession, new_repo: Callable[[], Repo]
 ) -> None:
     repo = new_repo()
@@ -291,7 +291,7 @@ def test_a_night_packs_and_serves_the_bits_of_the_training_set(
     drain(spark, repo, files_per_batch=1)
     for day in (DAY_1, DAY_2):
         nightly(spark, repo, repo.sources[SOURCE], day)
-    assert folders(repo.storage(SOURCE), "log") == PACKED
+    assert folders(repo.storage(SOURCE), "log") == COMPACTED
     build(spark, repo, repo.sources[SOURCE])
     proof = check(repo, cells=1_000, oracle_cells=200, seed=0)
     assert proof.cells >= 1_000
