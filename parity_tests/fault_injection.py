@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pyarrow as pa
 from pyspark import TaskContext
 
-from dualpath.jobs.attempt import Writer
+from dualpath.jobs.staging import StagingWriter
 from dualpath.online import writer
 from dualpath.online.writer import FencedWrite
 
@@ -61,8 +61,8 @@ class FaultyWrite(FencedWrite):
 
 
 @dataclass(frozen=True)
-class FaultyWriter(Writer):
-    """A pass over rows in which, after half of a task's, the fault hits."""
+class FaultyWriter(StagingWriter):
+    """Staging in which, after half of a task's rows, the fault hits."""
 
     fault: Fault | None = None
 
@@ -72,7 +72,7 @@ class FaultyWriter(Writer):
 
 
 def writers(fault: Fault) -> Callable[..., FaultyWriter]:
-    """What takes the place of `Writer` where a pass begins."""
+    """What takes the place of `StagingWriter` where staging begins."""
     return partial(FaultyWriter, fault=fault)
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.listener import QueryIdleEvent, QueryStartedEvent, QueryTerminatedEvent
 
 
-PATIENCE = 2.0
-"""Seconds that the end of the process waits for the last report of a query that was stopped."""
+LAST_REPORT_TIMEOUT_SECONDS = 2.0
+"""How long the end of the process waits for the last report of a query that was stopped."""
 
 
 class Listener(StreamingQueryListener):
@@ -28,7 +28,7 @@ class Listener(StreamingQueryListener):
         self._jlistenerobj = wrapper(_AsWritten(self))
         self.streams.addListener(self)
         # Spark complains of each report that it cannot deliver to a Python that has gone.
-        atexit.register(self.ended.wait, PATIENCE)
+        atexit.register(self.ended.wait, LAST_REPORT_TIMEOUT_SECONDS)
 
     def onQueryStarted(self, event: "QueryStartedEvent") -> None:  # noqa: N802 - Spark's name
         if event.name == self.name:

@@ -17,8 +17,8 @@ from dualpath.schema import EventSource
 from dualpath.spark.log import read_log
 from dualpath.steps import Step, step
 
-PATIENCE = 600
-"""Seconds to wait for a running stream to finish the batch it is in."""
+BATCH_TIMEOUT_SECONDS = 600
+"""How long to wait for a running stream to finish the batch it is in."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,14 @@ def settle(storage: Storage, day: date) -> None:
         return
     waiting = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda left: bool(left)),
-        stop=tenacity.stop_after_delay(PATIENCE),
+        stop=tenacity.stop_after_delay(BATCH_TIMEOUT_SECONDS),
         wait=tenacity.wait_fixed(0.2),
     )
     try:
         waiting(_unfinished, storage, day)
     except tenacity.RetryError:
         raise StateError(
-            f"source '{storage.source}': the stream's batch takes over {PATIENCE} s; look at it."
+            f"source '{storage.source}': the stream's batch takes over {BATCH_TIMEOUT_SECONDS} s; look at it."
         ) from None
 
 

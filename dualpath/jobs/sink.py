@@ -23,9 +23,9 @@ from pyspark.sql import functions as F
 
 from dualpath.dedup.store import DedupStore
 from dualpath.errors import OtherDeclarationError, StateError, crossing
-from dualpath.jobs.attempt import Found, Writer, attempt
 from dualpath.jobs.metrics import Meter
 from dualpath.jobs.rebuild import rebuild
+from dualpath.jobs.staging import Staged, StagingWriter, stage
 from dualpath.log.files import move, sync
 from dualpath.log.ledger import Entry
 from dualpath.log.storage import first_open
@@ -59,7 +59,7 @@ class MicroBatch:
 
     rows: DataFrame
     entry: Entry
-    staged: Found | None = None
+    staged: Staged | None = None
     replayed: bool = False
     small_batch: SmallBatch | None = None
 
@@ -114,8 +114,8 @@ class Sink:
         views = self.views if self.small and not batch.replayed else ()
         arrival_day = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.closed_through)).cast("date"))
         known = self.dedup.files_before(entry)
-        writer = Writer(staging / uuid4().hex, SMALL_BATCH if views else -1, known, self.dedup.horizon)
-        batch.staged = attempt(batch.rows, writer, arrival_day=arrival_day, retention=self.retention, views=views)
+        writer = StagingWriter(staging / uuid4().hex, SMALL_BATCH if views else -1, known, self.dedup.horizon)
+        batch.staged = stage(batch.rows, writer, arrival_day=arrival_day, retention=self.retention, views=views)
 
     def log(self, batch: MicroBatch) -> None:
         """Move the staged files into the log and the dead-letter table, and note it in the ledger: the commit.
@@ -160,7 +160,7 @@ class Sink:
             )
 
     @step(Step.MOVE_FILES)
-    def move_files(self, staged: Found, entry: Entry) -> None:
+    def move_files(self, staged: Staged, entry: Entry) -> None:
         """Move staged files to the batch's own folders; a repetition replaces what is there."""
         self.storage.clear(entry)
         changed: set[Path] = set()

@@ -15,8 +15,8 @@ from pyspark.sql import functions as F
 
 import dualpath.jobs.stream
 from dualpath.jobs import sink
-from dualpath.jobs.attempt import Found
 from dualpath.jobs.sink import Sink
+from dualpath.jobs.staging import Staged
 from dualpath.jobs.stream import start
 from dualpath.log.ledger import Entry
 from dualpath.online.small_batch import SmallBatch
@@ -81,7 +81,7 @@ def half_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of the second batch's files is in its place, then the process dies."""
     real, calls = Sink.move_files, []
 
-    def cut(self: Sink, found: Found, entry: Entry) -> None:
+    def cut(self: Sink, found: Staged, entry: Entry) -> None:
         calls.append(1)
         if len(calls) < 2:
             return real(self, found, entry)

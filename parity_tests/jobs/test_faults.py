@@ -115,7 +115,7 @@ def test_a_task_that_dies_in_the_middle_of_its_work_is_tried_again_and_nothing_c
     faults.post(repo, [*LINES[:300], *POISON])
     monkeypatch.setattr(sink, "SMALL_BATCH", -1)
     if work == "its rows":
-        monkeypatch.setattr(sink, "Writer", writers(fault))
+        monkeypatch.setattr(sink, "StagingWriter", writers(fault))
     else:
         monkeypatch.setattr(sink, "FencedWrite", targets(fault))
     drain(spark, repo)

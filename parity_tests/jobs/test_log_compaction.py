@@ -28,6 +28,7 @@ from dualpath.log.storage import Storage
 from dualpath.parity.check import check
 from dualpath.repo import Repo
 from dualpath.spark.log import read_log, write_rows
+from dualpath.steps import Step
 from parity_tests import faults, invariants
 from parity_tests.conftest import SOURCE, drain
 
@@ -121,7 +122,15 @@ def test_what_was_replaced_stays_for_who_may_still_read_it(
     assert len(folders(storage, "dead")) == BATCHES + 2
 
 
-@pytest.mark.parametrize("step", ["_place", "_remove_replaced", "move", "sync"])
+CRASHES: dict[str, Callable[..., None]] = {
+    "place": lambda m, **when: faults.crash_at(m, Step.PLACE_COMPACTED, **when),
+    "removal": lambda m, **when: faults.crash_at(m, Step.REMOVE_COMPACTED, **when),
+    "move": lambda m, **when: faults.crash(m, log_compaction, "move", **when),
+    "sync": lambda m, **when: faults.crash(m, log_compaction, "sync", **when),
+}
+
+
+@pytest.mark.parametrize("step", CRASHES)
 @pytest.mark.parametrize("nth", [1, 2])
 @pytest.mark.parametrize("after", [False, True])
 def test_a_night_that_dies_while_it_compacts_loses_nothing(
@@ -129,7 +138,7 @@ def test_a_night_that_dies_while_it_compacts_loses_nothing(
 ) -> None:
     storage, before = repo.storage(SOURCE), seen(spark, repo)
     with monkeypatch.context() as faulty:
-        faults.crash(faulty, log_compaction, step, nth=nth, after=after)
+        CRASHES[step](faulty, nth=nth, after=after)
         with pytest.raises(faults.Crash):
             compact_log(spark, storage)
     assert seen(spark, repo) == before

@@ -1,5 +1,7 @@
-"""One pass over a micro-batch, in Spark's Python workers: its files, the count of its rows, and, if it is small, its
-records. What a pass writes lies apart until the batch is kept, so a pass may die at any row and be done again.
+"""Stages a micro-batch: Spark's Python workers deduplicate its rows, write them to staging files and count them.
+
+Nobody reads staging files before they are in the log, so a task may die at any row and run again. The records of
+a small batch come back with the counts.
 """
 
 import gc
@@ -27,12 +29,12 @@ from dualpath.spark.records import with_records
 from dualpath.spark.retention import out_of_retention
 from dualpath.view import View
 
-BESIDES = ("payload", "reason", "admitted_at", "arrival_day")
-"""Columns that are about a row and not about the event in it, as are those with two underscores in front."""
-DEAD = {"payload": "payload", "reason": "reason", "__origin": "origin", "__position": "position"}
+ROW_COLUMNS = ("payload", "reason", "admitted_at", "arrival_day")
+"""Columns about a row, not about its event, as are those with two underscores in front."""
+DEAD_LETTER = {"payload": "payload", "reason": "reason", "__origin": "origin", "__position": "position"}
 """Columns of the dead-letter table."""
-AT_ONCE = 256_000_000
-"""Bytes of rows that a task holds before it writes some down."""
+HELD_BYTES = 256_000_000
+"""Size of the rows that a task holds in memory before it writes some to a file."""
 LATEST = ("latest_by", "clock")
 ANSWER = pa.schema(
     [
@@ -47,10 +49,9 @@ OUTPUT = from_arrow_schema(ANSWER)
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a pass found: `outcomes` is what a ledger's `Entry` holds of its rows; `files` are those that it wrote,
-    below `folder`; `small_batch` are its records, if they were
-    asked for and the batch is small."""
+class Staged:
+    """A staged batch: `outcomes` is what a ledger's `Entry` holds of its rows; `files` were written below `folder`;
+    `small_batch` are its records, if they were asked for and are few."""
 
     folder: Path
     outcomes: dict[str, Any]
@@ -58,12 +59,16 @@ class Found:
     small_batch: SmallBatch | None
 
 
-def attempt(
-    rows: DataFrame, writer: "Writer", *, arrival_day: Column, retention: int | None, views: Sequence[View]
-) -> Found:
-    """Pass over rows of `dualpath.spark.admit.admit`, each of which is counted in an `arrival_day`, a date; nobody else
-    writes to the writer's folder. `retention` is as for `out_of_retention`. The records of `views` come along,
-    if there are no more accepted events than the writer's limit.
+def stage(
+    rows: DataFrame, writer: "StagingWriter", *, arrival_day: Column, retention: int | None, views: Sequence[View]
+) -> Staged:
+    """Stage rows of `dualpath.spark.admit.admit`.
+
+    Args:
+        writer: writes to a folder of its own.
+        arrival_day: the day in which a row is counted, a date.
+        retention: as for `out_of_retention`.
+        views: those whose records come back, if no more events are accepted than the writer's limit.
     """
     # All rows of an id are with one task, which accepts one of them. Its ids are of one range of hashes, so it opens
     # only the files of that range.
@@ -88,16 +93,18 @@ def attempt(
     outcomes["positions"] = dict(sorted(place for answer in answers for place in answer["positions"].items()))
     pieces = [answer["records"] for answer in answers]
     whole = views and None not in pieces and outcomes["accepted"] <= writer.limit
-    return Found(
+    return Staged(
         writer.folder, outcomes, [f for a in answers for f in a["files"]], SmallBatch.joined(pieces) if whole else None
     )
 
 
 @dataclass(frozen=True)
-class Writer:
-    """What the tasks of a pass do. They write below `folder`, and answer the records of up to `limit` events, or none
-    if it is negative. An event is a duplicate if its id is in a segment of `known`, and was accepted within `horizon`,
-    microseconds, before the present batch's clock."""
+class StagingWriter:
+    """Stages a task's rows below `folder`, and answers the records of up to `limit` events; of none if it is negative.
+
+    An event is a duplicate if its id is in a file of `known`, the deduplication store's, and was accepted within
+    `horizon`, microseconds, before the batch's clock.
+    """
 
     folder: Path
     limit: int
@@ -122,7 +129,9 @@ def _settle() -> None:
 
 
 class _Task:
-    def __init__(self, to: Writer) -> None:
+    """The rows of one task of Spark: those it holds, the files it has written, and their counts."""
+
+    def __init__(self, to: StagingWriter) -> None:
         context = TaskContext.get()
         assert context is not None, "tasks run in Spark's workers"
         # A task that is tried again has another id, and so other files.
@@ -138,18 +147,19 @@ class _Task:
         self.deduplicator: Deduplicator | None = None
 
     def take(self, rows: pa.RecordBatch) -> None:
+        """Deduplicate and count some rows, and hold them for files."""
         if not rows.num_rows:
             return
         refused = rows["reason"].is_valid()
         accepted, dead = self.new(rows.filter(pc.invert(refused))), rows.filter(refused)
         self.count(rows, accepted, dead)
         if dead.num_rows:
-            self.hold("dead", dead.select(list(DEAD)).rename_columns(list(DEAD.values())))
+            self.hold("dead", dead.select(list(DEAD_LETTER)).rename_columns(list(DEAD_LETTER.values())))
         if accepted.num_rows:
             self.log(accepted)
 
     def new(self, events: pa.RecordBatch) -> pa.RecordBatch:
-        """Those of some events that came for the first time."""
+        """Filter events that came for the first time."""
         if not events.num_rows:
             return events
         ids = np.stack([events["__hash"], events["__check"], _micros(events["admitted_at"])])
@@ -178,10 +188,10 @@ class _Task:
             self.positions[origin] = max(self.positions.get(origin, position), position)
 
     def log(self, accepted: pa.RecordBatch) -> None:
-        """Accepted rows to the files of their arrival days, and their records to those that are answered."""
+        """Hold accepted rows for the files of their arrival days, and their records for the answer."""
         if self.counts["accepted"] <= self.to.limit:
             self.records.append(SmallBatch.of(accepted.filter(pc.invert(accepted["__out_of_retention"]))))
-        columns = [n for n in accepted.schema.names if not n.startswith("__") and n not in BESIDES]
+        columns = [n for n in accepted.schema.names if not n.startswith("__") and n not in ROW_COLUMNS]
         events = accepted.select(columns)
         days = accepted["arrival_day"].unique()
         for day in days:
@@ -190,14 +200,14 @@ class _Task:
             self.hold(f"log/epoch={arrival_day}", own)
 
     def hold(self, place: str, rows: pa.RecordBatch) -> None:
-        """Take rows for a file; when too many are held, the most of one place become one."""
+        """Hold rows for a file of a folder; when too many are held, write the file of the largest folder."""
         self.held.setdefault(place, []).append(rows)
         self.sizes[place] += rows.nbytes
-        if self.sizes.total() > AT_ONCE:
-            self.put(max(self.sizes, key=self.sizes.__getitem__))
+        if self.sizes.total() > HELD_BYTES:
+            self.write(max(self.sizes, key=self.sizes.__getitem__))
 
-    def put(self, place: str) -> None:
-        """What is held for a place into a file."""
+    def write(self, place: str) -> None:
+        """Write what is held for a folder to a file."""
         path = self.to.folder / place / f"{self.name}-{len(self.files)}.parquet"
         table = pa.Table.from_batches(self.held.pop(place))
         write_rows(table, path)
@@ -205,9 +215,9 @@ class _Task:
         self.files.append(str(path.relative_to(self.to.folder)))
 
     def end(self) -> dict[str, Any]:
-        """The task's answer, when all that is held is in files."""
+        """Write all that is held; returns the task's answer."""
         for place in sorted(self.held):
-            self.put(place)
+            self.write(place)
         if self.counts["accepted"]:
             assert self.deduplicator is not None, "it has found them new"
             ids = write_segment(merged(self.deduplicator.own), self.to.folder / "ids")

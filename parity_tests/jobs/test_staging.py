@@ -1,4 +1,4 @@
-"""A task of the pass over a micro-batch: what it writes, counts and answers, without Spark around it."""
+"""A task that stages a micro-batch: what it writes, counts and answers, without Spark around it."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dualpath.dedup.store import write_segment
-from dualpath.jobs import attempt
-from dualpath.jobs.attempt import Writer
+from dualpath.jobs import staging
+from dualpath.jobs.staging import StagingWriter
 from dualpath.log.outcomes import COUNTS
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -43,8 +43,8 @@ SCHEMA = pa.schema(
 @pytest.fixture(autouse=True)
 def task(monkeypatch: pytest.MonkeyPatch) -> None:
     context = SimpleNamespace(partitionId=lambda: 3, taskAttemptId=lambda: 77)
-    monkeypatch.setattr(attempt.TaskContext, "get", lambda: context)
-    monkeypatch.setattr(attempt, "_settle", lambda: None)  # it is for a process that does nothing else
+    monkeypatch.setattr(staging.TaskContext, "get", lambda: context)
+    monkeypatch.setattr(staging, "_settle", lambda: None)  # it is for a process that does nothing else
 
 
 def event(
@@ -84,7 +84,7 @@ def batches(rows: list[dict[str, Any]], size: int) -> Iterator[pa.RecordBatch]:
 
 
 def answer(folder: Path, rows: list[dict[str, Any]], size: int = 7, known: tuple[Path, ...] = ()) -> dict[str, Any]:
-    [found] = Writer(folder, limit=-1, known=known, horizon=HOUR).write(batches(rows, size))
+    [found] = StagingWriter(folder, limit=-1, known=known, horizon=HOUR).write(batches(rows, size))
     return found.to_pylist()[0]
 
 
@@ -92,7 +92,7 @@ def answer(folder: Path, rows: list[dict[str, Any]], size: int = 7, known: tuple
 def test_however_little_a_task_may_hold_every_row_is_in_one_file_of_its_arrival_day(
     at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "AT_ONCE", at_once)
+    monkeypatch.setattr(staging, "HELD_BYTES", at_once)
     rows = [event(number) for number in range(40)] + [dead(f"bad {n}", n) for n in range(9)]
     files = answer(tmp_path, rows)["files"]
     assert sorted(files) == sorted(str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*.*"))
