@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
-from dualpath.dedup import segments
-from dualpath.dedup.segments import CLOCK
-from dualpath.dedup.store import DedupStore, Segment, write_segment
+from dualpath.dedup import segments, store
+from dualpath.dedup.segments import CLOCK, HASH
+from dualpath.dedup.store import DedupStore, Segment, hash_range, hashes, stored, write_segment
 from dualpath.log import ledger
 from dualpath.log.ledger import Block, Entry
 from dualpath.log.storage import Storage
@@ -83,6 +84,38 @@ def test_the_segments_of_eight_batches_are_merged_and_loaded_as_they_are(spark: 
     found = loaded(spark, repo)
     assert found.count == dedup.count == 30
     assert {(each.name, each.files) for each in found.segments} == {(each.name, each.files) for each in dedup.segments}
+
+
+def test_a_large_segment_has_files_that_each_hold_a_range_of_hashes(
+    spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "FILE_IDS", 6)
+    dedup = loaded(spark, repo)
+    for batch in range(8):
+        land(dedup, 1, batch, clock=batch)
+    [segment] = dedup.segments
+    found = [np.load(file)[HASH] for file in sorted(segment.files)]
+    assert 2 <= len(found) <= 4 and sum(map(len, found)) == 24
+    assert np.concatenate(found).tolist() == sorted(np.concatenate(found).tolist())
+    assert [(each.low, each.high) for each in map(stored, sorted(segment.files))] == [(f[0], f[-1]) for f in found]
+    assert clocks(loaded(spark, repo)) == sorted([*range(8)] * 3)
+
+
+def test_a_file_of_an_earlier_version_may_hold_any_hash(tmp_path: Path) -> None:
+    ids = segments.sort(np.array([[7, -5], [1, 2], [3, 3]]))
+    file = write_segment(ids, tmp_path)
+    assert (stored(file).low, stored(file).high) == (-5, 7)
+    earlier = stored(file.rename(tmp_path / "0f8fad5bd9cb469fa16570867728950e.npy"))
+    assert (earlier.low, earlier.high) == (-(2**63), 2**63 - 1)
+    assert earlier.read().tolist() == ids.tolist()
+
+
+@pytest.mark.parametrize("ranges", [1, 3, 64])
+def test_ranges_of_hashes_follow_each_other(ranges: int, spark: SparkSession) -> None:
+    rows = spark.range(2_000).select(F.col("id").cast("string").alias("event_id"))
+    found = rows.select(hashes()[0], hash_range(ranges)).collect()
+    assert all(number == ((hashed + 2**63) >> 32) * ranges >> 32 for hashed, number in found)
+    assert {number for _, number in found} == set(range(ranges))
 
 
 def test_a_batch_is_not_told_of_its_own_ids_nor_of_later_ones(spark: SparkSession, repo: Repo) -> None:
