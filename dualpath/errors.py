@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import click
 
 CARRIED = "dualpath-error: "
-"""How the line begins that carries an error from one process to another."""
+"""The start of the line that carries an error from one process to another."""
 
 
 class DualpathError(click.ClickException):

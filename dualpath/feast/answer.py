@@ -40,7 +40,7 @@ class Answer:
         views = request.selection.views
         self.windowed = [_WindowedView(each, each.compiled, request) for each in views if each.compiled]
 
-    def steps(self) -> reader.Steps[None]:
+    def compute(self) -> reader.Steps[None]:
         """Compute the values of the windowed views."""
         if not self.windowed:
             return

@@ -122,7 +122,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             with budget.spending():
                 return getattr(self._get_client(config.online_store), method)(*arguments)
 
-        reader.run(answer.steps(), call)
+        reader.run(answer.compute(), call)
         for group, own_keys in answer.fill(join_keys):
             with budget.spending():
                 super()._read_features_per_fv(config, group, own_keys, names, response, *rest)
@@ -136,7 +136,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             async with self._clients.spending(budget):
                 return await getattr(await self._get_client_async(config.online_store), method)(*arguments)
 
-        await reader.run_async(answer.steps(), call)
+        await reader.run_async(answer.compute(), call)
         for group, own_keys in answer.fill(join_keys):
             async with self._clients.spending(budget):
                 await super()._read_features_per_fv_async(config, group, own_keys, names, response, *rest)
