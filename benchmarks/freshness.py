@@ -40,7 +40,7 @@ PAUSE = 0.02
 TICK = 0.005
 """Seconds between two bursts of the producer, which an event's time is exact to."""
 EVENT = '{"user_id":"%d","action":"view_item","product_id":"p%d","category":"c1","event_time":"%s","arrival_time":"%s"}'
-PATIENCE = 600.0
+TIMEOUT_SECONDS = 600.0
 """Seconds until the stream must have begun, and must have ended."""
 
 
@@ -134,7 +134,7 @@ def _measure(here: Place, load: Load) -> Found:
         probed = events[events[:, 0] < PROBES]
         while np.less(reads[-1][1], [probed[probed[:, 0] == p, 1].max() for p in range(PROBES)]).any():
             reads.append(_read(here))
-            if reads[-1][0] > ended + PATIENCE:
+            if reads[-1][0] > ended + TIMEOUT_SECONDS:
                 break
     assert after, "the stream leaves its numbers"
     happened, took = _ages(probed, reads)
@@ -194,7 +194,7 @@ def _streaming(here: Place, topic: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT_SECONDS)
 
 
 def _until(condition: Callable[[], bool], stream: subprocess.Popen[bytes]) -> None:
@@ -210,7 +210,7 @@ def _until(condition: Callable[[], bool], stream: subprocess.Popen[bytes]) -> No
 
     tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda met: not met) | tenacity.retry_if_exception_type(StateError),
-        stop=tenacity.stop_after_delay(PATIENCE),
+        stop=tenacity.stop_after_delay(TIMEOUT_SECONDS),
         wait=tenacity.wait_fixed(0.1),
     )(met)
 
