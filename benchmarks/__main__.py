@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks [serving|kernel|growth|freshness|ids|streaming ...] [--json]`."""
+"""The command: `python -m benchmarks [serving|kernel|texts|growth|freshness|ids|streaming ...] [--json]`."""
 
 import importlib
 import json
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmarks.measure import Figure, table
 
-BENCHMARKS = ("serving", "kernel", "growth", "freshness", "ids", "log_compaction", "streaming")
+BENCHMARKS = ("serving", "kernel", "texts", "growth", "freshness", "ids", "log_compaction", "streaming")
 
 
 def main(

@@ -148,7 +148,7 @@ def _training_set() -> Figure:
 
     def ours(asked: pa.Table) -> pa.Table:
         entity = asked["user_id"].combine_chunks()
-        return pa.table(training.values(view, names, entity, asked["as_of"].to_numpy(), records, texts))
+        return pa.table(training.values(view, names, entity, asked["as_of"].to_numpy(), records, lambda _: texts))
 
     def compare(_: pa.Table, answers: Mapping[str, pa.Table]) -> None:
         by_hand = answers["DuckDB by hand"].sort_by("row").drop_columns("row").cast(answers["dualpath"].schema)

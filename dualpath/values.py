@@ -55,6 +55,15 @@ class Dictionary:
         return at
 
 
+def text_codes(values: Scalars | Groups, output: Output) -> np.ndarray:
+    """The codes of the texts that a feature's values hold, int64[n]; none if it holds no texts."""
+    if output.type.kind != "text":
+        return np.empty(0, dtype=np.int64)
+    if isinstance(values, Groups):
+        return values.codes
+    return values.data if values.valid is None else values.data[values.valid]
+
+
 def arrow_type(output: Output) -> pa.DataType:
     """The Arrow type of a feature."""
     kind = KINDS[output.type.kind].seen

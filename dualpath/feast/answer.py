@@ -18,6 +18,7 @@ from dualpath.feast.request import CURRENT, Request
 from dualpath.feast.selection import CompiledView, SelectedView
 from dualpath.online import reader
 from dualpath.plan import FoldError
+from dualpath.values import text_codes
 
 START_AND_END = np.array([0, 1])
 
@@ -109,7 +110,7 @@ class _WindowedView:
         except FoldError as error:
             raise InputError(f"{error.message} (entity '{self.lookup.entities[self.rows[error.row]]}')") from None
         self.found = (spans[:, 1] > spans[:, 0]).tolist()
-        return [c for name, v in self.values.items() for c in response.codes(v, self.plan.outputs[name])]
+        return [c for name, v in self.values.items() for c in text_codes(v, self.plan.outputs[name]).tolist()]
 
     def fill(self, into: GetOnlineFeaturesResponse, as_of: np.ndarray, texts: dict[int, str]) -> None:
         """Add the view's features to Feast's response."""

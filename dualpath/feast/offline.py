@@ -6,6 +6,7 @@ feature service may have both.
 
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -175,7 +176,7 @@ def features(config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: Tr
     if len(entity) > config.offline_store.spark_above_rows:
         return on_spark(view, tuple(names), entity, rows.as_of, history)
     records = history.records(view, pc.unique(entity))
-    return training.values(view, names, entity, rows.as_of, records, history.dictionary())
+    return training.values(view, names, entity, rows.as_of, records, partial(history.texts, view.source.name))
 
 
 def on_spark(

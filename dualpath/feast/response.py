@@ -23,15 +23,6 @@ from dualpath.values import arrow_type, frame, maps, ordered
 FeatureVector = GetOnlineFeaturesResponse.FeatureVector
 
 
-def codes(values: Scalars | Groups, output: Output) -> list[int]:
-    """The text codes that `append_values` must have the texts of."""
-    if output.type.kind != "text":
-        return []
-    if isinstance(values, Groups):
-        return values.codes.tolist()
-    return [c for c, ok in zip(values.data.tolist(), _valid(values), strict=True) if ok]
-
-
 def append_values(field: Any, values: Scalars | Groups, output: Output, texts: Mapping[int, str]) -> None:
     """Append one protobuf value for each row to a repeated `field`; null is an empty one.
 

@@ -1,7 +1,9 @@
 """The batch path: event log in, record files out, through the same column expressions as the stream."""
 
 import shutil
+from collections.abc import Mapping
 from datetime import date
+from types import MappingProxyType
 
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
@@ -12,6 +14,9 @@ from dualpath.schema import EventSource
 from dualpath.spark.log import read_log
 from dualpath.spark.records import records, texts
 from dualpath.steps import Step, step
+
+SMALL_ROW_GROUPS = {"parquet.block.size": str(2**19)}
+"""Of a dictionary, bytes: its rows are sorted by code, so that a lookup of a few codes reads a few row groups."""
 
 
 def build(spark: SparkSession, repo: Repo, source: EventSource, through: date | None = None) -> list[str]:
@@ -34,7 +39,7 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
     stale = history.stale(dictionary_folder, wanted, storage.digests(dictionary_salt(source.name, views)))
     if stale:
         made = texts(read_log(spark, storage, source, stale), views)
-        _publish(history, dictionary_folder, made, stale, "code")
+        _publish(history, dictionary_folder, made, stale, "code", SMALL_ROW_GROUPS)
     for view in views:
         stale = history.stale(view_version(view), wanted, digests)
         if stale:
@@ -45,7 +50,14 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
 
 
 @step(Step.PUBLISH_RECORD_FILES)
-def _publish(history: History, name: str, made: DataFrame, parts: dict[str, str], order: str) -> None:
+def _publish(
+    history: History,
+    name: str,
+    made: DataFrame,
+    parts: dict[str, str],
+    order: str,
+    options: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     staged = history.folder(name) / ".staged"
     shutil.rmtree(staged, ignore_errors=True)
     spread = max(1, int(made.sparkSession.conf.get("spark.sql.shuffle.partitions") or 4) // len(parts))
@@ -55,6 +67,6 @@ def _publish(history: History, name: str, made: DataFrame, parts: dict[str, str]
         written, F.count(F.lit(1)).alias("rows")
     )
     arranged = spread_out.sortWithinPartitions("arrival_day", order)
-    arranged.write.mode("overwrite").partitionBy("arrival_day").parquet(str(staged))
+    arranged.write.mode("overwrite").options(**options).partitionBy("arrival_day").parquet(str(staged))
     history.publish(name, staged, parts, written.get["rows"])
     shutil.rmtree(staged, ignore_errors=True)

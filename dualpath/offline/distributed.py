@@ -1,6 +1,7 @@
 """Training sets on Spark: the same kernel on every partition's entities."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -46,7 +47,7 @@ def features(spark: SparkSession, rows: DataFrame, view: View, names: tuple[str,
         as_of = mine["as_of"].to_numpy()
         entity = pa.concat_arrays(mine["entity"].chunks) if mine.num_rows else pa.array([], pa.string())
         with crossing():
-            found = values(view, names, entity, as_of, records, history.dictionary())
+            found = values(view, names, entity, as_of, records, partial(history.texts, view.source.name))
         yield from pa.Table.from_arrays([mine["row"], *found.values()], schema=schema).to_batches()
 
     default = int(spark.conf.get("spark.sql.shuffle.partitions") or 4)

@@ -159,21 +159,22 @@ class History:
     def records(self, view: View, entities: pa.Array) -> pa.Table:
         """Records (`entity`, `words`) of the given distinct entities."""
         wanted = pc.field("entity").isin(entities) if len(entities) <= FILTERED_BELOW else None
-        return self._table([view_version(view)], RECORDS, wanted)
+        return self._table(view_version(view), RECORDS, wanted)
 
-    def dictionary(self) -> Dictionary:
-        """All texts by code, of all sources."""
-        table = self._table([f"{DICTIONARY}/{f.name}" for f in sorted(self.folder(DICTIONARY).glob("*"))], TEXTS)
+    def texts(self, source: str, codes: np.ndarray) -> Dictionary:
+        """The texts of some codes in a source's records. Raises `CollisionError` if one of them has two."""
+        wanted = pc.field("code").isin(pa.array(codes))
+        table = self._table(f"{DICTIONARY}/{source}", TEXTS, wanted)
         return Dictionary.of(table["code"], table["text"])
 
-    def _table(self, names: Sequence[str], schema: pa.Schema, wanted: pc.Expression | None = None) -> pa.Table:
-        """The rows of some shelves; they are read again if a build replaced a part meanwhile."""
+    def _table(self, name: str, schema: pa.Schema, wanted: pc.Expression | None) -> pa.Table:
+        """The rows of a view version or a dictionary, read again if a build replaced a part meanwhile."""
         while True:
-            paths = [path for name in names for path in self.paths(name)]
+            paths = self.paths(name)
             try:
                 return ds.dataset(paths, schema=schema, format="parquet").to_table(filter=wanted)
             except FileNotFoundError:
-                if paths == [path for name in names for path in self.paths(name)]:
+                if paths == self.paths(name):
                     raise
 
 

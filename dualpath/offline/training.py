@@ -1,6 +1,6 @@
 """Values for rows of (entity, as_of), from records: one call of the kernel for a whole training set."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from dualpath.errors import InputError
 from dualpath.offline.history import words_of
 from dualpath.plan import FoldError, plan
-from dualpath.values import Dictionary, arrow
+from dualpath.values import Dictionary, arrow, text_codes
 from dualpath.view import View
 
 
@@ -19,12 +19,13 @@ def values(
     entity: pa.Array,
     as_of: np.ndarray,
     records: pa.Table,
-    texts: Dictionary,
+    texts: Callable[[np.ndarray], Dictionary],
 ) -> dict[str, pa.Array]:
     """Features at each row's instant.
 
     entity: string[m]; as_of: int64[m] microseconds UTC; records: (`entity`, `words`) in any order, of any
-    entities. A row whose entity is null or unknown gets the empty values.
+    entities; texts: looks up the texts of the codes found, if there are any. A row whose entity is null or unknown gets
+    the empty values.
     """
     chosen = plan(view, tuple(features))
     known = pc.unique(records["entity"])
@@ -46,7 +47,9 @@ def values(
         raise InputError(f"{error.message} (entity '{entity[order[error.row]]}')") from None
     back = np.empty(len(order), dtype=np.int64)
     back[order] = np.arange(len(order))
-    return {name: arrow(v, chosen.outputs[name], texts).take(pa.array(back)) for name, v in found.items()}
+    wanted = np.unique(np.concatenate([text_codes(v, chosen.outputs[name]) for name, v in found.items()]))
+    dictionary = texts(wanted) if len(wanted) else Dictionary.of([], [])
+    return {name: arrow(v, chosen.outputs[name], dictionary).take(pa.array(back)) for name, v in found.items()}
 
 
 def grouped(words: np.ndarray, owner: np.ndarray, entities: int) -> tuple[np.ndarray, np.ndarray]:

@@ -90,7 +90,7 @@ def test_it_is_trained_in_process(view: View) -> None:
     owners, words = records(view, EVENTS)
     table = pa.table({"entity": owners, "words": [row.tolist() for row in words]})
     asked = pa.array(["ann", "nobody"])
-    found = training.values(view, [*VALUES], asked, np.array([NOON, NOON]), table, dictionary(view, EVENTS))
+    found = training.values(view, [*VALUES], asked, np.array([NOON, NOON]), table, lambda _: dictionary(view, EVENTS))
     assert {name: column.to_pylist() for name, column in found.items()} == {n: [v, None] for n, v in VALUES.items()}
     assert value(view.features[0].aggregate, [{"quantity": n} for n in (7, -3)]) == 10
 
