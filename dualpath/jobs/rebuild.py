@@ -6,7 +6,6 @@ it has lost writes: then readers are refused until they do. A rebuild that dies 
 """
 
 import logging
-from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -17,7 +16,7 @@ from dualpath.online import high_water_mark, manifest
 from dualpath.online.connection import connect
 from dualpath.online.health import Health, HealthReport
 from dualpath.online.manifest import Manifest
-from dualpath.online.removal import GRACE, expire_superseded
+from dualpath.online.removal import expire_high_water_marks, expire_superseded
 from dualpath.online.spark_writer import record_rows, write
 from dualpath.online.writer import FencedWrite
 from dualpath.record import UNFENCED, Fence
@@ -54,7 +53,8 @@ def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: HealthR
     )
     for view in views:
         manifest.place(redis, repo.project, view.name, made[view.name])
-    _expire_old(redis, repo.project, source.name, made, {p.namespace for p in before} - {namespace})
+    expire_superseded(redis, repo.project, made)
+    expire_high_water_marks(redis, repo.project, source.name, below=Manifest(namespace).number)
 
 
 def _fill(
@@ -88,10 +88,3 @@ def _check(repo: Repo, source: EventSource, views: list[View], day: str) -> None
             f"source '{source.name}': record files up to {day}, which the snapshot is made from, are missing or not "
             "those of the present declarations; run `dualpath batch`, then start the stream again."
         )
-
-
-def _expire_old(redis: Any, project: str, source: str, made: dict[str, Manifest], old: set[str]) -> None:
-    expire_superseded(redis, project, made)
-    for namespace in old:
-        for key in high_water_mark.names(redis, project, namespace, source):
-            redis.pexpire(key, GRACE)

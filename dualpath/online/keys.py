@@ -21,8 +21,8 @@ TAGS = [f"{{{n:02x}}}".encode() for n in range(64)]
 """The hash tags. Of three nodes with even slots each has 20 to 23, of six 9 to 14; more than 64 cannot share them."""
 TAG = len(TAGS[0])
 """Bytes of a tag."""
-SCANNED = 10_000
-"""Keys that a scan looks at in one round trip."""
+SCANNED = 1_000
+"""Keys that a scan looks at in one round trip: Redis serves nobody else meanwhile."""
 STATE = re.compile(rb"(n[0-9]+):([^:]+):([es][0-9]{4}-[0-9]{2}-[0-9]{2}):(.*)", re.DOTALL)
 HIGH_WATER_MARK = re.compile(rb"mark:n[0-9]+:[^:{}]+(\{[0-9a-f]{2}\})?")
 

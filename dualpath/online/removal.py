@@ -1,37 +1,53 @@
-"""State that goes: parts that no manifest names any more, removed views, whole projects."""
+"""How state leaves Redis, besides the time to live that a value gets with its records (`dualpath.retention`).
+
+A manifest that moves leaves parts behind that nobody reads any more. They need a removal of their own: a snapshot holds
+all records of its view, so every night's would otherwise stay as long as the view's retention, and that of a lifetime
+window for ever. They are found by a scan of all keys, whatever left them behind: this publication, or a night or a
+rebuild that died at any line before it, for any declaration of the view.
+"""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from dualpath.online import keys
+from dualpath.online import high_water_mark, keys
 from dualpath.online.manifest import Manifest
 from dualpath.steps import Step, step
 
 GRACE = 3_600_000
-"""Milliseconds for which a part outlives the last manifest to it; a read that is under way needs far less."""
+"""Milliseconds for which a part outlives the last manifest that names it; a read under way needs far less."""
+PIPELINED = 1_000
+"""Commands in one round trip: Redis serves nobody else meanwhile."""
 
 
 @step(Step.EXPIRE_SUPERSEDED)
 def expire_superseded(redis: Any, project: str, manifests: Mapping[str, Manifest]) -> None:
-    """Let parts of the given views go that are served no more, a while after the last reader may have asked for them.
+    """Let the parts of views expire that their manifests do not name, `GRACE` from now.
 
-    Those of a night or a rebuild that died before this are found by the next one. A namespace later than the
-    manifest's is left alone: a stream may be filling it.
+    A namespace later than the manifest's is left alone, because a stream may be filling it.
     """
     with redis.pipeline(transaction=False) as pipe:
         for key, found in keys.states(redis, project, views=manifests):
             known = manifests[found.view]
             if found.number < known.number or (found.number == known.number and known.supersedes(found.part)):
                 pipe.pexpire(key, GRACE)
-            if len(pipe) >= keys.SCANNED:
+            if len(pipe) >= PIPELINED:
                 pipe.execute()
         pipe.execute()
 
 
+def expire_high_water_marks(redis: Any, project: str, source: str, *, below: int) -> None:
+    """Let a source's high-water marks of namespaces with a lower number expire, `GRACE` from now: of those that were
+    served, and of rebuilds that died."""
+    with redis.pipeline(transaction=False) as pipe:
+        for number in range(1, below):
+            for key in high_water_mark.names(redis, project, f"n{number}", source):
+                pipe.pexpire(key, GRACE)
+        pipe.execute()
+
+
 def remove_views(redis: Any, project: str, views: Collection[str]) -> None:
-    """Remove the state of views at once, their manifests first: from then on nobody reads the rest."""
-    names = [name(project, view) for view in views for name in (keys.manifest, keys.large_entities)]
-    _unlink(redis, names)
+    """Remove the state of views at once. Their manifests go first: from then on nobody reads the rest."""
+    _unlink(redis, [name(project, view) for view in views for name in (keys.manifest, keys.large_entities)])
     _unlink(redis, (key for key, _ in keys.states(redis, project, views=views)))
 
 
@@ -44,6 +60,6 @@ def _unlink(redis: Any, names: Iterable[bytes]) -> None:
     with redis.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.unlink(name)
-            if len(pipe) >= keys.SCANNED:
+            if len(pipe) >= PIPELINED:
                 pipe.execute()
         pipe.execute()

@@ -15,7 +15,7 @@ from dualpath.feast.online import DualpathRedisOnlineStore
 from dualpath.online import keys
 from dualpath.online.connection import connect
 from dualpath.online.manifest import Manifest
-from dualpath.online.removal import expire_superseded, remove_project, remove_views
+from dualpath.online.removal import expire_high_water_marks, expire_superseded, remove_project, remove_views
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
 
@@ -96,6 +96,16 @@ def test_parts_that_expire_are_those_of_the_view_that_no_manifest_names(
     parts = [("n1", part) for part in PARTS] + [("n12", "e2026-03-01")]
     expected = {keys.prefix("shop", ns, "user", part) + keys.tagged(e) for ns, part in parts for e in ENTITIES}
     assert expiring == expected
+
+
+def test_high_water_marks_of_lower_namespaces_expire_and_no_others(server: Any, full: dict[str, set[bytes]]) -> None:
+    others = [
+        keys.high_water_mark("shop", namespace, name) for namespace in ("n11", "n2") for name in ("clicks", "other")
+    ]
+    server.mset(dict.fromkeys(others, b"x"))
+    expire_high_water_marks(server, "shop", "clicks", below=12)
+    expiring = {key for key in left(server) if server.pttl(key) > 0}
+    assert expiring == {keys.high_water_mark("shop", namespace, "clicks") for namespace in ("n1", "n2", "n11")}
 
 
 def test_a_scan_can_be_narrowed_to_a_namespace_views_and_a_part(server: Any, full: dict[str, set[bytes]]) -> None:
