@@ -3,7 +3,7 @@
 Callers change nothing. An entity row may have an `event_timestamp`, as a row of an `entity_df` has; the answer is then
 for that instant, and otherwise for the present. Other views are Feast's own.
 
-A read goes through these modules, in this order: `selection` and `request` say what is asked, Feast calls
+A read goes through these modules, in this order: `selection` and `request` read the request, Feast calls
 `_read_features_per_fv` below, `answer` reads the records (`dualpath.online.reader`) and folds them (`dualpath.plan`),
 and `response` encodes the values.
 """

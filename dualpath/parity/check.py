@@ -143,14 +143,14 @@ def compare_with_oracle(
     """Compare the first rows with the oracle; returns the number of cells and the differences."""
     from dualpath.parity.oracle_runner import answers
 
-    asked = [(tuple(k[i].as_py() for k in keys), int(t)) for i, t in enumerate(as_of)]
+    pairs = [(tuple(k[i].as_py() for k in keys), int(t)) for i, t in enumerate(as_of)]
     cells, bad = 0, []
     for number, view in enumerate(group.views):
         say("oracle", number, len(group.views))
-        truth = answers(view, events, asked)
-        left = {f"{view.name}:{f.name}": trained[f"{view.name}:{f.name}"][: len(asked)] for f in view.features}
+        truth = answers(view, events, pairs)
+        left = {f"{view.name}:{f.name}": trained[f"{view.name}:{f.name}"][: len(pairs)] for f in view.features}
         right = {f"{view.name}:{f.name}": [row[f.name] for row in truth] for f in view.features}
-        cells += len(left) * len(asked)
+        cells += len(left) * len(pairs)
         bad += differences(left, right)
     return cells, bad
 

@@ -36,16 +36,18 @@ def request_async(name: str) -> Callable[[Side], Any]:
     return lambda side: shown(side.run(side.store.get_online_features_async(features, entities)))
 
 
-NULL = "A null join key is nobody's: null and NOT_FOUND, as in training. Stock raises a TypeError."
+NULL = "A null join key means no entity: null and NOT_FOUND, as in training. Stock raises a TypeError."
 NEVER = "An entity that was never written is NOT_FOUND. Stock calls its null PRESENT."
 EXPIRED = "The view's TTL holds online as in training: null and OUTSIDE_MAX_AGE. Stock serves the old value."
-EARLIER = "An `event_timestamp` is the instant asked for, and a later value is the future. Stock ignores it."
-MISSING = "A join key that is missing is refused in a sentence. Stock asks for another entity, and answers null."
-UNFIT = "A key that is not of its type is refused. Stock makes 1001 of 1001.5, and 1 of True."
+EARLIER = "An `event_timestamp` is the row's instant, and a later value is not served. Stock ignores it."
+MISSING = "A missing join key is refused. Stock reads another entity, and answers null."
+UNFIT = "A key that is not of its type is refused. Stock turns 1001.5 into 1001, and True into 1."
 ALIASED = "An alias reads its own key, whatever other columns a request has. Stock takes the last of both."
 
-ORDERED = "Features come in the order asked for, on-demand views' inputs last. Stock's order differs between processes."
-HANDED = "Columns of an `entity_df` come back as they were. Stock makes microseconds of instants, texts of categories."
+ORDERED = "Features have the order of the request, on-demand views' inputs come last. Stock's order differs by process."
+HANDED = (
+    "Columns of an `entity_df` come back as they were. Stock changes instants to microseconds, categories to texts."
+)
 COLUMNS = "A column may be a NumPy array or a pandas column too. Stock takes lists and tuples alone."
 TWO = {"town": [("Bern", "PRESENT"), ("", "PRESENT")], "rent": [(900.1, "PRESENT"), (2e300, "PRESENT")]}
 
@@ -53,7 +55,10 @@ TWO = {"town": [("Bern", "PRESENT"), ("", "PRESENT")], "rent": [(900.1, "PRESENT
 REQUESTS: dict[str, tuple[Any, str]] = {
     "numpy_keys": (TWO, COLUMNS),
     "column_of_a_frame": (TWO, COLUMNS),
-    "empty_columns": ({"rent": []}, "No rows in columns are no rows in the answer. Stock misses other views' keys."),
+    "empty_columns": (
+        {"rent": []},
+        "Columns without rows give no rows. Stock demands other views' keys.",
+    ),
     "null_key": ({"rent": [ABSENT]}, NULL),
     "null_key_beside_another": ({"rent": [(900.1, "PRESENT"), ABSENT]}, NULL),
     "null_part_of_a_key": ({"orders": [ABSENT]}, NULL),
@@ -159,12 +164,12 @@ DIFFERENCES: dict[str, Difference] = {
     "online one_loop_after_another": Difference(
         lambda side: len(online.one_loop_after_another(side)),
         2,
-        "Every event loop has a client of its own. Stock's client fails in a second loop.",
+        "Every event loop has its own client. Stock's client fails in a second loop.",
     ),
     "write precomputed_for_an_earlier_instant": Difference(
         writes.precomputed_for_an_earlier_instant,
         InputError,
-        "Vectors made beforehand know no instants, so a request that names one is refused. Stock serves the future.",
+        "Precomputed vectors have no instants, so a request with one is refused. Stock serves later values.",
     ),
     "training one_of_two_keys_renamed": Difference(
         reads_both_keys,
@@ -175,7 +180,9 @@ DIFFERENCES: dict[str, Difference] = {
         arrow_is_as_good, True, "An `entity_df` may be an Arrow table. Stock's DuckDB store takes pandas alone."
     ),
     "training dataset_in_a_new_folder": Difference(
-        reads_back(training.dataset_in_a_new_folder), True, "The folder of a saved dataset is made. Stock's must exist."
+        reads_back(training.dataset_in_a_new_folder),
+        True,
+        "A saved dataset's folder is created. Stock's must exist.",
     ),
     "training dataset_of_a_service": Difference(
         reads_back(training.dataset_of_a_service),
