@@ -87,7 +87,7 @@ class Repo:
         return Destination(namespace, view, self.retention(view), earliest_as_of)
 
     def apply(self) -> None:
-        """`feast apply`, in a process of its own: a repo's modules have common names, and two repos would mix.
+        """Run `feast apply` in a process of its own, because modules of two repos have the same names.
 
         Raises `DeclarationError` with Feast's last line if it refuses.
         """

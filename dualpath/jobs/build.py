@@ -1,4 +1,4 @@
-"""The batch path: event log in, record files out, through the same column expressions as the stream."""
+"""The batch path: makes record files of the event log, by the same column expressions as the stream."""
 
 import shutil
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ SMALL_ROW_GROUPS = {"parquet.block.size": str(2**19)}
 
 
 def build(spark: SparkSession, repo: Repo, source: EventSource, through: date | None = None) -> list[str]:
-    """Bring the record files of a source's views up to date, for arrival days up to `through`; answers those built.
+    """Bring the record files of a source's views up to date, for arrival days up to `through`; returns those built.
 
     An arrival day is built again only if the log has other batches for it than its part was made from, or if the part
     has lost files. Raises `StateError` if another job builds, or if the files do not hold what was written.
@@ -34,7 +34,7 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
     views, digests = repo.views_of(source.name), storage.digests(source.name)
     wanted = [e for e in digests if through is None or e <= through.isoformat()]
     built: set[str] = set()
-    # The texts first, so that no record holds the code of one that is not there yet.
+    # Texts are built first, so that no record holds a code whose text is missing.
     dictionary_folder = f"{DICTIONARY}/{source.name}"
     stale = history.stale(dictionary_folder, wanted, storage.digests(dictionary_salt(source.name, views)))
     if stale:
@@ -62,7 +62,7 @@ def _publish(
     shutil.rmtree(staged, ignore_errors=True)
     spread = max(1, int(made.sparkSession.conf.get("spark.sql.shuffle.partitions") or 4) // len(parts))
     written = Observation()
-    # Between shuffle and sort: here a task that is tried again counts once, and what is written stays in order.
+    # Observed between shuffle and sort: here a retried task counts once, and the rows stay sorted.
     spread_out = made.repartition("arrival_day", F.pmod(F.xxhash64(order), F.lit(spread))).observe(
         written, F.count(F.lit(1)).alias("rows")
     )

@@ -1,7 +1,7 @@
-"""A new generation of the stream: for new code, other declarations, a lost checkpoint or a lost Redis.
+"""Begins a new generation of the stream: after new code, changed declarations, a lost checkpoint or a lost Redis.
 
-The log and the ledger are what the generations share. Redis is filled from the log for the present declarations,
-the old state being served meanwhile, and the next query goes on behind the last positions that the ledger knows.
+Generations share the log and the ledger. Redis is filled from the log for the present declarations, while the old state
+is served, and the next query continues after the last positions in the ledger.
 """
 
 from pyspark.sql import SparkSession
@@ -17,7 +17,7 @@ from dualpath.schema import EventSource
 def hand_over(spark: SparkSession, repo: Repo, source: EventSource) -> None:
     """Rebuild the online store of a source and begin a new generation; the caller holds `Storage.alone`.
 
-    If it dies, the generation before can go on where its checkpoint is whole, and a handover can begin anew.
+    If it dies, the generation before can continue if its checkpoint is whole, and a handover can be repeated.
     Raises `StateError` if record files of the published snapshot are missing, and `RedisError` without Redis.
     """
     storage = repo.storage(source.name)

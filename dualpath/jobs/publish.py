@@ -1,4 +1,4 @@
-"""Snapshots into the online store: written beside the served state, then the manifest moves."""
+"""Publishes snapshots in the online store: they are written beside the served state, then the manifests move."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from dualpath.view import View
 
 @dataclass(frozen=True)
 class Published:
-    """What a publication did for a view; `changed` is False if this snapshot was served already."""
+    """What a publication did for a view; `changed` is False if the snapshot was served before."""
 
     view: str
     day: str

@@ -1,8 +1,8 @@
-"""The online store of a source again, in a new namespace: the published snapshots, and the log's arrival days after
+"""Rebuilds the online store of a source in a new namespace: the published snapshots, and the log's arrival days after
 them.
 
-Only the stream rebuilds, between two of its batches. What was served before stays until the manifests move, unless
-it has lost writes: then readers are refused until they do. A rebuild that dies leaves a namespace nobody reads.
+Only the stream rebuilds, between two micro-batches. The old state is served until the manifests move, unless it has
+lost writes: then readers are refused until they move. A rebuild that dies leaves a namespace that nobody reads.
 """
 
 import logging
@@ -31,10 +31,10 @@ log = logging.getLogger(__name__)
 
 @step(Step.REBUILD)
 def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: HealthReport) -> None:
-    """Fill a new namespace with all finished batches of a source and point to it.
+    """Fill a new namespace with all finished batches of a source and move the manifests to it.
 
-    Raises `StateError` if record files of a published snapshot are missing, and `LostError`, for it to be done
-    again, if Redis may have lost writes meanwhile.
+    Raises `StateError` if record files of a published snapshot are missing, and `LostError`, to be repeated, if Redis
+    may have lost writes meanwhile.
     """
     redis, storage = connect(repo.redis_address), repo.storage(source.name)
     incarnation = manifest.incarnation(redis)
@@ -45,7 +45,7 @@ def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: HealthR
         log.warning("source '%s': Redis has lost writes; rebuilding its state as %s", source.name, namespace)
         for view in views:
             manifest.place(redis, repo.project, view.name, Manifest(namespace, rebuilding=True))
-    # Nobody reads this high-water mark yet; it tells whether the namespace was emptied while it was filled.
+    # Nobody reads this high-water mark yet. It shows later whether the namespace was emptied while it was filled.
     high_water_mark.place(redis, repo.project, namespace, source.name, UNFENCED)
     made = _fill(spark, repo, source, views, namespace, finished)
     high_water_mark.advance(
@@ -60,7 +60,7 @@ def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: HealthR
 def _fill(
     spark: SparkSession, repo: Repo, source: EventSource, views: list[View], namespace: str, finished: Fence
 ) -> dict[str, Manifest]:
-    """Write everything up to the batch `finished`; answers the manifests to it."""
+    """Write everything up to the batch `finished`; returns the manifests that name it."""
     storage, day = repo.storage(source.name), History(repo.root).published(source.name)
     made = {v.name: Manifest(namespace, view_version=view_version(v)) for v in views}
     if day:
@@ -70,7 +70,7 @@ def _fill(
         made = {s.view.name: s.published_in(made[s.view.name]) for s in snapshots}
     if later := [e for e in storage.arrival_days() if e > day]:
         destinations = {v.name: repo.destination(v, namespace) for v in views}
-        # Under the fence of the last batch, so that the next one is newer than every key and none before it is.
+        # The fence is that of the last batch: the next one is newer than every key, and no earlier one is.
         to = FencedWrite(repo.redis_address, repo.project, destinations, finished)
         with step(Step.REBUILD_RECORDS):
             write(record_rows(read_log(spark, storage, source, later), views), to)

@@ -1,4 +1,4 @@
-"""A snapshot of a view: its records of every arrival day up to one, from the record files."""
+"""A snapshot of a view: its records of all arrival days up to one, from the record files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Snapshot:
 
     @cached_property
     def digest(self) -> str:
-        """A name for the record files it is made from."""
+        """Names the record files it is made from."""
         parts = [
             part.name
             for arrival_day, part in sorted(self.history.index(view_version(self.view)).items())
@@ -52,7 +52,7 @@ class Snapshot:
         return xxhash.xxh64_hexdigest(" ".join([view_version(self.view), *parts]).encode())
 
     def published_in(self, manifest: Manifest) -> Manifest:
-        """A manifest that serves it in place of all arrival days up to its day."""
+        """The manifest with this snapshot in place of all arrival days up to its day."""
         return manifest.at(self.day, self.earliest_as_of, self.digest, view_version(self.view))
 
     def records(self, spark: SparkSession) -> DataFrame:

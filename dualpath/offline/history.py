@@ -49,7 +49,7 @@ def dictionary_salt(source: str, views: Sequence[View]) -> str:
 
 
 class Partition(NamedTuple):
-    """A part of record files: its folder, if it has records, and the bytes of the files in it."""
+    """An arrival day's part of record files: the name of its folder and the bytes of the files in it."""
 
     name: str
     size: int
@@ -66,11 +66,11 @@ class History:
     root: Path
 
     def folder(self, name: str) -> Path:
-        """The folder of a view's view version or of the dictionary."""
+        """The folder of a view version or of a dictionary."""
         return self.root / "records" / name
 
     def index(self, name: str) -> dict[str, Partition]:
-        """Current part of each arrival day; the part of an arrival day without records has no folder."""
+        """The current part of each arrival day; one without records has no folder."""
         file = self.folder(name) / "index.json"
         found = json.loads(file.read_text()) if file.exists() else {}
         # An earlier version noted no sizes; what it built is built again.
@@ -115,7 +115,7 @@ class History:
 
         With `warn`, only warn if they lack some.
 
-        Texts need no look: one that is missing from the dictionary raises when its code is looked up.
+        Texts are not checked: a missing one raises when its code is looked up.
         """
         source = view.source.name
         digests = Storage(self.root, source).digests(source)
@@ -139,7 +139,7 @@ class History:
         return file.read_text() if file.exists() else ""
 
     def note_published(self, source: str, day: str) -> None:
-        """Note it here too, for a Redis that was lost cannot say; never back to an earlier day."""
+        """Note the day beside the files, because a lost Redis cannot tell it; an earlier day changes nothing."""
         if day > self.published(source):
             write_atomically(self.folder("published") / source, day)
 
@@ -151,7 +151,7 @@ class History:
                 part.name for arrival_day, part in sorted(index.items()) if through is None or arrival_day <= through
             ]
             found = [str(f) for part in kept for f in sorted((folder / part).glob("*.parquet"))]
-            # A build removes parts once its index is in place: under an index that stays, all folders were there.
+            # A build replaces the index before it removes parts, so under an unchanged index no folder was missing.
             if (now := self.index(name)) == index:
                 return found
             index = now

@@ -1,4 +1,4 @@
-"""Values for rows of (entity, as_of), from records: one call of the kernel for a whole training set."""
+"""Values for rows of (entity, as_of) from records: one call of the kernel for a whole training set."""
 
 from collections.abc import Callable, Sequence
 
@@ -33,13 +33,13 @@ def values(
     words = words_of(records["words"], chosen.layout.width)
     words, starts = grouped(words, owner.astype(np.int64), len(known))
     who = pc.fill_null(pc.index_in(entity, value_set=known, skip_nulls=True), -1).to_numpy(zero_copy_only=False)
-    # An unknown entity takes the empty span behind the last record.
+    # An unknown entity gets the empty span after the last record.
     spans = np.where(
         who[:, None] >= 0,
         np.stack([starts[who], starts[np.minimum(who + 1, len(known))]], axis=1),
         len(words),
     )
-    # Rows of one entity one after the other find its records in the processor's cache.
+    # Consecutive rows of one entity find its records in the processor's cache.
     order = np.argsort(who)
     try:
         found = chosen.evaluate(words, spans[order].astype(np.int64), as_of[order])
@@ -53,7 +53,7 @@ def values(
 
 
 def grouped(words: np.ndarray, owner: np.ndarray, entities: int) -> tuple[np.ndarray, np.ndarray]:
-    """Records together by owner and sorted by time, and where each owner's start; ties come in any order."""
+    """Records grouped by owner and sorted by time, ties in any order, and where each owner's start."""
     starts = np.zeros(entities + 1, dtype=np.int64)
     np.cumsum(np.bincount(owner, minlength=entities), out=starts[1:])
     if not len(words):

@@ -1,7 +1,7 @@
-"""Entities with more records than their view allows: noted where state is written, measured where it is looked at.
+"""Entities with more records than `max_records` of their view: the writer notes them, and a report measures them.
 
-Nothing is refused or cut off: an answer from part of the events would be wrong. A large entity only costs more to
-read, and somebody should know.
+Nothing is refused or cut off, because an answer from part of the events would be wrong. A large entity costs more to
+read, and its owner should know.
 """
 
 from collections.abc import Iterable
@@ -13,10 +13,10 @@ from dualpath.record import HEADER, Layout, layout
 from dualpath.view import View
 
 SHARE = 4
-"""An entity is noted when one part alone holds this share of the bound, so that one whose records are spread over a
-snapshot and the arrival days of up to three days is not missed."""
+"""An entity is noted when one part alone holds this share of the bound. So an entity is not missed whose records are
+spread over a snapshot and three arrival days."""
 NOTED = 1_000
-"""How many entities of a view are noted; those with the largest parts stay."""
+"""How many entities of a view are kept in the notes: those with the largest parts."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def length(view: View, kind: Layout) -> int:
 
 
 def note(redis: Any, project: str, view: str, sizes: Iterable[tuple[str, int]]) -> None:
-    """Note entities and the bytes of a part; the largest of an entity's parts stays."""
+    """Note entities with the bytes of a part; of several parts of an entity the largest counts."""
     name = keys.large_entities(project, view)
     with redis.pipeline(transaction=False) as pipe:
         for entity, size in sizes:
@@ -45,7 +45,7 @@ def note(redis: Any, project: str, view: str, sizes: Iterable[tuple[str, int]]) 
 
 
 def large_entities(redis: Any, project: str, views: Iterable[View]) -> list[LargeEntity]:
-    """The noted entities that are over their bound now, all served parts together; those most over it first."""
+    """The noted entities whose served parts together are over the bound now, the furthest over it first."""
     views = list(views)
     with redis.pipeline(transaction=False) as pipe:
         for view in views:

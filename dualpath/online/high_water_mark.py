@@ -1,9 +1,9 @@
-"""The high-water marks: the last micro-batch whose records Redis has acknowledged, kept in Redis itself.
+"""High-water marks: the last micro-batch whose records Redis has acknowledged, kept in Redis itself.
 
-A server keeps a prefix of its writes: restarted from an older dump, or failed over to a replica that lagged, it has
-lost the last ones and none before. So a high-water mark that is up to date says that everything written before it is
-there. A cluster has a high-water mark for each hash tag. Every other key has one of these tags too, so whatever a node
-holds, however many nodes there are and wherever the slots lie, it holds the high-water marks that speak for it.
+A server keeps a prefix of its writes: after a restart from an older dump, or a failover to a lagging replica, it lacks
+the last writes and none before them. So if its high-water mark is up to date, everything written before it is there. A
+cluster has a high-water mark for each hash tag. Every key has one of these tags, so a node holds the high-water marks
+of all its keys, wherever the slots are.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def names(redis: Any, project: str, namespace: str, source: str) -> list[bytes]:
 
 
 def read(redis: Any, project: str, namespace: str, source: str) -> list[Fence | None]:
-    """How far a namespace is whole, by each of its high-water marks; None for one that is missing."""
+    """Each high-water mark of a namespace; None for one that is missing."""
     with redis.pipeline(transaction=False) as pipe:
         for key in names(redis, project, namespace, source):
             pipe.get(key)
@@ -64,11 +64,10 @@ def place(redis: Any, project: str, namespace: str, source: str, fence: Fence) -
 def advance(
     redis: Any, project: str, namespace: str, source: str, *, since: Fence, to: Fence, within: Sequence[str]
 ) -> None:
-    """Say that everything up to `to` has been acknowledged; high-water marks that are there already stay, as when this
-    is done again.
+    """Move the high-water marks from `since` to `to`: everything up to there has been acknowledged. It may be repeated.
 
-    Raises `LostError` if a high-water mark is not `since` any more, or if its server is not of the incarnation `within`
-    which that was seen: it may have come back with the high-water mark and without what was written after it.
+    Raises `LostError` if a high-water mark is neither, or if its server is not of the incarnation `within` which
+    `since` was read: it may have restarted with the high-water mark and without the writes after it.
     """
     for key in names(redis, project, namespace, source):
         if redis.eval(COMPARE_AND_SET, 1, key, encode(since), encode(to), ",".join(within)) != DONE:

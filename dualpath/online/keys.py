@@ -4,12 +4,12 @@ Every key of a project starts with `dp:PROJECT:`. A part of an entity's state is
 `dp:PROJECT:NAMESPACE:VIEW:PART:{TAG}ENTITY`; a part is `s` + day (a snapshot) or `e` + day (an arrival day).
 The keys of manifests start with `pointer:`, those of high-water marks with `mark:`.
 
-A Redis Cluster hashes only what stands in braces, and keeps keys of one hash together. So all parts of an entity lie
-on one node, a script can write many entities of one tag, and everything a project has lies in as few places as there
-are tags: a high-water mark in each of them sees whatever a node may lose. A single Redis has the same keys.
+A Redis Cluster hashes only what stands in braces, and keeps keys of one hash together. So all parts of an entity are
+on one node, and one script call can write many entities of one tag. Each tag has a high-water mark of its own, which
+shows whatever the tag's node loses. A single Redis has the same keys.
 
-No other module writes a pattern or takes a key apart. A pattern only narrows a scan, since any entity may look like
-the rest of a key; whose a key is, is said by parsing it.
+No other module writes a pattern or parses a key. A pattern only narrows a scan, because an entity may look like the
+rest of a key; parsing decides which project a key belongs to.
 """
 
 import re
@@ -28,7 +28,7 @@ HIGH_WATER_MARK = re.compile(rb"mark:n[0-9]+:[^:{}]+(\{[0-9a-f]{2}\})?")
 
 
 class StateKey(NamedTuple):
-    """What the key of a part of an entity's state names."""
+    """A parsed key of a part of an entity's state."""
 
     namespace: str
     view: str
@@ -42,7 +42,7 @@ class StateKey(NamedTuple):
 
 
 def tagged(name: str) -> bytes:
-    """A name behind its hash tag.
+    """A name with its hash tag in front.
 
     >>> tagged("ann"), tagged("bob")
     (b'{33}ann', b'{00}bob')
@@ -56,7 +56,7 @@ def _tag(encoded: bytes) -> bytes:
 
 
 def prefix(project: str, namespace: str, view: str, part: str) -> bytes:
-    """What stands before the tagged entity in the key of a part."""
+    """The key of a part up to its tagged entity."""
     return _head(project) + f"{namespace}:{view}:{part}:".encode()
 
 
@@ -71,7 +71,7 @@ def large_entities(project: str, view: str) -> bytes:
 
 
 def dictionary(project: str) -> bytes:
-    """The key of the hash of codes (decimal) to texts: on one node of a cluster, as there are few texts."""
+    """The key of the hash of codes (decimal) to texts; one key, because there are few texts."""
     return _head(project) + tagged("dictionary")
 
 
@@ -81,7 +81,7 @@ def high_water_mark(project: str, namespace: str, source: str) -> bytes:
 
 
 def state(project: str, key: bytes) -> StateKey | None:
-    """What a key names, if it is one of a project's state; else None.
+    """A key of a project's state, parsed; None for any other key.
 
     >>> state("shop", b"dp:shop:n1:user:e2026-03-01:" + tagged("urn:user:42"))
     StateKey(namespace='n1', view='user', part='e2026-03-01', entity='urn:user:42')
@@ -97,7 +97,7 @@ def state(project: str, key: bytes) -> StateKey | None:
 
 
 def owns(project: str, key: bytes) -> bool:
-    """Whether a key is one of a project's, of any kind.
+    """Whether a key of any kind belongs to a project.
 
     >>> owns("shop", manifest("shop", "user")), owns("shop", high_water_mark("shop", "n1", "clicks"))
     (True, True)
@@ -121,7 +121,7 @@ def states(
     views: Collection[str] | None = None,
     part: str | None = None,
 ) -> Iterator[tuple[bytes, StateKey]]:
-    """The keys of a project's state, and what they name: of a namespace, some views, a part, or all."""
+    """Scan for the keys of a project's state: of a namespace, of some views, of a part, or all."""
     [view] = views if views is not None and len(views) == 1 else [None]
     pieces = [_literal(f"{piece}:".encode()) if piece else b"*:" for piece in (namespace, view, part)]
     for key in redis.scan_iter(match=_literal(_head(project)) + b"".join(pieces) + b"*", count=SCANNED):
@@ -136,7 +136,7 @@ def states(
 
 
 def everything(redis: Any, project: str) -> Iterator[bytes]:
-    """Every key of a project."""
+    """Scan for every key of a project."""
     found = redis.scan_iter(match=_literal(_head(project)) + b"*", count=SCANNED)
     return (key for key in found if owns(project, key))
 

@@ -1,10 +1,10 @@
-"""The manifest: which parts of a view are its state. Moving it publishes; everything else only writes.
+"""The manifest names the parts that are a view's state. Moving it publishes; everything else only writes.
 
-Served state is snapshot + the arrival days after it. A reader asks for the manifest with every read, so a moved
-one is seen at once; a writer changes it by compare-and-set, so two writers cannot undo each other.
+Served state is a snapshot and the arrival days after it. A reader asks for the manifest with every read, so it sees a
+moved one at once. A writer changes it by compare-and-set, so two writers cannot undo each other.
 
-State is rebuilt in a new namespace, with a number that was never used before. So manifests only ever go up in
-`rank`: a reader who is shown a lower one than before looks at a store that has lost writes.
+State is rebuilt in a new namespace, whose number was never used before. So the `rank` of manifests only ascends: a
+reader that sees a lower one than before knows that the store has lost writes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -42,12 +42,12 @@ DONE, OTHER_INCARNATION = 1, -1
 
 
 class LostError(RedisError):
-    """Redis may have lost writes between two looks at it; what was written in between is to be written again."""
+    """Redis may have lost writes since it was last asked; what was written meanwhile must be written again."""
 
 
 def incarnation(redis: Any) -> list[str]:
-    """Another name for each start of a server, and each change of a cluster's primaries: while it stays the same, no
-    acknowledged write is lost. Raises an error of `redis` unless all of them answer."""
+    """The run ids of a server, or of a cluster's primaries: while they stay the same, no acknowledged write is lost.
+    Raises an error of `redis` unless all of them answer."""
     cluster = isinstance(redis, RedisCluster)
     told = [redis.info("server", target_nodes=n) for n in redis.get_primaries()] if cluster else [redis.info("server")]
     return sorted(each["run_id"] for each in told)
@@ -138,7 +138,7 @@ class Manifest:
         return replace(self, arrival_days=tuple(sorted({e for e in (*self.arrival_days, *days) if e > self.snapshot})))
 
     def at(self, day: str, earliest_as_of: int | None, digest: str, view_version: str) -> "Manifest":
-        """With the snapshot of `day` in place of all arrival days up to it; never back to an earlier day.
+        """With the snapshot of `day` in place of all arrival days up to it; an earlier day changes nothing.
 
         Raises `OtherDeclarationError` if arrival days would be left that were written for another declaration.
         """
@@ -175,9 +175,9 @@ def place(redis: Any, project: str, view: str, manifest: Manifest) -> None:
 def move(
     redis: Any, project: str, view: str, change: Callable[[Manifest], Manifest], *, within: Sequence[str] = ()
 ) -> Manifest:
-    """Change the manifest of a view atomically; answers the new one. Raises `LostError` if there is none.
+    """Change the manifest of a view atomically and return the new one. Raises `LostError` if there is none.
 
-    It moves only `within` an incarnation of the servers, if one is given; else it raises `LostError`.
+    If an incarnation of the servers is given, `within`, it raises `LostError` once they have another.
     """
     key = keys.manifest(project, view)
     while True:

@@ -34,7 +34,7 @@ class SmallBatch:
 
     @classmethod
     def of(cls, events: pa.RecordBatch) -> "SmallBatch":
-        """Those of events, from their columns `arrival_day`, `__records` and `__texts`."""
+        """The records and texts of events, from their columns `arrival_day`, `__records` and `__texts`."""
         lists = events["__records"]
         rows, owner = lists.flatten(), pc.list_parent_indices(lists)
         there = rows.is_valid()
@@ -48,7 +48,7 @@ class SmallBatch:
 
     @staticmethod
     def packed(pieces: "Sequence[SmallBatch]") -> bytes:
-        """Several in one, as bytes."""
+        """Several pieces as bytes of one."""
         out = pa.BufferOutputStream()
         for schema, tables in ((RECORDS, [f.records for f in pieces]), (DICTIONARY, [f.texts for f in pieces])):
             with pa.ipc.new_stream(out, schema) as stream:
@@ -58,7 +58,7 @@ class SmallBatch:
 
     @classmethod
     def joined(cls, packed: Iterable[bytes]) -> "SmallBatch":
-        """All that were packed, in one."""
+        """The pieces of all tasks in one."""
         read = []
         for piece in packed:
             source = pa.BufferReader(piece)
