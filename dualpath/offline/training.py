@@ -12,6 +12,8 @@ from dualpath.plan import FoldError, plan
 from dualpath.values import Dictionary, arrow, text_codes
 from dualpath.view import View
 
+NO_TEXTS = Dictionary.of(pa.array([], pa.int64()), pa.array([], pa.string()))
+
 
 def values(
     view: View,
@@ -48,7 +50,7 @@ def values(
     back = np.empty(len(order), dtype=np.int64)
     back[order] = np.arange(len(order))
     wanted = np.unique(np.concatenate([text_codes(v, chosen.outputs[name]) for name, v in found.items()]))
-    dictionary = texts(wanted) if len(wanted) else Dictionary.of([], [])
+    dictionary = texts(wanted) if len(wanted) else NO_TEXTS
     return {name: arrow(v, chosen.outputs[name], dictionary).take(pa.array(back)) for name, v in found.items()}
 
 
