@@ -13,6 +13,8 @@ from dualpath.aggregates.base import Groups, Output, Scalars
 from dualpath.errors import CollisionError, StateError
 from dualpath.kinds import KINDS
 
+NO_CODES = np.empty(0, dtype=np.int64)
+
 
 @dataclass(frozen=True)
 class Dictionary:
@@ -58,7 +60,7 @@ class Dictionary:
 def text_codes(values: Scalars | Groups, output: Output) -> np.ndarray:
     """The codes of the texts that a feature's values hold, int64[n]; none if it holds no texts."""
     if output.type.kind != "text":
-        return np.empty(0, dtype=np.int64)
+        return NO_CODES
     if isinstance(values, Groups):
         return values.codes
     return values.data if values.valid is None else values.data[values.valid]
