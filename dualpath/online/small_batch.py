@@ -1,10 +1,10 @@
 """The records of a small batch, arranged for the writer without Spark.
 
-A batch is served by one of two paths. A large one is read back from the log by a second Spark job, which folds it and
-shuffles it by entity (`dualpath.online.spark_writer.record_rows`). For a batch of a thousand rows that job takes as long
-as everything else. So the tasks of the first job return a small batch's records to the driver, and this module folds
-and sorts them in NumPy. Both paths have the same column expressions, and the same `fold` compacts stored values. Without
-this path a small batch takes half as long again (docs/decisions.md has the figures).
+A batch is served by one of two paths. A large one is read back from the log by a second Spark job, which folds it
+and shuffles it by entity (`dualpath.online.spark_writer.record_rows`). For a batch of a thousand rows that job takes
+as long as everything else. So the tasks of the first job return a small batch's records to the driver, and this module
+folds and sorts them in NumPy. Both paths have the same column expressions, and the same `fold` compacts stored values.
+Without this path a small batch takes half as long again (docs/decisions.md has the figures).
 """
 
 from collections.abc import Iterable, Sequence

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dualpath.aggregates import Count, Distinct
+from dualpath.aggregates import Count, Distinct, Last
 from dualpath.errors import CollisionError, StateError
 from dualpath.offline import training
 from dualpath.offline.history import DICTIONARY, RECORDS, TEXTS, History
@@ -18,12 +18,17 @@ from parity_tests.strategies import CLICKS
 
 FEATURES = (Feature("clicks", Count(), hours(1)), Feature("kinds", Distinct("action"), hours(1)))
 VIEW = View("activity", ("user",), CLICKS, FEATURES)
+LATEST = View("latest", ("user",), CLICKS, (*FEATURES, Feature("latest", Last("action"), hours(1))))
 DAYS = ("2026-03-01", "2026-03-02")
 
 
 @pytest.fixture
 def history(tmp_path: Path) -> History:
     return History(tmp_path)
+
+
+def not_asked(codes: np.ndarray) -> Dictionary:
+    raise AssertionError(f"it looked for {codes}")
 
 
 def place_texts(history: History, source: str, day: str, texts: dict[int, str]) -> None:
@@ -54,11 +59,7 @@ def test_two_texts_of_one_code_are_refused_when_it_is_looked_up(history: History
 
 def test_a_training_set_without_texts_opens_no_dictionary() -> None:
     table = pa.table({"entity": ["ann"], "words": [[1, 2, 1, 7, 1]]}, RECORDS)
-
-    def texts(codes: np.ndarray) -> Dictionary:
-        raise AssertionError(f"it looked for {codes}")
-
-    found = training.values(VIEW, ["clicks"], pa.array(["ann", "bob"]), np.array([5, 5]), table, texts)
+    found = training.values(VIEW, ["clicks"], pa.array(["ann", "bob"]), np.array([5, 5]), table, not_asked)
     assert found["clicks"].to_pylist() == [1, 0]
 
 
@@ -74,3 +75,9 @@ def test_a_training_set_looks_up_each_text_that_it_holds_once() -> None:
     found = training.values(VIEW, ["kinds"], pa.array(["ann", "ann", "bob"]), np.array([5, 1, 5]), records, texts)
     assert found["kinds"].to_pylist() == [["text 7", "text 8"], ["text 7"], []]
     assert asked == [[7, 8]]
+
+
+@pytest.mark.parametrize(("name", "type"), [("kinds", pa.list_(pa.string())), ("latest", pa.string())])
+def test_a_feature_of_texts_keeps_its_type_where_no_row_has_a_text(name: str, type: pa.DataType) -> None:
+    found = training.values(LATEST, [name], pa.array(["ann"]), np.array([5]), RECORDS.empty_table(), not_asked)
+    assert found[name].type == type
