@@ -93,7 +93,7 @@ def test_stream_nights_and_reads_agree_on_a_cluster(spark: SparkSession, repo: R
     served = repo.store.get_online_features(*ASKED).to_dict()
     assert asyncio.run(repo.store.get_online_features_async(*ASKED)).to_dict() == served
     client = connect(repo.redis_address)
-    assert bounds.over(client, repo.project, repo.views.values()) == []
+    assert bounds.large_entities(client, repo.project, repo.views.values()) == []
     tags = {key[key.index(b"{") :][: keys.TAG] for key in keys.everything(client, repo.project)}
     assert tags == set(keys.TAGS)
     demo.empty(repo)
