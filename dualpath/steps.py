@@ -4,7 +4,6 @@ A step is known by its name alone, so that the function that takes it can be ren
 the steps of a micro-batch, and says what is on disk and in Redis after each.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -65,32 +64,16 @@ watchers: list[Watcher] = []
 def step(name: Step) -> Iterator[None]:
     """A step while it is taken: a `with` block, or a decorator of the function that takes it.
 
-    >>> with watched(lambda step, ended: print(step, "ended" if ended else "begins")), step(Step.STAGE):
-    ...     pass
+    >>> watchers.append(lambda step, ended: print(step, "ended" if ended else "begins"))
+    >>> with step(Step.STAGE):
+    ...     print("at work")
     stage begins
+    at work
     stage ended
+    >>> _ = watchers.pop()
     """
     for watcher in watchers:
         watcher(name, False)
     yield
     for watcher in watchers:
         watcher(name, True)
-
-
-@contextmanager
-def watched(watcher: Watcher) -> Iterator[None]:
-    """Call `watcher` before and after every step that is taken while the block runs."""
-    watchers.append(watcher)
-    try:
-        yield
-    finally:
-        watchers.remove(watcher)
-
-
-@contextmanager
-def timed(name: Step, note: Callable[[Step, float], None]) -> Iterator[None]:
-    """A step whose duration, seconds, is noted once it has ended."""
-    began = time.perf_counter()
-    with step(name):
-        yield
-    note(name, time.perf_counter() - began)

@@ -29,6 +29,7 @@ from dualpath.errors import UnavailableError
 from dualpath.jobs.histogram import EDGES, AgeHistogram
 from dualpath.log.ledger import Entry
 from dualpath.online.writer import WriteCounts
+from dualpath.steps import Step, step
 
 T = TypeVar("T")
 FILE = "metrics.prom"
@@ -96,9 +97,13 @@ class Meter:
         metrics.started.labels(self.source).set(clock())
         metrics.away.labels(self.source).set(0)
 
-    def phase(self, name: str, seconds: float) -> None:
-        """A step of a micro-batch has taken so long."""
-        self.metrics.phases.labels(self.source, f"addBatch/{name}").observe(seconds)
+    @contextmanager
+    def timed(self, name: Step) -> Iterator[None]:
+        """A step of a micro-batch; how long it takes is noted once it has ended."""
+        began = time.perf_counter()
+        with step(name):
+            yield
+        self.metrics.phases.labels(self.source, f"addBatch/{name}").observe(time.perf_counter() - began)
 
     def waiting(self) -> None:
         """Redis is away, and the stream waits."""
@@ -121,7 +126,7 @@ class Meter:
             self.metrics.write_seconds.labels(*labels).inc(done.seconds)
 
     def rebuilt(self, state: str) -> None:
-        """The online store has been filled from the log; `state` is how it was found, as by `State`'s name."""
+        """The online store has been filled from the log; `state` is how it was found, the name of a `Health`."""
         self.metrics.rebuilds.labels(self.source, state).inc(1)
 
     def over_bound(self, view: str, entities: int) -> None:

@@ -83,7 +83,7 @@ def closable(storage: Storage, day: date, today: date) -> None:
 
 @step(Step.CLOSE_DAY)
 def settle(storage: Storage, day: date) -> None:
-    """Seal a day and wait until no batch can add to it.
+    """Close a day and wait until no batch can add to it.
 
     Raises `StateError` if such a batch was left unfinished by a stream that no longer runs.
     """

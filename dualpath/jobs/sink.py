@@ -3,15 +3,15 @@
 Every step can run again after a crash at any line.
 
 Which of two duplicates in one batch is kept depends on the order of a shuffle, so another attempt may keep the
-other. The first one that the ledger notes decides: its files are in the log, and what it kept is what Redis gets
-and what is remembered.
+other. The first one that the ledger notes decides: its files are in the log, and what it kept is what Redis and the
+deduplication store get.
 """
 
 import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from dualpath.retention import CLOCK_LAG, earliest_as_of
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_folders
 from dualpath.spark.retention import out_of_retention
-from dualpath.steps import Step, step, timed
+from dualpath.steps import Step, step
 
 logger = logging.getLogger(__name__)
 SMALL_BATCH = 20_000
@@ -51,22 +51,11 @@ SMALL_BATCH = 20_000
 
 @dataclass
 class MicroBatch:
-    """A micro-batch under way, and what its steps have found so far.
-
-    `replayed`: an earlier attempt has put its rows into the log, and decides which these are. `small_batch` are its
-    records, if they are few.
-    """
+    """A micro-batch under way: its rows, its entry in the ledger, and what was staged of it."""
 
     rows: DataFrame
     entry: Entry
-    staged: Staged | None = None
-    replayed: bool = False
-    small_batch: SmallBatch | None = None
-
-    @property
-    def spark(self) -> SparkSession:
-        """The session of the rows."""
-        return self.rows.sparkSession
+    staged: Staged
 
 
 class Sink:
@@ -87,58 +76,53 @@ class Sink:
         A batch that is replayed takes the steps again; those that are done already change nothing.
         """
         # Before the batch is begun: one that is refused then would keep every night waiting.
-        with self.timed(Step.AGREE):
+        with self.meter.timed(Step.AGREE):
             self.patiently(self.agree, rows.sparkSession)
-        with self.timed(Step.BEGIN):
-            batch = MicroBatch(rows, self.storage.begin(self.query, number))
-        batch.replayed = batch.entry.logged
+        with self.meter.timed(Step.BEGIN):
+            entry = self.storage.begin(self.query, number)
+        with self.meter.timed(Step.STAGE):
+            batch = MicroBatch(rows, entry, self.stage(rows, entry))
         for name, take in (
-            (Step.STAGE, self.stage),
             (Step.LOG, self.log),
             (Step.SERVE, self.serve),
             (Step.FINISH, self.finish),
             (Step.EXPIRE_IDS, self.expire_ids),
         ):
-            with self.timed(name):
+            with self.meter.timed(name):
                 take(batch)
 
-    def timed(self, name: Step) -> AbstractContextManager[None]:
-        """A step whose duration the meter notes."""
-        return timed(name, self.meter.phase)
+    def stage(self, rows: DataFrame, entry: Entry) -> Staged:
+        """Write the rows into staging files, and count them. The records come along if the last batch was small.
 
-    def stage(self, batch: MicroBatch) -> None:
-        """Write the rows into staging files, and count them. The records come along if the last batch was small."""
+        Those of a batch that is in the log already do not: the log says which rows it has.
+        """
         staging = self.storage.folder("staging")
         shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
-        entry = batch.entry
-        views = self.views if self.small and not batch.replayed else ()
+        views = self.views if self.small and not entry.logged else ()
         arrival_day = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.closed_through)).cast("date"))
         known = self.dedup.files_before(entry)
         writer = StagingWriter(staging / uuid4().hex, SMALL_BATCH if views else -1, known, self.dedup.horizon)
-        batch.staged = stage(batch.rows, writer, arrival_day=arrival_day, retention=self.retention, views=views)
+        return stage(rows, writer, arrival_day=arrival_day, retention=self.retention, views=views)
 
     def log(self, batch: MicroBatch) -> None:
         """Move the staged files into the log and the dead-letter table, and note it in the ledger: the commit.
 
         What a replay has staged is only compared with what the log has.
         """
-        staged, entry = batch.staged, batch.entry
-        assert staged is not None, "it is staged first"
-        if batch.replayed:
-            self.recognise(entry, staged.outcomes)
+        if batch.entry.logged:
+            self.recognise(batch.entry, batch.staged.outcomes)
         else:
-            self.move_files(staged, entry)
+            self.move_files(batch.staged, batch.entry)
             with step(Step.NOTE_LOGGED):
-                batch.entry = entry = self.storage.note(entry, **staged.outcomes)
-            batch.small_batch = staged.small_batch
-            self.dedup.add(entry)
-            self.small = entry.accepted <= SMALL_BATCH
+                batch.entry = self.storage.note(batch.entry, **batch.staged.outcomes)
+            self.dedup.add(batch.entry)
+            self.small = batch.entry.accepted <= SMALL_BATCH
         shutil.rmtree(self.storage.folder("staging"), ignore_errors=True)
 
     def serve(self, batch: MicroBatch) -> None:
         """Append the records to Redis, unless all that has been done."""
         if not batch.entry.done:
-            self.patiently(self.write_records, batch.spark, batch.entry, batch.small_batch)
+            self.patiently(self.write_records, batch.rows.sparkSession, batch.entry, batch.staged.small_batch)
 
     def finish(self, batch: MicroBatch) -> None:
         """Note in the ledger that nothing is left to do, unless it is noted."""
