@@ -13,6 +13,7 @@ from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_log
 from dualpath.spark.records import records, texts
+from dualpath.spark.session import shuffle_partitions
 from dualpath.steps import Step, step
 
 SMALL_ROW_GROUPS = {"parquet.block.size": str(2**19)}
@@ -60,7 +61,7 @@ def _publish(
 ) -> None:
     staged = history.folder(name) / ".staged"
     shutil.rmtree(staged, ignore_errors=True)
-    spread = max(1, int(made.sparkSession.conf.get("spark.sql.shuffle.partitions") or 4) // len(parts))
+    spread = max(1, shuffle_partitions(made.sparkSession) // len(parts))
     written = Observation()
     # Observed between shuffle and sort: here a retried task counts once, and the rows stay sorted.
     spread_out = made.repartition("arrival_day", F.pmod(F.xxhash64(order), F.lit(spread))).observe(

@@ -27,6 +27,7 @@ from dualpath.online.small_batch import SmallBatch
 from dualpath.spark.log import write_rows
 from dualpath.spark.records import with_records
 from dualpath.spark.retention import out_of_retention
+from dualpath.spark.session import shuffle_partitions
 from dualpath.view import View
 
 ROW_COLUMNS = ("payload", "reason", "admitted_at", "arrival_day")
@@ -72,7 +73,7 @@ def stage(
     """
     # All rows of an id are with one task, which accepts one of them. Its ids are of one range of hashes, so it opens
     # only the files of that range.
-    tasks = int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions") or 4)
+    tasks = shuffle_partitions(rows.sparkSession)
     judged = rows.repartitionById(tasks, hash_range(tasks)).select(
         "*",
         arrival_day.alias("arrival_day"),

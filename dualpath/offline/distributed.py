@@ -12,6 +12,7 @@ from dualpath.errors import crossing
 from dualpath.offline.history import RECORDS, History, view_version
 from dualpath.offline.training import values
 from dualpath.plan import plan
+from dualpath.spark.session import shuffle_partitions
 from dualpath.values import arrow_type
 from dualpath.view import View
 
@@ -50,6 +51,5 @@ def features(spark: SparkSession, rows: DataFrame, view: View, names: tuple[str,
             found = values(view, names, entity, as_of, records, partial(history.texts, view.source.name))
         yield from pa.Table.from_arrays([mine["row"], *found.values()], schema=schema).to_batches()
 
-    default = int(spark.conf.get("spark.sql.shuffle.partitions") or 4)
-    partitions = max(default, rows.count() // ROWS_PER_PARTITION + 1)
+    partitions = max(shuffle_partitions(spark), rows.count() // ROWS_PER_PARTITION + 1)
     return asked.repartition(partitions, "entity").mapInArrow(evaluate, from_arrow_schema(schema))

@@ -11,6 +11,7 @@ from dualpath.errors import carried
 from dualpath.online.small_batch import SmallBatch
 from dualpath.online.writer import OUTPUT, TEXTS, FencedWrite, WriteCounts
 from dualpath.spark.records import records, records_of_all, texts
+from dualpath.spark.session import shuffle_partitions
 from dualpath.view import View
 
 
@@ -38,7 +39,7 @@ def in_writing_order(frames: Sequence[DataFrame]) -> DataFrame:
     There are as many partitions as the session shuffles into.
     """
     rows = reduce(DataFrame.unionByName, frames)
-    parts = int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions") or 4)
+    parts = shuffle_partitions(rows.sparkSession)
     together = rows.coalesce(1) if parts == 1 else rows.repartition(parts, "view", "entity")
     # Spark compares one number fast. Its first bits say the view, because the writer goes view by view.
     view, owner = F.xxhash64("view"), F.xxhash64("view", "arrival_day", "entity")

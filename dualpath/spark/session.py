@@ -70,6 +70,11 @@ def session(app: str, *, cores: int | None = None, conf: Mapping[str, str] | Non
     return builder.getOrCreate()
 
 
+def shuffle_partitions(spark: SparkSession) -> int:
+    """Into how many partitions the session shuffles."""
+    return int(str(spark.conf.get("spark.sql.shuffle.partitions")))
+
+
 def class_archive(runtime: java.Java) -> Path:
     """Where the loaded classes of this Java and this Spark are kept, if `dualpath.spark.archive` was run.
 
