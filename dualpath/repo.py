@@ -17,7 +17,6 @@ from dualpath.online.writer import Destination
 from dualpath.retention import longest, retention
 from dualpath.schema import EventSource
 from dualpath.view import View
-from dualpath.windows import SECOND
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -75,8 +74,7 @@ class Repo:
     @property
     def online_lookback(self) -> int | None:
         """How far before the present an `as_of` may lie online, microseconds; None: any distance."""
-        seconds = self.store.config.online_store.online_lookback_seconds
-        return None if seconds is None else seconds * SECOND
+        return self.store.config.online_store.online_lookback
 
     def retention(self, *views: View) -> int | None:
         """How long events matter to some view of these, microseconds; None: for ever."""

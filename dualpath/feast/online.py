@@ -50,6 +50,11 @@ class DualpathRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     online_lookback_seconds: int | None = 86_400
     read_deadline_ms: PositiveInt = 250
 
+    @property
+    def online_lookback(self) -> int | None:
+        """The lookback in microseconds; None: any distance."""
+        return None if self.online_lookback_seconds is None else self.online_lookback_seconds * SECOND
+
     @model_validator(mode="before")
     @classmethod
     def _renamed(cls, settings: Any) -> Any:
@@ -227,9 +232,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
                 request.CURRENT.reset(token)
 
     def _answer(self, config: RepoConfig, response: Any) -> Answer:
-        seconds = config.online_store.online_lookback_seconds
-        lookback = None if seconds is None else seconds * SECOND
-        return Answer(self._reader_of(config), self._texts, lookback, response)
+        return Answer(self._reader_of(config), self._texts, config.online_store.online_lookback, response)
 
     def _reader_of(self, config: RepoConfig) -> reader.Reader:
         if self._reader is None or self._reader.project != config.project:
