@@ -6,7 +6,7 @@ window for ever. They are found by a scan of all keys, whatever left them behind
 rebuild that died at any line before it, for any declaration of the view.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from dualpath.online import high_water_mark, keys
@@ -25,24 +25,15 @@ def expire_superseded(redis: Any, project: str, manifests: Mapping[str, Manifest
 
     A namespace later than the manifest's is left alone, because a stream may be filling it.
     """
-    with redis.pipeline(transaction=False) as pipe:
-        for key, found in keys.states(redis, project, views=manifests):
-            known = manifests[found.view]
-            if found.number < known.number or (found.number == known.number and known.supersedes(found.part)):
-                pipe.pexpire(key, GRACE)
-            if len(pipe) >= PIPELINED:
-                pipe.execute()
-        pipe.execute()
+    found = keys.states(redis, project, views=manifests)
+    _expire(redis, (key for key, named in found if _is_superseded(named, manifests[named.view])))
 
 
 def expire_high_water_marks(redis: Any, project: str, source: str, *, below: int) -> None:
     """Let a source's high-water marks of namespaces with a lower number expire, `GRACE` from now: of those that were
     served, and of rebuilds that died."""
-    with redis.pipeline(transaction=False) as pipe:
-        for number in range(1, below):
-            for key in high_water_mark.names(redis, project, f"n{number}", source):
-                pipe.pexpire(key, GRACE)
-        pipe.execute()
+    namespaces = (f"n{number}" for number in range(1, below))
+    _expire(redis, (key for each in namespaces for key in high_water_mark.names(redis, project, each, source)))
 
 
 def remove_views(redis: Any, project: str, views: Collection[str]) -> None:
@@ -56,10 +47,23 @@ def remove_project(redis: Any, project: str) -> None:
     _unlink(redis, keys.everything(redis, project))
 
 
+def _is_superseded(named: keys.StateKey, known: Manifest) -> bool:
+    return named.number < known.number or (named.number == known.number and known.supersedes(named.part))
+
+
+def _expire(redis: Any, names: Iterable[bytes]) -> None:
+    _pipelined(redis, names, lambda pipe, name: pipe.pexpire(name, GRACE))
+
+
 def _unlink(redis: Any, names: Iterable[bytes]) -> None:
+    _pipelined(redis, names, lambda pipe, name: pipe.unlink(name))
+
+
+def _pipelined(redis: Any, names: Iterable[bytes], command: Callable[[Any, bytes], Any]) -> None:
+    """Send a command for each key, so many in a round trip."""
     with redis.pipeline(transaction=False) as pipe:
         for name in names:
-            pipe.unlink(name)
+            command(pipe, name)
             if len(pipe) >= PIPELINED:
                 pipe.execute()
         pipe.execute()
