@@ -107,6 +107,12 @@ def split(
     return [[each[:, a:b] for each, (a, b) in zip(segments, span, strict=True)] for span in spans]
 
 
+def hash_bounds(segments: Iterable[np.ndarray]) -> tuple[int, int]:
+    """The least and the greatest hash of segments that are not empty."""
+    ends = [(int(each[HASH, 0]), int(each[HASH, -1])) for each in segments]
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
 def merged(segments: Sequence[np.ndarray], into: np.ndarray | None = None) -> np.ndarray:
     """Merge segments into one, written to an array of the right shape, which may be a file's, or to a new one.
 
@@ -120,9 +126,8 @@ def merged(segments: Sequence[np.ndarray], into: np.ndarray | None = None) -> np
     into = np.empty((3, total), dtype=np.int64) if into is None else into
     if not total:
         return into
-    low, high = min(int(each[HASH, 0]) for each in segments), max(int(each[HASH, -1]) for each in segments)
     at = 0
-    for shares in split(segments, -(-total // COPIED_IDS), low, high):
+    for shares in split(segments, -(-total // COPIED_IDS), *hash_bounds(segments)):
         piece = sort(np.concatenate(shares, axis=1))
         into[:, at : at + piece.shape[1]] = piece
         at += piece.shape[1]

@@ -23,7 +23,7 @@ import pyarrow as pa
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
-from dualpath.dedup.segments import FILE_IDS, HASH, HIGHEST, LOWEST, Stored, due_for_merge, merged, sort, split
+from dualpath.dedup.segments import FILE_IDS, HIGHEST, LOWEST, Stored, due_for_merge, hash_bounds, merged, sort, split
 from dualpath.log.files import move, sync, written
 from dualpath.log.ledger import Block, Entry, span
 from dualpath.log.storage import Storage
@@ -55,7 +55,7 @@ def hash_range(ranges: int) -> Column:
 
 def write_segment(ids: np.ndarray, folder: Path) -> Path:
     """Write a segment to a new file, named by its range of hashes, that outlives a power failure."""
-    file = folder / _file_name(int(ids[HASH, 0]), int(ids[HASH, -1]))
+    file = folder / _file_name([ids])
     with written(file) as stream:
         np.save(stream, ids)
     return file
@@ -214,7 +214,9 @@ class DedupStore:
         shutil.rmtree(self.folder / segment.name)
 
 
-def _file_name(low: int, high: int) -> str:
+def _file_name(segments: Sequence[np.ndarray]) -> str:
+    """A new name for a file of segments, with their range of hashes."""
+    low, high = hash_bounds(segments)
     return f"{low - LOWEST:016x}-{high - LOWEST:016x}-{uuid4().hex[:8]}.npy"
 
 
@@ -223,8 +225,7 @@ def _write_merged(folder: Path, segments: Sequence[np.ndarray]) -> Path | None:
     segments = [each for each in segments if each.shape[1]]
     if not segments:
         return None
-    low, high = min(int(each[HASH, 0]) for each in segments), max(int(each[HASH, -1]) for each in segments)
-    with written(folder / _file_name(low, high)) as stream:
+    with written(folder / _file_name(segments)) as stream:
         shape = 3, sum(each.shape[1] for each in segments)
         into = np.lib.format.open_memmap(stream.name, mode="w+", dtype=np.int64, shape=shape)
         merged(segments, into)
