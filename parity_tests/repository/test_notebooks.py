@@ -1,6 +1,7 @@
 """The notebooks run from their first cell to their last, and say what their text says they do."""
 
 import ast
+import importlib
 import re
 import tempfile
 from pathlib import Path
@@ -43,6 +44,19 @@ def check_skew(notebook: nbformat.NotebookNode) -> None:
 def test_notebooks_define_nothing(file: Path) -> None:
     for cell in code(nbformat.read(file, as_version=4)):
         assert not [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, DEFINITIONS)]
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_notebooks_import_names_that_exist(file: Path) -> None:
+    statements = [node for cell in code(nbformat.read(file, as_version=4)) for node in ast.walk(ast.parse(cell.source))]
+    imports = [
+        (node.module, each.name)
+        for node in statements
+        if isinstance(node, ast.ImportFrom) and node.module
+        for each in node.names
+    ]
+    assert imports
+    assert not [(module, name) for module, name in imports if not hasattr(importlib.import_module(module), name)]
 
 
 def test_the_skew_notebook_is_kept_with_outputs_that_name_no_machine() -> None:
