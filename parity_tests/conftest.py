@@ -1,10 +1,13 @@
 """What the tests share."""
 
+import importlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -12,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from dualpath.demo.generate import generate
 from dualpath.errors import UnavailableError
+from dualpath.jobs.build import build
 from dualpath.jobs.stream import start
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
@@ -92,6 +96,32 @@ def shop_events() -> pa.Table:
     """Six thousand generated events over six days, with every quirk; in delivery order."""
     start_of_time = datetime(2026, 3, 1, tzinfo=UTC)
     return generate(users=150, events=6_000, products=60, categories=12, start=start_of_time, days=6, seed=1)
+
+
+@pytest.fixture(scope="module")
+def shop(spark: SparkSession, new_repo: Callable[[], Repo], shop_events: pa.Table) -> Repo:
+    """A repo of the module's own, whose stream has served the generated events and whose batch has read the log."""
+    repo = new_repo()
+    deliver(repo, shop_events)
+    drain(spark, repo)
+    build(spark, repo, repo.sources[SOURCE])
+    return repo
+
+
+@pytest.fixture(scope="session")
+def calm(spark: SparkSession, new_repo: Callable[[], Repo]) -> Repo:
+    """An undisturbed run over the events of the fault tests: what every other run over them must end in."""
+    repo = new_repo()
+    faults = importlib.import_module("parity_tests.faults")  # which imports this module
+    faults.post(repo, faults.payloads(faults.events()), files=2)
+    drain(spark, repo, files_per_batch=1)
+    return repo
+
+
+@pytest.fixture(scope="session")
+def expected(calm: Repo) -> tuple[Counter[Any], Counter[str]]:
+    """The bits of the undisturbed run."""
+    return importlib.import_module("parity_tests.faults").bits(calm)
 
 
 def deliver(repo: Repo, events: pa.Table, *, rows_per_file: int = 1_000, start: int = 0) -> list[Path]:

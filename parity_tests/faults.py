@@ -1,13 +1,13 @@
 """What the fault tests share: payload files, faults raised once at a named step, and all that a repo holds."""
 
+import itertools
 import json
 import os
 import random
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import tenacity
-from pyspark.sql import SparkSession
 
 from dualpath import steps
 from dualpath.demo.generate import generate
@@ -55,21 +54,12 @@ def crash(
 
     With a `fault`, that is what happens there instead, and the work goes on if it returns.
     """
-    real, calls = getattr(owner, name), []
-
-    def inject() -> None:
-        if fault is None:
-            raise Crash(f"{'after' if after else 'before'} {name}")
-        fault()
+    real, reached = getattr(owner, name), _injector(name, nth, after, fault)
 
     def faulty_step(*args: Any, **kwargs: Any) -> Any:
-        calls.append(name)
-        due = len(calls) == nth
-        if due and not after:
-            inject()
+        reached(False)
         done = real(*args, **kwargs)
-        if due and after:
-            inject()
+        reached(True)
         return done
 
     monkeypatch.setattr(owner, name, faulty_step)
@@ -83,22 +73,27 @@ def crash_at(
     after: bool = False,
     fault: Callable[[], None] | None = None,
 ) -> None:
-    """Raise `Crash` before or after the `nth` time a step is taken.
-
-    With a `fault`, that is what happens there instead, and the step goes on if it returns.
-    """
-    seen: list[bool] = []
+    """As `crash`, the `nth` time a step is taken."""
+    reached = _injector(step, nth, after, fault)
 
     def watch(taken: Step, ended: bool) -> None:
-        if taken is not step or ended is not after:
-            return
-        seen.append(ended)
-        if len(seen) == nth:
-            if fault is None:
-                raise Crash(f"{'after' if after else 'before'} {step}")
-            fault()
+        if taken is step:
+            reached(ended)
 
     monkeypatch.setattr(steps, "watchers", [*steps.watchers, watch])
+
+
+def _injector(name: str, nth: int, after: bool, fault: Callable[[], None] | None) -> Callable[[bool], None]:
+    """What to call before (False) and after (True) some work: the `nth` time on the right side, the fault happens."""
+    places = itertools.count(1)
+
+    def reached(ended: bool) -> None:
+        if ended is after and next(places) == nth:
+            if fault is None:
+                raise Crash(f"{'after' if after else 'before'} {name}")
+            fault()
+
+    return reached
 
 
 @tenacity.retry(
@@ -129,15 +124,6 @@ def kill_broker(broker: Broker) -> None:
     assert broker.process is not None, "it runs"
     broker.process.kill()
     broker.process.wait()
-
-
-@contextmanager
-def partitions(spark: SparkSession, number: int) -> Iterator[None]:
-    """Small shuffles for small data."""
-    before = spark.conf.get("spark.sql.shuffle.partitions")
-    spark.conf.set("spark.sql.shuffle.partitions", number)
-    yield
-    spark.conf.set("spark.sql.shuffle.partitions", before)
 
 
 def events(start: datetime = datetime(2026, 3, 1, tzinfo=UTC), *, seed: int = 3) -> pa.Table:

@@ -147,11 +147,10 @@ def world(spark: SparkSession, applied: Path, *, kafka: bool) -> Iterator[World]
         repo = Repo(copied)
         try:
             if kafka:
-                with Broker(Path(folder) / "kafka") as broker, faults.partitions(spark, 2):
+                with Broker(Path(folder) / "kafka") as broker:
                     yield World(spark, repo, Topic(broker))
             else:
-                with faults.partitions(spark, 2):
-                    yield World(spark, repo, Landing(repo))
+                yield World(spark, repo, Landing(repo))
         finally:
             with suppress(Exception):
                 redis.stop(embedded_folder(repo.store.config))

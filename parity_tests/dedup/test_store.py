@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,12 +25,6 @@ from parity_tests.conftest import SOURCE, drain
 
 LINES = faults.payloads(faults.events())
 DAY = timedelta(days=1) // timedelta(microseconds=1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
 
 
 @pytest.fixture

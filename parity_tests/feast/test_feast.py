@@ -13,7 +13,6 @@ from feast.errors import FeastError
 from pyspark.sql import SparkSession
 
 from dualpath.errors import InputError, StateError
-from dualpath.jobs.build import build
 from dualpath.online import keys, manifest
 from dualpath.online.connection import connect
 from dualpath.parity.events import read
@@ -28,15 +27,6 @@ def declared(repo: Repo) -> dict[str, Any]:
     store = Repo(repo.folder).store
     objects = [*store.list_entities(), *store.list_feature_views(), *store.list_on_demand_feature_views()]
     return {f"{type(o).__name__} {o.name}": (o, getattr(o, "current_version_number", None)) for o in objects}
-
-
-@pytest.fixture(scope="module")
-def shop(spark: SparkSession, new_repo: Callable[[], Repo], shop_events: pa.Table) -> Repo:
-    repo = new_repo()
-    deliver(repo, shop_events)
-    drain(spark, repo)
-    build(spark, repo, repo.sources[SOURCE])
-    return repo
 
 
 def moments(repo: Repo) -> list[tuple[str, datetime]]:

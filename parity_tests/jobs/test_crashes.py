@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
@@ -27,12 +27,6 @@ from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.stream import LINES, POISON, half_of
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
 
 
 def test_a_stream_stopped_in_the_middle_of_a_batch_goes_on_from_its_checkpoint(
@@ -106,6 +100,14 @@ STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 }
 
 
+def crash(step: str, spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stream until it dies at a step."""
+    with monkeypatch.context() as faulty:
+        STEPS[step](faulty)
+        with pytest.raises(StreamingQueryException, match="Crash"):
+            drain(spark, repo, files_per_batch=1)
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_crash_at_any_step_of_a_batch_leaves_no_trace_after_a_restart(
     step: str,
@@ -116,10 +118,7 @@ def test_a_crash_at_any_step_of_a_batch_leaves_no_trace_after_a_restart(
 ) -> None:
     repo, poisoned = new_repo(), [*LINES[:300], *POISON, *LINES[300:], *POISON]
     faults.post(repo, poisoned, files=2)
-    with monkeypatch.context() as faulty:
-        STEPS[step](faulty)
-        with pytest.raises(StreamingQueryException, match="Crash"):
-            drain(spark, repo, files_per_batch=1)
+    crash(step, spark, repo, monkeypatch)
     drain(spark, repo, files_per_batch=1)
     assert faults.bits(repo) == expected
     found = faults.counts(repo)
@@ -164,10 +163,7 @@ def test_the_attempt_that_wrote_the_log_decides_which_duplicates_are_kept(
 ) -> None:
     repo = new_repo()
     faults.post(repo, LINES, files=2)
-    with monkeypatch.context() as faulty:
-        STEPS[step](faulty)
-        with pytest.raises(StreamingQueryException, match="Crash"):
-            drain(spark, repo, files_per_batch=1)
+    crash(step, spark, repo, monkeypatch)
     monkeypatch.setattr(dualpath.jobs.stream, "Sink", Otherwise)
     drain(spark, repo, files_per_batch=1)
     assert faults.bits(repo) == expected

@@ -9,7 +9,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -35,12 +35,6 @@ from parity_tests.fault_injection import FAILURE, WORKER, Fault, targets, writer
 LINES = faults.payloads(faults.events())
 POISON = [b"hello", b'{"user_id": "ann"', b'{"action":"x"}']
 KILLS = [step for step in crash.STEPS if step != PAUSE]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
 
 
 def command(program: str, *words: str | Path) -> subprocess.Popen[str]:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,6 @@ LINES = faults.payloads(faults.events())
 PIECES = [LINES[i : i + 200] for i in range(0, len(LINES), 200)]
 DAY_1, DAY_2 = date(2026, 3, 1), date(2026, 3, 2)
 START = datetime(2026, 11, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
 
 
 @pytest.fixture(params=[False, True], ids=["without a snapshot", "with a snapshot"])

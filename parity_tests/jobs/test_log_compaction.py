@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -40,19 +40,17 @@ DAY_1, DAY_2 = date(2026, 3, 1), date(2026, 3, 2)
 
 
 @pytest.fixture(autouse=True)
-def small(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four batches are a block, and what was replaced goes with the very next night."""
     monkeypatch.setattr(ledger, "BLOCK", 4)
     monkeypatch.setattr(log_compaction, "GRACE_SECONDS", 0)
-    with faults.partitions(spark, 2):
-        yield
 
 
 @pytest.fixture(scope="module")
 def streamed(spark: SparkSession, new_repo: Callable[[], Repo]) -> Repo:
     """A repo whose stream has read eleven files, one a batch, the last two of which are in no block."""
     repo = new_repo()
-    with pytest.MonkeyPatch.context() as patched, faults.partitions(spark, 2):
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ledger, "BLOCK", 4)
         for number in range(BATCHES):
             faults.post(repo, [*LINES[number * 30 : (number + 1) * 30], POISON])

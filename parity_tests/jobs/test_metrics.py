@@ -69,7 +69,7 @@ def streamed(spark: SparkSession, new_repo: Callable[[], Repo]) -> Streamed:
     storage = repo.storage(SOURCE)
     faults.post(repo, LINES, files=2)
     landing = Directory(storage.folder("landing"), files_per_batch=1)
-    with pytest.MonkeyPatch.context() as patched, faults.partitions(spark, 2):
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(dualpath.jobs.stream, "Sink", Twice)
         start(spark, repo, repo.sources[SOURCE], landing, metrics=metrics).awaitTermination()
 
@@ -295,9 +295,8 @@ def forgetful(spark: SparkSession, applied: Path, tmp_path_factory: pytest.TempP
     faults.post(repo, [json.dumps(each | {"arrival_time": NOON.isoformat()}).encode() for each in events])
     landing, clock = Directory(repo.storage(SOURCE).folder("landing")), F.lit(NOON)
     try:
-        with faults.partitions(spark, 2):
-            start(spark, repo, repo.sources[SOURCE], landing, clock=clock).awaitTermination()
-            build(spark, repo, repo.sources[SOURCE])
+        start(spark, repo, repo.sources[SOURCE], landing, clock=clock).awaitTermination()
+        build(spark, repo, repo.sources[SOURCE])
         yield repo
     finally:
         redis.stop(embedded_folder(repo.store.config))

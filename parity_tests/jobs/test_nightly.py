@@ -1,6 +1,6 @@
 """The nightly job: it changes no value, publishes nothing bad, and loses nothing beside a running stream."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -37,12 +37,6 @@ from parity_tests.conftest import SOURCE, drain
 EVENTS = faults.events()
 LINES = faults.payloads(EVENTS)
 DAY_1, DAY_2, DAY_3 = (date(2026, 3, day) for day in (1, 2, 3))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,6 @@ from dualpath.words import code
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.stream import LINES, LINES_CONTENT, write
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
 
 
 def test_a_write_with_an_older_or_equal_fence_is_skipped_and_a_newer_one_lands(calm: Repo) -> None:

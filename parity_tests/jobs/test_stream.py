@@ -3,7 +3,7 @@
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -29,12 +29,6 @@ from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.stream import EVENTS, LINES, LINES_CONTENT, POISON, half_of
 
 ACTIVITY = ["user_activity:actions_30min", "user_activity:interests_1h"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
 
 
 def test_the_undisturbed_run_serves_what_the_oracle_computes_from_the_payloads(calm: Repo) -> None:

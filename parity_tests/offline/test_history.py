@@ -168,12 +168,11 @@ def test_a_path_with_a_scheme_is_refused_before_a_folder_is_made(path: str, appl
 def half(spark: SparkSession, new_repo: Callable[[], Repo]) -> Repo:
     """A repo whose record files have the first half of the events that its stream has read."""
     repo, lines = new_repo(), faults.payloads(faults.events())
-    with faults.partitions(spark, 2):
-        for some in (lines[: len(lines) // 2], lines[len(lines) // 2 :]):
-            faults.post(repo, some)
-            drain(spark, repo)
-            if not repo.root.joinpath("records").exists():
-                build(spark, repo, repo.sources[SOURCE])
+    for some in (lines[: len(lines) // 2], lines[len(lines) // 2 :]):
+        faults.post(repo, some)
+        drain(spark, repo)
+        if not repo.root.joinpath("records").exists():
+            build(spark, repo, repo.sources[SOURCE])
     return repo
 
 

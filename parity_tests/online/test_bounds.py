@@ -235,11 +235,10 @@ def large(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, applied
         for n, name in enumerate(who)
     ]
     try:
-        with faults.partitions(spark, 2):
-            faults.post(repo, [json.dumps(each).encode() for each in events])
-            drain(spark, repo)
-            build(spark, repo, repo.sources[SOURCE])
-            yield repo
+        faults.post(repo, [json.dumps(each).encode() for each in events])
+        drain(spark, repo)
+        build(spark, repo, repo.sources[SOURCE])
+        yield repo
     finally:
         redis.stop(embedded_folder(repo.store.config))
 

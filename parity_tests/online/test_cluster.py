@@ -33,12 +33,6 @@ LINES = faults.payloads(faults.events())
 DAY_1, DAY_2 = date(2026, 3, 1), date(2026, 3, 2)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
-
-
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     with cluster(tmp_path_factory.mktemp("cluster")) as started:

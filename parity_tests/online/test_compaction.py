@@ -315,8 +315,7 @@ def test_the_stream_compacts_by_the_clock_of_its_batch(spark: SparkSession, new_
     faults.post(repo, [(line % (time, time)).encode() for time in times])
     clock = datetime(2026, 3, 3, tzinfo=UTC)
     landing = Directory(repo.storage(source).folder("landing"))
-    with faults.partitions(spark, 2):
-        start(spark, repo, repo.sources[source], landing, clock=F.lit(clock)).awaitTermination()
+    start(spark, repo, repo.sources[source], landing, clock=F.lit(clock)).awaitTermination()
     view = repo.views["user_activity"]
     [key] = dict(keys.states(connect(repo.redis_address), repo.project, views=["user_activity"]))
     assert len(layout(view).unpack(connect(repo.redis_address).get(key))) == 1

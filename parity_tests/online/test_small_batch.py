@@ -145,7 +145,6 @@ def test_a_batch_is_served_without_spark_if_it_is_small_and_so_was_the_one_befor
         faults.post(repo, piece)
     for number, file in enumerate(sorted(repo.storage(SOURCE).folder("landing").iterdir())):
         os.utime(file, (number, number))  # the order they are read in
-    with faults.partitions(spark, 2):
-        drain(spark, repo, files_per_batch=1)
+    drain(spark, repo, files_per_batch=1)
     assert served_by == ["write", "write", "write_small_batch", "write"]
     assert faults.misserved(repo, faults.log(repo)) == []

@@ -156,14 +156,13 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, applied:
     before = bisect_right([when for when, _ in arrivals], MIDNIGHT - 1)
     lines = [line for _, line in arrivals]
     try:
-        with faults.partitions(spark, 2):
-            faults.post(repo, lines[:before])
-            drain(spark, repo)
-            nightly(spark, repo, repo.sources[SOURCE], date(2026, 3, 4))
-            faults.post(repo, lines[before:], files=2)
-            drain(spark, repo, files_per_batch=1)
-            build(spark, repo, repo.sources[SOURCE])
-            yield repo
+        faults.post(repo, lines[:before])
+        drain(spark, repo)
+        nightly(spark, repo, repo.sources[SOURCE], date(2026, 3, 4))
+        faults.post(repo, lines[before:], files=2)
+        drain(spark, repo, files_per_batch=1)
+        build(spark, repo, repo.sources[SOURCE])
+        yield repo
     finally:
         redis.stop(embedded_folder(repo.store.config))
 

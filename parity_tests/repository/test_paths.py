@@ -1,6 +1,5 @@
 """Every path to a value gives the same bits: oracle, served, trained in process, trained on Spark."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from pyspark.sql import SparkSession
 
-from dualpath.jobs.build import build
 from dualpath.offline.history import History, view_version
 from dualpath.online import keys, manifest
 from dualpath.online.connection import connect
@@ -22,19 +20,9 @@ from dualpath.parity.sample import draw
 from dualpath.parity.views import ViewGroup, serve, train, view_groups
 from dualpath.record import layout
 from dualpath.repo import Repo
-from parity_tests.conftest import SOURCE, deliver, drain
+from parity_tests.conftest import SOURCE
 
 ROWS = 400
-
-
-@pytest.fixture(scope="module")
-def shop(spark: SparkSession, new_repo: Callable[[], Repo], shop_events: pa.Table) -> Repo:
-    """A repo whose stream has served the generated events and whose batch has read the stream's log."""
-    repo = new_repo()
-    deliver(repo, shop_events)
-    drain(spark, repo)
-    build(spark, repo, repo.sources[SOURCE])
-    return repo
 
 
 @pytest.fixture(scope="module", params=["user_id", "product_id"])

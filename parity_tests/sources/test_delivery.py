@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,12 +23,6 @@ NAMES = [
     *("plain.jsonl", "a b.jsonl", "a[1].jsonl", "q?.jsonl", "p%20.jsonl", "p%.jsonl", "é 日.jsonl", "a+b#c.jsonl"),
     *("*.jsonl", "{x}.jsonl", "a\\b.jsonl", "a:b.jsonl", "k=1/plain.jsonl", "_k=1/plain.jsonl", "su:b/é?/plain.jsonl"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
 
 
 def put(folder: Path, name: str, text: bytes) -> Path:

@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,23 +23,8 @@ from dualpath.repo import Repo
 from dualpath.runtime.kafka import Broker, client, create_topic
 from dualpath.sources.kafka import Kafka
 from parity_tests import faults
-from parity_tests.conftest import SOURCE, drain
+from parity_tests.conftest import SOURCE
 from parity_tests.sources.topics import LINES, NUMBERS, stream
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
-
-
-@pytest.fixture(scope="module")
-def expected(spark: SparkSession, new_repo: Callable[[], Repo]) -> tuple[Counter[Any], Counter[str]]:
-    """What a run over files leaves."""
-    repo = new_repo()
-    faults.post(repo, LINES)
-    drain(spark, repo)
-    return faults.bits(repo)
 
 
 def send(broker: Broker, topic: str, values: Sequence[bytes | None], **message: Any) -> None:

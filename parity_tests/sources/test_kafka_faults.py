@@ -3,7 +3,7 @@
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,12 +20,6 @@ from parity_tests.conftest import SOURCE
 
 LINES = faults.payloads(faults.events())
 NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
 
 
 @pytest.fixture

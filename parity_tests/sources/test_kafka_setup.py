@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,14 +15,7 @@ from dualpath.runtime import jars
 from dualpath.runtime.kafka import Broker
 from dualpath.sources import kafka
 from dualpath.sources.kafka import Kafka
-from parity_tests import faults
 from parity_tests.console.commands import run_json
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
 
 
 def test_a_topic_that_is_not_there_and_a_broker_that_does_not_answer_are_one_sentence(

@@ -23,17 +23,11 @@ from dualpath.repo import Repo
 from dualpath.sources.directory import Directory
 from dualpath.sources.source import PayloadSource
 from parity_tests import faults
-from parity_tests.conftest import CHECKOUT, SOURCE, drain
+from parity_tests.conftest import CHECKOUT, SOURCE
 
 EVENTS = faults.events()
 LINES = faults.payloads(EVENTS)
 MODULES = ("changes", "tables")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +42,6 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ModuleTy
         yield {name: importlib.import_module(name) for name in MODULES}
     for name in MODULES:
         sys.modules.pop(name)
-
-
-@pytest.fixture(scope="module")
-def expected(spark: SparkSession, new_repo: Callable[[], Repo]) -> tuple[Counter[Any], Counter[str]]:
-    """What a run over plain JSON lines leaves."""
-    repo = new_repo()
-    faults.post(repo, LINES)
-    drain(spark, repo)
-    return faults.bits(repo)
 
 
 def stream(spark: SparkSession, repo: Repo, payloads: PayloadSource) -> None:

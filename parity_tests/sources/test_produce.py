@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,9 @@ from dualpath.demo.replay import Clock, own, paced, rate
 from dualpath.repo import Repo
 from dualpath.runtime.kafka import Broker
 from dualpath.schema import EventSource
-from parity_tests import faults
 from parity_tests.conftest import SOURCE
 from parity_tests.console.commands import run_json
 from parity_tests.sources.topics import LINES
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small(spark: SparkSession) -> Iterator[None]:
-    with faults.partitions(spark, 2):
-        yield
 
 
 class Hands:
