@@ -11,8 +11,8 @@ STEPS ?= 60
 
 .DEFAULT_GOAL := help
 
-# `light` and `spark` are the two halves of `test`.
-.PHONY: help demo test light spark parity chaos bench mutants notebooks lint lock clean
+# `light`, `spark` and `apart` are the parts of `test`.
+.PHONY: help demo test light spark apart parity chaos bench mutants notebooks lint lock clean
 
 help:
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 11
@@ -20,15 +20,18 @@ help:
 demo: $(READY)  ## the whole platform on a shop's events
 	$(BIN)/dualpath demo
 
-# What needs no Spark runs beside what does, so that neither core waits.
+# Three runs side by side, because each waits often: for Spark, for a process that starts, for a broker.
 test: lint  ## linters, type checks, import contract, every test
-	$(MAKE) -j2 light spark
+	$(MAKE) -j3 light spark apart
 
 light: $(READY)
 	$(BIN)/python -m pytest -m "not spark and not slow"
 
 spark: $(READY)
-	$(BIN)/python -m pytest -m "spark or slow"
+	$(BIN)/python -m pytest -m spark
+
+apart: $(READY)
+	$(BIN)/python -m pytest -m "slow and not spark"
 
 parity: $(READY)  ## a certificate from generated declarations and events
 	$(BIN)/python -m parity_tests
