@@ -11,8 +11,11 @@ STEPS ?= 60
 
 .DEFAULT_GOAL := help
 
-# `light`, `spark` and `apart` are the parts of `test`.
-.PHONY: help demo test light spark apart parity chaos bench mutants notebooks lint lock clean
+# Tests of what runs jobs again and again; they take as long as all others that need a Spark session.
+JOBS := $(addprefix parity_tests/,chaos dedup jobs online sources)
+
+# `light`, `spark`, `jobs` and `apart` are the parts of `test`.
+.PHONY: help demo test light spark jobs apart parity chaos bench mutants notebooks lint lock clean
 
 help:
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 11
@@ -20,15 +23,18 @@ help:
 demo: $(READY)  ## the whole platform on a shop's events
 	$(BIN)/dualpath demo
 
-# Three runs side by side, because each waits often: for Spark, for a process that starts, for a broker.
+# Four runs side by side, because each waits often: for Spark, for a process that starts, for a broker.
 test: lint  ## linters, type checks, import contract, every test
-	$(MAKE) -j3 light spark apart
+	$(MAKE) -j4 light spark jobs apart
 
 light: $(READY)
 	$(BIN)/python -m pytest -m "not spark and not slow"
 
 spark: $(READY)
-	$(BIN)/python -m pytest -m spark
+	$(BIN)/python -m pytest -m spark $(addprefix --ignore=,$(JOBS))
+
+jobs: $(READY)
+	$(BIN)/python -m pytest -m spark $(JOBS)
 
 apart: $(READY)
 	$(BIN)/python -m pytest -m "slow and not spark"
