@@ -122,9 +122,9 @@ def ordered(values: Groups, output: Output, rank: np.ndarray) -> tuple[np.ndarra
     rank: [n], what the values ascend by.
 
     >>> from dualpath.expression import Type
-    >>> counted = Groups(np.array([0, 3]), np.array([7, 5, 6]), np.array([1, 2, 2]))
+    >>> counted = Groups(np.array([0, 3]), np.array([7, 6, 5]), np.array([1, 2, 2]))
     >>> ordered(counted, Output(Type("integer"), many=True, order="weight", limit=2), counted.codes)[0].tolist()
-    [1, 2]
+    [2, 1]
     """
     offsets = values.offsets
     rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))

@@ -108,7 +108,11 @@ def split(
 
 
 def hash_bounds(segments: Iterable[np.ndarray]) -> tuple[int, int]:
-    """The least and the greatest hash of segments that are not empty."""
+    """The least and the greatest hash of segments that are not empty.
+
+    >>> hash_bounds([np.array([[5, 9], [0, 0], [1, 1]]), np.array([[3, 4], [0, 0], [1, 1]])])
+    (3, 9)
+    """
     ends = [(int(each[HASH, 0]), int(each[HASH, -1])) for each in segments]
     return min(low for low, _ in ends), max(high for _, high in ends)
 

@@ -1,5 +1,6 @@
 """An error has one code, and keeps it with its message on every way to a program."""
 
+import json
 import traceback
 from collections.abc import Iterable, Iterator
 
@@ -47,6 +48,7 @@ def test_an_error_crosses_processes_with_its_class_and_message(code: str) -> Non
 def test_an_error_comes_back_over_the_wire_as_the_twin_of_its_class(code: str) -> None:
     twin = as_feast(restored(OURS[code], MESSAGE))
     assert isinstance(twin, FeastError)
+    assert json.loads(twin.to_error_detail())["code"] == code
     found = FeastError.from_error_detail(twin.to_error_detail())
     assert type(found) is type(twin) and isinstance(found, OURS[code])
     assert (found.code, found.message, str(found)) == (code, MESSAGE, MESSAGE)

@@ -12,6 +12,8 @@ from dualpath.log.outcomes import COUNTS
 from dualpath.log.storage import Storage
 from parity_tests import faults
 
+FORMER = {"sealed": "closed_through", "epochs": "arrival_days", "beyond": "out_of_retention"}
+"""Names in the files of an earlier version, and today's."""
 EPOCHS = [("2026-03-01",), ("2026-03-01", "2026-03-02"), (), ("2026-03-02",), ("2026-03-01",)]
 
 
@@ -127,12 +129,12 @@ def test_files_of_an_earlier_version_are_read(tmp_path: Path, monkeypatch: pytes
         days = storage.digests("")
     for file in storage.folder("ledger").rglob("*.json"):
         text = file.read_text()
-        for former, name in ledger.FORMER.items():
+        for former, name in FORMER.items():
             text = text.replace(f'"{name}"', f'"{former}"')
         file.write_text(text.replace('"beyond": 0, ', "") if "blocks" in file.parts else text)
     ledger._block.cache_clear()
     texts = [file.read_text() for file in storage.folder("ledger").rglob("*.json")]
-    assert len(texts) == 4 and not any(name in text for text in texts for name in ledger.FORMER.values())
+    assert len(texts) == 4 and not any(name in text for text in texts for name in FORMER.values())
     assert (storage.blocks(), storage.entries()) == right and storage.digests("") == days
 
 
