@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from benchmarks.measure import Figure, take_turns
 from dualpath.aggregates import Count, Distinct
 from dualpath.offline import training
-from dualpath.offline.history import DICTIONARY, RECORDS, TEXTS, History
+from dualpath.offline.history import DICTIONARY, TEXTS, History
 from dualpath.schema import EventSource, text
 from dualpath.values import Dictionary
 from dualpath.view import Feature, View
@@ -59,9 +59,7 @@ def _measured(work: str, history: History, name: str, codes: np.ndarray) -> Figu
     words = np.ones((USERS * VISITS, 5), dtype=np.int64)
     words[:, 0] = words[:, 1] = np.arange(len(words))
     words[:, 3] = draw.choice(codes, len(words))
-    records = pa.table(
-        {"entity": users.take(pa.array(np.arange(len(words)) % USERS)), "words": words.tolist()}, RECORDS
-    )
+    records = pa.table({"entity": users.take(pa.array(np.arange(len(words)) % USERS)), "words": words.tolist()})
     as_of = np.full(USERS, len(words))
 
     def ours(_: int) -> pa.Table:

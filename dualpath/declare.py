@@ -15,9 +15,10 @@ from feast import Field as FeastField
 from feast.data_source import DataSource
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.type_map import pa_to_feast_value_type
-from feast.types import Array, FeastType, Json, from_value_type
+from feast.types import Array, FeastType, Int64, Json, String, from_value_type
 
 from dualpath.aggregates.base import Aggregate, Output
+from dualpath.errors import DeclarationError
 from dualpath.kinds import KINDS
 from dualpath.schema import EventSource, Field
 from dualpath.signature import declares
@@ -107,7 +108,7 @@ def feature_view(
     keys = tuple(e.join_key for e in entities)
     view = View(name, keys, source, tuple(features), resolution // EXACT, description, max_records)
     keys_schema = [FeastField(name=k, dtype=scalar_type(source.by_name[k].kind)) for k in keys]
-    return FeatureView(
+    declared = FeatureView(
         name=name,
         entities=entities,
         ttl=timedelta(0),
@@ -120,11 +121,39 @@ def feature_view(
                 tags=feast_tags(view.output(f)),
             )
             for f in view.features
-        ],
+        ]
+        + [FeastField(name=n, dtype=dtype, description=said) for n, (dtype, said) in own_features(view).items()],
         source=_event_log(source),
         tags={TAG: json.dumps(view.to_dict())},
         description=description,
     )
+    # Whoever takes the whole view, as for a service, takes the declared features alone.
+    own = own_features(view)
+    declared.projection.features = [f for f in declared.projection.features if f.name not in own]
+    return declared
+
+
+def own_features(view: View) -> dict[str, tuple[FeastType, str]]:
+    """The features that every view has beside the declared ones: Feast's type of each, and what it says."""
+    return {
+        view.known_feature: (String, "What an online answer knew: the token of the last micro-batch in it."),
+        view.arrived_feature: (Int64, "When the newest event that the stream has served arrived, microseconds UTC."),
+    }
+
+
+def with_known(declared: FeatureView) -> FeatureView:
+    """A windowed view with all its features and what an answer knew, for a feature service whose answers are audited.
+
+    `FeatureService(name="ranking", features=[with_known(user_activity)], logging_config=...)` logs tokens beside the
+    values.
+    """
+    view = view_of(declared)
+    if view is None:
+        raise DeclarationError(
+            f"view '{declared.name}' is not windowed, so its answers have no token; name it as it is."
+        )
+    chosen = [f.name for f in declared.projection.features if f.name not in own_features(view)]
+    return declared[[*chosen, *own_features(view)]]
 
 
 def scalar_type(kind: str) -> FeastType:

@@ -76,6 +76,12 @@ class StaleRecordsError(StateError):
     code = "stale-records"
 
 
+class StaleStreamError(StateError):
+    """The stream has not said for too long that the online store is up to date."""
+
+    code = "stale-stream"
+
+
 class LostCheckpointError(StateError):
     """The stream's checkpoint is gone, and its log is not."""
 

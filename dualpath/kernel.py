@@ -48,11 +48,13 @@ def outside(words, k, right, coarse):
 
 
 @njit(cache=True, nogil=True)
-def reduce(words, a, b, right, coarse, op, slot):
+def reduce(words, a, b, right, coarse, op, slot, known, limit):
     """Fold one cell over records `[a, b)`: (status, word); the word is NULL where there is nothing to pick."""
     total, carry = np.int64(0), 0
     best, time, name = np.int64(NULL), np.int64(NULL), np.int64(NULL)
     for k in range(a, b):
+        if known >= 0 and words[k, known] > limit:
+            continue
         if coarse:
             side = outside(words, k, right, coarse)
             if side == STRADDLES:
@@ -83,7 +85,7 @@ def reduce(words, a, b, right, coarse, op, slot):
 
 
 @njit(cache=True, nogil=True)
-def gather(words, a, b, right, coarse, how, slot, member, weight, codes, times, weights):
+def gather(words, a, b, right, coarse, how, slot, member, weight, known, limit, codes, times, weights):
     """What the records `[a, b)` hold one by one, merged and in order: (status, how many).
 
     GROUPS: distinct dimension values, ascending, with their weights. TIMED: the same for every distinct
@@ -92,6 +94,8 @@ def gather(words, a, b, right, coarse, how, slot, member, weight, codes, times, 
     """
     n = 0
     for k in range(a, b):
+        if known >= 0 and words[k, known] > limit:
+            continue
         side = outside(words, k, right, coarse)
         if side == STRADDLES:
             return STRADDLES, 0
@@ -156,12 +160,13 @@ def enlarged(column, filled, size):
 
 
 @njit(cache=True, nogil=True)
-def fold(words, spans, left, right, plan, groups, coarse):
+def fold(words, spans, left, right, plan, groups, coarse, known, limits):
     """Every reduction of a view at every instant.
 
     words: int64[n, width], records sorted by time within an entity. spans: int64[m, 2], each row's records.
     left, right: int64[m, w], window edges, open and closed. plan: int64[r, 3] of (op, window, slot), one a
-    scalar reduction. groups: int64[g, 5] of (op, window, slot, member slot, weight slot).
+    scalar reduction. groups: int64[g, 5] of (op, window, slot, member slot, weight slot). known: the slot of the word
+    that must be at most limits int64[m] for a record to count for a row; -1 if all records count.
 
     Answers (status, row, reduction, scalars int64[m, r], offsets int64[g, m + 1], codes, times, weights): the
     first three say where a fold failed; row i of group j owns `codes[offsets[j, i]:offsets[j, i + 1]]`.
@@ -172,7 +177,7 @@ def fold(words, spans, left, right, plan, groups, coarse):
     size = 64 if g else 0
     codes, times, weights = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
     # Compiled code reads whatever lies behind an array's end, so shapes are looked at before anything is read.
-    if len(left) != m or len(right) != m:
+    if len(left) != m or len(right) != m or len(limits) != m:
         return MISSHAPEN, 0, 0, scalars, offsets, codes, times, weights
     for i in range(m):
         if not 0 <= spans[i, 0] <= spans[i, 1] <= len(words):
@@ -182,7 +187,7 @@ def fold(words, spans, left, right, plan, groups, coarse):
             op, window, slot = plan[j]
             a = after(words, spans[i, 0], spans[i, 1], left[i, window])
             b = after(words, a, spans[i, 1], right[i, window])
-            status, scalars[i, j] = reduce(words, a, b, right[i, window], coarse, op, slot)
+            status, scalars[i, j] = reduce(words, a, b, right[i, window], coarse, op, slot, known, limits[i])
             if status != OK:
                 return status, i, j, scalars, offsets, codes, times, weights
     filled = 0
@@ -201,7 +206,7 @@ def fold(words, spans, left, right, plan, groups, coarse):
                 )
             status, n = gather(
                 words, a, b, right[i, window], coarse, how, slot, member, weight,
-                codes[filled:], times[filled:], weights[filled:],
+                known, limits[i], codes[filled:], times[filled:], weights[filled:],
             )  # fmt: skip
             if status != OK:
                 return status, i, r + j, scalars, offsets, codes, times, weights

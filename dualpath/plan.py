@@ -93,19 +93,31 @@ class Plan:
         self.batches = [Batch(features) for features in batches.values()]
         self.outputs: dict[str, Output] = {c.feature.name: c.output for c in self.compiled}
 
-    def evaluate(self, words: np.ndarray, spans: np.ndarray, as_of: np.ndarray) -> dict[str, Scalars | Groups]:
+    def evaluate(
+        self, words: np.ndarray, spans: np.ndarray, as_of: np.ndarray, limits: np.ndarray | None = None
+    ) -> dict[str, Scalars | Groups]:
         """Values of every feature for every row, as arrays.
 
         words: int64[n, width], an entity's records together and sorted by time. spans: int64[m, 2], the
-        records of each row's entity. as_of: int64[m], microseconds UTC. Texts stay 64-bit codes. Raises
+        records of each row's entity. as_of: int64[m], microseconds UTC. limits: int64[m]; with them, records have one
+        word more, and count for a row if that is at most the row's limit. Texts stay 64-bit codes. Raises
         `FoldError` where a sum leaves 64 bits or a folded bucket would have to be cut at `as_of`, and `ValueError` for
         arrays that do not fit together.
         """
-        if words.shape[1:] != (self.layout.width,):
-            raise ValueError(f"records of {words.shape[1:]} words, view '{self.view.name}' has {self.layout.width}")
+        width = self.layout.width if limits is None else self.layout.width + 1
+        if words.shape[1:] != (width,):
+            raise ValueError(f"records of {words.shape[1:]} words, view '{self.view.name}' has {width}")
         left, right = edges(self.windows, as_of, self.view.resolution)
         status, row, at, scalars, offsets, codes, times, weights = kernel.fold(
-            words, spans, left, right, self.scalars, self.groups, self.view.resolution > 1
+            words,
+            spans,
+            left,
+            right,
+            self.scalars,
+            self.groups,
+            self.view.resolution > 1,
+            -1 if limits is None else self.layout.width,
+            as_of if limits is None else limits,
         )
         if status != kernel.OK:
             self._fail(status, row, at)

@@ -236,12 +236,16 @@ def values(
     instants: Sequence[int],
     texts: Dictionary,
     features: tuple[str, ...] | None = None,
+    limits: np.ndarray | None = None,
 ) -> dict[str, list[Any]]:
-    """What a model sees of the one entity whose records are `words` (in any order), at each instant."""
+    """What a model sees of the one entity whose records are `words` (in any order), at each instant.
+
+    `features` and `limits` are as for `Plan` and `Plan.evaluate`.
+    """
     words, chosen = words.copy(), plan(view, features)
     kernel.arrange(words, np.array([0, len(words)]))
     spans = np.tile(np.array([0, len(words)]), (len(instants), 1))
-    found = chosen.evaluate(words, spans, np.array(instants, dtype=np.int64))
+    found = chosen.evaluate(words, spans, np.array(instants, dtype=np.int64), limits)
     return {
         name: arrow(each, chosen.outputs[name], texts).to_pylist(maps_as_pydicts="strict")
         for name, each in found.items()

@@ -1,8 +1,12 @@
 """A view: features of one entity, computed from one event source. Pure data with a JSON form."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
+
+import xxhash
 
 from dualpath.aggregates.base import Aggregate, Output
 from dualpath.errors import DeclarationError
@@ -13,6 +17,8 @@ from dualpath.signature import declares
 from dualpath.spelling import spell as spelled
 from dualpath.windows import SECOND, Window, spell
 
+KNOWN_AT = "known_at"
+"""The column of an `entity_df` that says by when an event must have arrived to count."""
 MAX_RECORDS = 100_000
 """At five words a record, each read of such an entity moves four megabytes."""
 
@@ -57,6 +63,8 @@ class View:
         if not self.keys:
             raise DeclarationError(f"{where}: no entity; name at least one with a join key.")
         for key in self.keys:
+            if key in self.own_names:
+                raise DeclarationError(f"{where}: the join key '{key}' has a name that training sets need; rename it.")
             field = self.source.by_name.get(key)
             if field is None or field.kind not in KEYS:
                 raise DeclarationError(
@@ -75,6 +83,8 @@ class View:
             check_name(feature.name, at)
             if feature.name in seen or feature.name in self.keys:
                 raise DeclarationError(f"{at}: the name is taken twice; rename one of the two.")
+            if feature.name in self.own_names:
+                raise DeclarationError(f"{at}: every view has {', '.join(self.own_names)} of its own; rename it.")
             seen.add(feature.name)
             try:
                 self.input_type(feature)
@@ -91,6 +101,21 @@ class View:
             raise DeclarationError(f"{name} needs the times of events, which all time folds away; bound the window.")
         if needs == "events" and self.resolution > 1:
             raise DeclarationError(f"{name} needs single events; leave the view's resolution exact.")
+
+    @property
+    def known_feature(self) -> str:
+        """The feature that says what an online answer knew: a token of `dualpath.known`."""
+        return f"known_{self.name}"
+
+    @property
+    def arrived_feature(self) -> str:
+        """The feature that says when the newest event that an online answer knew arrived, microseconds UTC."""
+        return f"arrived_{self.name}"
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """Names that no feature and no join key of the view can have."""
+        return self.known_feature, self.arrived_feature, KNOWN_AT
 
     def type_of(self, sql: str) -> Type:
         """The type of an expression over the source's events."""
@@ -161,3 +186,13 @@ class View:
     def __str__(self) -> str:
         grain = "exact" if self.resolution == 1 else f"by {spell(self.resolution)}"
         return f"{self.name} by {', '.join(self.keys)}, {grain}"
+
+
+@cache
+def digest(view: View) -> str:
+    """A name for all that the values of a view depend on; views that differ in texts for people have the same."""
+    plain = view.to_dict()
+    for each in (plain, plain["source"], *plain["features"]):
+        each.pop("description", None)
+    del plain["max_records"]
+    return xxhash.xxh64_hexdigest(json.dumps(plain, sort_keys=True).encode())

@@ -31,13 +31,28 @@ class Case:
     def layout(self) -> Layout:
         return layout(self.view)
 
-    def values(self, words: np.ndarray, instants: Sequence[int] | None = None) -> dict[str, list[Any]]:
-        """What a model sees of a bag of records."""
-        return values(self.view, words, self.instants if instants is None else instants, self.texts)
+    def values(
+        self, words: np.ndarray, instants: Sequence[int] | None = None, limits: np.ndarray | None = None
+    ) -> dict[str, list[Any]]:
+        """What a model sees of a bag of records; with `limits`, as `Plan.evaluate` takes them."""
+        return values(self.view, words, self.instants if instants is None else instants, self.texts, limits=limits)
 
-    def truth(self) -> dict[str, list[Any]]:
-        """What the oracle says, at each instant."""
-        rows = [oracle(self.view, self.events, self.who, as_of) for as_of in self.instants]
+    def with_arrivals(self) -> np.ndarray:
+        """Its records, each with a word more: when its event arrived."""
+        found = []
+        for event in self.events:
+            owners, words = records(self.view, [event])
+            if owners == [entity(self.who)]:
+                found.append(np.append(words[0], event["arrival_time"]))
+        return np.array(found, dtype=np.int64).reshape(-1, self.layout.width + 1)
+
+    def truth(self, known_at: Sequence[int] | None = None) -> dict[str, list[Any]]:
+        """What the oracle says, at each instant; with `known_at`, of what had arrived by then."""
+        limits = known_at or [None] * len(self.instants)
+        rows = [
+            oracle(self.view, self.events, self.who, as_of, limit)
+            for as_of, limit in zip(self.instants, limits, strict=True)
+        ]
         return {feature.name: [row[feature.name] for row in rows] for feature in self.view.features}
 
 

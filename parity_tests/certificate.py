@@ -1,8 +1,9 @@
 """The certificate: generated declarations over generated events, through every path, and that no bit differs.
 
-Two parts. The *core*: thousands of small cases, the kernel against the oracle. The *engines*: hundreds of
+Three parts. The *core*: thousands of small cases, the kernel against the oracle. The *engines*: hundreds of
 declared features over hundreds of histories, streamed, built, published, served and trained for real, each
-value against the other and against the oracle. The same seed gives the same certificate.
+value against the other and against the oracle. *Known*: the same rows, trained on what had arrived by an instant,
+against the oracle. The same seed gives the same certificate.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from dualpath.online.connection import embedded_folder
@@ -65,8 +67,8 @@ class Certificate:
 def certify(
     spark: SparkSession, folder: Path, *, seed: int, cases: int, views: int, histories: int, rows: int, say: Say
 ) -> Certificate:
-    """Both parts; `cases` are for `core`, the rest for `engines`. `folder` must not exist."""
-    parts = (core(seed, cases, say), engines(spark, folder, seed, views, histories, rows, say))
+    """All parts; `cases` are for `core`, the rest for the others. `folder` must not exist."""
+    parts = (core(seed, cases, say), *engines(spark, folder, seed, views, histories, rows, say))
     return Certificate(seed, parts, {"python": platform.python_version(), **{p: version(p) for p in VERSIONED}})
 
 
@@ -86,8 +88,10 @@ def core(seed: int, each: int, say: Say) -> Part:
     return Part("core", count, cells, differing, digest.hexdigest(), tuple(failures[:1]))
 
 
-def engines(spark: SparkSession, folder: Path, seed: int, views: int, histories: int, rows: int, say: Say) -> Part:
-    """Stream, batch, publication and both stores, against each other and the oracle.
+def engines(
+    spark: SparkSession, folder: Path, seed: int, views: int, histories: int, rows: int, say: Say
+) -> tuple[Part, Part]:
+    """Stream, batch, publication and both stores, against each other and the oracle; and what was known.
 
     `views` declarations of `FEATURES` features read `histories` histories, and each is asked at `rows` entities
     and instants that hurt. A case is a declaration over a history.
@@ -99,7 +103,8 @@ def engines(spark: SparkSession, folder: Path, seed: int, views: int, histories:
         say("stream and batch", 0, 1)
         generated.stream(spark, repo, events, seed)
         say("stream and batch", 1, 1)
-        return compared(spark, repo, events, views * histories, seed, rows, say)
+        everything = compared(spark, repo, events, views * histories, seed, rows, say)
+        return everything, known(repo, views * histories, seed, rows, say)
     finally:
         redis.stop(embedded_folder(repo.store.config))
 
@@ -123,6 +128,23 @@ def compared(
             who = tuple(key[cell.row].as_py() for key in keys)
             failures.append(_case(spark, group, cell.feature, events, who, int(as_of[cell.row])))
     return Part("engines", cases, cells, differing, digest.hexdigest(), tuple(failures[:1]))
+
+
+def known(repo: Repo, cases: int, seed: int, rows: int, say: Say) -> Part:
+    """What a filled repo trains on what had arrived by an instant, and what the oracle says."""
+    log = read(repo.storage(CLICKS.name), repo.sources[CLICKS.name]).sort_by("event_id")
+    arrived, random = log["arrival_time"].cast(pa.int64()).to_numpy(), np.random.default_rng(seed)
+    cells = differing = 0
+    digest, failures = hashlib.sha256(), []
+    for group in generated.view_groups(repo):
+        keys, as_of = draw(log, group.views, rows, seed)
+        known_at = random.choice(arrived, rows) + random.integers(-1, 2, rows)
+        trained = train(repo, group, keys, as_of, known={"known_at": known_at.astype("datetime64[us]")})
+        _, wrong = compare_with_oracle(group, log, keys, as_of, trained, say, known_at)
+        digest.update(json.dumps(trained).encode())
+        cells, differing = cells + len(group.refs) * len(as_of), differing + len(wrong)
+        failures += [f"{d} at {np.datetime64(int(as_of[d.row]), 'us')}Z" for d in wrong[:1]]
+    return Part("known", cases, cells, differing, digest.hexdigest(), tuple(failures[:1]))
 
 
 def _case(

@@ -19,7 +19,7 @@ import tenacity
 
 from dualpath import steps
 from dualpath.demo.generate import generate
-from dualpath.online import keys, manifest
+from dualpath.online import high_water_mark, keys, manifest
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
@@ -35,6 +35,10 @@ from dualpath.steps import Step
 from parity_tests.conftest import SOURCE
 
 FIRST_DAY = date(2026, 3, 1)
+
+
+MARK_BEFORE_TIME = high_water_mark.FENCE + high_water_mark.WIDTH
+"""Bytes of a high-water mark before the time at which it was written."""
 
 
 class Crash(Exception):  # noqa: N818 - it is not an error of the code under test
@@ -195,9 +199,10 @@ def bits(repo: Repo) -> tuple[Counter[tuple[Any, ...]], Counter[str]]:
 
 
 def stored(repo: Repo) -> dict[bytes, bytes]:
-    """Everything in the repo's Redis, byte by byte."""
+    """Everything in the repo's Redis, byte by byte, but for the times at which high-water marks were written."""
     client = connect(repo.redis_address)
-    return {key: client.dump(key) for key in client.scan_iter(count=1_000)}
+    found = client.scan_iter(count=1_000)
+    return {key: client.get(key)[:MARK_BEFORE_TIME] if b":mark:" in key else client.dump(key) for key in found}
 
 
 def counts(repo: Repo) -> dict[str, int]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from dualpath.console import live
 from dualpath.console.report import Report, plural, table
 from dualpath.errors import UnavailableError
 from dualpath.log.ledger import Block
-from dualpath.log.outcomes import Outcomes
+from dualpath.log.outcomes import GREATEST, Outcomes
 from dualpath.log.storage import Storage
 from dualpath.online import bounds
 from dualpath.online.bounds import LargeEntity
@@ -36,9 +37,10 @@ class Account(Outcomes):
         return Account(self.batches + other.batches, **self.plus(other))
 
     def since(self, earlier: "Account") -> "Account":
-        """What came after `earlier`; `latest_by` stays that of all."""
+        """What came after `earlier`; `latest_by` and `newest_arrival` stay those of all."""
         rest = {name: count - getattr(earlier, name) for name, count in self.counts.items()}
-        return Account(self.batches - earlier.batches, **rest, latest_by=self.latest_by)
+        most = {name: getattr(self, name) for name in GREATEST}
+        return Account(self.batches - earlier.batches, **rest, **most)
 
     def __str__(self) -> str:
         return (
@@ -66,7 +68,7 @@ def summed(accounts: Iterable[Account]) -> Account:
 
 
 def _account(block: Block) -> Account:
-    return Account(len(block.batches), **block.counts, latest_by=block.latest_by)
+    return Account(len(block.batches), **block.counts, **{name: getattr(block, name) for name in GREATEST})
 
 
 def faults(storage: Storage) -> list[str]:
@@ -201,7 +203,9 @@ def _source(storage: Storage) -> dict[str, Any]:
 
 
 def _numbers(each: Account) -> dict[str, Any]:
-    return asdict(each) | {"latest_by": str(timedelta(microseconds=each.latest_by)), "latest_by_us": each.latest_by}
+    newest = f"{np.datetime64(each.newest_arrival, 'us')}Z" if each.newest_arrival else None
+    spelled = {"latest_by": str(timedelta(microseconds=each.latest_by)), "newest_arrival": newest}
+    return asdict(each) | spelled | {"latest_by_us": each.latest_by}
 
 
 def _shown(

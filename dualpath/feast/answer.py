@@ -4,21 +4,25 @@ A row whose join key is null has no entity. Either kind of view answers it with 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dualpath import entities, retention
-from dualpath.errors import InputError
+from dualpath import entities, known, retention
+from dualpath.errors import InputError, StaleStreamError
 from dualpath.feast import response
 from dualpath.feast.request import CURRENT, Request
 from dualpath.feast.selection import CompiledView, SelectedView
-from dualpath.online import reader
+from dualpath.online import high_water_mark, reader
 from dualpath.plan import FoldError
 from dualpath.values import text_codes
+
+if TYPE_CHECKING:
+    from dualpath.feast.online import DualpathRedisOnlineStoreConfig
 
 START_AND_END = np.array([0, 1])
 
@@ -30,14 +34,14 @@ class Answer:
         self,
         reader: reader.Reader,
         texts: dict[int, str],
-        online_lookback: int | None,
+        settings: "DualpathRedisOnlineStoreConfig",
         into: GetOnlineFeaturesResponse,
     ) -> None:
-        """`texts` are the known texts by their codes; new ones are added. `online_lookback`, microseconds, is how far
-        before the present an `event_timestamp` may lie; None: any distance."""
-        self.reader, self.texts, self.into = reader, texts, into
+        """`texts` are the known texts by their codes; new ones are added."""
+        self.reader, self.texts, self.settings, self.into = reader, texts, settings, into
         self.request = request = CURRENT.get()
-        self.earliest_as_of = None if request.named is None else retention.earliest_as_of(request.now, online_lookback)
+        lookback = settings.online_lookback
+        self.earliest_as_of = None if request.named is None else retention.earliest_as_of(request.now, lookback)
         views = request.selection.views
         self.windowed = [_WindowedView(each, each.compiled, request) for each in views if each.compiled]
 
@@ -56,8 +60,25 @@ class Answer:
                     "further back than the online store remembers; use get_historical_features, or raise "
                     "online_store.online_lookback_seconds."
                 )
+            each.stale = self.is_stale(each.lookup, found)
             codes += each.evaluate(found, as_of)
         yield from reader.texts(self.reader.project, codes, self.texts)
+
+    def is_stale(self, lookup: reader.Lookup, found: reader.EntityRecords) -> bool:
+        """Whether the stream has not said for `max_staleness` that what was read is up to date.
+
+        Raises `StaleStreamError` unless such answers are to be marked.
+        """
+        if (most := self.settings.max_staleness) is None:
+            return False
+        age = timedelta(microseconds=self.request.now - high_water_mark.lowest(found.marks).written)
+        if age > most and self.settings.when_stale == "refuse":
+            raise StaleStreamError(
+                f"view '{lookup.view}': the stream of source '{lookup.source}' said {age} ago for the last time that "
+                f"the online store is up to date, and online_store.max_staleness is {most}; see that `dualpath stream` "
+                "runs."
+            )
+        return age > most
 
     def fill(self, join_keys: Mapping[str, Any]) -> Iterator[tuple[list[Any], dict[str, Any]]]:
         """Fill the response view by view; yields each ordinary view with its join keys, for Feast to fill in."""
@@ -67,18 +88,18 @@ class Answer:
                 next(windowed).fill(self.into, self.request.as_of, self.texts)
                 continue
             own = {name: join_keys[name] for name in each.columns}
-            known = [i for i in range(rows) if all(values[i].WhichOneof("val") for values in own.values())]
+            there = [i for i in range(rows) if all(values[i].WhichOneof("val") for values in own.values())]
             before = len(self.into.results)
-            if known:
-                those = {name: [values[i] for i in known] for name, values in own.items()}
-                yield [(each.view, each.features)], own if len(known) == rows else those
+            if there:
+                those = {name: [values[i] for i in there] for name, values in own.items()}
+                yield [(each.view, each.features)], own if len(there) == rows else those
             else:
                 self.into.metadata.feature_names.val.extend([each.prefix + name for name in each.features])
                 self.into.results.extend([GetOnlineFeaturesResponse.FeatureVector() for _ in each.features])
             vectors = self.into.results[before:]
-            if len(known) < rows:
+            if len(there) < rows:
                 for vector in vectors:
-                    scatter(vector, known, rows)
+                    scatter(vector, there, rows)
             apply_as_of_and_ttl(each.view, vectors, self.request)
 
 
@@ -94,11 +115,15 @@ class _WindowedView:
         )
         self.some_without_entity = -1 in self.rows
         self.prefix, self.plan = selected.prefix, compiled.plan
-        self.lookup = reader.Lookup(
-            self.plan.view.name, self.plan.view.source.name, compiled.format, [entities.name(n) for n in where]
-        )
+        view = self.plan.view
+        names = [entities.name(n) for n in where]
+        self.lookup = reader.Lookup(view.name, view.source.name, compiled.format, names, compiled.tokens)
+        self.own = [name for name in (view.known_feature, view.arrived_feature) if name in selected.features]
         self.values: dict[str, Any] = {}
         self.found: list[bool] = []
+        self.stale = False
+        self.tokens: list[str] = []
+        self.arrived = 0
 
     def evaluate(self, found: reader.EntityRecords, as_of: np.ndarray) -> list[int]:
         """Compute the values; returns the text codes in them."""
@@ -110,16 +135,36 @@ class _WindowedView:
         except FoldError as error:
             raise InputError(f"{error.message} (entity '{self.lookup.entities[self.rows[error.row]]}')") from None
         self.found = (spans[:, 1] > spans[:, 0]).tolist()
+        if self.own:
+            mark = high_water_mark.lowest(found.marks)
+            self.arrived = mark.arrived
+            of_row = [*map(known.token, found.known), known.token(mark.fence)]  # the last is that of no entity
+            self.tokens = [of_row[i] for i in self.rows.tolist()]
         return [c for name, v in self.values.items() for c in text_codes(v, self.plan.outputs[name]).tolist()]
 
     def fill(self, into: GetOnlineFeaturesResponse, as_of: np.ndarray, texts: dict[int, str]) -> None:
         """Add the view's features to Feast's response."""
-        into.metadata.feature_names.val.extend([self.prefix + name for name in self.values])
-        shared = response.shared_vector(self.found, as_of)
+        into.metadata.feature_names.val.extend([self.prefix + name for name in (*self.values, *self.own)])
+        shared = response.shared_vector(self.statuses(), as_of)
         for name, values in self.values.items():
             vector = into.results.add()
             vector.MergeFromString(shared)
             response.append_values(vector.values, values, self.plan.outputs[name], texts)
+        shared = response.shared_vector([FieldStatus.PRESENT] * len(self.rows), as_of)
+        for name in self.own:
+            vector = into.results.add()
+            vector.MergeFromString(shared)
+            if name == self.plan.view.known_feature:
+                vector.values.extend([ValueProto(string_val=each) for each in self.tokens])
+            else:
+                arrived = ValueProto(int64_val=self.arrived) if self.arrived else ValueProto()
+                vector.values.extend([arrived] * len(self.rows))
+
+    def statuses(self) -> "list[FieldStatus.ValueType]":
+        """The status of each row, for all features."""
+        if self.stale:  # of an entity that was not found too: it may have come since
+            return [FieldStatus.OUTSIDE_MAX_AGE] * len(self.rows)
+        return [FieldStatus.PRESENT if each else FieldStatus.NOT_FOUND for each in self.found]
 
 
 def scatter(vector: Any, at: Sequence[int], rows: int) -> None:

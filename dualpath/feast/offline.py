@@ -6,13 +6,10 @@ feature service may have both.
 
 import sys
 from collections.abc import Iterable, Sequence
-from functools import partial
-from pathlib import Path
+from datetime import timedelta
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from feast import FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
 from feast.errors import RequestDataNotFoundInEntityDfException
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob
@@ -20,24 +17,22 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _parse_feature_ref
 from pydantic import field_validator
 
-from dualpath import entities, extras
-from dualpath.declare import is_event_log, is_windowed, view_of
-from dualpath.errors import InputError, carried
-from dualpath.feast import ordinary
+from dualpath.declare import is_event_log, is_windowed
+from dualpath.errors import InputError
+from dualpath.feast import ordinary, training_known, windowed
 from dualpath.feast.derived import derived
 from dualpath.feast.errors import translated
 from dualpath.feast.training_rows import TrainingRows, read, rows_of_events
 from dualpath.feast.training_set import TrainingSet
-from dualpath.offline import training
-from dualpath.offline.history import History
-from dualpath.view import View
 
 
 class DualpathOfflineStoreConfig(FeastConfigBaseModel):
     """`path` is the folder of events and records, relative to the repo.
 
     Spark computes training sets of more than `spark_above_rows` rows, this process computes smaller ones. `stale` says
-    what happens if the record files lack events of the log: `refuse` the training set, or only `warn`.
+    what happens if the record files lack events of the log: `refuse` the training set, or only `warn`. `known_lag`, in
+    seconds or as an ISO-8601 duration, is how long after its arrival an event was served: a row counts the events that
+    had arrived that long before its instant, unless the `entity_df` says what it knows; null counts all.
     """
 
     type: Literal[
@@ -47,6 +42,17 @@ class DualpathOfflineStoreConfig(FeastConfigBaseModel):
     path: str = "data"
     spark_above_rows: int = 2_000_000
     stale: Literal["refuse", "warn"] = "refuse"
+    known_lag: timedelta | None = None
+
+    @field_validator("known_lag")
+    @classmethod
+    def _is_past(cls, lag: timedelta | None) -> timedelta | None:
+        if lag is not None and lag < timedelta(0):
+            raise InputError(
+                f"feature_store.yaml: offline_store.known_lag is {lag.total_seconds():g} seconds, but events are "
+                "served after their arrival; give 0 or more."
+            )
+        return lag
 
     @field_validator("path")
     @classmethod
@@ -88,10 +94,12 @@ class DualpathOfflineStore(OfflineStore):
             _no_windowed(feature_views)
         rows = read(rows_of_events(config, feature_views, start, end) if entity_df is None else entity_df)
         odfvs = [*map(derived, OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry))]
-        requested = [*dict.fromkeys(map(_plain, _requested(feature_refs)))]
-        refs = [*requested, *sorted({*map(_plain, feature_refs)} - {*requested})]
+        given = training_known.given(rows, feature_views)
+        requested = [ref for ref in dict.fromkeys(map(_plain, _requested(feature_refs))) if ref not in given]
+        refs = [*requested, *sorted({*map(_plain, feature_refs)} - {*requested, *given})]
         views = {fv.projection.name_to_use(): fv for fv in feature_views}
         names = {ref: _column(ref, views, full_feature_names) for ref in refs}
+        training_known.check(rows, feature_views)
         _check(rows, names, odfvs)
 
         def compute() -> pa.Table:
@@ -100,7 +108,7 @@ class DualpathOfflineStore(OfflineStore):
                 selected = [ref for ref in names if _parts(ref)[0] == name]
                 of_view = [_parts(ref)[1] for ref in selected]
                 columns = (
-                    features(config, fv, of_view, rows)
+                    windowed.features(config, fv, of_view, rows)
                     if is_windowed(fv)
                     else ordinary.features(config, fv, of_view, rows, registry, **kwargs)
                 )
@@ -162,40 +170,6 @@ class DualpathOfflineStore(OfflineStore):
         return super().get_table_column_names_and_types_from_data_source(config, source)
 
 
-def features(config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: TrainingRows) -> dict[str, pa.Array]:
-    """The named features of a windowed view for the rows of a training set."""
-    view = view_of(fv)
-    assert view is not None, "the caller chose windowed views"
-    columns = [
-        rows.key(fv.projection.join_key_map.get(key, key), view.source.by_name[key].kind, view.name)
-        for key in view.keys
-    ]
-    entity = entities.names(columns)
-    history = History(Path(config.repo_path or ".") / config.offline_store.path)
-    history.require(view, stale=config.offline_store.stale)
-    if len(entity) > config.offline_store.spark_above_rows:
-        return on_spark(view, tuple(names), entity, rows.as_of, history)
-    records = history.records(view, pc.unique(entity))
-    return training.values(view, names, entity, rows.as_of, records, partial(history.texts, view.source.name))
-
-
-def on_spark(
-    view: View, names: tuple[str, ...], entity: pa.Array, as_of: np.ndarray, history: History
-) -> dict[str, pa.Array]:
-    """The same on Spark; rows travel there and back as Arrow."""
-    extras.require("spark")
-    from dualpath.offline import distributed
-    from dualpath.spark.session import session
-
-    spark = session("dualpath-training")
-    rows = pa.table({"row": np.arange(len(as_of)), "entity": entity, "as_of": as_of})
-    try:
-        found = distributed.features(spark, spark.createDataFrame(rows), view, names, history).toArrow().sort_by("row")
-    except Exception as error:
-        raise carried(error) or error from None
-    return {name: found[name] for name in names}
-
-
 def _requested(feature_refs: list[str]) -> list[str]:
     """The features that the caller requested, in that order.
 
@@ -254,8 +228,8 @@ def _no_windowed(views: Sequence[FeatureView]) -> None:
     for fv in views:
         if is_windowed(fv):
             raise InputError(
-                f"filter_by_created_timestamp: view '{fv.name}' is windowed, and its values count every event of the "
-                "log, whenever it arrived; ask without it, or for ordinary views alone."
+                f"filter_by_created_timestamp: view '{fv.name}' is windowed, and each event has an arrival instead; "
+                "pass a column known_at, by which an event must have arrived, or ask for ordinary views alone."
             )
 
 

@@ -11,6 +11,7 @@ and `response` encodes the values.
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from dualpath.feast import derived, errors, request
 from dualpath.feast.answer import Answer
 from dualpath.feast.response import Response
 from dualpath.feast.selection import Selection, select
+from dualpath.feast.served_log import Served, ServedLog
 from dualpath.online import reader, removal
 from dualpath.online.clients import Clients
 from dualpath.online.connection import address, located, named, shown
@@ -40,6 +42,10 @@ class DualpathRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     If `connection_string` is empty, DUALPATH_REDIS is used, else an embedded Redis beside the repo.
     `online_lookback_seconds` is how far before the present an `as_of` may lie online; null keeps everything, as a
     replay of old events needs. `read_deadline_ms` is how long a read may wait for Redis, in all.
+
+    `max_staleness`, in seconds or as an ISO-8601 duration, is how long ago the stream may have said for the last time
+    that the online store is up to date; null does not ask. `when_stale` says what a read does then: `refuse` raises
+    `StaleStreamError`, `mark` gives the features the status OUTSIDE_MAX_AGE.
     """
 
     type: Literal[
@@ -49,6 +55,8 @@ class DualpathRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     connection_string: str = ""
     online_lookback_seconds: int | None = 86_400
     read_deadline_ms: PositiveInt = 250
+    max_staleness: timedelta | None = None
+    when_stale: Literal["refuse", "mark"] = "refuse"
 
     @property
     def online_lookback(self) -> int | None:
@@ -78,6 +86,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         self._clients = Clients()
         self._texts: dict[int, str] = {}
         self._reader: reader.Reader | None = None
+        self.served_log = ServedLog()
 
     def get_online_features(
         self,
@@ -98,7 +107,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             response = super().get_online_features(
                 config, features, rows, serving, project, full_feature_names, include_feature_view_version_metadata
             )
-        return Response(response, selection)
+        return self._logged(config, registry, features, selection, rows, response)
 
     async def get_online_features_async(
         self,
@@ -116,7 +125,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             response = await super().get_online_features_async(
                 config, features, rows, serving, project, full_feature_names, include_feature_view_version_metadata
             )
-        return Response(response, selection)
+        return self._logged(config, registry, features, selection, rows, response)
 
     def _read_features_per_fv(
         self, config: RepoConfig, grouped_refs: Any, join_keys: Any, names: Any, response: Any, *rest: Any
@@ -231,8 +240,24 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             finally:
                 request.CURRENT.reset(token)
 
+    def _logged(
+        self,
+        config: RepoConfig,
+        registry: Any,
+        features: Any,
+        selection: Selection,
+        columns: Any,
+        found: OnlineResponse,
+    ) -> Response:
+        """The answer, which is logged too if it is one to a feature service that asks for it."""
+        answer = Response(found, selection)
+        if self.served_log.wants(features):
+            data = {name: columns[name] for name in selection.data if name in columns}
+            self.served_log.offer(Served(config, registry, features, selection, answer, data, self.clock()))
+        return answer
+
     def _answer(self, config: RepoConfig, response: Any) -> Answer:
-        return Answer(self._reader_of(config), self._texts, config.online_store.online_lookback, response)
+        return Answer(self._reader_of(config), self._texts, config.online_store, response)
 
     def _reader_of(self, config: RepoConfig) -> reader.Reader:
         if self._reader is None or self._reader.project != config.project:

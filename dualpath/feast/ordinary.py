@@ -5,13 +5,16 @@ does, so a repo works from any folder.
 """
 
 import copy
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from feast import FeatureView, FileSource, RepoConfig
 from feast.feature_logging import LoggingConfig
@@ -113,7 +116,7 @@ def save(config: RepoConfig, table: pa.Table, source: Any, allow_overwrite: bool
 
 
 def log(config: RepoConfig, data: pa.Table | Path, source: Any, logging: LoggingConfig, registry: Any) -> None:
-    """Add logged features to their destination, a folder of Parquet files."""
+    """Add logged features to their destination, a folder of Parquet files; a reader finds each file whole."""
     destination = logging.destination
     if not isinstance(destination, FileLoggingDestination):
         raise InputError(
@@ -121,18 +124,29 @@ def log(config: RepoConfig, data: pa.Table | Path, source: Any, logging: Logging
             "logging_config of the feature service."
         )
     path = FileSource.get_uri_for_file_path(config.repo_path, destination.path)
-    if "://" not in path:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    table = pq.read_table(data) if isinstance(data, Path) else data
-    destination = copy.copy(destination)
-    destination.path = path
-    store().write_logged_features(
-        configured(config),
-        in_microseconds(table),
-        source,
-        LoggingConfig(destination, logging.sample_rate),
-        registry,
+    table = in_microseconds(pq.read_table(data) if isinstance(data, Path) else data)
+    if "://" in path:
+        destination = copy.copy(destination)
+        destination.path = path
+        here = LoggingConfig(destination, logging.sample_rate)
+        store().write_logged_features(configured(config), table, source, here, registry)
+        return
+    # Feast's store has one DuckDB connection for all threads, and it refuses the second.
+    name, folder = uuid4().hex, Path(path)
+    staged = folder / f".{name}"
+    partitions = {"partitioning": destination.partition_by, "partitioning_flavor": "hive"}
+    ds.write_dataset(
+        table,
+        staged,
+        format="parquet",
+        basename_template=f"{name}-{{i}}.parquet",
+        **(partitions if destination.partition_by else {}),
     )
+    for file in staged.rglob("*.parquet"):
+        to = folder / file.relative_to(staged)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(to)
+    shutil.rmtree(staged)
 
 
 def in_microseconds(table: pa.Table) -> pa.Table:

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from feast.online_response import OnlineResponse, _convert_uuids_for_arrow
-from feast.protos.feast.serving.ServingService_pb2 import NOT_FOUND, PRESENT, GetOnlineFeaturesResponse
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
 from feast.types import Array, FeastType
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from dualpath.aggregates.base import Groups, Output, Scalars
-from dualpath.declare import scalar_type
+from dualpath.declare import own_features, scalar_type
 from dualpath.feast.derived import DerivedView, objects, plain
 from dualpath.feast.selection import Selection
 from dualpath.values import arrow_type, frame, maps, ordered
@@ -66,12 +66,12 @@ def listed(values: Groups, output: Output, texts: Mapping[int, str]) -> Iterator
         yield chosen[a:b], weights[a:b]
 
 
-def shared_vector(found: Sequence[bool], as_of: np.ndarray) -> bytes:
+def shared_vector(statuses: "Sequence[FieldStatus.ValueType]", as_of: np.ndarray) -> bytes:
     """The status and the instant of each row, which all features of a view share, as a serialised `FeatureVector`."""
     instants = as_of.tolist()
     stamps = {t: Timestamp(seconds=t // 1_000_000, nanos=t % 1_000_000 * 1000) for t in set(instants)}
     return FeatureVector(
-        statuses=[PRESENT if f else NOT_FOUND for f in found],
+        statuses=statuses,
         event_timestamps=[stamps[t] for t in instants],
     ).SerializeToString()
 
@@ -107,7 +107,8 @@ class Response(OnlineResponse):
         for each in self._selection.views:
             if each.compiled:
                 outputs = each.compiled.plan.outputs
-                types |= {each.prefix + name: arrow_type(outputs[name]) for name in each.features}
+                own = {name: plain(dtype) for name, (dtype, _) in own_features(each.compiled.plan.view).items()}
+                types |= {each.prefix + n: own.get(n) or arrow_type(outputs[n]) for n in each.features}
         for view in self._selection.derived:
             if isinstance(view, DerivedView):
                 selected = [field for field in view.schema if field.name in self._selection.places]

@@ -12,7 +12,7 @@ from typing import Any
 from feast import ValueType
 from feast.feature_view import DUMMY_ENTITY_ID
 
-from dualpath.declare import view_of
+from dualpath.declare import own_features, view_of
 from dualpath.online import reader
 from dualpath.plan import plan
 from dualpath.view import View
@@ -24,10 +24,15 @@ MAX_KEPT = 256
 
 
 class CompiledView:
-    """What a windowed view's values are computed with; it depends on the declaration and the features alone."""
+    """What a windowed view's values are computed with; it depends on the declaration and the features alone.
+
+    `tokens` says whether they are asked what they know.
+    """
 
     def __init__(self, view: View, features: tuple[str, ...]) -> None:
-        self.plan = plan(view, features)
+        own = own_features(view)
+        self.tokens = not own.keys().isdisjoint(features)
+        self.plan = plan(view, tuple(name for name in features if name not in own))
         self.format = reader.Format(self.plan.layout)
         self.key_kinds = [view.source.by_name[key].kind for key in view.keys]
 

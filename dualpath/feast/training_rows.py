@@ -24,6 +24,7 @@ from dualpath.errors import InputError
 from dualpath.kinds import INSTANT, KEYS
 from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
+from dualpath.view import KNOWN_AT
 
 INSTEAD = "pass an entity_df"
 PRESENT = timedelta(minutes=1)
@@ -96,7 +97,9 @@ def read(entity_df: Any) -> TrainingRows:
     if len({*names}) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"entity_df has several columns '{twice}'; rename all but one.")
-    time = infer_event_timestamp_from_entity_df(dict(zip(names, types, strict=True)))
+    by_name = dict(zip(names, types, strict=True))
+    by_name.pop(KNOWN_AT, None)  # Feast takes the only column of instants for theirs
+    time = infer_event_timestamp_from_entity_df(by_name)
     given = dict(zip(names, columns, strict=True))
     return TrainingRows(given, time, instants.parse(given[time], time))
 

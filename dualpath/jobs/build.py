@@ -8,7 +8,8 @@ from types import MappingProxyType
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from dualpath.offline.history import DICTIONARY, History, dictionary_salt, view_version
+from dualpath.offline.history import DICTIONARY, History, dictionary_salt, record_salt, view_version
+from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_log
@@ -32,7 +33,8 @@ def build(spark: SparkSession, repo: Repo, source: EventSource, through: date | 
 
 def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date | None) -> list[str]:
     storage, history = repo.storage(source.name), History(repo.root)
-    views, digests = repo.views_of(source.name), storage.digests(source.name)
+    finished = storage.through()  # before the digests: what those have is there up to here at least
+    views, digests = repo.views_of(source.name), storage.digests(record_salt(source.name))
     wanted = [e for e in digests if through is None or e <= through.isoformat()]
     built: set[str] = set()
     # Texts are built first, so that no record holds a code whose text is missing.
@@ -44,9 +46,12 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
     for view in views:
         stale = history.stale(view_version(view), wanted, digests)
         if stale:
-            made = records(read_log(spark, storage, source, stale), view, fold=False)
+            events = read_log(spark, storage, source, stale).withColumn("arrived", F.unix_micros("arrival_time"))
+            made = records(events, view, fold=False, beside=("arrived", "batch"))
             _publish(history, view_version(view), made, stale, "entity")
             built.update(stale)
+        if through is None and finished:
+            history.note_complete(view, Fence(*max(finished.items())))
     return sorted(built)
 
 

@@ -2,6 +2,7 @@
 
 import atexit
 import json
+from collections.abc import Callable
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,13 @@ LAST_REPORT_TIMEOUT_SECONDS = 2.0
 
 
 class Listener(StreamingQueryListener):
-    """Listens to the query of a name, from before it starts until it ends; Spark calls it beside the batches."""
+    """Listens to the query of a name, from before it starts until it ends; Spark calls it beside the batches.
 
-    def __init__(self, spark: SparkSession, name: str, meter: Meter) -> None:
-        self.streams, self.name, self.meter = spark.streams, name, meter
+    `idle` is called when a trigger has found nothing to read.
+    """
+
+    def __init__(self, spark: SparkSession, name: str, meter: Meter, idle: Callable[[], None]) -> None:
+        self.streams, self.name, self.meter, self.idle = spark.streams, name, meter, idle
         self.run, self.ended = "", Event()
         wrapper = spark._jvm.org.apache.spark.sql.streaming.PythonStreamingQueryListenerWrapper  # type: ignore[union-attr]
         self._jlistenerobj = wrapper(_AsWritten(self))
@@ -42,6 +46,7 @@ class Listener(StreamingQueryListener):
     def onQueryIdle(self, event: "QueryIdleEvent") -> None:  # noqa: N802
         if str(event.runId) == self.run:
             self.meter.idle()
+            self.idle()
 
     def onQueryTerminated(self, event: "QueryTerminatedEvent") -> None:  # noqa: N802
         if str(event.runId) == self.run:

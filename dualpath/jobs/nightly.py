@@ -50,7 +50,7 @@ def nightly(spark: SparkSession, repo: Repo, source: EventSource, day: date, *, 
     compact_log(spark, storage)
     report = GateReport(passed=True, checked=0, failures=())
     if days := unchecked(repo, source, day):
-        report = check(read_log(spark, storage, source, days).drop("arrival_day"), source, day)
+        report = check(read_log(spark, storage, source, days).drop("arrival_day", "batch"), source, day)
     if not report.passed:
         raise GateError(source, days, report)
     built = build(spark, repo, source, through=day)

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from dualpath.errors import StateError
 from dualpath.jobs.snapshot import Snapshot, fill
-from dualpath.offline.history import DICTIONARY, History, dictionary_salt, view_version
+from dualpath.offline.history import DICTIONARY, History, dictionary_salt, record_salt, view_version
 from dualpath.online import high_water_mark, manifest
 from dualpath.online.connection import connect
 from dualpath.online.health import Health, HealthReport
@@ -49,7 +49,14 @@ def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: HealthR
     high_water_mark.place(redis, repo.project, namespace, source.name, UNFENCED)
     made = _fill(spark, repo, source, views, namespace, finished)
     high_water_mark.advance(
-        redis, repo.project, namespace, source.name, since=UNFENCED, to=finished, within=incarnation
+        redis,
+        repo.project,
+        namespace,
+        source.name,
+        since=UNFENCED,
+        to=finished,
+        arrived=storage.newest_arrival(),
+        within=incarnation,
     )
     for view in views:
         manifest.place(redis, repo.project, view.name, made[view.name])
@@ -81,7 +88,7 @@ def _check(repo: Repo, source: EventSource, views: list[View], day: str) -> None
     """Raise `StateError` if record files up to a day are not those of the log."""
     storage, history = repo.storage(source.name), History(repo.root)
     arrival_days = [e for e in storage.arrival_days() if e <= day]
-    needed = {view_version(v): source.name for v in views}
+    needed = {view_version(v): record_salt(source.name) for v in views}
     needed[f"{DICTIONARY}/{source.name}"] = dictionary_salt(source.name, views)
     if any(history.stale(name, arrival_days, storage.digests(salt)) for name, salt in needed.items()):
         raise StateError(

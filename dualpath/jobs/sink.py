@@ -223,8 +223,26 @@ class Sink:
             for view in self.views:
                 self.meter.over_bound(view.name, over_bound[view.name])
         high_water_mark.advance(
-            redis, self.repo.project, namespace, self.source.name, since=since, to=to, within=incarnation
+            redis,
+            self.repo.project,
+            namespace,
+            self.source.name,
+            since=since,
+            to=to,
+            arrived=entry.newest_arrival,
+            within=incarnation,
         )
+
+    def idle(self) -> None:
+        """Say in Redis that there is nothing to read: what is served is of the present, however old the last event is.
+
+        It may be left out, so a Redis that is away, or whose state is not whole, is the next batch's matter.
+        """
+        finished, _ = self.storage.reached()
+        with suppress(*FAILED):
+            redis = connect(self.repo.redis_address)
+            if known := manifest.read(redis, self.repo.project, self.views[0].name):
+                high_water_mark.confirm(redis, self.repo.project, known.namespace, self.source.name, finished)
 
     def logged(self, spark: SparkSession, entry: Entry) -> DataFrame:
         """A batch's events that any window reaches, from the log."""

@@ -22,8 +22,9 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from dualpath.dedup.segments import CLOCK, Deduplicator, merged
 from dualpath.dedup.store import hash_range, hashes, stored, write_segment
-from dualpath.log.outcomes import COUNTS
+from dualpath.log.outcomes import COUNTS, GREATEST
 from dualpath.online.small_batch import SmallBatch
+from dualpath.spark.admit import PLACE
 from dualpath.spark.log import write_rows
 from dualpath.spark.records import with_records
 from dualpath.spark.retention import out_of_retention
@@ -36,7 +37,7 @@ DEAD_LETTER = {"payload": "payload", "reason": "reason", "__origin": "origin", "
 """Columns of the dead-letter table."""
 HELD_BYTES = 256_000_000
 """Size of the rows that a task holds in memory before it writes some to a file."""
-LATEST = ("latest_by", "clock")
+LATEST = (*GREATEST, "clock")
 ANSWER = pa.schema(
     [
         *((name, pa.int64()) for name in (*COUNTS, *LATEST)),
@@ -152,22 +153,26 @@ class _Task:
         if not rows.num_rows:
             return
         refused = rows["reason"].is_valid()
-        accepted, dead = self.new(rows.filter(pc.invert(refused))), rows.filter(refused)
+        good, dead = rows.filter(pc.invert(refused)), rows.filter(refused)
+        first = self.first(good)
+        accepted = good.filter(first)
         self.count(rows, accepted, dead)
         if dead.num_rows:
             self.hold("dead", dead.select(list(DEAD_LETTER)).rename_columns(list(DEAD_LETTER.values())))
         if accepted.num_rows:
             self.log(accepted)
+        if accepted.num_rows < good.num_rows:
+            self.hold("duplicate", logged(good.filter(pc.invert(first))))
 
-    def new(self, events: pa.RecordBatch) -> pa.RecordBatch:
-        """Filter events that came for the first time."""
+    def first(self, events: pa.RecordBatch) -> pa.Array:
+        """Which events came for the first time; bool[n]."""
         if not events.num_rows:
-            return events
+            return pa.array([], pa.bool_())
         ids = np.stack([events["__hash"], events["__check"], _micros(events["admitted_at"])])
         if self.deduplicator is None:  # the clock is the same all through a batch
             since = int(ids[CLOCK, 0]) - self.to.horizon
             self.deduplicator = Deduplicator(map(stored, self.to.known), since)
-        return events.filter(pa.array(self.deduplicator.new(ids)))
+        return pa.array(self.deduplicator.new(ids))
 
     def count(self, rows: pa.RecordBatch, accepted: pa.RecordBatch, dead: pa.RecordBatch) -> None:
         """Add to the counts."""
@@ -179,6 +184,8 @@ class _Task:
         counts["dead_letter"] += dead.num_rows
         counts["late"] += late.num_rows
         counts["out_of_retention"] += pc.sum(accepted["__out_of_retention"]).as_py() or 0
+        if accepted.num_rows:
+            counts["newest_arrival"] = max(counts["newest_arrival"], int(_micros(accepted["arrival_time"]).max()))
         counts["clock"] = max(counts["clock"], _micros(rows["admitted_at"]).max())
         if late.num_rows:
             by = _micros(late["arrival_time"]) - _micros(late["event_time"])
@@ -192,8 +199,7 @@ class _Task:
         """Hold accepted rows for the files of their arrival days, and their records for the answer."""
         if self.counts["accepted"] <= self.to.limit:
             self.records.append(SmallBatch.of(accepted.filter(pc.invert(accepted["__out_of_retention"]))))
-        columns = [n for n in accepted.schema.names if not n.startswith("__") and n not in ROW_COLUMNS]
-        events = accepted.select(columns)
+        events = logged(accepted)
         days = accepted["arrival_day"].unique()
         for day in days:
             self.arrival_days.add(arrival_day := str(day))
@@ -230,6 +236,12 @@ class _Task:
             "files": self.files,
             "records": SmallBatch.packed(self.records) if whole else None,
         }
+
+
+def logged(events: pa.RecordBatch) -> pa.RecordBatch:
+    """The columns of events that files keep: those of the event, and the place it came from."""
+    own = [n for n in events.schema.names if not n.startswith("__") and n not in ROW_COLUMNS]
+    return events.select([*own, *PLACE])
 
 
 def _micros(instants: pa.Array) -> np.ndarray:

@@ -46,7 +46,7 @@ def start(
     timed = raw.withColumn("admitted_at", F.current_timestamp() if clock is None else clock)
     timed = timed.withWatermark("admitted_at", "0 seconds")
     trigger = {"availableNow": True} if interval is None else {"processingTime": f"{interval.total_seconds()} seconds"}
-    Listener(spark, name, meter)
+    Listener(spark, name, meter, sink.idle)
     return (
         admit(timed, source, expressions(sink.views))
         .writeStream.queryName(name)

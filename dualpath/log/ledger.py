@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dualpath.log.files import write_atomically
-from dualpath.log.outcomes import Outcomes
+from dualpath.log.outcomes import GREATEST, Outcomes
 
 BLOCK = 1_000
 """Batches in a block."""
@@ -64,7 +64,7 @@ class Block(Outcomes):
     def of(cls, entry: Entry) -> "Block":
         """A batch alone."""
         alone = (entry.batch, entry.batch)
-        outcomes = entry.counts | {"latest_by": entry.latest_by}
+        outcomes = entry.counts | {name: getattr(entry, name) for name in GREATEST}
         arrival_days = dict.fromkeys(entry.arrival_days, (alone,))
         return cls(entry.query, *alone, entry.clock, arrival_days, **outcomes)
 

@@ -8,7 +8,7 @@ class Outcomes:
     """The outcomes of all rows of a batch, or of several batches.
 
     `late` rows, and rows `out_of_retention`, which no window can reach, are among the accepted ones. `latest_by` is how
-    late the latest row came, microseconds.
+    late the latest row came, microseconds; `newest_arrival` is when the last accepted row arrived, microseconds UTC.
     """
 
     rows_read: int = 0
@@ -18,6 +18,7 @@ class Outcomes:
     late: int = 0
     out_of_retention: int = 0
     latest_by: int = 0
+    newest_arrival: int = 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -40,7 +41,8 @@ class Outcomes:
         3
         """
         sums = {name: count + getattr(other, name) for name, count in self.counts.items()}
-        return sums | {"latest_by": max(self.latest_by, other.latest_by)}
+        return sums | {name: max(getattr(self, name), getattr(other, name)) for name in GREATEST}
 
 
-COUNTS = tuple(field.name for field in fields(Outcomes) if field.name != "latest_by")
+GREATEST = ("latest_by", "newest_arrival")
+COUNTS = tuple(field.name for field in fields(Outcomes) if field.name not in GREATEST)

@@ -1,18 +1,19 @@
 """Where a source's events live on disk, and the ledger that accounts for every row.
 
 Under the root, each source has `landing/` (payload files for the stream), `log/` (accepted events, the truth
-that batch and training read), `dead/` (refused rows with a reason), `ids/` (those of events accepted of late),
-`ledger/` (what became of every micro-batch) and `checkpoint/` (Spark's); in `staging/` is what a batch under way has
-written, in `packing/` what a night is compacting. Log and dead letters are Parquet under `query=G/batch=N/`, so that a
-repeated batch overwrites its own files, and later, with other batches, under `query=G/batch=A-B/`; the log is further
-split by `epoch=D`, the arrival day a row is counted in.
+that batch and training read), `dead/` (refused rows with a reason), `duplicate/` (events that came again, to explain
+answers), `ids/` (those of events accepted of late), `ledger/` (what became of every micro-batch) and `checkpoint/`
+(Spark's); in `staging/` is what a batch under way has written, in `packing/` what a night is compacting. Log, dead
+letters and duplicates are Parquet under `query=G/batch=N/`, so that a repeated batch overwrites its own files, and
+later, with other batches, under `query=G/batch=A-B/`; the log is further split by `epoch=D`, the arrival day a row is
+counted in. Accepted and repeated events have the place they came from beside them.
 
 A day is *closed* by the nightly job. Rows of a closed arrival day that come later belong to the first open
 one. A batch notes which days were closed when it began, so a replay gives its rows the same arrival days.
 """
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -27,7 +28,7 @@ from dualpath.log.ledger import Block, Entry
 from dualpath.record import UNFENCED, Fence
 from dualpath.steps import Step, step
 
-PLACED = ("log", "dead", "ids")
+PLACED = ("log", "dead", "duplicate", "ids")
 """Folders in which a batch has one of its own."""
 
 
@@ -148,6 +149,14 @@ class Storage:
             return begun, begun
         # A batch begins when the one before it is finished.
         return (UNFENCED if before is None else Fence(*ledger.number(before))), begun
+
+    def through(self) -> Mapping[int, int]:
+        """The last finished batch of each query."""
+        return spans.read(self.folder("ledger")).through
+
+    def newest_arrival(self) -> int:
+        """When the accepted row of the finished batches that arrived last did, microseconds UTC; 0: there is none."""
+        return max((block.newest_arrival for block in self.blocks()), default=0)
 
     def new_namespace(self, above: int) -> str:
         """A name for state in the online store that was never used before, higher than `n{above}`."""

@@ -1,8 +1,10 @@
 """Record files: what training sets read. One part per view and arrival day, published by replacing an index.
 
-`records/{view}-{fingerprint}/{arrival_day}-{digest}/*.parquet` holds `entity` string and `words` list<int64>;
+`records/{view}-{fingerprint}/{arrival_day}-{digest}/*.parquet` holds `entity` string, `words` list<int64> and what
+`dualpath.known` compares: when the event `arrived`, int64 microseconds UTC, and its micro-`batch`, an int64 place.
 `records/.../index.json` says which part is current for each arrival day and how large its files are, so a reader sees
-old or new, never half, and a part that has lost files is refused. The dictionary of texts is kept the same way, under
+old or new, never half, and a part that has lost files is refused. `records/.../complete` has the token of the
+micro-batch up to which they have every event. The dictionary of texts is kept the same way, under
 `records/dictionary/{source}/`, as `code` int64 and `text` string. `records/published/{source}` holds the day of the
 snapshot that serving reads.
 """
@@ -23,14 +25,17 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from dualpath.errors import StaleRecordsError, StateError
+from dualpath.known import parse, place, token
 from dualpath.log.files import write_atomically
 from dualpath.log.storage import Storage
-from dualpath.record import layout, text_expressions
+from dualpath.record import UNFENCED, Fence, layout, text_expressions
 from dualpath.values import Dictionary
 from dualpath.view import View
 
 DICTIONARY = "dictionary"
-RECORDS = pa.schema([("entity", pa.string()), ("words", pa.list_(pa.int64()))])
+RECORDS = pa.schema(
+    [("entity", pa.string()), ("words", pa.list_(pa.int64())), ("arrived", pa.int64()), ("batch", pa.int64())]
+)
 TEXTS = pa.schema([("code", pa.int64()), ("text", pa.string())])
 FILTERED_BELOW = 5_000
 """Entities up to which a read asks Parquet for just them."""
@@ -41,6 +46,11 @@ NAMED = 5
 def view_version(view: View) -> str:
     """The folder of a view's records; a changed declaration has another."""
     return f"{view.name}-{layout(view).fingerprint:08x}"
+
+
+def record_salt(source: str) -> str:
+    """What the parts of record files depend on besides the batches of the log: what stands beside the words."""
+    return " ".join([source, *RECORDS.names[2:]])
 
 
 def dictionary_salt(source: str, views: Sequence[View]) -> str:
@@ -110,17 +120,31 @@ class History:
         }
         return {e: digests[e] for e in wanted if e not in whole}
 
-    def require(self, view: View, *, stale: Literal["refuse", "warn"] = "refuse") -> None:
+    def complete(self, view: View) -> Fence:
+        """The micro-batch up to which a view's record files have every event, whatever they have of later ones."""
+        file = self.folder(view_version(view)) / "complete"
+        return parse([file.read_text()], str(file))[0] if file.exists() else UNFENCED
+
+    def note_complete(self, view: View, through: Fence) -> None:
+        """Note that a view's record files have every event up to a micro-batch."""
+        write_atomically(self.folder(view_version(view)) / "complete", token(through))
+
+    def require(self, view: View, *, stale: Literal["refuse", "warn"] = "refuse", through: int | None = None) -> None:
         """Raise `StaleRecordsError` unless the record files of a view have every event of the log.
 
-        With `warn`, only warn if they lack some.
+        With `warn`, only warn if they lack some. With `through`, the `dualpath.known.place` of a micro-batch, events of
+        later ones do not matter.
 
         Texts are not checked: a missing one raises when its code is looked up.
         """
-        source = view.source.name
-        digests = Storage(self.root, source).digests(source)
+        source, index = view.source.name, self.index(view_version(view))
+        if through is not None and through <= place(self.complete(view)):
+            folder = self.folder(view_version(view))
+            if all(_size(folder / part.name) == part.size for part in index.values()):
+                return
+        digests = Storage(self.root, source).digests(record_salt(source))
         lacking = sorted(self.stale(view_version(view), digests, digests))
-        if not self.index(view_version(view)):
+        if not index:
             if not digests:
                 raise StaleRecordsError(f"source '{source}': nothing has arrived yet; run `dualpath stream` first.")
             raise StaleRecordsError(
@@ -156,10 +180,10 @@ class History:
                 return found
             index = now
 
-    def records(self, view: View, entities: pa.Array) -> pa.Table:
-        """Records (`entity`, `words`) of the given distinct entities."""
+    def records(self, view: View, entities: pa.Array, beside: Sequence[str] = ()) -> pa.Table:
+        """Records of the given distinct entities: `entity`, `words`, and the columns `beside`."""
         wanted = pc.field("entity").isin(entities) if len(entities) <= FILTERED_BELOW else None
-        return self._table(view_version(view), RECORDS, wanted)
+        return self._table(view_version(view), RECORDS, wanted, ["entity", "words", *beside])
 
     def texts(self, source: str, codes: np.ndarray) -> Dictionary:
         """The texts of some codes in a source's records. Raises `CollisionError` if one of them has two."""
@@ -167,12 +191,15 @@ class History:
         table = self._table(f"{DICTIONARY}/{source}", TEXTS, wanted)
         return Dictionary.of(table["code"], table["text"])
 
-    def _table(self, name: str, schema: pa.Schema, wanted: pc.Expression | None) -> pa.Table:
+    def _table(
+        self, name: str, schema: pa.Schema, wanted: pc.Expression | None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
         """The rows of a view version or a dictionary, read again if a build replaced a part meanwhile."""
         while True:
             paths = self.paths(name)
             try:
-                return ds.dataset(paths, schema=schema, format="parquet").to_table(filter=wanted)
+                dataset = ds.dataset(paths, schema=schema, format="parquet")
+                return dataset.to_table(columns=columns and [*columns], filter=wanted)
             except FileNotFoundError:
                 if paths == self.paths(name):
                     raise

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dualpath.errors import InputError
+from dualpath.known import Known
 from dualpath.offline.history import words_of
 from dualpath.plan import FoldError, plan
 from dualpath.values import Dictionary, arrow, text_codes
@@ -22,29 +23,33 @@ def values(
     as_of: np.ndarray,
     records: pa.Table,
     texts: Callable[[np.ndarray], Dictionary],
+    known: Known | None = None,
 ) -> dict[str, pa.Array]:
     """Features at each row's instant.
 
     entity: string[m]; as_of: int64[m] microseconds UTC; records: (`entity`, `words`) in any order, of any
-    entities; texts: looks up the texts of the codes found, if there are any. A row whose entity is null or unknown gets
-    the empty values.
+    entities; texts: looks up the texts of the codes found, if there are any; known: what each row knows, by a column of
+    the records; None: everything. A row whose entity is null or unknown gets the empty values.
     """
     chosen = plan(view, tuple(features))
-    known = pc.unique(records["entity"])
-    owner = pc.index_in(records["entity"], value_set=known).combine_chunks().to_numpy(zero_copy_only=False)
+    owners = pc.unique(records["entity"])
+    owner = pc.index_in(records["entity"], value_set=owners).combine_chunks().to_numpy(zero_copy_only=False)
     words = words_of(records["words"], chosen.layout.width)
-    words, starts = grouped(words, owner.astype(np.int64), len(known))
-    who = pc.fill_null(pc.index_in(entity, value_set=known, skip_nulls=True), -1).to_numpy(zero_copy_only=False)
+    if known:
+        words = np.column_stack([words, records[known.by].to_numpy()])
+    words, starts = grouped(words, owner.astype(np.int64), len(owners))
+    who = pc.fill_null(pc.index_in(entity, value_set=owners, skip_nulls=True), -1).to_numpy(zero_copy_only=False)
     # An unknown entity gets the empty span after the last record.
     spans = np.where(
         who[:, None] >= 0,
-        np.stack([starts[who], starts[np.minimum(who + 1, len(known))]], axis=1),
+        np.stack([starts[who], starts[np.minimum(who + 1, len(owners))]], axis=1),
         len(words),
     )
     # Consecutive rows of one entity find its records in the processor's cache.
     order = np.argsort(who)
     try:
-        found = chosen.evaluate(words, spans[order].astype(np.int64), as_of[order])
+        limits = known.limits[order] if known else None
+        found = chosen.evaluate(words, spans[order].astype(np.int64), as_of[order], limits)
     except FoldError as error:
         raise InputError(f"{error.message} (entity '{entity[order[error.row]]}')") from None
     back = np.empty(len(order), dtype=np.int64)

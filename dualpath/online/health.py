@@ -50,7 +50,9 @@ def check_health(redis: Any, project: str, storage: Storage, views: Sequence[Vie
     manifests = {v.name: manifest.read(redis, project, v.name) for v in views}
     serving = sorted({p.namespace for p in manifests.values() if p and not p.rebuilding})
     high_water_marks = [
-        m for namespace in serving for m in high_water_mark.read(redis, project, namespace, storage.source)
+        mark and mark.fence
+        for namespace in serving
+        for mark in high_water_mark.read(redis, project, namespace, storage.source)
     ]
     _, begun = storage.reached()
     if any(m is None or not finished <= m <= begun for m in high_water_marks):

@@ -14,9 +14,9 @@ import numpy as np
 
 from dualpath import kernel
 from dualpath.errors import LostStateError, RebuildingError, StateError
-from dualpath.online import keys
+from dualpath.online import high_water_mark, keys
 from dualpath.online.manifest import Manifest
-from dualpath.record import HEADER, Layout
+from dualpath.record import HEADER, Fence, Layout
 
 T = TypeVar("T")
 Steps = Generator[tuple[str, tuple[Any, ...]], Any, T]
@@ -56,21 +56,29 @@ class Format:
 
 @dataclass(frozen=True)
 class Lookup:
-    """The entities that are looked up in one view, each once."""
+    """The entities that are looked up in one view, each once; with `tokens`, and what is known of each."""
 
     view: str
     source: str
     format: Format
     entities: Sequence[str]
+    tokens: bool = False
 
 
 class EntityRecords(NamedTuple):
     """Records int64[n, width], entity i's sorted in `[starts[i], starts[i + 1])`; they can answer from
-    `earliest_as_of` on; None: at any instant."""
+    `earliest_as_of` on; None: at any instant.
+
+    `marks` are the stored high-water marks that were read with them. `known`, if tokens were asked for, has for each
+    entity the last micro-batch whose records it has. That may be one that the mark does not have yet: a batch is
+    written entity by entity.
+    """
 
     words: np.ndarray
     starts: np.ndarray
     earliest_as_of: int | None
+    marks: Sequence[bytes | None]
+    known: list[Fence]
 
 
 class _Known(NamedTuple):
@@ -90,7 +98,8 @@ class Reader:
 
     In a cluster, what one MGET reads is of one moment and the rest of moments a little apart. All parts of an entity
     and the high-water mark that speaks for them are read by one. The manifest is not: if it moves in between, an answer
-    of its old parts is what was served just before, for parts outlive it by `removal.GRACE`.
+    of its old parts is what was served just before, for parts outlive it by `removal.GRACE`. The mark may speak for
+    more than these, so a read with tokens looks at the manifest once more.
 
     Raises `StateError` for a view whose state is not whole: never written, lost, or gone back behind what this
     reader has seen before, as a Redis does that comes back with an older dump.
@@ -104,7 +113,7 @@ class Reader:
     def read(self, lookups: Sequence[Lookup]) -> Steps[list[EntityRecords]]:
         """The records of each lookup; manifests are read with the parts, and if one moved, all is read once more."""
         names = [[*map(keys.tagged, lookup.entities)] for lookup in lookups]
-        tags = [sorted({name[: keys.TAG] for name in each}) if self.cluster else [b""] for each in names]
+        tags = [self._tags(each) for each in names]
         while True:
             known = [self._known.get(lookup.view) or self._unknown(lookup.view) for lookup in lookups]
             wanted: list[bytes] = []
@@ -114,21 +123,30 @@ class Reader:
                 wanted += [prefix + name for name in named for prefix in each.prefixes]
             answers = yield "mget_nonatomic" if self.cluster else "mget", (wanted,)
             at, moved, found = 0, False, []
-            for lookup, each, where in zip(lookups, known, tags, strict=True):
+            for lookup, each, named, where in zip(lookups, known, names, tags, strict=True):
                 parts = at + 1 + len(where)
                 end = parts + len(lookup.entities) * len(each.prefixes)
-                if answers[at] != each.stored:
-                    moved = True
-                    self._learn(lookup, each, answers[at])
-                elif (high_water_marks := answers[at + 1 : parts]) != [*map(each.seen.get, where)]:
-                    self._advance(lookup, each, dict(zip(where, high_water_marks, strict=True)))
-                if not moved:
-                    found.append(
-                        EntityRecords(*_join(lookup, answers[parts:end], len(each.prefixes)), each.earliest_as_of)
-                    )
+                stored, marks, values = answers[at], answers[at + 1 : parts], answers[parts:end]
                 at = end
+                if stored != each.stored:
+                    moved = True
+                    self._learn(lookup, each, stored)
+                elif marks != [*map(each.seen.get, where)]:
+                    self._advance(lookup, each, dict(zip(where, marks, strict=True)))
+                if not moved:
+                    of_tag = dict(zip(where, marks, strict=True))
+                    own = [of_tag[name[: keys.TAG] if self.cluster else b""] for name in named] if lookup.tokens else []
+                    joined = _join(lookup, values, len(each.prefixes))
+                    found.append(EntityRecords(*joined, each.earliest_as_of, marks, _last_batches(own, values)))
+            if not moved and self.cluster and any(lookup.tokens for lookup in lookups):
+                now = yield "mget_nonatomic", ([each.key for each in known],)
+                moved = now != [each.stored for each in known]
             if not moved:
                 return found
+
+    def _tags(self, names: Sequence[bytes]) -> list[bytes]:
+        """The tags whose high-water marks speak for entities; without an entity any will do."""
+        return sorted({name[: keys.TAG] for name in names}) or keys.TAGS[:1] if self.cluster else [b""]
 
     def _unknown(self, view: str) -> _Known:
         """Of a view never asked for: no part to read, and a high-water mark that nobody writes."""
@@ -160,9 +178,24 @@ class Reader:
 
     def _advance(self, lookup: Lookup, before: _Known, high_water_marks: dict[bytes, bytes | None]) -> None:
         """Take high-water marks, by their tags, that are not those seen before this request."""
-        if any((now or b"") < (before.seen.get(tag) or b"") for tag, now in high_water_marks.items()):
+        if any(_fence(now) < _fence(before.seen.get(tag)) for tag, now in high_water_marks.items()):
             raise LostStateError(_receded(lookup.view))
         self._known[lookup.view] = before._replace(seen=before.seen | high_water_marks)
+
+
+def _fence(mark: bytes | None) -> bytes:
+    """The fence of a stored high-water mark; the time of the mark may go back, as after a failover."""
+    return (mark or b"")[: high_water_mark.FENCE]
+
+
+def _last_batches(marks: Sequence[bytes | None], values: Sequence[bytes | None]) -> list[Fence]:
+    """The last micro-batch of each entity, from the mark that speaks for it and the fences of its parts."""
+    found = []
+    for i, mark in enumerate(marks):
+        parts = values[i * len(values) // len(marks) : (i + 1) * len(values) // len(marks)]
+        fences = [Fence(*HEADER.unpack_from(value)[2:]) for value in parts if value is not None]
+        found.append(max([high_water_mark.lowest([mark]).fence, *fences]))
+    return found
 
 
 def _receded(view: str) -> str:

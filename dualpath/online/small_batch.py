@@ -100,7 +100,7 @@ def _arranged(own: pa.Table, view: View) -> pa.RecordBatch:
         apart = own["apart"].fill_null(NULL).to_numpy().reshape(-1, 1)
         words = fold(np.concatenate([words, owner, apart], axis=1), kind, keep_bucket=True)
         words, owner = words[:, : kind.width], words[:, kind.width : kind.width + 2]
-    order = np.lexsort((words[:, 0], owner[:, 1], owner[:, 0]))
+    order = np.lexsort((words[:, 0], owner[:, 0], owner[:, 1]))
     owner = owner[order]
     return _batch(
         pa.array([view.name] * len(order)),

@@ -42,9 +42,9 @@ def in_writing_order(frames: Sequence[DataFrame]) -> DataFrame:
     parts = shuffle_partitions(rows.sparkSession)
     together = rows.coalesce(1) if parts == 1 else rows.repartition(parts, "view", "entity")
     # Spark compares one number fast. Its first bits say the view, because the writer goes view by view.
-    view, owner = F.xxhash64("view"), F.xxhash64("view", "arrival_day", "entity")
+    view, owner = F.xxhash64("view"), F.xxhash64("view", "entity")
     number = F.shiftleft(F.shiftrightunsigned(view, 48), 48).bitwiseOR(F.shiftrightunsigned(owner, 16))
-    return together.sortWithinPartitions(number, "view", "arrival_day", "entity", F.element_at("words", 1))
+    return together.sortWithinPartitions(number, "view", "entity", "arrival_day", F.element_at("words", 1))
 
 
 def write(rows: DataFrame, to: FencedWrite) -> dict[str, WriteCounts]:

@@ -77,7 +77,9 @@ class FencedWrite:
     kind: str = "e"
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Write `INPUT` rows, best view by view, those of an entity's arrival day together and by time.
+        """Write `INPUT` rows, view by view, an entity's together, those of an arrival day together and by time.
+
+        A reader sees all of what an entity gets of a view, or nothing.
 
         Yields `OUTPUT`, one row per view: the records, the parts that were written, the calls to Redis and the seconds
         they took.
@@ -171,7 +173,9 @@ class _Writer:
         if self.run is None:
             return
         view, arrival_day, entity = self.run
-        if view != self.view or len(self.pending) == self.gathered or self.size > BYTES_GATHERED:
+        full = len(self.pending) >= self.gathered or self.size > BYTES_GATHERED
+        # What an entity gets of a batch is written in one call, whatever its arrival days: a reader sees all or none.
+        if view != self.view or (full and entity != self.pending[-1].entity):
             self.send()
             self.view = view
         value = b"".join(self.pieces)

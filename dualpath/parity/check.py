@@ -139,6 +139,7 @@ def compare_with_oracle(
     as_of: np.ndarray,
     trained: dict[str, list[Any]],
     say: Progress,
+    known_at: np.ndarray | None = None,
 ) -> tuple[int, list[Difference]]:
     """Compare the first rows with the oracle; returns the number of cells and the differences."""
     from dualpath.parity.oracle_runner import answers
@@ -147,7 +148,7 @@ def compare_with_oracle(
     cells, bad = 0, []
     for number, view in enumerate(group.views):
         say("oracle", number, len(group.views))
-        truth = answers(view, events, pairs)
+        truth = answers(view, events, pairs, None if known_at is None else known_at.tolist())
         left = {f"{view.name}:{f.name}": trained[f"{view.name}:{f.name}"][: len(pairs)] for f in view.features}
         right = {f"{view.name}:{f.name}": [row[f.name] for row in truth] for f in view.features}
         cells += len(left) * len(pairs)

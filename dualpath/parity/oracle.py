@@ -4,8 +4,8 @@ It judges everything else, so it shares nothing with the windows, the records, t
 aggregates. What it does share is definitions: the 64-bit code of an event's id, which breaks ties, the hash of a
 number, and the weight of an age. What each aggregate means stands beside it, as `Aggregate.meaning`.
 
-An event is a dict: `event_id`, `event_time` in microseconds UTC, the entity's keys, and the value of every SQL
-expression under its own text.
+An event is a dict: `event_id`, `event_time` and `arrival_time` in microseconds UTC, the entity's keys, and the value of
+every SQL expression under its own text.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,15 +22,18 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
-def oracle(view: View, events: Iterable[Mapping[str, Any]], entity: tuple, as_of: int) -> dict[str, Any]:
-    """Every feature of one entity at `as_of` (microseconds UTC), from the events that are known."""
+def oracle(
+    view: View, events: Iterable[Mapping[str, Any]], entity: tuple, as_of: int, known_at: int | None = None
+) -> dict[str, Any]:
+    """Every feature of one entity at `as_of` (microseconds UTC), from the events that had arrived by `known_at`."""
     answer = {}
     for feature in view.features:
         left, right = edges(feature.over, as_of, view.resolution)
         seen = []
         for event in events:
             mine = tuple(event[key] for key in view.keys) == entity
-            if mine and left < event["event_time"] <= right:
+            known = known_at is None or event["arrival_time"] <= known_at
+            if mine and known and left < event["event_time"] <= right:
                 seen.append(event)
         found = counting(seen, feature.aggregate.of, feature.aggregate.where)
         answer[feature.name] = feature.aggregate.meaning(found, view.input_type(feature), as_of, view.resolution)

@@ -11,12 +11,17 @@ from dualpath.preview import plain
 from dualpath.view import View
 
 
-def answers(view: View, events: pa.Table, asked: Sequence[tuple[tuple, int]]) -> list[dict[str, Any]]:
-    """The oracle's values for (entity, as_of) pairs, over a log as `dualpath.parity.events.read` gives it."""
+def answers(
+    view: View, events: pa.Table, asked: Sequence[tuple[tuple, int]], known_at: Sequence[int | None] | None = None
+) -> list[dict[str, Any]]:
+    """The oracle's values for (entity, as_of) pairs, over a log as `dualpath.parity.events.read` gives it.
+
+    `known_at` has for each pair by when events must have arrived, microseconds UTC.
+    """
     sqls = sorted(set().union(*(expressions(feature.aggregate) for feature in view.features)))
     columns = ["event_id", *view.keys]
-    select = [*columns, "epoch_us(event_time)", *(plain(view, sql) for sql in sqls)]
-    names = [*columns, "event_time", *sqls]
+    select = [*columns, "epoch_us(event_time)", "epoch_us(arrival_time)", *(plain(view, sql) for sql in sqls)]
+    names = [*columns, "event_time", "arrival_time", *sqls]
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("events", events)
@@ -26,4 +31,8 @@ def answers(view: View, events: pa.Table, asked: Sequence[tuple[tuple, int]]) ->
         event = dict(zip(names, row, strict=True))
         if all(event[k] is not None for k in view.keys):  # nobody has no events
             mine.setdefault(tuple(event[k] for k in view.keys), []).append(event)
-    return [oracle(view, mine.get(entity, []), entity, as_of) for entity, as_of in asked]
+    limits = [None] * len(asked) if known_at is None else known_at
+    return [
+        oracle(view, mine.get(entity, []), entity, as_of, limit)
+        for (entity, as_of), limit in zip(asked, limits, strict=True)
+    ]

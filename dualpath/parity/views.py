@@ -1,7 +1,8 @@
 """The groups of views that parity compares, and their values from both sides, read as a user reads them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from dualpath.repo import Repo
 from dualpath.view import View
 
 Progress = Callable[[str, int, int], None]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 ROWS_PER_REQUEST = 500
 """Entity rows in one call of `get_online_features`."""
 
@@ -89,11 +91,18 @@ def serve(
 
 
 def train(
-    repo: Repo, group: ViewGroup, keys: Sequence[pa.Array], as_of: np.ndarray, spelling: int = 1
+    repo: Repo,
+    group: ViewGroup,
+    keys: Sequence[pa.Array],
+    as_of: np.ndarray,
+    spelling: int = 1,
+    known: Mapping[str, Any] = NOTHING,
 ) -> dict[str, list[Any]]:
-    """Training values, one list for each feature reference. `spelling` says how the rows are written."""
+    """Training values, one list for each feature reference. `spelling` says how the rows are written; `known` are the
+    columns of what they know."""
     frame = {n: spellings.keys(k, spelling + i) for i, (n, k) in enumerate(zip(group.keys, keys, strict=True))}
     frame["event_timestamp"] = spellings.instants(as_of, spelling)
+    frame |= known
     job = repo.store.get_historical_features(pd.DataFrame(frame), _features(repo, group), full_feature_names=True)
     table = job.to_arrow()
     return {ref: table[ref.replace(":", "__")].to_pylist(maps_as_pydicts="strict") for ref in group.refs}

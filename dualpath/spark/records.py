@@ -38,17 +38,18 @@ class Translation:
     folded_words: Column
 
 
-def records(events: DataFrame, view: View, *, fold: bool) -> DataFrame:
+def records(events: DataFrame, view: View, *, fold: bool, beside: Sequence[str] = ()) -> DataFrame:
     """Records of a view: `entity` string, `arrival_day` string and `words` array<bigint> of the layout's width.
 
     `events` has the columns of the event log. Events without the entity's keys, or that no feature of the
     view looks at, give no record. With `fold`, a coarse view's events are folded by bucket (the online
-    store); without, every event is its own record (the offline store, whose right edges stay exact).
+    store); without, every event is its own record (the offline store, whose right edges stay exact), and the columns
+    `beside` of the event stand beside it.
     """
     by = _translation(view)
-    found = events.select("arrival_day", *_shared(), *by.columns).where(by.present)
+    found = events.select("arrival_day", *_shared(), *by.columns, *beside).where(by.present)
     if not fold or view.resolution == 1:
-        return found.select(by.entity, "arrival_day", by.words)
+        return found.select(by.entity, "arrival_day", by.words, *beside)
     return (
         found.groupBy(by.entity, "arrival_day", *by.group)
         .agg(*by.folds)

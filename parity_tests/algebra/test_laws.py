@@ -73,6 +73,25 @@ def test_two_bags_read_together_are_the_whole(case: Case, data: st.DataObject) -
 
 
 @law
+def test_records_that_are_not_known_do_not_count(case: Case, data: st.DataObject) -> None:
+    number = st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 2)
+    sizes = [len(case.words), len(case.instants)]
+    numbers, limits = (np.array(data.draw(st.lists(number, min_size=n, max_size=n)), np.int64) for n in sizes)
+    found = case.values(np.column_stack([case.words, numbers]), limits=limits)
+    for i, (as_of, limit) in enumerate(zip(case.instants, limits, strict=True)):
+        known = case.values(case.words[numbers <= limit], [as_of])
+        assert differences({name: [column[i]] for name, column in found.items()}, known) == []
+
+
+@law
+def test_what_had_arrived_by_an_instant_counts_as_the_oracle_says(case: Case, data: st.DataObject) -> None:
+    arrivals = [event["arrival_time"] for event in case.events] or [0]
+    limits = [data.draw(st.sampled_from(arrivals)) + data.draw(st.integers(-1, 1)) for _ in case.instants]
+    found = case.values(case.with_arrivals(), limits=np.array(limits, dtype=np.int64))
+    assert differences(found, case.truth(limits)) == []
+
+
+@law
 def test_packing_and_unpacking_changes_no_word(case: Case, data: st.DataObject) -> None:
     assert np.array_equal(case.layout.unpack(case.layout.pack(case.words)), case.words)
 

@@ -122,6 +122,7 @@ def test_finished_values_cannot_be_written_into_a_windowed_view(shop: Repo) -> N
 
     frame = pd.DataFrame({"user_id": ["ann"], "user_7d_avg_order_value": [1.0], "user_7d_orders": [1]})
     frame["event_time"] = frame["arrival_time"] = datetime(2026, 3, 4, tzinfo=UTC)
+    frame = frame.assign(known_user_orders="q1b0", arrived_user_orders=0)  # Feast itself demands every column
     with pytest.raises(InputError, match="view 'user_orders' is windowed"):
         shop.store.write_to_online_store("user_orders", frame)
 

@@ -106,11 +106,11 @@ def test_however_little_a_task_may_hold_every_row_is_in_one_file_of_its_arrival_
     assert {row["reason"] for row in kept} == {"not a JSON object"}
 
 
-def test_a_file_of_the_log_has_the_columns_of_the_event_and_no_others(tmp_path: Path) -> None:
+def test_a_file_of_the_log_has_the_columns_of_the_event_and_its_place_and_no_others(tmp_path: Path) -> None:
     file, ids = answer(tmp_path, [event(1)])["files"]
     assert file == "log/epoch=2026-03-02/part-00003-77-0.parquet" and ids.startswith("ids/")
     schema = pq.read_schema(tmp_path / file)
-    assert schema.names == ["event_id", "event_time", "arrival_time", "amount", "late"]
+    assert schema.names == ["event_id", "event_time", "arrival_time", "amount", "late", "__origin", "__position"]
     assert pq.ParquetFile(tmp_path / file).schema.column(3).physical_type == "INT64"
 
 
@@ -136,8 +136,12 @@ def test_a_task_takes_each_event_once_and_none_that_was_taken_within_the_horizon
     file = write_segment(np.array(known), tmp_path / "known")
     rows = [event(number) for number in (6, 3, 4, 5, 6, 3, 4, 5, 6)]
     files = answer(tmp_path / "new", rows, size=4, known=(file,))["files"]
-    log = [r for f in files if f.startswith("log/") for r in pq.read_table(tmp_path / "new" / f).to_pylist()]
-    assert sorted(row["event_id"] for row in log) == ["e3", "e5", "e6"]
+    found = {kind: [f for f in files if f.startswith(f"{kind}/")] for kind in ("log", "duplicate")}
+    ids_of = {
+        kind: sorted(pq.read_table([tmp_path / "new" / f for f in found[kind]])["event_id"].to_pylist())
+        for kind in found
+    }
+    assert ids_of == {"log": ["e3", "e5", "e6"], "duplicate": ["e3", "e4", "e4", "e5", "e6", "e6"]}
     [ids] = [f for f in files if f.startswith("ids/")]
     assert np.load(tmp_path / "new" / ids).tolist() == [[3, 5, 6], [-3, -5, -6], [noon] * 3]
 
@@ -148,8 +152,8 @@ def test_a_task_without_rows_answers_nothing_and_writes_nothing(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_task_whose_events_all_came_before_writes_nothing(tmp_path: Path) -> None:
+def test_a_task_whose_events_all_came_before_writes_them_as_duplicates_and_no_more(tmp_path: Path) -> None:
     noon = int(NOON.timestamp()) * 1_000_000
     known = write_segment(np.array([[3], [-3], [noon]]), tmp_path / "known")
     found = answer(tmp_path / "new", [event(3), event(3)], known=(known,))
-    assert (found["rows_read"], found["accepted"], found["files"]) == (2, 0, [])
+    assert (found["rows_read"], found["accepted"], found["files"]) == (2, 0, ["duplicate/part-00003-77-0.parquet"])

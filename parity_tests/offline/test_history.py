@@ -14,8 +14,10 @@ from pyspark.sql import SparkSession
 from dualpath.aggregates import Count, Max
 from dualpath.errors import InputError, StateError
 from dualpath.jobs.build import build
+from dualpath.known import place
 from dualpath.log.storage import Storage
-from dualpath.offline.history import RECORDS, History, Partition, StaleWarning, view_version
+from dualpath.offline.history import RECORDS, History, Partition, StaleWarning, record_salt, view_version
+from dualpath.record import UNFENCED, Fence
 from dualpath.repo import Repo
 from dualpath.view import Feature, View
 from dualpath.windows import hours
@@ -41,13 +43,16 @@ def stream(history: History, batch: int, *arrival_days: str) -> None:
 
 def publish(history: History, *, lost: int = 0, staged: str = "staged") -> None:
     """Publish two records for each day whose part is not current, of `lost` more that were written."""
-    digests = Storage(history.root, CLICKS.name).digests(CLICKS.name)
+    digests = Storage(history.root, CLICKS.name).digests(record_salt(CLICKS.name))
     parts = history.stale(view_version(VIEW), digests, digests)
     for arrival_day in parts:
         folder = history.root / staged / f"arrival_day={arrival_day}"
         folder.mkdir(parents=True)
         words = [[1, 2, 3]] * 2
-        pq.write_table(pa.table({"entity": ["ann", "bob"], "words": words}, RECORDS), folder / "part-0.parquet")
+        pq.write_table(
+            pa.table({"entity": ["ann", "bob"], "words": words, "arrived": [1, 2], "batch": [3, 4]}, RECORDS),
+            folder / "part-0.parquet",
+        )
     history.publish(view_version(VIEW), history.root / staged, parts, 2 * len(parts) + lost)
 
 
@@ -117,7 +122,7 @@ def test_a_part_that_lost_files_or_was_noted_by_an_earlier_version_is_built_agai
 
 def test_a_day_without_records_has_no_folder_and_is_complete(history: History) -> None:
     stream(history, 0, DAYS[0])
-    digests = Storage(history.root, CLICKS.name).digests(CLICKS.name)
+    digests = Storage(history.root, CLICKS.name).digests(record_salt(CLICKS.name))
     history.publish(view_version(VIEW), history.root / "staged", digests, 0)
     history.require(VIEW)
     assert history.index(view_version(VIEW)) == {DAYS[0]: Partition(digests[DAYS[0]], 0)}
@@ -222,3 +227,24 @@ def losing(victim: str) -> Callable[..., None]:
         PUBLISH(self, name, staged, *rest)
 
     return publish
+
+
+def test_files_that_are_complete_up_to_a_batch_answer_for_it_whatever_came_later(history: History) -> None:
+    stream(history, 0, *DAYS)
+    publish(history)
+    history.note_complete(VIEW, Fence(1, 0))
+    stream(history, 1, DAYS[0])
+    history.require(VIEW, through=place(Fence(1, 0)))
+    for through in (None, place(Fence(1, 1))):
+        with pytest.raises(StateError, match=f"lack events of {DAYS[0]}"):
+            history.require(VIEW, through=through)
+    [lost, *_] = history.paths(view_version(VIEW))
+    Path(lost).unlink()
+    with pytest.raises(StateError, match="lack events"):
+        history.require(VIEW, through=place(Fence(1, 0)))
+
+
+def test_what_is_noted_as_complete_is_read_back(history: History) -> None:
+    assert history.complete(VIEW) == UNFENCED
+    history.note_complete(VIEW, Fence(2, 7))
+    assert history.complete(VIEW) == Fence(2, 7)

@@ -58,14 +58,14 @@ def test_two_texts_of_one_code_are_refused_when_it_is_looked_up(history: History
 
 
 def test_a_training_set_without_texts_opens_no_dictionary() -> None:
-    table = pa.table({"entity": ["ann"], "words": [[1, 2, 1, 7, 1]]}, RECORDS)
+    table = pa.table({"entity": ["ann"], "words": [[1, 2, 1, 7, 1]]})
     found = training.values(VIEW, ["clicks"], pa.array(["ann", "bob"]), np.array([5, 5]), table, not_asked)
     assert found["clicks"].to_pylist() == [1, 0]
 
 
 def test_a_training_set_looks_up_each_text_that_it_holds_once() -> None:
     words = [[1, 2, 1, 7, 1], [2, 3, 1, 8, 1], [9, 4, 1, 9, 1]]
-    records = pa.table({"entity": ["ann", "ann", "bob"], "words": words}, RECORDS)
+    records = pa.table({"entity": ["ann", "ann", "bob"], "words": words})
     asked = []
 
     def texts(codes: np.ndarray) -> Dictionary:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 import redis
@@ -69,6 +70,9 @@ ASKED = (
 )
 
 
+ALL_TIME = ["user_activity:last_active"]
+
+
 # --- a cluster
 
 
@@ -118,9 +122,17 @@ def test_a_batch_that_was_cut_off_among_the_high_water_marks_is_finished(
         with pytest.raises(StreamingQueryException, match="Crash"):
             deliver(spark, repo, LINES[200:])
     client = connect(repo.redis_address)
-    assert len(set(high_water_mark.read(client, repo.project, "n1", SOURCE))) == 2
+    marks = {mark and mark.fence for mark in high_water_mark.read(client, repo.project, "n1", SOURCE)}
+    assert marks == {Fence(1, 0), Fence(1, 1)}
+    users = sorted(set(faults.log(repo)["user_id"].to_pylist()))
+    rows = {"user_id": users, "event_timestamp": ["2026-03-06T00:00:00Z"] * len(users)}
+    served = repo.store.get_online_features([*ALL_TIME, "user_activity:known_user_activity"], rows).to_dict()
+    assert {*served["known_user_activity"]} == {"q1b0", "q1b1"}
     drain(spark, repo)
     whole(spark, repo, len(LINES))
+    known = {"known_user_activity": served["known_user_activity"]}
+    trained = repo.store.get_historical_features(pd.DataFrame(rows | known), ALL_TIME).to_df()
+    assert trained["last_active"].tolist() == served["last_active"]
     assert {found.namespace for _, found in keys.states(client, "shop")} == {"n1"}
 
 

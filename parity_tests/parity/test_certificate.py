@@ -20,9 +20,11 @@ def quiet(stage: str, done: int, total: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_hundred_generated_features_have_the_same_bits_on_every_path(spark: SparkSession, tmp_path: Path) -> None:
-    part = certificate.engines(spark, tmp_path / "repo", seed=11, views=10, histories=150, rows=200, say=quiet)
-    assert part.differing == 0, part.failures[0]
-    assert (part.cases, part.cells) == (10 * 150, 10 * certificate.FEATURES * 200)
+    parts = certificate.engines(spark, tmp_path / "repo", seed=11, views=10, histories=150, rows=200, say=quiet)
+    for part in parts:
+        assert part.differing == 0, part.failures[0]
+        assert (part.cases, part.cells) == (10 * 150, 10 * certificate.FEATURES * 200)
+    assert [part.name for part in parts] == ["engines", "known"] and parts[0].digest != parts[1].digest
 
 
 def test_the_same_seed_gives_the_same_certificate_and_another_one_another() -> None:

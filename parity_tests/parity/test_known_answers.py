@@ -32,11 +32,12 @@ from dualpath.aggregates import DecayedSum
 from dualpath.demo.datasets import ga4_shop_events
 from dualpath.jobs.build import build
 from dualpath.parity.compare import differences
+from dualpath.parity.events import read
 from dualpath.parity.sample import draw
 from dualpath.parity.views import ViewGroup, serve, train
 from dualpath.repo import Repo
 from dualpath.view import Feature, View
-from dualpath.windows import DAY, days
+from dualpath.windows import DAY, SECOND, days
 from parity_tests.conftest import SOURCE, deliver, drain
 from parity_tests.events import dictionary, records, values
 from parity_tests.strategies import CLICKS, at
@@ -65,6 +66,16 @@ ORDER BY number
 """
 """`asked` has a `number`, a `user_id` and a `now` per row; days begin at midnight UTC, the session's time zone."""
 
+KNOWN_SQL = """
+SELECT COUNT(ts) AS actions_30min
+FROM asked
+LEFT JOIN (SELECT * RENAME (event_time AS ts) FROM log) AS events
+    ON events.user_id = asked.user_id AND ts > now - INTERVAL '30 minutes' AND ts <= now AND arrival_time <= known_at
+GROUP BY number
+ORDER BY number
+"""
+"""The same without hindsight; a delivery that was repeated arrived when the log says."""
+
 FEATURES = {
     "user_activity:actions_5min": int,
     "user_activity:actions_30min": int,
@@ -75,6 +86,7 @@ FEATURES = {
 }
 """Each of the query's columns, and what the nulls and types of SQL become."""
 MICROSECOND = timedelta(microseconds=1)
+MINUTE = 60 * SECOND
 
 
 @pytest.fixture(scope="module", params=["generated", pytest.param("ga4", marks=pytest.mark.slow)])
@@ -140,6 +152,29 @@ def test_the_thousand_instants_see_every_kind_of_answer(by_hand: dict[str, list[
     assert {0, 1, 5, 6} <= set(seen["actions_30min"]) and {0, 10, 11} <= set(seen["actions_5min"])
     assert [] in seen["interests_1h"] and max(map(len, seen["interests_1h"])) > 1
     assert None in seen["last_active"] and 0.0 in seen["spend_today"] and max(seen["spend_today"]) > 0
+
+
+def test_what_had_arrived_is_what_sql_written_by_hand_counts(
+    shop: Repo, asked: tuple[list[pa.Array], np.ndarray]
+) -> None:
+    """A quarter of the rows know nothing of the last ten minutes, others are asked at the instant of an arrival."""
+    [users], instants = asked
+    log = read(shop.storage(SOURCE), shop.sources[SOURCE])
+    random, arrived = np.random.default_rng(13), log["arrival_time"].cast(pa.int64()).to_numpy()
+    kinds = [instants, instants - 10 * MINUTE, random.choice(arrived, len(instants)), instants + 10 * MINUTE]
+    known_at = np.choose(random.integers(0, len(kinds), len(instants)), kinds)
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("log", log)
+        now, known = (pa.array(each).cast(pa.timestamp("us", "UTC")) for each in (instants, known_at))
+        connection.register(
+            "asked", pa.table({"number": np.arange(len(now)), "user_id": users, "now": now, "known_at": known})
+        )
+        counts = [int(count) for (count,) in connection.execute(KNOWN_SQL).fetchall()]
+    group = ViewGroup((shop.views["user_activity"],), ("user_activity:actions_30min",))
+    trained = train(shop, group, [users], instants, known={"known_at": known_at.astype("datetime64[us]")})
+    assert differences(trained, {group.refs[0]: counts}) == []
+    assert differences(trained, train(shop, group, [users], instants)) != []
 
 
 NOW = at(2024, 3, 31, 12)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from dualpath import extras
 from dualpath.cli import app
 from dualpath.errors import UnavailableError
-from dualpath.feast.offline import on_spark
+from dualpath.feast.windowed import on_spark
 from dualpath.runtime import doctor, java
 from dualpath.runtime import redis as embedded
 from parity_tests.conftest import CHECKOUT
@@ -83,7 +83,7 @@ def test_a_training_set_for_spark_says_what_to_install(monkeypatch: pytest.Monke
     without(monkeypatch, "pyspark")
     nothing: Any = None
     with pytest.raises(UnavailableError, match=r"dualpath\[spark\]"):
-        on_spark(nothing, (), pa.array([], "string"), np.array([], "int64"), nothing)
+        on_spark(nothing, (), pa.array([], "string"), np.array([], "int64"), nothing, None)
 
 
 def test_where_no_redis_is_configured_and_none_is_installed_the_error_says_what_to_do(
