@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dualpath import cli_answers
 from dualpath.console import repos
 from dualpath.console.command import command
 from dualpath.console.options import DAY, DataOption, JsonOption, KafkaOption, KafkaOptions, SourceOption
@@ -214,19 +215,6 @@ def nightly(
 
 
 @command(app)
-def parity(
-    repo: "Repo",
-    cells: Annotated[int, typer.Option(min=1, help="How many values to compare at least.")] = 100_000,
-    oracle_cells: Annotated[int, typer.Option(min=0, help="How many of them to hold against the oracle.")] = 2_000,
-    seed: Annotated[int, typer.Option(help="Which entities and instants are asked for.")] = 0,
-) -> Report:
-    """Compare served values with training values, bit by bit, and a sample with a naive oracle."""
-    from dualpath.console import jobs
-
-    return jobs.parity(repo, cells=cells, oracle_cells=oracle_cells, seed=seed)
-
-
-@command(app)
 def catalogue(
     repo: "Repo",
     output: Annotated[
@@ -279,6 +267,8 @@ def stop(repo: "Repo") -> Report:
 
     return environment.stop(repo)
 
+
+app.registered_commands += cli_answers.app.registered_commands
 
 if __name__ == "__main__":
     main()

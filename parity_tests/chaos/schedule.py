@@ -94,10 +94,11 @@ def play(
 
     `applied` is a feature repo to copy.
     """
-    with world(spark, applied, kafka=kafka) as each:
+    with world(spark, applied, kafka=kafka) as each, each.asked():
         for number, action in enumerate(actions):
             say(str(action), number, len(actions))
             getattr(each, action.kind)(random.Random(action.seed))
+            each.ask()
         say("proof", len(actions), len(actions))
         each.finish(random.Random(0), cells)
         counts = faults.counts(each.repo)

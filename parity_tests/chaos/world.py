@@ -3,7 +3,7 @@
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -13,15 +13,17 @@ from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from dualpath import steps as library_steps
 from dualpath.console.stream import new_generation
 from dualpath.demo.generate import generate
-from dualpath.errors import StateError
+from dualpath.errors import StateError, UnavailableError
 from dualpath.jobs import sink
 from dualpath.jobs.nightly import nightly
 from dualpath.jobs.stream import start
 from dualpath.log.generation import checkpoint
 from dualpath.log.storage import Storage
 from dualpath.online.connection import embedded_folder
+from dualpath.parity.audit import audit
 from dualpath.repo import Repo
 from dualpath.steps import Step
 from parity_tests import faults, invariants
@@ -53,6 +55,7 @@ class World:
         self.valid: list[bytes] = []
         self.dead: list[bytes | None] = []
         self.dumps: list[Path] = []
+        self.asking = random.Random(1)
 
     def deliver(self, draw: random.Random) -> None:
         """New events up to three times each, and some of long ago, shuffled; some of the new ones are days late,
@@ -174,6 +177,33 @@ class World:
         sink.SMALL_BATCH = draw.choice((20_000, -1))
         return start(self.spark, self.repo, self.source, self.transport.payloads(draw))
 
+    def ask(self) -> None:
+        """Read some users at some instants, if the store answers; the answers are logged with what they knew."""
+        store = Repo(self.repo.folder).store  # a server that was started now: it has seen no state before
+        random = self.asking
+        rows = [
+            {
+                "user_id": f"user_{random.randrange(20):06d}",
+                "event_timestamp": START + timedelta(minutes=random.randrange(6 * 1_440)),
+            }
+            for _ in range(10)
+        ]
+        with suppress(StateError, UnavailableError):
+            store.get_online_features(store.get_feature_service("audited_profile"), rows)
+            store._get_provider().online_store.served_log.flush()  # type: ignore[attr-defined]
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """While it is open, a reader comes between the last write of each batch and its high-water mark."""
+
+        def watch(taken: Step, ended: bool) -> None:
+            if taken is Step.ADVANCE_MARK and not ended:
+                self.ask()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(library_steps, "watchers", [*library_steps.watchers, watch])
+            yield
+
     def hand_over(self) -> None:
         with self.storage.alone():
             new_generation(self.spark, self.repo, self.source)
@@ -217,3 +247,6 @@ class World:
         self.drain(draw)
         if wrong := invariants.parity_violations(self.spark, self.repo, cells):
             raise InvariantError("\n".join(wrong))
+        found = audit(self.repo, 0)
+        if not found.passed or found.waiting:
+            raise InvariantError(f"served answers are not derived again: {found}")

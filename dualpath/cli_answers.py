@@ -1,0 +1,83 @@
+"""The commands about answers: that served and training values agree, what an answer knew, and why two differ."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dualpath.console.command import command
+from dualpath.console.report import Report
+
+if TYPE_CHECKING:
+    from dualpath.repo import Repo
+
+app = typer.Typer()
+SinceOption = Annotated[
+    str, typer.Option(metavar="INSTANT", help="The first instant, ISO-8601, UTC if it has no zone.")
+]
+ServiceOption = Annotated[str | None, typer.Option(help="A feature service; by default all whose answers are logged.")]
+
+
+@command(app)
+def parity(
+    repo: "Repo",
+    cells: Annotated[int, typer.Option(min=1, help="How many values to compare at least.")] = 100_000,
+    oracle_cells: Annotated[int, typer.Option(min=0, help="How many of them to hold against the oracle.")] = 2_000,
+    seed: Annotated[int, typer.Option(help="Which entities and instants are asked for.")] = 0,
+) -> Report:
+    """Compare served values with training values, bit by bit, and a sample with a naive oracle."""
+    from dualpath.console import jobs
+
+    return jobs.parity(repo, cells=cells, oracle_cells=oracle_cells, seed=seed)
+
+
+@command(app)
+def audit(repo: "Repo", since: SinceOption, service: ServiceOption = None) -> Report:
+    """Derive every logged answer again from what it knew, and compare the bits.
+
+    Exits with 1 if one differs, or does not say what it knew.
+    """
+    from dualpath.console import audit
+
+    return audit.run(repo, since, service)
+
+
+@command(app)
+def explain(
+    repo: "Repo",
+    feature: Annotated[str, typer.Argument(metavar="VIEW:FEATURE")],
+    entity: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="A join key; once for each of the view.")],
+    as_of: Annotated[str, typer.Option(metavar="INSTANT", help="The instant of the answer, ISO-8601.")],
+    known: Annotated[
+        str | None,
+        typer.Option(metavar="INSTANT|TOKEN", help="What the answer knew: by when events had arrived, or its token."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="final|INSTANT|TOKEN|value:JSON", help="Another knowledge, or the value that was seen."),
+    ] = None,
+) -> Report:
+    """Say which events make a value, which do not count and why; with --against, what makes the difference."""
+    from dualpath.console import explain
+
+    return explain.run(repo, feature, entity, as_of, known, against)
+
+
+@command(app)
+def drift(
+    repo: "Repo",
+    since: SinceOption,
+    until: Annotated[str | None, typer.Option(metavar="INSTANT", help="The first instant that does not count.")] = None,
+    service: ServiceOption = None,
+    training: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A training set as Parquet; by default what was served, known in full."),
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the figures there too, in the text format of Prometheus.")
+    ] = None,
+) -> Report:
+    """Compare the distributions of served and training values, and name what makes them differ."""
+    from dualpath.console import drift
+
+    return drift.run(repo, since, until, service, training, metrics)

@@ -1,0 +1,161 @@
+"""The rows of a source that name one entity: accepted events, repeated deliveries and dead letters, with their places.
+
+They are read from the files of finished batches, without Spark. Each scan keeps the entity's rows alone, so the log may
+be of any size.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from dualpath import instants
+from dualpath.entities import cast
+from dualpath.errors import InputError
+from dualpath.kinds import INSTANT
+from dualpath.log.storage import Storage
+from dualpath.record import Fence
+from dualpath.schema import EventSource
+from dualpath.view import View
+
+PLACE = [("__origin", pa.string()), ("__position", pa.int64()), ("__batch", pa.int64())]
+"""Columns beside those of an event; files of an earlier version have no place, and only compacted ones the batch."""
+LETTER = [("payload", pa.string()), ("reason", pa.string()), ("origin", pa.string()), ("position", pa.int64())]
+FILE = "__filename"
+"""Arrow's name for the file that a row is from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A row that names the entity, and where it came from.
+
+    `event` is one as in `dualpath.preview`: instants in microseconds UTC. Of a dead letter it has what could be read of
+    id and times, else None, and `reason` says why it was refused. `arrival_day` is None outside the log. `origin` and
+    `position` are None in files of an earlier version.
+    """
+
+    event: Mapping[str, Any]
+    batch: Fence
+    arrival_day: str | None
+    origin: str | None
+    position: int | None
+    reason: str = ""
+
+    @property
+    def time(self) -> int | None:
+        """When it happened."""
+        found: int | None = self.event["event_time"]
+        return found
+
+
+def accepted(storage: Storage, view: View, keys: Sequence[str | int]) -> list[Candidate]:
+    """The entity's events in the log. keys: values of the view's join keys, cast."""
+    return _events(storage, "log", "accepted", view, keys)
+
+
+def repeated(storage: Storage, view: View, keys: Sequence[str | int]) -> list[Candidate]:
+    """Deliveries for the entity that were found to be duplicates; an earlier version kept none of them."""
+    return _events(storage, "duplicate", "duplicate", view, keys)
+
+
+def refused(storage: Storage, view: View, keys: Sequence[str | int]) -> list[Candidate]:
+    """The dead letters whose payload names the entity.
+
+    A payload that is no JSON object, or whose join keys cannot be cast, names nobody and is left out.
+    """
+    schema = pa.schema([*LETTER, PLACE[-1]])
+    files = _files(storage, "dead", "dead_letter")
+    # Only what has the text of each key is parsed. After a backslash, any text may be meant.
+    wanted = pc.match_substring(pc.field("payload"), "\\")
+    named = [pc.match_substring(pc.field("payload"), str(key)) for key in keys]
+    for each in named[1:]:
+        named[0] &= each
+    found = []
+    for row in _rows(files, schema, wanted | named[0]):
+        payload = _object(row["payload"])
+        if payload is not None and _keys(payload, view) == list(keys):
+            batch, _ = _batch(storage.folder("dead"), row)
+            event = _times(payload, view.source)
+            found.append(Candidate(event, batch, None, row["origin"], row["position"], row["reason"]))
+    return found
+
+
+def clocks(storage: Storage, batches: Sequence[Fence]) -> dict[Fence, int]:
+    """The clock of each of these batches, microseconds UTC."""
+    wanted, found = set(batches), {}
+    for block in storage.blocks():
+        mine = {each for each in wanted if each.query == block.query and each.batch in block.batches}
+        if mine:
+            of_block = storage.clocks(block)
+            found.update({each: of_block[each.batch] for each in mine})
+    return found
+
+
+def _events(
+    storage: Storage, kind: Literal["log", "duplicate"], outcome: str, view: View, keys: Sequence[str | int]
+) -> list[Candidate]:
+    columns = [("event_id", pa.string()), ("event_time", INSTANT), ("arrival_time", INSTANT)]
+    columns += [(field.name, field.stored) for field in view.source.fields]
+    wanted = pc.field(view.keys[0]) == keys[0]
+    for key, value in zip(view.keys[1:], keys[1:], strict=True):
+        wanted &= pc.field(key) == value
+    found = []
+    for row in _rows(_files(storage, kind, outcome), pa.schema(columns + PLACE), wanted):
+        batch, arrival_day = _batch(storage.folder(kind), row)
+        event = {name: row[name] for name, _ in columns}
+        found.append(Candidate(event, batch, arrival_day, row["__origin"], row["__position"]))
+    return found
+
+
+def _files(storage: Storage, kind: str, outcome: str) -> list[Path]:
+    """The files of a kind, of the blocks that count rows of its outcome."""
+    return [file for block in storage.blocks() if getattr(block, outcome) for file in storage.files(kind, block)]
+
+
+def _rows(files: Sequence[Path], schema: pa.Schema, wanted: pc.Expression) -> Iterator[dict[str, Any]]:
+    """The wanted rows of some files; instants as microseconds."""
+    dataset = ds.dataset([*map(str, files)], schema=schema, format="parquet")
+    for batch in dataset.to_batches(columns=[*schema.names, FILE], filter=wanted):
+        times = {name: pa.types.is_timestamp(batch.schema.field(name).type) for name in batch.schema.names}
+        columns = {n: batch[n].cast(pa.int64()) if is_time else batch[n] for n, is_time in times.items()}
+        yield from pa.record_batch(columns).to_pylist()
+
+
+def _batch(folder: Path, row: Mapping[str, Any]) -> tuple[Fence, str | None]:
+    """The micro-batch of a row, from the folders of its file, and its arrival day, if they name one."""
+    names = dict(part.split("=") for part in Path(row[FILE]).relative_to(folder).parts[:-1])
+    number = row["__batch"] if row["__batch"] is not None else int(names["batch"])
+    return Fence(int(names["query"]), number), names.get("epoch")
+
+
+def _object(payload: str) -> dict[str, Any] | None:
+    """The members of a payload; None if it is no JSON object."""
+    try:
+        found = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _keys(payload: Mapping[str, Any], view: View) -> list[str | int] | None:
+    """The join keys that a payload names, cast; None if one cannot be."""
+    try:
+        return [cast([payload.get(key)], view.source.by_name[key].kind, key)[0] for key in view.keys]
+    except InputError:
+        return None
+
+
+def _times(payload: Mapping[str, Any], source: EventSource) -> dict[str, Any]:
+    """What can be read of the id and the times of a payload."""
+    event: dict[str, Any] = {"event_id": payload.get(source.event_id) if source.event_id else None}
+    for name, member in (("event_time", source.event_time), ("arrival_time", source.arrival_time)):
+        try:
+            event[name] = int(instants.parse([payload.get(member) if member else None])[0])
+        except InputError:
+            event[name] = None
+    return event

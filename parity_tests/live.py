@@ -1,0 +1,178 @@
+"""`python -m parity_tests.live --seconds N`: audits live traffic. A stream, events of now, and readers that ask at now.
+
+A live server always knows less than the log will. Every answer is logged with what it knew, and derived again when all
+is over: the bits must be the same. Without what it knew, some answers must differ, or nothing was shown.
+"""
+
+import json
+import random
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+from typing import Annotated
+
+import typer
+from pyspark.sql import SparkSession
+
+from dualpath.console.report import Report, busy, finish, table
+from dualpath.errors import StateError
+from dualpath.instants import COLUMN
+from dualpath.jobs.build import build
+from dualpath.jobs.stream import start
+from dualpath.online.connection import embedded_folder
+from dualpath.parity import audit
+from dualpath.parity.compare import differences
+from dualpath.repo import Repo
+from dualpath.runtime import redis
+from dualpath.sources.directory import Directory
+from parity_tests.chaos.__main__ import applied
+from parity_tests.conftest import SOURCE, drain
+from parity_tests.faults import until
+
+SERVICE = "audited_profile"
+ACTIONS, CATEGORIES = ("view_item", "add_to_cart", "purchase"), ("shoes", "bags", "hats")
+
+
+@dataclass(frozen=True)
+class Live:
+    """What was asked, and what came of it: `late_rows` would differ without what they knew."""
+
+    requests: int
+    rows: int
+    cells: int
+    differing: int
+    late_rows: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether every answer was derived again with its bits, and the knowledge mattered."""
+        return self.cells > 0 and not self.differing and self.late_rows > 0
+
+
+class Traffic:
+    """Writers and readers beside a stream, all about the same users at the present."""
+
+    def __init__(self, repo: Repo, users: int, seed: int) -> None:
+        self.repo, self.users, self.draw = repo, users, random.Random(seed)
+        self.landing = repo.storage(SOURCE).folder("landing")
+        self.landing.mkdir(parents=True, exist_ok=True)
+        self.files = self.requests = 0
+        self.over = Event()
+        self.failed: list[Exception] = []
+
+    def land(self, events: int) -> None:
+        """Land a file of events that happen now."""
+        now = datetime.now(UTC)
+        lines = []
+        for _ in range(events):
+            stamp = (now - timedelta(microseconds=self.draw.randrange(1_000_000))).isoformat()
+            action, amount = self.draw.choice(ACTIONS), f"{self.draw.randrange(10_000) / 100:.2f}"
+            event = {"user_id": f"u{self.draw.randrange(self.users)}", "action": action, "event_time": stamp}
+            event |= {"arrival_time": now.isoformat(), "category": self.draw.choice(CATEGORIES)}
+            lines.append(json.dumps(event | {"amount": amount, "order_value": amount, "quantity": 1}))
+        staged = self.landing / f".{self.files}"
+        staged.write_text("\n".join(lines) + "\n")
+        staged.rename(self.landing / f"{self.files:06d}.jsonl")
+        self.files += 1
+
+    def ask(self, seed: int, pause: float) -> None:
+        """Ask about random users at now, one a request, until it is over."""
+        store, draw = Repo(self.repo.folder).store, random.Random(seed)
+        service = store.get_feature_service(SERVICE)
+        try:
+            while not self.over.wait(pause):
+                store.get_online_features(service, [{"user_id": f"u{draw.randrange(self.users)}"}])
+                self.requests += 1
+        except Exception as error:
+            self.failed.append(error)
+        store._get_provider().online_store.served_log.flush()
+
+
+def run(
+    spark: SparkSession,
+    repo: Repo,
+    *,
+    readers: int,
+    pause: float,
+    interval: timedelta,
+    requests: int,
+    users: int = 50,
+    events: int = 200,
+) -> Live:
+    """Stream, land and ask until there were so many `requests`; then derive every answer again."""
+    traffic, began = Traffic(repo, users, 1), time.time_ns() // 1000
+    traffic.land(events)
+    drain(spark, repo)
+    query = start(spark, repo, repo.sources[SOURCE], Directory(traffic.landing, 1_000), interval=interval)
+    threads = [Thread(target=traffic.ask, args=(seed, pause)) for seed in range(readers)]
+    try:
+        for thread in threads:
+            thread.start()
+        while traffic.requests < requests and not traffic.failed:
+            traffic.land(events)
+            batches = len(repo.storage(SOURCE).blocks())
+            until(lambda: len(repo.storage(SOURCE).blocks()) > batches)  # noqa: B023
+    finally:
+        traffic.over.set()
+        for thread in threads:
+            thread.join()
+        query.stop()
+    if traffic.failed:
+        raise StateError(f"a reader has failed: {traffic.failed[0]}") from traffic.failed[0]
+    drain(spark, repo)
+    build(spark, repo, repo.sources[SOURCE])
+    found = audit.audit(repo, began)
+    return Live(traffic.requests, found.rows, found.compared, found.differing, late_rows(repo, began))
+
+
+def late_rows(repo: Repo, since: int) -> int:
+    """How many of the logged rows a training set would have otherwise, without what they knew."""
+    [logged] = audit.services(repo)
+    late = 0
+    for rows in logged.batches(since):
+        frame = rows.select([*logged.keys]).append_column(COLUMN, logged.as_of(rows))
+        final = repo.store.get_historical_features(frame, logged.derivable, full_feature_names=True).to_arrow()
+        sides = ({n: t[n].to_pylist() for n in logged.columns if n in final.column_names} for t in (rows, final))
+        late += len({d.row for d in differences(*sides)})
+    return late
+
+
+def main(
+    seconds: Annotated[float, typer.Option(min=1, help="How long.")] = 300,
+    rate: Annotated[float, typer.Option(min=1, help="Requests a second.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Serve at now while events come, and derive every answer again from what it knew."""
+
+    def work() -> Report:
+        with busy("Starting Spark"):
+            from dualpath.spark.session import session
+
+            spark = session("dualpath live", cores=2)
+        with TemporaryDirectory(prefix="live-") as folder:
+            repo, readers = Repo(applied(Path(folder))), 4
+            try:
+                found = run(
+                    spark,
+                    repo,
+                    readers=readers,
+                    pause=readers / rate,
+                    interval=timedelta(seconds=1),
+                    requests=int(seconds * rate),
+                )
+            finally:
+                redis.stop(embedded_folder(repo.store.config))
+        figures = asdict(found)
+        shown = table(*(name.replace("_", " ") for name in figures), numbers=[n.replace("_", " ") for n in figures])
+        shown.add_row(*(f"{figure:,}" for figure in figures.values()))
+        errors = () if found.passed else ("answers were not derived again with their bits, or nothing was late",)
+        return Report({"passed": found.passed, **figures}, [shown], found.passed, errors)
+
+    raise typer.Exit(0 if finish(work, as_json) else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
