@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks [serving|kernel|texts|growth|freshness|ids|streaming ...] [--json]`."""
+"""The command: `python -m benchmarks [NAME ...] [--json]`; `BENCHMARKS` has the names."""
 
 import importlib
 import json
@@ -10,7 +10,18 @@ from rich.console import Console
 
 from benchmarks.measure import Figure, table
 
-BENCHMARKS = ("serving", "kernel", "texts", "growth", "freshness", "ids", "log_compaction", "streaming")
+BENCHMARKS = (
+    "serving",
+    "kernel",
+    "texts",
+    "known",
+    "hindsight",
+    "growth",
+    "freshness",
+    "ids",
+    "log_compaction",
+    "streaming",
+)
 
 
 def main(
@@ -19,7 +30,9 @@ def main(
     rate: Annotated[float, typer.Option(min=100, help="Of freshness: events a second.")] = 2_000,
     seconds: Annotated[float, typer.Option(min=1, help="Of freshness: for how long, after the warm-up.")] = 60,
     users: Annotated[int, typer.Option(min=1, help="Of freshness: of how many users.")] = 10_000,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Of freshness: a picture, PNG.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of freshness and hindsight: a picture, PNG.")
+    ] = None,
     events: Annotated[int, typer.Option(min=100_000, help="Of streaming: how many events.")] = 6_000_000,
 ) -> None:
     """Print every figure beside its peers; a ratio says how many times longer than dualpath a peer takes."""
@@ -28,6 +41,7 @@ def main(
         raise typer.BadParameter(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}.")
     options: dict[str, dict[str, Any]] = {
         "freshness": {"per_second": rate, "seconds": seconds, "users": users, "plot": plot},
+        "hindsight": {"plot": plot},
         "streaming": {"events": events},
     }
     found = {

@@ -19,7 +19,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from benchmarks import shop
 from benchmarks.measure import Figure, take_turns
 from dualpath.aggregates import Count, Distinct, Max, Mean, Sum
-from dualpath.declare import feature, feature_view, view_of
+from dualpath.declare import feature, feature_view, own_features, view_of
 from dualpath.online import keys, manifest
 from dualpath.online.connection import connect
 from dualpath.online.manifest import Manifest
@@ -79,8 +79,11 @@ def _compare(root: Path, address: str, load: str, per_user: tuple[int, int]) -> 
     stock.registry.cached_registry_proto_created = ours.registry.cached_registry_proto_created
     client = connect(address)
     prefixes = [keys.prefix(PROJECT, NAMESPACE, activity.name, part) for part in ("s" + SNAPSHOT, "e" + EPOCH)]
-    features = [f"{activity.name}:{f.name}" for f in activity.features]
-    finished_features = [f"{finished.name}:{f.name}" for f in activity.features]
+    declared = view_of(activity)
+    assert declared is not None, "it is windowed"
+    features = [f"{activity.name}:{f.name}" for f in declared.features]
+    own = [f"{activity.name}:{name}" for name in own_features(declared)]
+    finished_features = [f"{finished.name}:{f.name}" for f in declared.features]
     rng = np.random.default_rng(1)
 
     def drawn(entities: int, calls: int) -> Iterator[list[str]]:
@@ -98,6 +101,9 @@ def _compare(root: Path, address: str, load: str, per_user: tuple[int, int]) -> 
             f"{entities} entit{'y' if entities == 1 else 'ies'} x {len(features)} features, online, {load}",
             {
                 "dualpath": lambda names: ours.get_online_features(features, [{"user_id": n} for n in names]),
+                "dualpath, with what it knew": lambda names: ours.get_online_features(
+                    [*features, *own], [{"user_id": n} for n in names]
+                ),
                 "stock Feast": lambda names: stock.get_online_features(
                     finished_features, [{"user_id": n} for n in names]
                 ),

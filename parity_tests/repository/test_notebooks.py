@@ -40,6 +40,20 @@ def check_skew(notebook: nbformat.NotebookNode) -> None:
     assert re.search(r"(\d+) cells compared\.\nDifferences: \[\]\n", text)
 
 
+def check_known(notebook: nbformat.NotebookNode) -> None:
+    """What was served is what training says with what was known, and not what it says with hindsight."""
+    outputs = [output for cell in code(notebook) for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 1
+    tables = "\n".join(o.data["text/plain"] for o in outputs if o.output_type == "execute_result")
+    said = {known: int(value) for known, value in re.findall(r"^(.+?) {2,}(\d+)$", tables, re.MULTILINE)}
+    assert said == {"served at noon": 2, "final": 4, "known_at noon": 2, "token of the answer": 2}
+    assert printed(notebook).count("not yet known for q1b0") == 2
+
+
+CHECKS = {"skew": check_skew, "known": check_known}
+
+
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_notebooks_define_nothing(file: Path) -> None:
     for cell in code(nbformat.read(file, as_version=4)):
@@ -59,17 +73,19 @@ def test_notebooks_import_names_that_exist(file: Path) -> None:
     assert not [(module, name) for module, name in imports if not hasattr(importlib.import_module(module), name)]
 
 
-def test_the_skew_notebook_is_kept_with_outputs_that_name_no_machine() -> None:
-    kept = nbformat.read(FOLDER / "skew.ipynb", as_version=4)
-    check_skew(kept)
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_notebooks_are_kept_with_outputs_that_name_no_machine(file: Path) -> None:
+    kept = nbformat.read(file, as_version=4)
+    CHECKS[file.stem](kept)
     assert not [word for word in (str(FOLDER.parent), tempfile.gettempdir(), "127.0.0.1") if word in printed(kept)]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_skew_notebook_runs_and_dualpath_never_differs_from_the_truth() -> None:
-    notebook = nbformat.read(FOLDER / "skew.ipynb", as_version=4)
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_notebooks_run_and_show_what_they_say(file: Path) -> None:
+    notebook = nbformat.read(file, as_version=4)
     for cell in code(notebook):
         cell.outputs, cell.execution_count = [], None
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
-    check_skew(notebook)
+    CHECKS[file.stem](notebook)
