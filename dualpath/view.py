@@ -60,6 +60,8 @@ class View:
     def __post_init__(self) -> None:
         where = f"view '{self.name}'"
         check_name(self.name, where)
+        if self.known_feature == KNOWN_AT:
+            raise DeclarationError(f"{where}: training sets have a column '{KNOWN_AT}' of their own; rename the view.")
         if not self.keys:
             raise DeclarationError(f"{where}: no entity; name at least one with a join key.")
         for key in self.keys:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from dualpath import instants
 from dualpath.console.report import Report, busy, table
+from dualpath.errors import DualpathError
 from dualpath.parity.audit import Audit, Cell, audit
 from dualpath.parity.explain import explain
 from dualpath.repo import Repo
@@ -38,14 +39,17 @@ def cause(repo: Repo, cell: Cell) -> str:
         return "the view was declared otherwise when it was served"
     view, _ = cell.feature.split(":")
     if view not in repo.views:
-        return "it follows from the features of other views"
+        return "no windowed view has this name: the feature is derived, or the service renames its view"
     keys = {key: cell.keys[key] for key in repo.views[view].keys if key in cell.keys}
     if len(keys) < len(repo.views[view].keys):
         return "its join keys have other names in the service"
     if None in keys.values():
         return "a join key is null, so no event counts"
     asked = (repo, cell.feature, keys, _instant(cell), cell.known, f"value:{json.dumps(cell.served)}")
-    found = explain(*asked).against
+    try:
+        found = explain(*asked).against
+    except DualpathError as error:  # the counts of the audit are worth more than one cause
+        return f"it cannot be explained: {error.message}"
     if found is None or not found.known:
         return "neither the whole log nor what was known after any micro-batch gives it, so the log has changed since"
     events = ", ".join(f"{each.row.event['event_id']} ({each.cause} for {each.by})" for each in found.events[:EVENTS])

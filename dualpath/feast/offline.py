@@ -21,6 +21,7 @@ from dualpath.declare import is_event_log, is_windowed
 from dualpath.errors import InputError
 from dualpath.feast import ordinary, training_known, windowed
 from dualpath.feast.derived import derived
+from dualpath.feast.duration import duration
 from dualpath.feast.errors import translated
 from dualpath.feast.training_rows import TrainingRows, read, rows_of_events
 from dualpath.feast.training_set import TrainingSet
@@ -44,15 +45,10 @@ class DualpathOfflineStoreConfig(FeastConfigBaseModel):
     stale: Literal["refuse", "warn"] = "refuse"
     known_lag: timedelta | None = None
 
-    @field_validator("known_lag")
+    @field_validator("known_lag", mode="before")
     @classmethod
-    def _is_past(cls, lag: timedelta | None) -> timedelta | None:
-        if lag is not None and lag < timedelta(0):
-            raise InputError(
-                f"feature_store.yaml: offline_store.known_lag is {lag.total_seconds():g} seconds, but events are "
-                "served after their arrival; give 0 or more."
-            )
-        return lag
+    def _is_span(cls, lag: Any) -> timedelta | None:
+        return duration(lag, "offline_store.known_lag")
 
     @field_validator("path")
     @classmethod

@@ -19,13 +19,14 @@ from feast import FeatureView, RepoConfig, utils
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, RedisType
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.online_response import OnlineResponse
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt, field_validator, model_validator
 from redis.asyncio import RedisCluster
 
 from dualpath.declare import is_windowed
 from dualpath.errors import InputError
 from dualpath.feast import derived, errors, request
 from dualpath.feast.answer import Answer
+from dualpath.feast.duration import duration
 from dualpath.feast.response import Response
 from dualpath.feast.selection import Selection, select
 from dualpath.feast.served_log import Served, ServedLog
@@ -62,6 +63,11 @@ class DualpathRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     def online_lookback(self) -> int | None:
         """The lookback in microseconds; None: any distance."""
         return None if self.online_lookback_seconds is None else self.online_lookback_seconds * SECOND
+
+    @field_validator("max_staleness", mode="before")
+    @classmethod
+    def _is_span(cls, staleness: Any) -> timedelta | None:
+        return duration(staleness, "online_store.max_staleness")
 
     @model_validator(mode="before")
     @classmethod

@@ -132,6 +132,8 @@ def log(config: RepoConfig, data: pa.Table | Path, source: Any, logging: Logging
         store().write_logged_features(configured(config), table, source, here, registry)
         return
     # Feast's store has one DuckDB connection for all threads, and it refuses the second.
+    if not len(table):
+        return
     name, folder = uuid4().hex, Path(path)
     staged = folder / f".{name}"
     partitions = {"partitioning": destination.partition_by, "partitioning_flavor": "hive"}

@@ -26,6 +26,7 @@ from feast.feature_logging import (
 )
 from feast.infra.offline_stores.offline_utils import get_offline_store_from_config
 
+from dualpath.feast.derived import cast, plain
 from dualpath.feast.response import Response
 from dualpath.feast.selection import Selection
 from dualpath.kinds import INSTANT
@@ -69,7 +70,15 @@ class Served:
                 times = [t.seconds * 1_000_000 + t.nanos // 1000 for t in vector.event_timestamps]
                 columns[f"{logged}__timestamp"] = pa.array(times, pa.int64()).cast(INSTANT)
                 columns[f"{logged}__status"] = pa.array(vector.statuses, pa.int32())
-        columns |= {name: pa.array(values) for name, values in self.data.items() if name not in columns}
+        types = {
+            field.name: plain(field.dtype)
+            for view in self.selection.derived
+            for request in view.source_request_sources.values()
+            for field in request.schema
+        }
+        for name, values in self.data.items():
+            kind = types.get(name)
+            columns.setdefault(name, pa.array(values) if kind is None else cast(values, kind))
         for each in self.selection.views:
             if each.compiled:
                 columns[declaration_column(each.name)] = _all(digest(each.compiled.plan.view), self.rows)
@@ -124,20 +133,31 @@ class ServedLog:
     def offer(self, served: Served) -> None:
         """Take an answer, unless too many wait; never waits itself."""
         with self._changed:
-            if self._rows + served.rows > QUEUED_ROWS:
+            if self._rows + served.rows > QUEUED_ROWS or not self._runs():
                 self.counts["dropped"] += served.rows
                 return
             self._waiting.append(served)
             self._rows += served.rows
-            if self._thread is None:
-                self._thread = Thread(target=self._run, name="dualpath-served-log", daemon=True)
-                self._thread.start()
-                atexit.register(self.flush)
             self._changed.notify_all()
+
+    def _runs(self) -> bool:
+        """Whether the thread runs, which is started if it does not: a process that was forked has none."""
+        if self._thread is not None and self._thread.is_alive():
+            return True
+        thread = Thread(target=self._run, name="dualpath-served-log", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the process ends, or has too many threads; a read goes on
+            return False
+        self._thread = thread
+        atexit.register(self.flush)
+        return True
 
     def flush(self) -> None:
         """Write everything that waits, and return when it is written."""
         with self._changed:
+            if self._thread is None or not self._thread.is_alive():
+                return
             self._urgent = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._waiting and not self._busy)

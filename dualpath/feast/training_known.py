@@ -60,6 +60,11 @@ def check(rows: TrainingRows, views: Sequence[FeatureView]) -> None:
     given = [column for column in columns.values() if column]
     if not given:
         return
+    if twice := [column for column in given if given.count(column) > 1]:
+        raise InputError(
+            f"entity_df has '{twice[0]}', and the view is requested under several names; pass a column of tokens for "
+            "each, as 'NAME__known_VIEW'."
+        )
     if KNOWN_AT in rows.given:
         raise InputError(f"entity_df has '{given[0]}' and '{KNOWN_AT}', and a row can know only one thing; drop one.")
     for name, column in columns.items():

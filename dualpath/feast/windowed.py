@@ -41,6 +41,8 @@ def features(config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: Tr
     own = {view.known_feature: pa.string(), view.arrived_feature: pa.int64()}
     told = {name: pa.nulls(len(entity), own[name]) for name in names if name in own}
     computed = [name for name in names if name not in own]
+    if not computed:
+        return told
     if len(entity) > config.offline_store.spark_above_rows:
         return on_spark(view, tuple(computed), entity, rows.as_of, history, known) | told
     records = history.records(view, pc.unique(entity), [known.by] if known else [])

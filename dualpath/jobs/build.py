@@ -9,7 +9,6 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from dualpath.offline.history import DICTIONARY, History, dictionary_salt, record_salt, view_version
-from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.spark.log import read_log
@@ -33,7 +32,8 @@ def build(spark: SparkSession, repo: Repo, source: EventSource, through: date | 
 
 def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date | None) -> list[str]:
     storage, history = repo.storage(source.name), History(repo.root)
-    finished = storage.through()  # before the digests: what those have is there up to here at least
+    # Before the digests: what those have is there up to here at least.
+    finished = storage.complete_through("9999-12-31" if through is None else through.isoformat())
     views, digests = repo.views_of(source.name), storage.digests(record_salt(source.name))
     wanted = [e for e in digests if through is None or e <= through.isoformat()]
     built: set[str] = set()
@@ -46,12 +46,13 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
     for view in views:
         stale = history.stale(view_version(view), wanted, digests)
         if stale:
-            events = read_log(spark, storage, source, stale).withColumn("arrived", F.unix_micros("arrival_time"))
-            made = records(events, view, fold=False, beside=("arrived", "batch"))
+            # No field has a name with two underscores in front.
+            events = read_log(spark, storage, source, stale).withColumn("__arrived", F.unix_micros("arrival_time"))
+            made = records(events, view, fold=False, beside=("__arrived", "batch"))
+            made = made.withColumnRenamed("__arrived", "arrived")
             _publish(history, view_version(view), made, stale, "entity")
             built.update(stale)
-        if through is None and finished:
-            history.note_complete(view, Fence(*max(finished.items())))
+        history.note_complete(view, finished)
     return sorted(built)
 
 

@@ -29,7 +29,8 @@ from dualpath.steps import Step, step
 
 log = logging.getLogger(__name__)
 KINDS = {"log": "accepted", "dead": "dead_letter", "duplicate": "duplicate"}
-"""What is compacted, and the count in the ledger of its rows. An earlier version kept no duplicates."""
+"""What is compacted, and the count in the ledger of its rows. An earlier version kept no duplicates: where some are
+missing, a block's are left as they are."""
 GRACE_SECONDS = 43_200.0
 """How long files stay after they were replaced."""
 LARGE_FILE_BYTES = 32_000_000
@@ -130,10 +131,8 @@ def _compact(rows: BlockRows) -> Path | str | None:
             if not places and file.stat().st_size > LARGE_FILE_BYTES:
                 return None
             places[file.parent.relative_to(folder)].append((batch, file))
-    if not places and rows.kind == "duplicate":
-        return None
     if said := _wrong((file for files in places.values() for _, file in files), rows.count):
-        return said
+        return None if rows.kind == "duplicate" else said
     to = rows.storage.folder("packing") / uuid4().hex  # a task that is tried again has a folder of its own
     for place, files in places.items():
         for count, table in enumerate(_tables(files)):

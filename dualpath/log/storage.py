@@ -154,6 +154,22 @@ class Storage:
         """The last finished batch of each query."""
         return spans.read(self.folder("ledger")).through
 
+    def complete_through(self, day: str) -> Fence:
+        """The last finished batch before the first one that has rows of an arrival day after `day`, ISO."""
+        found = spans.read(self.folder("ledger"))
+        later = [
+            Fence(query, of_query[0][0])
+            for arrival_day, by_query in found.arrival_days.items()
+            if arrival_day > day
+            for query, of_query in by_query.items()
+        ]
+        first = min(later, default=None)
+        finished = [Fence(*each) for each in found.through.items()]
+        if first is not None:
+            finished = [each for each in finished if each.query < first.query]
+            finished += [Fence(first.query, first.batch - 1)] if first.batch else []
+        return max(finished, default=UNFENCED)
+
     def newest_arrival(self) -> int:
         """When the accepted row of the finished batches that arrived last did, microseconds UTC; 0: there is none."""
         return max((block.newest_arrival for block in self.blocks()), default=0)

@@ -126,7 +126,9 @@ class History:
         return parse([file.read_text()], str(file))[0] if file.exists() else UNFENCED
 
     def note_complete(self, view: View, through: Fence) -> None:
-        """Note that a view's record files have every event up to a micro-batch."""
+        """Note that a view's record files have every event up to a micro-batch; an earlier one changes nothing."""
+        if through <= self.complete(view):
+            return
         write_atomically(self.folder(view_version(view)) / "complete", token(through))
 
     def require(self, view: View, *, stale: Literal["refuse", "warn"] = "refuse", through: int | None = None) -> None:
@@ -138,7 +140,7 @@ class History:
         Texts are not checked: a missing one raises when its code is looked up.
         """
         source, index = view.source.name, self.index(view_version(view))
-        if through is not None and through <= place(self.complete(view)):
+        if index and through is not None and through <= place(self.complete(view)):
             folder = self.folder(view_version(view))
             if all(_size(folder / part.name) == part.size for part in index.values()):
                 return
@@ -153,6 +155,8 @@ class History:
         if not lacking:
             return
         said = f"view '{view.name}': its record files lack events of {_days(lacking)}; run `dualpath batch`"
+        if through is not None:
+            raise StaleRecordsError(f"{said}.")
         if stale == "refuse":
             raise StaleRecordsError(f"{said}, or set offline_store.stale to warn to train without them.")
         warnings.warn(f"{said}.", StaleWarning, stacklevel=2)

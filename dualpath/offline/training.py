@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dualpath.errors import InputError
+from dualpath.errors import InputError, StaleRecordsError
 from dualpath.known import Known
 from dualpath.offline.history import words_of
 from dualpath.plan import FoldError, plan
@@ -36,6 +36,11 @@ def values(
     owner = pc.index_in(records["entity"], value_set=owners).combine_chunks().to_numpy(zero_copy_only=False)
     words = words_of(records["words"], chosen.layout.width)
     if known:
+        if records[known.by].null_count:
+            raise StaleRecordsError(
+                f"view '{view.name}': its record files are of an earlier version and do not say when events became "
+                "known; run `dualpath batch`."
+            )
         words = np.column_stack([words, records[known.by].to_numpy()])
     words, starts = grouped(words, owner.astype(np.int64), len(owners))
     who = pc.fill_null(pc.index_in(entity, value_set=owners, skip_nulls=True), -1).to_numpy(zero_copy_only=False)

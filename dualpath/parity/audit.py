@@ -144,8 +144,9 @@ class LoggedService:
 
     def batches(self, since: int) -> Iterator[pa.Table]:
         """What was logged since an instant, microseconds UTC."""
-        whole = (file for file in self.folder.rglob("*.parquet") if not file.parent.name.startswith("."))
-        files = sorted(map(str, whole))
+        found = [file.relative_to(self.folder) for file in self.folder.rglob("*.parquet")]
+        # One under way is in a folder with a dot in front.
+        files = sorted(str(self.folder / file) for file in found if not file.parts[0].startswith("."))
         if not files:
             return
         schema = pa.unify_schemas([pq.read_schema(file) for file in files], promote_options="permissive")
@@ -166,8 +167,7 @@ class LoggedService:
     def _follows(self, name: str) -> bool:
         view = self.repo.store.registry.get_any_feature_view(name, self.repo.project)
         sources = view.source_feature_view_projections if isinstance(view, OnDemandFeatureView) else {}
-        own = {view.name for view in self.views.values()}
-        return bool(sources) and all(source.name in own for source in sources.values())
+        return bool(sources) and all(source.name_to_use() in self.views for source in sources.values())
 
 
 def services(repo: Repo, name: str | None = None) -> list[LoggedService]:

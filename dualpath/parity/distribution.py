@@ -143,7 +143,7 @@ def _lengths(values: Values) -> Values:
 
 def _numbers(values: Values) -> np.ndarray:
     """The numbers without nulls and NaN, float64."""
-    return np.asarray(values.cast(pa.float64()), np.float64)[~_missing(values)]
+    return np.asarray(values.cast(pa.float64(), safe=False), np.float64)[~_missing(values)]
 
 
 def _missing(values: Values) -> np.ndarray:

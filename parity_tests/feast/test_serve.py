@@ -159,7 +159,8 @@ def test_a_null_key_is_nobody_over_http_too(served: Served) -> None:
 
 def test_a_windowed_view_takes_no_values_over_http(served: Served) -> None:
     one = {"user_id": ["ann"], "user_7d_avg_order_value": [1.0], "user_7d_orders": [1]}
-    frame = one | {"event_time": [NOON], "arrival_time": [NOON]}
+    own = {"known_user_orders": ["q1b0"], "arrived_user_orders": [0]}  # Feast itself demands every column
+    frame = one | own | {"event_time": [NOON], "arrival_time": [NOON]}
     status, said = post(f"{served.address}/write-to-online-store", {"feature_view_name": "user_orders", "df": frame})
     assert status == 422 and "view 'user_orders' is windowed" in json.loads(said)["message"]
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -99,3 +100,22 @@ def test_rows_that_cannot_be_written_are_counted_and_reads_go_on(repo: Repo, cap
     assert "2 served rows of 'audited_profile' could not be logged" in caplog.text
     folder.unlink()
     assert ask(repo)["actions_30min"] == [1, 0] and len(logged(repo)) == 2
+
+
+def test_a_thread_that_is_gone_is_started_again(repo: Repo) -> None:
+    """As in a process that was forked."""
+    log_of(repo)._thread = SimpleNamespace(is_alive=lambda: False)  # type: ignore[assignment]
+    ask(repo)
+    assert len(logged(repo)) == 2
+
+
+def test_where_no_thread_can_be_started_a_read_goes_on_and_its_rows_count_as_dropped(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refused(Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(served_log, "Thread", Refused)
+    assert ask(repo)["actions_30min"] == [1, 0]
+    assert log_of(repo).counts == {"dropped": 2}

@@ -167,3 +167,16 @@ def test_what_was_kept_of_spans_changes_no_digest_and_spares_the_files_of_its_ba
     assert other.digests("salt") == plain.digests("salt")
     single = [(1, 8), (1, 9), (1, 10), *((2, batch) for batch in range(4))]
     assert opened == [each for each in single if each >= (1, kept)] + single
+
+
+def test_the_log_is_complete_up_to_the_batch_before_the_first_of_a_later_day(tmp_path: Path) -> None:
+    """EPOCHS gives the second and the fourth of five batches rows of the later day."""
+    storage = Storage(tmp_path, "clicks")
+    assert storage.complete_through("2026-03-01") == (0, 0)
+    land(storage, range(1))
+    assert storage.complete_through("2026-03-01") == (1, 0)
+    land(storage, range(1, 5))
+    land(storage, range(3), query=2)
+    assert storage.complete_through("2026-03-01") == (1, 0)
+    assert storage.complete_through("2026-03-02") == storage.complete_through("9999-12-31") == (2, 2)
+    assert storage.complete_through("2026-02-28") == (0, 0)

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dualpath.aggregates import Count, Distinct, Last
-from dualpath.errors import CollisionError, StateError
+from dualpath.errors import CollisionError, StaleRecordsError, StateError
+from dualpath.known import Known
 from dualpath.offline import training
 from dualpath.offline.history import DICTIONARY, RECORDS, TEXTS, History
 from dualpath.values import Dictionary
@@ -81,3 +82,11 @@ def test_a_training_set_looks_up_each_text_that_it_holds_once() -> None:
 def test_a_feature_of_texts_keeps_its_type_where_no_row_has_a_text(name: str, type: pa.DataType) -> None:
     found = training.values(LATEST, [name], pa.array(["ann"]), np.array([5]), RECORDS.empty_table(), not_asked)
     assert found[name].type == type
+
+
+def test_records_of_an_earlier_version_do_not_say_what_was_known() -> None:
+    column = pa.nulls(1, pa.int64())
+    table = pa.table({"entity": ["ann"], "words": [[1, 2, 1, 7, 1]], "arrived": column})
+    known = Known("arrived", np.array([5]))
+    with pytest.raises(StaleRecordsError, match="view 'activity': its record files are of an earlier version"):
+        training.values(VIEW, ["clicks"], pa.array(["ann"]), np.array([5]), table, not_asked, known)

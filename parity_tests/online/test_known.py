@@ -13,7 +13,8 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from pyspark.sql import SparkSession
 
 from dualpath.aggregates import Count
-from dualpath.errors import DeclarationError, StaleStreamError
+from dualpath.errors import DeclarationError, InputError, StaleStreamError
+from dualpath.feast.offline import DualpathOfflineStoreConfig
 from dualpath.feast.online import DualpathRedisOnlineStoreConfig
 from dualpath.jobs.build import build
 from dualpath.jobs.metrics import Meter, Metrics
@@ -208,6 +209,16 @@ def test_an_answer_from_a_stale_stream_is_refused_or_marked(filled: Repo) -> Non
 def test_the_settings_take_seconds_and_durations() -> None:
     made = [DualpathRedisOnlineStoreConfig(max_staleness=given).max_staleness for given in (90, "PT1M30S")]
     assert made == [timedelta(seconds=90)] * 2
+    for given in (-1, True, "soon", 10**12):
+        with pytest.raises(InputError, match=r"feature_store.yaml: online_store.max_staleness is .*; give seconds"):
+            DualpathRedisOnlineStoreConfig(max_staleness=given)
+        with pytest.raises(InputError, match=r"feature_store.yaml: offline_store.known_lag is .*; give seconds"):
+            DualpathOfflineStoreConfig(known_lag=given)
+
+
+def test_a_view_whose_token_would_have_the_name_of_a_column_of_training_sets_is_refused() -> None:
+    with pytest.raises(DeclarationError, match="training sets have a column 'known_at' of their own; rename the view"):
+        View("at", ("user",), CLICKS, (Feature("clicks", Count(), hours(1)),))
 
 
 @pytest.mark.parametrize("name", ["known_mine", "arrived_mine", "known_at"])

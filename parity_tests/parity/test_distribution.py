@@ -75,3 +75,8 @@ def test_different_kinds_are_refused_and_what_has_no_bins_has_no_distance() -> N
     empty = pa.array([], pa.int64())
     assert (distance(empty, ONE_TO_TEN), distance(ONE_TO_TEN, empty), null_share(empty)) == (None, None, None)
     assert (median(empty), median(ONE_TO_TEN), null_share(pa.array([None, "a"]))) == (None, 5.5, 0.5)
+
+
+def test_integers_beyond_the_whole_doubles_have_bins_too() -> None:
+    large = pa.chunked_array([[2**63 - 1, -(2**63), 0]])
+    assert distance(large, large).psi == 0.0

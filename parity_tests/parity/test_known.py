@@ -4,8 +4,10 @@ Events come in no order, some several times, in four batches. A snapshot is publ
 same rows are served, each with its token.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from dualpath.aggregates import Sum
 from dualpath.errors import InputError, StaleRecordsError
 from dualpath.jobs.build import build
 from dualpath.jobs.log_compaction import compact_log
@@ -29,7 +32,10 @@ from dualpath.parity.sample import draw
 from dualpath.parity.views import ViewGroup, serve, train
 from dualpath.repo import Repo
 from dualpath.runtime import redis
+from dualpath.schema import EventSource, integer, text
 from dualpath.sources.directory import Directory
+from dualpath.view import Feature, View
+from dualpath.windows import hours
 from parity_tests import generated
 from parity_tests.generated import PUBLISHED, SEALED, drawn
 from parity_tests.strategies import CLICKS, histories, wide_views
@@ -222,5 +228,27 @@ def test_what_was_known_is_told_by_the_rows_or_nobody(world: World) -> None:
     refs = [each.group.refs[0], f"{view.name}:{view.known_feature}", f"{view.name}:{view.arrived_feature}"]
     given = world.repo.store.get_historical_features(rows(each, **{view.known_feature: ["q1b0", "q1b1"]}), refs).to_df()
     assert given[view.known_feature].tolist() == ["q1b0", "q1b1"]
+    alone = world.repo.store.get_historical_features(rows(each), refs[1:]).to_df()
+    assert alone[[view.known_feature, view.arrived_feature]].isna().all(axis=None) and len(alone) == 2
     final = world.repo.store.get_historical_features(rows(each), refs).to_df()
     assert final[[view.known_feature, view.arrived_feature]].isna().all(axis=None)
+
+
+def test_a_field_may_have_the_name_of_a_column_of_record_files(spark: SparkSession, tmp_path: Path) -> None:
+    source = EventSource("visits", (text("user"), integer("arrived")))
+    view = View("v0", ("user",), source, (Feature("total", Sum("arrived"), hours(1)),))
+    repo = generated.declare(tmp_path / "repo", [view])
+    landing = repo.storage("visits").folder("landing")
+    landing.mkdir(parents=True)
+    at = {"event_time": "2026-03-01T12:00:00Z", "arrival_time": "2026-03-01T12:00:01Z"}
+    lines = [json.dumps({"event_id": f"{n}", "user": "ann", "arrived": n} | at) for n in (2, 5)]
+    (landing / "0.jsonl").write_text("\n".join(lines) + "\n")
+    try:
+        start(spark, repo, repo.sources["visits"], Directory(landing)).awaitTermination()
+        build(spark, repo, repo.sources["visits"])
+        rows = {"user": ["ann"], "event_timestamp": ["2026-03-01T12:30:00Z"]}
+        served = repo.store.get_online_features(["v0:total"], rows).to_dict()["total"]
+        trained = repo.store.get_historical_features(pd.DataFrame(rows), ["v0:total"]).to_df()["total"].tolist()
+        assert served == trained == [7]
+    finally:
+        redis.stop(embedded_folder(repo.store.config))
