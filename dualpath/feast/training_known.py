@@ -8,7 +8,7 @@
 | `offline_store.known_lag`, and neither column | the events that had arrived by `as_of` minus the lag |
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -88,16 +88,20 @@ def known(fv: FeatureView, rows: TrainingRows, lag: timedelta | None, storage: S
     return None if lag is None else Known("arrived", rows.as_of - lag // MICROSECOND)
 
 
+def require_finished(fence: Fence, through: Mapping[int, int], where: str, source: str) -> None:
+    """Raise `StaleRecordsError` for a batch of a token that is not finished; `through` is `Storage.through`."""
+    if fence.batch > through.get(fence.query, -1) and fence != UNFENCED:
+        last = token(Fence(*max(through.items()))) if through else "none"
+        raise StaleRecordsError(
+            f"{where}: the log of source '{source}' has no finished batch '{token(fence)}', its last one is {last}; "
+            "let the stream finish it and run `dualpath batch`, or pass what was served from this log."
+        )
+
+
 def _places(rows: TrainingRows, column: str, storage: Storage) -> np.ndarray:
     given = rows.given[column]
     fences = parse(given.to_pylist() if isinstance(given, pa.Array | pa.ChunkedArray) else given, column)
     through = storage.through()
     for fence in dict.fromkeys(fences):
-        if fence.batch > through.get(fence.query, -1) and fence != UNFENCED:
-            last = token(Fence(*max(through.items()))) if through else "none"
-            raise StaleRecordsError(
-                f"{column}, row {fences.index(fence)}: the log of source '{storage.source}' has no finished batch "
-                f"'{token(fence)}', its last one is {last}; let the stream finish it and run `dualpath batch`, or "
-                "pass tokens that were served from this log."
-            )
+        require_finished(fence, through, f"{column}, row {fences.index(fence)}", storage.source)
     return np.array([place(fence) for fence in fences], dtype=np.int64)

@@ -56,7 +56,7 @@ class Format:
 
 @dataclass(frozen=True)
 class Lookup:
-    """The entities that are looked up in one view, each once; with `tokens`, and what is known of each."""
+    """The entities that are looked up in one view, each once. With `tokens`, the read says what it knew of each."""
 
     view: str
     source: str

@@ -11,13 +11,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dualpath import instants, known
-from dualpath.errors import InputError, StaleRecordsError
+from dualpath.errors import InputError
+from dualpath.feast.training_known import require_finished
 from dualpath.log.storage import Storage
 from dualpath.parity import candidates
 from dualpath.parity.candidates import Candidate
 from dualpath.parity.oracle import expressions
 from dualpath.preview import counts, dictionary, evaluated, records, values
-from dualpath.record import UNFENCED, Fence
+from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.view import Feature, View
 from dualpath.windows import edges
@@ -61,13 +62,7 @@ def knowledge(given: Any, storage: Storage, name: str) -> Knowledge:
         return ALL
     if isinstance(given, str) and known.TOKEN.fullmatch(given):
         [fence] = known.parse([given], name)
-        through = storage.through()
-        if fence.batch > through.get(fence.query, -1) and fence != UNFENCED:
-            last = known.token(Fence(*max(through.items()))) if through else "none"
-            raise StaleRecordsError(
-                f"{name}: the log of source '{storage.source}' has no finished batch '{given}', its last one is "
-                f"{last}; let the stream finish it, or pass a token that was served from this log."
-            )
+        require_finished(fence, storage.through(), name, storage.source)
         return served(fence)
     try:
         limit = int(instants.parse([given])[0])
