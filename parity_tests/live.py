@@ -19,7 +19,6 @@ from pyspark.sql import SparkSession
 
 from dualpath.console.report import Report, busy, finish, table
 from dualpath.errors import StateError
-from dualpath.instants import COLUMN
 from dualpath.jobs.build import build
 from dualpath.jobs.stream import start
 from dualpath.online.connection import embedded_folder
@@ -133,9 +132,8 @@ def late_rows(repo: Repo, since: int) -> int:
     [logged] = audit.services(repo)
     late = 0
     for rows in logged.batches(since):
-        frame = rows.select([*logged.keys]).append_column(COLUMN, logged.as_of(rows))
-        final = repo.store.get_historical_features(frame, logged.derivable, full_feature_names=True).to_arrow()
-        sides = ({n: t[n].to_pylist() for n in logged.columns if n in final.column_names} for t in (rows, final))
+        final = logged.derived(rows, {})
+        sides = ({name: side[name].to_pylist() for name in final.column_names} for side in (rows, final))
         late += len({d.row for d in differences(*sides)})
     return late
 

@@ -5,7 +5,7 @@ must have the bits that were served. It does not matter how far the stream was t
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ from dualpath.feast.served_log import declaration_column
 from dualpath.instants import COLUMN
 from dualpath.kinds import INSTANT
 from dualpath.known import parse, place, token
-from dualpath.offline.history import History
+from dualpath.offline.history import History, StaleWarning
 from dualpath.parity.compare import Difference, differences
 from dualpath.record import UNFENCED
 from dualpath.repo import Repo
@@ -155,6 +155,17 @@ class LoggedService:
         for start in range(0, len(rows), ROWS):
             yield rows.slice(start, ROWS)
 
+    def derived(self, logged: pa.Table, known: Mapping[str, pa.ChunkedArray]) -> pa.Table:
+        """The answers that logged rows get with the columns `known` of what they know: the logged `view__feature`."""
+        rows = logged.select([name for name in self.keys if name in logged.column_names])
+        for name, column in {COLUMN: self.as_of(logged), **known}.items():
+            rows = rows.append_column(name, column)
+        with warnings.catch_warnings(action="ignore"):  # Feast warns that the service is not as it was applied
+            warnings.simplefilter("default", StaleWarning)
+            job = self.repo.store.get_historical_features(rows, self.derivable, full_feature_names=True)
+            table = job.to_arrow()
+        return table.select([n for n in table.column_names if n in self.columns and n in logged.column_names])
+
     @cached_property
     def derivable(self) -> FeatureService:
         """The service without what does not follow from event logs: ordinary views, and what depends on them."""
@@ -223,13 +234,11 @@ def derivable_rows(each: LoggedService, logged: pa.Table) -> tuple[pa.Table, int
 
 def _both(each: LoggedService, logged: pa.Table) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     """What was served and what is derived, by the columns `view__feature`."""
-    given = [*each.keys, *each.tokens.values()]
-    rows = logged.select([n for n in given if n in logged.column_names]).append_column(COLUMN, each.as_of(logged))
-    with warnings.catch_warnings(action="ignore"):  # Feast warns that the service is not as it was applied
-        job = each.repo.store.get_historical_features(rows, each.derivable, full_feature_names=True)
-        table = job.to_arrow()
-    columns = [n for n in table.column_names if n in each.columns and n in logged.column_names]
-    served, derived = ({n: t[n].to_pylist(maps_as_pydicts="strict") for n in columns} for t in (logged, table))
+    table = each.derived(logged, {column: logged[column] for column in each.tokens.values()})
+    served, derived = (
+        {name: side[name].to_pylist(maps_as_pydicts="strict") for name in table.column_names}
+        for side in (logged, table)
+    )
     return served, derived
 
 

@@ -16,7 +16,6 @@ Values are compared by bits; `dualpath.parity.distribution` says what the PSI is
 out, because no event log tells when they changed. An instant as a feature moves with time, so it always drifts.
 """
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +29,8 @@ from feast.feature_logging import LOG_TIMESTAMP_FIELD
 
 from dualpath.errors import InputError
 from dualpath.feast.served_log import declaration_column
-from dualpath.instants import COLUMN, LAST
+from dualpath.instants import LAST
 from dualpath.kinds import INSTANT
-from dualpath.offline.history import StaleWarning
 from dualpath.parity.audit import LoggedService, derivable_rows, services
 from dualpath.parity.compare import same
 from dualpath.parity.distribution import Distance, distance, median, null_share
@@ -189,13 +187,7 @@ def _derived(each: LoggedService, logged: pa.Table, known_at: pa.ChunkedArray | 
     """The answers that the same rows get, with the events that had arrived by `known_at`; None: with all."""
     # Said even where all count, because a repo may have a `known_lag`.
     known = pa.repeat(pa.scalar(LAST, INSTANT), len(logged)) if known_at is None else known_at
-    rows = logged.select([name for name in each.keys if name in logged.column_names])
-    rows = rows.append_column(COLUMN, each.as_of(logged)).append_column(KNOWN_AT, known)
-    with warnings.catch_warnings(action="ignore"):  # Feast warns that the service is not as it was applied
-        warnings.simplefilter("default", StaleWarning)
-        job = each.repo.store.get_historical_features(rows, each.derivable, full_feature_names=True)
-        table = job.to_arrow()
-    return table.select([n for n in table.column_names if n in each.columns and n in logged.column_names])
+    return each.derived(logged, {KNOWN_AT: known})
 
 
 def _features(each: LoggedService, answers: Answers, saved: TrainingFile | None) -> Iterator[FeatureDrift]:
