@@ -3,7 +3,7 @@
 from entities import user
 from sources import shop_events
 
-from dualpath.aggregates import Count, Distinct, Max, Sum
+from dualpath.aggregates import Count, DecayedCount, Distinct, LastK, Max, Sum
 from dualpath.declare import feature, feature_view
 from dualpath.windows import hours, lifetime, minutes, today
 
@@ -20,6 +20,18 @@ user_activity = feature_view(
             Distinct("category"),
             over=hours(1),
             description="Categories looked at or bought from in the last hour, in ascending order.",
+        ),
+        feature(
+            "interest_5min",
+            DecayedCount(by="category", half_life=60),
+            over=minutes(5),
+            description="Interest in each category: actions of the last five minutes, each worth half after a minute.",
+        ),
+        feature(
+            "recent_products",
+            LastK("product_id", k=5),
+            over=hours(1),
+            description="Products of the last five actions of the last hour, newest first.",
         ),
         feature(
             "spend_today",

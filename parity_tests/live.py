@@ -40,6 +40,7 @@ class Live:
     """What was asked, and what came of it: `late_rows` would differ without what they knew."""
 
     requests: int
+    requests_a_second: float
     rows: int
     cells: int
     differing: int
@@ -77,12 +78,13 @@ class Traffic:
         staged.rename(self.landing / f"{self.files:06d}.jsonl")
         self.files += 1
 
-    def ask(self, seed: int, pause: float) -> None:
-        """Ask about random users at now, one a request, until it is over."""
+    def ask(self, seed: int, every: float) -> None:
+        """Ask about random users at now, one a request and a request every so many seconds, until it is over."""
         store, draw = Repo(self.repo.folder).store, random.Random(seed)
-        service = store.get_feature_service(SERVICE)
+        service, due = store.get_feature_service(SERVICE), time.monotonic()
         try:
-            while not self.over.wait(pause):
+            while not self.over.wait(max(0.0, due - time.monotonic())):
+                due += every
                 store.get_online_features(service, [{"user_id": f"u{draw.randrange(self.users)}"}])
                 self.requests += 1
         except Exception as error:
@@ -95,7 +97,7 @@ def run(
     repo: Repo,
     *,
     readers: int,
-    pause: float,
+    every: float,
     interval: timedelta,
     requests: int,
     users: int = 50,
@@ -106,7 +108,8 @@ def run(
     traffic.land(events)
     drain(spark, repo)
     query = start(spark, repo, repo.sources[SOURCE], Directory(traffic.landing, 1_000), interval=interval)
-    threads = [Thread(target=traffic.ask, args=(seed, pause)) for seed in range(readers)]
+    asked_from = time.monotonic()
+    threads = [Thread(target=traffic.ask, args=(seed, every)) for seed in range(readers)]
     try:
         for thread in threads:
             thread.start()
@@ -118,13 +121,14 @@ def run(
         traffic.over.set()
         for thread in threads:
             thread.join()
+        rate = traffic.requests / (time.monotonic() - asked_from)
         query.stop()
     if traffic.failed:
         raise StateError(f"a reader has failed: {traffic.failed[0]}") from traffic.failed[0]
     drain(spark, repo)
     build(spark, repo, repo.sources[SOURCE])
     found = audit.audit(repo, began)
-    return Live(traffic.requests, found.rows, found.compared, found.differing, late_rows(repo, began))
+    return Live(traffic.requests, round(rate, 1), found.rows, found.compared, found.differing, late_rows(repo, began))
 
 
 def late_rows(repo: Repo, since: int) -> int:
@@ -157,9 +161,10 @@ def main(
                     spark,
                     repo,
                     readers=readers,
-                    pause=readers / rate,
+                    every=readers / rate,
                     interval=timedelta(seconds=1),
                     requests=int(seconds * rate),
+                    users=500,
                 )
             finally:
                 redis.stop(embedded_folder(repo.store.config))

@@ -125,7 +125,8 @@ def test_an_unknown_entity_is_not_found_and_gets_the_empty_values(shop: Repo) ->
     statuses = {n: list(r.statuses) for n, r in zip(names, answer.proto.results, strict=True) if n != "user_id"}
     assert statuses == {f.name: [FieldStatus.NOT_FOUND] for f in shop.views["user_activity"].features}
     assert {k: v[0] for k, v in answer.to_dict().items() if k != "user_id"} == {
-        "actions_5min": 0, "actions_30min": 0, "interests_1h": [], "spend_today": 0.0, "last_active": None,
+        "actions_5min": 0, "actions_30min": 0, "interests_1h": [], "interest_5min": {}, "recent_products": [],
+        "spend_today": 0.0, "last_active": None,
     }  # fmt: skip
 
 
