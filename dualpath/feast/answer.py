@@ -1,11 +1,13 @@
 """The answer to one call of `get_online_features`: windowed views by the kernel, ordinary ones by Feast.
 
+Values become Feast's protobuf (`fill`) or, where all views are windowed, plain columns (`columns`).
+
 A row whose join key is null has no entity. Either kind of view answers it with the empty values and NOT_FOUND.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
@@ -15,30 +17,23 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from dualpath import entities, known, retention
 from dualpath.errors import InputError, StaleStreamError
 from dualpath.feast import response
+from dualpath.feast.columns import STATUSES, Columns, column
+from dualpath.feast.online_settings import OnlineSettings
 from dualpath.feast.request import CURRENT, Request
 from dualpath.feast.selection import CompiledView, SelectedView
 from dualpath.online import high_water_mark, reader
 from dualpath.plan import FoldError
 from dualpath.values import text_codes
 
-if TYPE_CHECKING:
-    from dualpath.feast.online import DualpathRedisOnlineStoreConfig
-
 START_AND_END = np.array([0, 1])
 
 
 class Answer:
-    """Fills Feast's response to the `CURRENT` request."""
+    """Answers the `CURRENT` request."""
 
-    def __init__(
-        self,
-        reader: reader.Reader,
-        texts: dict[int, str],
-        settings: "DualpathRedisOnlineStoreConfig",
-        into: GetOnlineFeaturesResponse,
-    ) -> None:
+    def __init__(self, reader: reader.Reader, texts: dict[int, str], settings: OnlineSettings) -> None:
         """`texts` are the known texts by their codes; new ones are added."""
-        self.reader, self.texts, self.settings, self.into = reader, texts, settings, into
+        self.reader, self.texts, self.settings = reader, texts, settings
         self.request = request = CURRENT.get()
         lookback = settings.online_lookback
         self.earliest_as_of = None if request.named is None else retention.earliest_as_of(request.now, lookback)
@@ -80,23 +75,43 @@ class Answer:
             )
         return age > most
 
-    def fill(self, join_keys: Mapping[str, Any]) -> Iterator[tuple[list[Any], dict[str, Any]]]:
-        """Fill the response view by view; yields each ordinary view with its join keys, for Feast to fill in."""
+    def columns(self, keys: Mapping[str, list[Any]]) -> Columns:
+        """The whole answer to a request for windowed views alone; `keys` are the columns of its join keys, cast."""
+        values: dict[str, list[Any]] = {}
+        statuses: dict[str, list[str]] = {}
+        present = [STATUSES[FieldStatus.PRESENT]] * self.request.rows
+        for each in self.windowed:
+            of_rows = [STATUSES[status] for status in each.statuses()]
+            values |= each.columns(self.texts)
+            statuses |= {each.prefix + name: of_rows for name in each.values}
+            statuses |= {each.prefix + name: present for name in each.own}
+        order = self.request.selection.places
+        return Columns(
+            {**keys, **{name: values[name] for name in order}},
+            {name: statuses[name] for name in order},
+            self.request.as_of,
+            by_feast=False,
+        )
+
+    def fill(
+        self, into: GetOnlineFeaturesResponse, join_keys: Mapping[str, Any]
+    ) -> Iterator[tuple[list[Any], dict[str, Any]]]:
+        """Fill Feast's response view by view; yields each ordinary view with its join keys, for Feast to fill in."""
         windowed, rows = iter(self.windowed), self.request.rows
         for each in self.request.selection.views:
             if each.compiled:
-                next(windowed).fill(self.into, self.request.as_of, self.texts)
+                next(windowed).fill(into, self.request.as_of, self.texts)
                 continue
             own = {name: join_keys[name] for name in each.columns}
             there = [i for i in range(rows) if all(values[i].WhichOneof("val") for values in own.values())]
-            before = len(self.into.results)
+            before = len(into.results)
             if there:
                 those = {name: [values[i] for i in there] for name, values in own.items()}
                 yield [(each.view, each.features)], own if len(there) == rows else those
             else:
-                self.into.metadata.feature_names.val.extend([each.prefix + name for name in each.features])
-                self.into.results.extend([GetOnlineFeaturesResponse.FeatureVector() for _ in each.features])
-            vectors = self.into.results[before:]
+                into.metadata.feature_names.val.extend([each.prefix + name for name in each.features])
+                into.results.extend([GetOnlineFeaturesResponse.FeatureVector() for _ in each.features])
+            vectors = into.results[before:]
             if len(there) < rows:
                 for vector in vectors:
                     scatter(vector, there, rows)
@@ -159,6 +174,14 @@ class _WindowedView:
             else:
                 arrived = ValueProto(int64_val=self.arrived) if self.arrived else ValueProto()
                 vector.values.extend([arrived] * len(self.rows))
+
+    def columns(self, texts: dict[int, str]) -> dict[str, list[Any]]:
+        """The view's features by their names in the answer."""
+        found = {name: column(values, self.plan.outputs[name], texts) for name, values in self.values.items()}
+        for name in self.own:
+            is_token = name == self.plan.view.known_feature
+            found[name] = self.tokens if is_token else [self.arrived or None] * len(self.rows)
+        return {self.prefix + name: values for name, values in found.items()}
 
     def statuses(self) -> "list[FieldStatus.ValueType]":
         """The status of each row, for all features."""

@@ -5,28 +5,27 @@ for that instant, and otherwise for the present. Other views are Feast's own.
 
 A read goes through these modules, in this order: `selection` and `request` read the request, Feast calls
 `_read_features_per_fv` below, `answer` reads the records (`dualpath.online.reader`) and folds them (`dualpath.plan`),
-and `response` encodes the values.
+and `response` encodes the values, or `columns` lists them.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 
 from feast import FeatureView, RepoConfig, utils
-from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, RedisType
+from feast.infra.online_stores.redis import RedisOnlineStore, RedisType
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.online_response import OnlineResponse
-from pydantic import PositiveInt, field_validator, model_validator
 from redis.asyncio import RedisCluster
 
 from dualpath.declare import is_windowed
 from dualpath.errors import InputError
 from dualpath.feast import derived, errors, request
 from dualpath.feast.answer import Answer
-from dualpath.feast.duration import duration
+from dualpath.feast.columns import Columns
+from dualpath.feast.online_settings import OnlineSettings
 from dualpath.feast.response import Response
 from dualpath.feast.selection import Selection, select
 from dualpath.feast.served_log import Served, ServedLog
@@ -34,54 +33,18 @@ from dualpath.online import reader, removal
 from dualpath.online.clients import Clients
 from dualpath.online.connection import address, located, named, shown
 from dualpath.online.deadline import Budget
-from dualpath.windows import SECOND
 
 
-class DualpathRedisOnlineStoreConfig(RedisOnlineStoreConfig):
-    """Feast's Redis settings, and dualpath's own.
+class DualpathRedisOnlineStoreConfig(OnlineSettings):
+    """The settings under the names by which `feature_store.yaml` may choose the store.
 
-    If `connection_string` is empty, DUALPATH_REDIS is used, else an embedded Redis beside the repo.
-    `online_lookback_seconds` is how far before the present an `as_of` may lie online; null keeps everything, as a
-    replay of old events needs. `read_deadline_ms` is how long a read may wait for Redis, in all.
-
-    `max_staleness`, in seconds or as an ISO-8601 duration, is how long ago the stream may have said for the last time
-    that the online store is up to date; null does not ask. `when_stale` says what a read does then: `refuse` raises
-    `StaleStreamError`, `mark` gives the features the status OUTSIDE_MAX_AGE.
+    Feast looks for the store in the module of this class.
     """
 
     type: Literal[
         "dualpath.feast.online.DualpathRedisOnlineStore",
         "dualpath.stores.online.DualpathRedisOnlineStore",  # its name before, for one release
     ] = "dualpath.feast.online.DualpathRedisOnlineStore"  # type: ignore[assignment]
-    connection_string: str = ""
-    online_lookback_seconds: int | None = 86_400
-    read_deadline_ms: PositiveInt = 250
-    max_staleness: timedelta | None = None
-    when_stale: Literal["refuse", "mark"] = "refuse"
-
-    @property
-    def online_lookback(self) -> int | None:
-        """The lookback in microseconds; None: any distance."""
-        return None if self.online_lookback_seconds is None else self.online_lookback_seconds * SECOND
-
-    @field_validator("max_staleness", mode="before")
-    @classmethod
-    def _is_span(cls, staleness: Any) -> timedelta | None:
-        return duration(staleness, "online_store.max_staleness")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _renamed(cls, settings: Any) -> Any:
-        """Take `slack_seconds`, the old name of `online_lookback_seconds`, for one release."""
-        if not isinstance(settings, dict) or "slack_seconds" not in settings:
-            return settings
-        if "online_lookback_seconds" in settings:
-            raise InputError(
-                "feature_store.yaml: online_store has both online_lookback_seconds and its old name slack_seconds; "
-                "remove slack_seconds."
-            )
-        rest = {name: value for name, value in settings.items() if name != "slack_seconds"}
-        return rest | {"online_lookback_seconds": settings["slack_seconds"]}
 
 
 class DualpathRedisOnlineStore(RedisOnlineStore):
@@ -109,11 +72,11 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         The columns of the answer are the join keys, then the features in the order of the request.
         """
         serving: Any = derived.ServingRegistry(registry)
-        with self._request(config, serving, project, features, full_feature_names, entity_rows) as (selection, rows):
+        with self._request(config, serving, project, features, full_feature_names, entity_rows) as (current, rows):
             response = super().get_online_features(
                 config, features, rows, serving, project, full_feature_names, include_feature_view_version_metadata
             )
-        return self._logged(config, registry, features, selection, rows, response)
+        return self._logged(config, registry, features, current.selection, rows, response)
 
     async def get_online_features_async(
         self,
@@ -127,39 +90,64 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
     ) -> OnlineResponse:
         """The same without blocking the event loop."""
         serving: Any = derived.ServingRegistry(registry)
-        with self._request(config, serving, project, features, full_feature_names, entity_rows) as (selection, rows):
+        with self._request(config, serving, project, features, full_feature_names, entity_rows) as (current, rows):
             response = await super().get_online_features_async(
                 config, features, rows, serving, project, full_feature_names, include_feature_view_version_metadata
             )
-        return self._logged(config, registry, features, selection, rows, response)
+        return self._logged(config, registry, features, current.selection, rows, response)
+
+    async def get_columns(
+        self, config: RepoConfig, features: Any, entity_rows: Any, registry: BaseRegistry, full_feature_names: bool
+    ) -> Columns:
+        """The answer of `get_online_features_async` as plain columns.
+
+        Feast's protobuf is only built where Feast answers: for an ordinary or an on-demand view, and for a feature
+        service whose answers are logged.
+        """
+        serving: Any = derived.ServingRegistry(registry)
+        with self._request(config, serving, config.project, features, full_feature_names, entity_rows) as (
+            current,
+            rows,
+        ):
+            if current.selection.all_windowed and getattr(features, "logging_config", None) is None:
+                answer = self._answer(config)
+                await self._compute_async(config, answer, Budget(_deadline(config)))
+                return answer.columns(rows)
+            found = await super().get_online_features_async(
+                config, features, rows, serving, config.project, full_feature_names
+            )
+        response = self._logged(config, registry, features, current.selection, rows, found)
+        return Columns.of(response, current.as_of)
 
     def _read_features_per_fv(
         self, config: RepoConfig, grouped_refs: Any, join_keys: Any, names: Any, response: Any, *rest: Any
     ) -> None:
-        answer, budget = self._answer(config, response), Budget(_deadline(config))
+        answer, budget = self._answer(config), Budget(_deadline(config))
 
         def call(method: str, arguments: tuple[Any, ...]) -> Any:
             with budget.spending():
                 return getattr(self._get_client(config.online_store), method)(*arguments)
 
         reader.run(answer.compute(), call)
-        for group, own_keys in answer.fill(join_keys):
+        for group, own_keys in answer.fill(response, join_keys):
             with budget.spending():
                 super()._read_features_per_fv(config, group, own_keys, names, response, *rest)
 
     async def _read_features_per_fv_async(
         self, config: RepoConfig, grouped_refs: Any, join_keys: Any, names: Any, response: Any, *rest: Any
     ) -> None:
-        answer, budget = self._answer(config, response), Budget(_deadline(config))
+        answer, budget = self._answer(config), Budget(_deadline(config))
+        await self._compute_async(config, answer, budget)
+        for group, own_keys in answer.fill(response, join_keys):
+            async with self._clients.spending(budget):
+                await super()._read_features_per_fv_async(config, group, own_keys, names, response, *rest)
 
+    async def _compute_async(self, config: RepoConfig, answer: Answer, budget: Budget) -> None:
         async def call(method: str, arguments: tuple[Any, ...]) -> Any:
             async with self._clients.spending(budget):
                 return await getattr(await self._get_client_async(config.online_store), method)(*arguments)
 
         await reader.run_async(answer.compute(), call)
-        for group, own_keys in answer.fill(join_keys):
-            async with self._clients.spending(budget):
-                await super()._read_features_per_fv_async(config, group, own_keys, names, response, *rest)
 
     def _get_client(self, online_store_config: Any) -> Any:
         return self._clients.shared(_address(online_store_config))
@@ -232,8 +220,8 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
     @contextmanager
     def _request(
         self, config: RepoConfig, registry: Any, project: str, features: Any, full_names: bool, entity_rows: Any
-    ) -> Iterator[tuple[Selection, Any]]:
-        """The selection, and the rows for Feast; within, `CURRENT` is the whole request."""
+    ) -> Iterator[tuple[request.Request, Any]]:
+        """The request, which is `CURRENT` within, and its rows for Feast."""
         with self._translated(config, partial(errors.explain_request, registry, project, features)):
             context = utils._get_cached_request_context(registry, project, features, full_names)
             current = request.read(entity_rows, self.clock(), select(context, full_names))
@@ -242,7 +230,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             self._open(config)
             token = request.CURRENT.set(current)
             try:
-                yield current.selection, columns
+                yield current, columns
             finally:
                 request.CURRENT.reset(token)
 
@@ -262,8 +250,8 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             self.served_log.offer(Served(config, registry, features, selection, answer, data, self.clock()))
         return answer
 
-    def _answer(self, config: RepoConfig, response: Any) -> Answer:
-        return Answer(self._reader_of(config), self._texts, config.online_store, response)
+    def _answer(self, config: RepoConfig) -> Answer:
+        return Answer(self._reader_of(config), self._texts, config.online_store)
 
     def _reader_of(self, config: RepoConfig) -> reader.Reader:
         if self._reader is None or self._reader.project != config.project:

@@ -86,7 +86,7 @@ class Response(OnlineResponse):
     def __init__(self, response: OnlineResponse, selection: Selection) -> None:
         _order(response, selection.places)
         super().__init__(response.proto, response._feature_types)
-        self._selection = selection
+        self.selection = selection
 
     def to_arrow(self, include_event_timestamps: bool = False) -> pa.Table:
         """A table with the types of a training set; Feast alone would guess them from the values.
@@ -104,14 +104,14 @@ class Response(OnlineResponse):
     def _types(self) -> dict[str, pa.DataType | FeastType]:
         """The types of windowed and derived features, by their names in the answer: Arrow's where there is one."""
         types: dict[str, pa.DataType | FeastType] = {}
-        for each in self._selection.views:
+        for each in self.selection.views:
             if each.compiled:
                 outputs = each.compiled.plan.outputs
                 own = {name: plain(dtype) for name, (dtype, _) in own_features(each.compiled.plan.view).items()}
                 types |= {each.prefix + n: own.get(n) or arrow_type(outputs[n]) for n in each.features}
-        for view in self._selection.derived:
+        for view in self.selection.derived:
             if isinstance(view, DerivedView):
-                selected = [field for field in view.schema if field.name in self._selection.places]
+                selected = [field for field in view.schema if field.name in self.selection.places]
                 types |= {field.name: plain(field.dtype) or field.dtype for field in selected}
         return types
 

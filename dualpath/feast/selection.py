@@ -64,7 +64,8 @@ class Selection:
     """The selected views, and what their on-demand views need.
 
     `places` has each feature's place in the answer, by its name there. `derived` are the on-demand views, `data` the
-    columns of request data that they need. `types` are Feast's types of the join keys' columns.
+    columns of request data that they need. `types` are Feast's types of the join keys' columns. `all_windowed` says
+    that every feature is one of a windowed view.
     """
 
     def __init__(self, context: tuple[Any, ...], full_names: bool) -> None:
@@ -81,6 +82,7 @@ class Selection:
                 keys = {key: keys[key] for key in declared.keys}
             self.views.append(SelectedView(view, order, tuple(keys.values()), prefix, compiling))
         self.keys = {name: each for each in self.views for name in each.columns if name != DUMMY_ENTITY_ID}
+        self.all_windowed = not self.derived and all(each.compiled for each in self.views)
 
     def _ordered(self, features: Iterable[str], prefix: str) -> list[str]:
         """A view's features in the order of the request; Feast keeps them in a set, whose order differs by process.

@@ -1,0 +1,32 @@
+"""`serve`: the serving application in the foreground, until a signal."""
+
+import os
+from pathlib import Path
+
+import uvicorn
+
+from dualpath.console.report import Report
+from dualpath.errors import InputError, UnavailableError
+from dualpath.repo import Repo
+from dualpath.serving.app import create_app
+from dualpath.serving.settings import PREFIX, read
+
+
+def run(repo: Repo, *, host: str, port: int, settings: Path | None) -> Report:
+    """Serve the repo over HTTP until SIGINT or SIGTERM; requests under way are answered first."""
+    chosen = read(settings, os.environ)
+    if not chosen.keys and not chosen.anonymous:
+        raise InputError(
+            f"nobody may ask: the settings have no keys; add [[keys]] or [anonymous] to a file for --settings, or set "
+            f"{PREFIX}KEYS (docs/serving.md says how)."
+        )
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(chosen, repo.store), host, port, loop="uvloop", access_log=False, log_level="warning")
+    )
+    try:
+        server.run()
+    except SystemExit:  # uvicorn has logged why
+        raise UnavailableError(f"{host}:{port} cannot be listened on; choose another --host or --port.") from None
+    return Report(
+        {"host": host, "port": port}, [f"Served {repo.folder.name} on {host}:{port} until it was asked to end."]
+    )

@@ -1,0 +1,1 @@
+"""Features and decisions over HTTP: the serving application, its bandit and its experiments."""
