@@ -113,7 +113,9 @@ def stream(
     interval: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How often to look for new events.")] = 1.0,
     files_per_batch: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many files a batch.")] = 16,
     kafka: KafkaOption = None,
-    topic: Annotated[str | None, typer.Option(metavar="NAME", help="The Kafka topic to read.")] = None,
+    topic: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The Kafka topic to read; else each source's, by its name.")
+    ] = None,
     topic_pattern: Annotated[str | None, typer.Option(metavar="REGEX", help="Every topic of such a name.")] = None,
     kafka_option: KafkaOptions = None,
     max_offsets: Annotated[int | None, typer.Option(min=1, help="At most so many messages a batch.")] = None,
@@ -131,7 +133,7 @@ def stream(
         int | None, typer.Option(min=0, max=65_535, metavar="N", help="Serve metrics to Prometheus there; 0: any port.")
     ] = None,
 ) -> Report:
-    """Read landed events, or with --kafka those of a topic, into the event log and the online store.
+    """Read landed events, or with --kafka those of topics, into the event log and the online store.
 
     It runs until Ctrl-C or, with --once, to the end of what is there. After changing features, or if the checkpoint
     was lost, start with --from-snapshot.
@@ -140,8 +142,11 @@ def stream(
     from dualpath.console import stream
 
     every = None if once else timedelta(seconds=interval)
-    payloads = topics.source(
+    # One topic is of one source; without its name, each source has the topic of its own name.
+    chosen = [repos.source(repo, source)] if topic or topic_pattern else repos.sources(repo, source)
+    payloads = topics.payloads(
         kafka,
+        [each.name for each in chosen],
         topic=topic,
         pattern=topic_pattern,
         options=kafka_option,
@@ -149,10 +154,11 @@ def stream(
         starting_timestamp=starting_timestamp,
         accept_loss=accept_loss,
     )
-    if payloads:
-        inputs: stream.Inputs = [(repos.source(repo, source), payloads)]
-    else:
+    inputs: stream.Inputs
+    if payloads is None:
         inputs = stream.landed(repo, repos.sources(repo, source), files_per_batch)
+    else:
+        inputs = [*zip(chosen, payloads, strict=True)]
     return stream.run(repo, inputs, interval=every, from_snapshot=from_snapshot, metrics_port=metrics_port)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dualpath.console.command import command
+from dualpath.console.options import KafkaOption, KafkaOptions
 from dualpath.console.report import Report
 
 if TYPE_CHECKING:
@@ -27,11 +28,41 @@ def serve(
     settings: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A TOML file of keys and limits; see docs/serving.md.")
     ] = None,
+    kafka: KafkaOption = None,
+    kafka_option: KafkaOptions = None,
 ) -> Report:
-    """Serve features over HTTP, to those who have a key, until Ctrl-C."""
+    """Serve features over HTTP, to those who have a key, until Ctrl-C.
+
+    A repo with a ranking.yaml also decides, and keeps its decisions in Kafka with --kafka.
+    """
+    from dualpath.console import kafka as topics
     from dualpath.console import serve
 
-    return serve.run(repo, host=host, port=port, settings=settings)
+    client = topics.client(kafka, kafka_option) if kafka else None
+    return serve.run(repo, host=host, port=port, settings=settings, kafka=client)
+
+
+@command(app, extra="serving")
+def learn(
+    repo: "Repo",
+    once: Annotated[bool, typer.Option("--once", help="End when all of the log is learned.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often to look.")] = 1.0,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, metavar="N", help="Serve metrics to Prometheus there; 0: any port.")
+    ] = None,
+) -> Report:
+    """Learn from the log what came of decisions, and publish the policies, until Ctrl-C."""
+    from dualpath.console import learn
+
+    return learn.run(repo, every=None if once else interval, metrics_port=metrics_port)
+
+
+@command(app, extra="serving")
+def replay(repo: "Repo", since: SinceOption) -> Report:
+    """Make decisions of the log again, and compare every bit; and learn again what they have taught."""
+    from dualpath.console import learn
+
+    return learn.replayed(repo, since)
 
 
 @command(app)

@@ -1,6 +1,7 @@
 """`serve`: the serving application in the foreground, until a signal."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import uvicorn
@@ -8,21 +9,31 @@ import uvicorn
 from dualpath.console.report import Report
 from dualpath.errors import InputError, UnavailableError
 from dualpath.repo import Repo
+from dualpath.serving import ranking
 from dualpath.serving.app import create_app
+from dualpath.serving.journal import Journal, KafkaJournal, NoJournal
+from dualpath.serving.metrics import Metrics
+from dualpath.serving.service import Service
 from dualpath.serving.settings import PREFIX, read
 
 
-def run(repo: Repo, *, host: str, port: int, settings: Path | None) -> Report:
-    """Serve the repo over HTTP until SIGINT or SIGTERM; requests under way are answered first."""
+def run(repo: Repo, *, host: str, port: int, settings: Path | None, kafka: Mapping[str, str] | None) -> Report:
+    """Serve the repo over HTTP until SIGINT or SIGTERM; requests under way are answered first.
+
+    A repo with a `ranking.yaml` decides too, and keeps its decisions in Kafka if `kafka` has a client's settings.
+    """
     chosen = read(settings, os.environ)
     if not chosen.keys and not chosen.anonymous:
         raise InputError(
             f"nobody may ask: the settings have no keys; add [[keys]] or [anonymous] to a file for --settings, or set "
             f"{PREFIX}KEYS (docs/serving.md says how)."
         )
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(chosen, repo.store), host, port, loop="uvloop", access_log=False, log_level="warning")
-    )
+    metrics, declared, service = Metrics(), ranking.read(repo.folder), None
+    if declared:
+        journal: Journal = KafkaJournal(kafka, declared.topic) if kafka else NoJournal()
+        service = Service(repo, declared, journal, metrics.registry)
+    app = create_app(chosen, repo.store, metrics=metrics, service=service)
+    server = uvicorn.Server(uvicorn.Config(app, host, port, loop="uvloop", access_log=False, log_level="warning"))
     try:
         server.run()
     except SystemExit:  # uvicorn has logged why

@@ -1,20 +1,21 @@
 """`stream`: the streaming job in the foreground, until the input ends or a signal asks it to."""
 
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dualpath.console.cause import explain
 from dualpath.console.report import Report, busy, plural
+from dualpath.console.signals import asked_to_stop
 from dualpath.console.status import Account, account
 from dualpath.errors import UnavailableError
+from dualpath.jobs.exposed import exposed
 from dualpath.jobs.handover import hand_over
-from dualpath.jobs.metrics import Metrics, exposed
+from dualpath.jobs.metrics import Metrics
 from dualpath.jobs.stream import start
 from dualpath.offline.history import History
 from dualpath.online.connection import FAILED, shown
@@ -60,7 +61,7 @@ def run(
             held.enter_context(repo.storage(source.name).alone())
         metrics = Metrics()
         if metrics_port is not None:
-            held.enter_context(exposed(metrics, metrics_port))
+            held.enter_context(exposed(metrics.registry, metrics_port))
         kafka = any(isinstance(payloads, Kafka) for _, payloads in inputs)
         spark = session("dualpath-stream", conf=jars.settings(os.environ) if kafka else None)
         for source, _ in inputs if from_snapshot else ():
@@ -142,18 +143,3 @@ def progress(
     took = f", the last in {reports[-1]['durationMs']['triggerExecution'] / 1000:.1f} s" if reports else ""
     hint = "" if interval is None else "; Ctrl-C stops"
     return f"Streaming: {plural(rows, 'row')} in, {plural(batches, 'batch')}{took}{hint}"
-
-
-@contextmanager
-def asked_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set while it is open, instead of ending the process."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    kept = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

@@ -19,13 +19,11 @@ from prometheus_client import (
     Gauge,
     Summary,
     disable_created_metrics,
-    start_http_server,
     values,
     write_to_textfile,
 )
 
 from dualpath.dedup.segments import BYTES_PER_ID
-from dualpath.errors import UnavailableError
 from dualpath.jobs.histogram import EDGES, AgeHistogram
 from dualpath.log.ledger import Entry
 from dualpath.online.writer import WriteCounts
@@ -206,23 +204,3 @@ def behind_latest(source: Mapping[str, Any]) -> list[int]:
         return []
     pairs = [(topic, p, offset) for topic, offsets in latest.items() for p, offset in dict(offsets).items()]
     return [offset - taken.get(topic, {}).get(p, offset) for topic, p, offset in pairs]
-
-
-@contextmanager
-def exposed(metrics: Metrics, port: int) -> Iterator[int]:
-    """Serve the metrics over HTTP, on all addresses; answers the port, a free one for 0.
-
-    Raises `UnavailableError` if the port is taken.
-    """
-    try:
-        server, thread = start_http_server(port, registry=metrics.registry)
-    except OSError as error:
-        raise UnavailableError(
-            f"the metrics cannot be served on port {port} ({error.strerror}); choose another."
-        ) from None
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -70,6 +70,16 @@ def large_entities(project: str, view: str) -> bytes:
     return _head(project) + b"heavy:" + tagged(view)
 
 
+def decision(project: str, name: str) -> bytes:
+    """The key of an answer of the serving application, kept for retries."""
+    return _head(project) + b"decision:" + tagged(name)
+
+
+def learned(project: str, what: str) -> bytes:
+    """The key of what the learner publishes: a `policy:VARIANT`, or its `report`."""
+    return _head(project) + b"learned:" + tagged(what)
+
+
 def dictionary(project: str) -> bytes:
     """The key of the hash of codes (decimal) to texts; one key, because there are few texts."""
     return _head(project) + tagged("dictionary")

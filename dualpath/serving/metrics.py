@@ -24,7 +24,11 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.requests = Counter("dualpath_serving_requests", "Requests", ("route", "status"), registry=self.registry)
         self.seconds = Histogram(
-            "dualpath_serving_seconds", "Durations of requests", ("route",), registry=self.registry, buckets=BUCKETS
+            "dualpath_serving_request_seconds",
+            "Durations of requests",
+            ("route",),
+            registry=self.registry,
+            buckets=BUCKETS,
         )
 
     def router(self) -> APIRouter:

@@ -29,8 +29,9 @@ import dualpath.jobs.stream
 from dualpath.console.live import ARRIVAL_AGE, EVENT_AGE, Reading, Watch, read
 from dualpath.errors import UnavailableError
 from dualpath.jobs.build import build
+from dualpath.jobs.exposed import exposed
 from dualpath.jobs.histogram import EDGES
-from dualpath.jobs.metrics import FILE, Meter, Metrics, exposed
+from dualpath.jobs.metrics import FILE, Meter, Metrics
 from dualpath.jobs.sink import Sink
 from dualpath.jobs.stream import start
 from dualpath.log.ledger import Entry
@@ -144,11 +145,11 @@ def test_numbers_begin_at_zero_and_in_no_file_though_feast_was_imported_first(in
 
 
 def test_metrics_are_served_over_http_until_the_stream_ends(streamed: Streamed) -> None:
-    with exposed(streamed.metrics, 0) as port:
+    with exposed(streamed.metrics.registry, 0) as port:
         served = urlopen(f"http://127.0.0.1:{port}/metrics").read()
         assert served == generate_latest(streamed.metrics.registry)
         with pytest.raises(UnavailableError, match=f"the metrics cannot be served on port {port}"):
-            exposed(streamed.metrics, port).__enter__()
+            exposed(streamed.metrics.registry, port).__enter__()
     with pytest.raises(OSError):
         urlopen(f"http://127.0.0.1:{port}/metrics")
 

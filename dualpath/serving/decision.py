@@ -1,0 +1,153 @@
+"""A decision: one answer to `POST /rank`, with everything that is needed to make it again.
+
+It is an event like any other. The application sends it to Kafka before it answers; the stream puts it in the event log;
+the learner and the replay read it from there.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from dualpath.errors import StateError
+from dualpath.schema import Field, integer, text
+
+FIELDS: tuple[Field, ...] = (
+    text("decision_id", required=True),
+    text("request_id", required=True),
+    text("user_id", required=True),
+    text("device", required=True),
+    text("variant", required=True),
+    text("policy"),
+    text("degraded"),
+    integer("total", required=True),
+    text("candidates", required=True),
+    text("context", required=True),
+    text("weights", required=True),
+    text("scores", required=True),
+    text("ranking", required=True),
+    text("known", required=True),
+)
+"""The fields of an event source of decisions; its `event_id` is `decision_id`, its `event_time` is `decided_at`."""
+LISTS = ("candidates", "context", "weights", "scores", "ranking", "known")
+"""Fields that hold JSON, because the fields of an event are scalars."""
+TIME = "decided_at"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was asked, what was known, and what was chosen.
+
+    `decided_at` is the instant of all features, microseconds UTC. `context` is int64[K, d], a row for each candidate;
+    None if there were no features. `scores` are what the policy expects of each candidate. A candidate's propensity for
+    position one is its `weights` over `total`. `ranking` are places in `candidates`, best first. `known` has the tokens
+    of each windowed view that was read, one a row, or one for all. `degraded` is empty, or says what was missing.
+    """
+
+    decision_id: str
+    decided_at: int
+    request_id: str
+    user_id: str
+    device: str
+    candidates: tuple[str, ...]
+    variant: str
+    policy: str
+    weights: tuple[int, ...]
+    total: int
+    scores: tuple[float, ...]
+    ranking: tuple[int, ...]
+    context: np.ndarray | None = field(default=None, compare=False)
+    known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    degraded: str = ""
+
+    @property
+    def chosen(self) -> int:
+        """The place of the candidate in position one."""
+        return self.ranking[0]
+
+    @property
+    def propensity(self) -> float:
+        """The probability with which the chosen candidate was chosen."""
+        return self.weights[self.chosen] / self.total
+
+    def token(self, view: str, row: int) -> str:
+        """What a row of a view knew."""
+        tokens = self.known[view]
+        return tokens[row if len(tokens) > 1 else 0]
+
+    def event(self) -> dict[str, Any]:
+        """Its form as an event's payload: flat, with ISO times."""
+        # An event has no empty text; a missing one is null.
+        plain = {f.name: getattr(self, f.name) or None for f in FIELDS if f.name not in LISTS}
+        lists = {
+            "candidates": list(self.candidates),
+            "context": [] if self.context is None else self.context.tolist(),
+            "weights": list(self.weights),
+            "scores": list(self.scores),
+            "ranking": list(self.ranking),
+            "known": {view: list(tokens) for view, tokens in self.known.items()},
+        }
+        return plain | {TIME: iso(self.decided_at)} | {name: compact(value) for name, value in lists.items()}
+
+    @classmethod
+    def of_event(cls, event: Mapping[str, Any], decided_at: int) -> "Decision":
+        """The decision of an event; raises `StateError` if it holds something else.
+
+        `decided_at` is the event's time, microseconds UTC.
+        """
+        try:
+            given = {name: json.loads(event[name]) for name in LISTS}
+            plain: dict[str, Any] = {f.name: event[f.name] or "" for f in FIELDS if f.name not in LISTS}
+            context = np.array(given["context"], dtype=np.int64) if given["context"] else None
+            found = cls(
+                decided_at=decided_at,
+                context=context,
+                candidates=tuple(given["candidates"]),
+                weights=tuple(given["weights"]),
+                scores=tuple(given["scores"]),
+                ranking=tuple(given["ranking"]),
+                known={view: tuple(tokens) for view, tokens in given["known"].items()},
+                **plain,
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            name = event.get("decision_id")
+            raise StateError(f"decision '{name}': it is no decision ({error}); see who writes the topic.") from None
+        if not len(found.candidates) == len(found.weights) == len(found.ranking) or (
+            context is not None and (context.ndim != 2 or len(context) != len(found.candidates))
+        ):
+            raise StateError(f"decision '{found.decision_id}': its lists differ in length; see who writes the topic.")
+        return found
+
+
+def identify(request_id: str, user_id: str, device: str, candidates: tuple[str, ...], degraded: str = "") -> str:
+    """The id of the decision that answers a request: whoever asks again gets the same one.
+
+    A decision without features has an id of its own, so that asking again later can get a better one.
+
+    >>> identify("q1", "ann", "mobile", ("a", "b"))[:16] == identify("q1", "ann", "mobile", ("b", "a"))[:16]
+    False
+    """
+    return hashlib.sha256(compact([request_id, user_id, device, list(candidates), degraded]).encode()).hexdigest()
+
+
+def compact(value: Any) -> str:
+    """JSON without spaces, its members in ascending order.
+
+    >>> compact({"b": 1, "a": [1, 2]})
+    '{"a":[1,2],"b":1}'
+    """
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
+def iso(microseconds: int) -> str:
+    """An instant as text, always with six digits.
+
+    >>> iso(0)
+    '1970-01-01T00:00:00.000000Z'
+    """
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,126 @@
+"""The journal: decisions are sent to Kafka before they are answered, so that the log has each one that a reader saw."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from threading import Event, Thread
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaException, Message, Producer
+
+from dualpath.errors import InputError
+from dualpath.serving.decision import Decision, compact
+
+SETTINGS = {
+    "enable.idempotence": True,  # acks=all, and no message twice or out of order
+    "linger.ms": 1,
+    "queue.buffering.max.messages": 10_000,
+    "message.timeout.ms": 30_000,
+    "log_level": 0,
+}
+CLOSE_TIMEOUT_SECONDS = 10.0
+
+
+class Journal(Protocol):
+    """Where decisions go before they are answered."""
+
+    async def write(self, decision: Decision, seconds: float) -> bool:
+        """Whether it is safe; waits so long at most. One that is not may still become so later."""
+        ...
+
+    @property
+    def takes(self) -> bool:
+        """Whether there is room for one more."""
+        ...
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last one became safe."""
+        ...
+
+    def queued(self) -> int:
+        """How many wait."""
+        ...
+
+    def close(self) -> None:
+        """Send what waits."""
+        ...
+
+
+class KafkaJournal:
+    """Sends each decision as one message, keyed by its reader; the broker acknowledges it."""
+
+    def __init__(self, client: Mapping[str, Any], topic: str) -> None:
+        """`client` holds librdkafka's settings; raises `InputError` if it refuses them."""
+        self.topic, self.healthy = topic, True
+        settings = {**SETTINGS, **client}
+        self.most = int(settings["queue.buffering.max.messages"])
+        try:
+            self.producer = Producer(settings)
+        except KafkaException as error:
+            raise InputError(f"Kafka's client refuses its settings: {error.args[0].str()}.") from None
+        self.closed = Event()
+        self.polling = Thread(target=self._poll, name="journal", daemon=True)
+        self.polling.start()
+
+    def _poll(self) -> None:
+        while not self.closed.is_set():
+            self.producer.poll(0.05)
+
+    async def write(self, decision: Decision, seconds: float) -> bool:
+        """Whether the broker has acknowledged it in time; False too if the queue is full."""
+        loop = asyncio.get_running_loop()
+        safe: asyncio.Future[bool] = loop.create_future()
+
+        def delivered(error: Any, message: Message) -> None:
+            self.healthy = error is None
+            with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+                loop.call_soon_threadsafe(told, error is None)
+
+        def told(is_safe: bool) -> None:
+            if not safe.done():
+                safe.set_result(is_safe)
+
+        value = compact(decision.event()).encode()
+        try:
+            self.producer.produce(self.topic, value, key=decision.user_id, on_delivery=delivered)
+        except BufferError:
+            return False
+        try:
+            return await asyncio.wait_for(safe, max(0.0, seconds))
+        except TimeoutError:
+            self.healthy = False
+            return False
+
+    @property
+    def takes(self) -> bool:
+        """Whether the queue has room."""
+        return len(self.producer) < self.most
+
+    def queued(self) -> int:
+        """How many messages wait for the broker."""
+        return len(self.producer)
+
+    def close(self) -> None:
+        """Send what waits, for a few seconds at most."""
+        self.producer.flush(CLOSE_TIMEOUT_SECONDS)
+        self.closed.set()
+        self.polling.join()
+
+
+class NoJournal:
+    """For an application without Kafka: nothing is kept, so nothing is learned."""
+
+    takes = False
+    healthy = False
+
+    async def write(self, decision: Decision, seconds: float) -> bool:
+        """Never safe."""
+        return False
+
+    def queued(self) -> int:
+        """None wait."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing to do."""

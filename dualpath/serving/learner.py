@@ -1,0 +1,171 @@
+"""Learns from what came of decisions, from the event log alone.
+
+A decision is known by its event; its reward is 1 if the declared outcome, asked when its attribution window ends, is
+not 0. Only clicks count that had arrived by a grace after that. So what is learned is a function of the set of events
+in the log: in any order, read once or again, from the start or batch by batch, the sums have the same bits.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dualpath.errors import InputError
+from dualpath.log.tail import Tail
+from dualpath.preview import preview
+from dualpath.repo import Repo
+from dualpath.serving.decision import FIELDS, Decision
+from dualpath.serving.policy import State
+from dualpath.view import View
+from dualpath.windows import SECOND
+
+SLACK = 3_600 * SECOND
+"""How much earlier than another event of the log one may have arrived; nobody waits for what lies further back."""
+KEY = "decision_id"
+
+
+@dataclass
+class Waiting:
+    """A decision whose clicks may still come."""
+
+    row: np.ndarray
+    decision: Decision
+    clicks: list[dict[str, Any]] = field(default_factory=list)
+    rewarded: bool = False
+    settled: bool = False
+    arrived: int = 0
+    """When the newest of the clicks that made the reward arrived, microseconds UTC."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What one look at the log has brought: new decisions, decisions that earned their reward, clicks that came too
+    late."""
+
+    decided: list[Decision]
+    rewarded: list[Waiting]
+    late: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The declared outcome of a decision: a windowed feature of the entity `decision`."""
+
+    view: View
+    feature: str
+    grace: int
+
+    @classmethod
+    def of(cls, repo: Repo, name: str, grace: int) -> "Outcome":
+        """The feature `view:feature`; `grace` is in microseconds. Raises `InputError` unless it can be an outcome."""
+        view, _, feature = name.partition(":")
+        declared = repo.views.get(view)
+        found = [f for f in declared.features if f.name == feature] if declared else []
+        if declared is None or not found or declared.keys != (KEY,) or found[0].over.kind != "sliding":
+            raise InputError(
+                f"the outcome '{name}' is no feature over a sliding window of an entity by {KEY}; name one."
+            )
+        return cls(declared, feature, grace)
+
+    @property
+    def window(self) -> int:
+        """How long after a decision a click counts, microseconds."""
+        [feature] = [f for f in self.view.features if f.name == self.feature]
+        return feature.over.width
+
+    def asked_at(self, decided_at: int) -> int:
+        """The instant at which the feature is the outcome."""
+        return decided_at + self.window
+
+    def known_at(self, decided_at: int) -> int:
+        """By when a click must have arrived."""
+        return self.asked_at(decided_at) + self.grace
+
+    def reward(self, decided_at: int, clicks: list[dict[str, Any]]) -> int:
+        """0 or 1. `clicks` are events of the source with `event_time` and `arrived`, microseconds UTC."""
+        known = [
+            {n: v for n, v in c.items() if n != "arrived"} for c in clicks if c["arrived"] <= self.known_at(decided_at)
+        ]
+        [row] = preview(self.view, known, instant(self.asked_at(decided_at))) if known else [{self.feature: 0}]
+        return int(bool(row[self.feature]))
+
+
+def instant(microseconds: int) -> Any:
+    """An instant as `preview` takes it."""
+    return np.datetime64(microseconds, "us").item()
+
+
+class Learner:
+    """The sums of all decisions and rewards in a repo's log, as far as it was read."""
+
+    def __init__(self, repo: Repo, decisions: str, outcome: Outcome, width: int) -> None:
+        """`decisions` names their event source; `width` is d, the length of a context's row."""
+        self.outcome = outcome
+        self.state = State.empty(width)
+        source = outcome.view.source
+        self.decisions = Tail(repo.storage(decisions), repo.sources[decisions])
+        self.clicks = Tail(repo.storage(source.name), source)
+        self.fields = [f.name for f in source.fields]
+        self.waiting: dict[str, Waiting] = {}
+        self.early: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.newest = 0
+
+    def step(self) -> Progress:
+        """Take in what the log has got since."""
+        # Decisions first: a click is read no earlier than what it is about, unless its stream is ahead.
+        new = list(self._decided())
+        touched = {}
+        for each in new:
+            if each.context is not None and not each.degraded:
+                mine = self.waiting[each.decision_id] = Waiting(each.context[each.chosen], each)
+                mine.clicks = self.early.pop(each.decision_id, [])
+                if mine.clicks:
+                    touched[each.decision_id] = mine
+        if rows := [w.context[w.chosen] for w in new if w.context is not None and not w.degraded]:
+            self.state = self.state.with_decisions(np.stack(rows))
+        for click in self._clicked():
+            waiting = self.waiting.get(click[KEY])
+            if waiting is None:
+                self.early[click[KEY]].append(click)
+            elif not waiting.rewarded:
+                waiting.clicks.append(click)
+                touched[click[KEY]] = waiting
+        rewarded = [w for w in touched.values() if self.outcome.reward(w.decision.decided_at, w.clicks)]
+        for found in rewarded:
+            found.rewarded, found.arrived, found.clicks = True, max(c["arrived"] for c in found.clicks), []
+        if rewarded:
+            self.state = self.state.with_rewards(np.stack([each.row for each in rewarded]))
+        return Progress(new, rewarded, self._forget())
+
+    def settle(self, before: int) -> list[Waiting]:
+        """The decisions made before an instant that were not settled yet, oldest first."""
+        found = [w for w in self.waiting.values() if not w.settled and w.decision.decided_at < before]
+        for each in found:
+            each.settled = True
+        return sorted(found, key=lambda w: w.decision.decided_at)
+
+    def _decided(self) -> Iterator[Decision]:
+        table = self.decisions.read([*(f.name for f in FIELDS), "event_time"])
+        times = table["event_time"].cast(pa.int64()).to_pylist()
+        for event, decided_at in zip(table.drop_columns("event_time").to_pylist(), times, strict=True):
+            yield Decision.of_event(event, decided_at)
+
+    def _clicked(self) -> Iterator[dict[str, Any]]:
+        source = self.outcome.view.source
+        table = self.clicks.read([*self.fields, "event_id", "event_time", "arrival_time"])
+        arrived = table["arrival_time"].cast(pa.int64()).to_pylist()
+        for event, at in zip(table.to_pylist(), arrived, strict=True):
+            named = {name: event[name] for name in self.fields}
+            self.newest = max(self.newest, at)
+            yield named | {source.event_time: event["event_time"], "arrived": at}
+
+    def _forget(self) -> int:
+        """Forget decisions that no click can change any more; returns how many clicks came too late for theirs."""
+        past = self.newest - SLACK
+        for name in [n for n, w in self.waiting.items() if self.outcome.known_at(w.decision.decided_at) < past]:
+            del self.waiting[name]
+        lost = [n for n, clicks in self.early.items() if max(c["arrived"] for c in clicks) < past]
+        return sum(len(self.early.pop(name)) for name in lost)

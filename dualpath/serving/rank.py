@@ -1,0 +1,187 @@
+"""Ranks candidates: features of this instant, a context, a policy's choice, and a journal entry before the answer.
+
+Nothing that fails makes a request fail. Without features the candidates keep their order (`degraded: features`);
+without room in the journal the best one comes first, and nothing is learned from it (`degraded: journal`).
+"""
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from dualpath.errors import DualpathError
+from dualpath.instants import parse
+from dualpath.online import keys
+from dualpath.online.clients import Clients
+from dualpath.online.connection import FAILED
+from dualpath.online.deadline import Budget
+from dualpath.serving.breaker import Breaker
+from dualpath.serving.context import Context
+from dualpath.serving.decision import TIME, Decision, compact, identify
+from dualpath.serving.journal import Journal
+from dualpath.serving.meters import Meters
+from dualpath.serving.policies import Policies
+from dualpath.serving.reading import Features, Read
+
+T = TypeVar("T")
+UNREADABLE: tuple[type[Exception], ...] = (DualpathError, *FAILED)
+KEPT_SECONDS = 86_400
+"""How long a retry gets the same answer."""
+STORE_SECONDS = 0.01
+"""How long an answer waits for Redis to keep it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, checked: an id of the caller's, a reader, a device, and 1 to 100 different articles."""
+
+    request_id: str
+    user_id: str
+    device: str
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decision, and what its maker lacked: `features`, `journal`, `stale`, or nothing (empty)."""
+
+    decision: Decision
+    degraded: str
+
+
+class Ranker:
+    """Makes decisions, many at a time on one event loop."""
+
+    def __init__(
+        self,
+        features: Features,
+        context: Context,
+        policies: Policies,
+        journal: Journal,
+        *,
+        assign: Callable[[str], str],
+        breaker: Breaker,
+        meters: Meters,
+        budget: float,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        """`assign` gives a reader's variant; `budget` is seconds for a request; `clock` gives microseconds UTC."""
+        self.features, self.context, self.policies, self.journal = features, context, policies, journal
+        self.assign, self.breaker, self.meters = assign, breaker, meters
+        self.budget, self.clock = budget, clock
+        self.project, self.address, self.clients = features.repo.project, features.repo.redis_address, Clients()
+
+    async def rank(self, asked: Asked) -> tuple[Answer, Read | None]:
+        """Decide, or give the decision that this request got before; and what was read for it."""
+        with self.meters.stage("total"):
+            return await self._ranked(asked)
+
+    async def _ranked(self, asked: Asked) -> tuple[Answer, Read | None]:
+        began, variant = time.monotonic(), self.assign(asked.user_id)
+        read = await self._read(asked)
+        if read is None:
+            answer = Answer(self._in_order(asked, variant), "features")
+        else:
+            answer = await self._decide(asked, variant, read)
+        if answer.degraded != "journal":
+            left = self.budget - (time.monotonic() - began)
+            with self.meters.stage("journal"):
+                safe = await self.journal.write(answer.decision, left)
+            if not safe:
+                answer = Answer(answer.decision, answer.degraded or "journal")
+        self.meters.decided(answer.decision, answer.degraded)
+        return answer, read
+
+    async def _read(self, asked: Asked) -> Read | None:
+        """What the context is made of; None if it cannot be had now."""
+        reading = partial(self.features.read, asked.user_id, asked.device, asked.candidates, self.clock())
+        return await self.guarded(reading)
+
+    async def guarded(self, reading: Callable[[], Awaitable[T]]) -> T | None:
+        """What a read of features answers; None if it fails, and while the breaker is open."""
+        if not self.breaker.allows():
+            return None
+        try:
+            with self.meters.stage("features"):
+                read = await reading()
+        except UNREADABLE as error:
+            self.breaker.failed()
+            self.meters.failed(error)
+            return None
+        self.breaker.succeeded()
+        return read
+
+    def _in_order(self, asked: Asked, variant: str) -> Decision:
+        """The candidates as they were given."""
+        weights = (1, *[0] * (len(asked.candidates) - 1))
+        return Decision(
+            decision_id=identify(*_parts(asked), "features"),
+            decided_at=self.clock(),
+            request_id=asked.request_id,
+            user_id=asked.user_id,
+            device=asked.device,
+            candidates=asked.candidates,
+            variant=variant,
+            policy="",
+            weights=weights,
+            total=1,
+            ranking=tuple(range(len(asked.candidates))),
+            scores=tuple([0.0] * len(asked.candidates)),
+            degraded="features",
+        )
+
+    async def _decide(self, asked: Asked, variant: str, read: Read) -> Answer:
+        """What the variant's policy chooses, unless this request was answered before."""
+        with self.meters.stage("context"):
+            context = self.context.matrix(read.asked)
+        explore = self.journal.takes
+        name = identify(*_parts(asked), "" if explore else "journal")
+        policy = self.policies.of(variant)
+        with self.meters.stage("choose"):
+            choice = policy.choose(context, name) if explore else policy.best(context)
+        decision = Decision(
+            decision_id=name,
+            decided_at=read.asked.as_of,
+            request_id=asked.request_id,
+            user_id=asked.user_id,
+            device=asked.device,
+            candidates=asked.candidates,
+            variant=variant,
+            policy=policy.hash,
+            weights=choice.weights,
+            total=choice.total,
+            ranking=choice.order,
+            scores=choice.scores,
+            context=context,
+            known=read.known,
+            degraded="" if explore else "journal",
+        )
+        if explore:
+            decision = await self._keep(decision)
+        return Answer(decision, decision.degraded or ("stale" if read.stale else ""))
+
+    async def _keep(self, decision: Decision) -> Decision:
+        """Keep a decision for retries; an earlier one of the same request wins.
+
+        Redis that fails here has just answered: the decision stands, and a retry may get another one.
+        """
+        name = keys.decision(self.project, decision.decision_id)
+        try:
+            with self.meters.stage("store"):
+                async with self.clients.spending(Budget(STORE_SECONDS)):
+                    redis = await self.clients.of_loop(self.address)
+                    event = compact(decision.event())
+                    before = await redis.set(name, event, nx=True, get=True, ex=KEPT_SECONDS)
+        except FAILED as error:
+            self.meters.failed(error)
+            return decision
+        if before is None:
+            return decision
+        kept = json.loads(before)
+        return Decision.of_event(kept, int(parse([kept[TIME]])[0]))
+
+
+def _parts(asked: Asked) -> tuple[str, str, str, tuple[str, ...]]:
+    return asked.request_id, asked.user_id, asked.device, asked.candidates

@@ -1,0 +1,127 @@
+"""Reads the features of a reader and of candidates: online for a decision, from the log to make it again.
+
+Both give `Asked`, so the context is evaluated by the same code on the same bits.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from dualpath.errors import InputError
+from dualpath.kinds import INSTANT
+from dualpath.repo import Repo
+from dualpath.serving.context import Asked
+from dualpath.serving.decision import Decision
+from dualpath.view import View
+
+READER, CANDIDATE = "user_id", "article_id"
+"""The join keys of the two."""
+STALE = "OUTSIDE_MAX_AGE"
+"""The status of features whose stream is behind."""
+Columns: TypeAlias = dict[str, list[Any]]
+Known: TypeAlias = dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What one request read: features, the tokens of each view, and whether the stream is behind."""
+
+    asked: Asked
+    known: Known
+    stale: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """Features of one entity, `view:feature`, and the views that have them."""
+
+    key: str
+    features: tuple[str, ...]
+    views: tuple[View, ...]
+
+    @classmethod
+    def of(cls, repo: Repo, key: str, names: Iterable[str]) -> "Group":
+        """Those of the named features whose view has this join key."""
+        view_of = {name: repo.views[name.partition(":")[0]] for name in names}
+        mine = tuple(name for name in names if view_of[name].keys == (key,))
+        return cls(key, mine, tuple(dict.fromkeys(view_of[name] for name in mine)))
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The features that say what was known."""
+        return tuple(f"{view.name}:{view.known_feature}" for view in self.views)
+
+
+class Features:
+    """The features that a context is made of, of a repo."""
+
+    def __init__(self, repo: Repo, names: Sequence[str]) -> None:
+        """Raises `InputError` for a name that is no feature of a reader or an article."""
+        for name in names:
+            view, _, feature = name.partition(":")
+            if view not in repo.views or feature not in {f.name for f in repo.views[view].features}:
+                raise InputError(f"the context names '{name}', which the registry does not have; correct it.")
+            if repo.views[view].keys not in ((READER,), (CANDIDATE,)):
+                raise InputError(
+                    f"the context names '{name}' of another entity; use features by {READER} or {CANDIDATE}."
+                )
+        self.repo = repo
+        self.reader, self.candidates = (Group.of(repo, key, names) for key in (READER, CANDIDATE))
+
+    async def read(self, user_id: str, device: str, candidates: Sequence[str], as_of: int) -> Read:
+        """Read at `as_of`, microseconds UTC. Raises as `get_online_features` does."""
+        (reader, known, stale), (articles, more, staler) = await asyncio.gather(
+            self._online(self.reader, [user_id], as_of), self._online(self.candidates, candidates, as_of)
+        )
+        one = {name: values[0] for name, values in reader.items()}
+        return Read(Asked(as_of, device, one, articles, len(candidates)), known | more, stale or staler)
+
+    async def of_reader(self, user_id: str, as_of: int) -> tuple[dict[str, Any], Known, bool]:
+        """The features of a reader alone, by name, with what was known and whether the stream is behind."""
+        found, known, stale = await self._online(self.reader, [user_id], as_of)
+        return {name: values[0] for name, values in found.items()}, known, stale
+
+    async def _online(self, group: Group, keys: Sequence[str], as_of: int) -> tuple[Columns, Known, bool]:
+        if not group.features:
+            return {}, {}, False
+        instants = np.full(len(keys), as_of, dtype="int64").astype("datetime64[us]")
+        rows: dict[str, Any] = {group.key: list(keys), "event_timestamp": instants}
+        names = [*group.features, *group.tokens]
+        store = self.repo.store
+        online: Any = store._get_provider().online_store
+        answer = await online.get_columns(store.config, names, rows, store.registry, True)
+        found, stale = answer.values, any(STALE in each for each in answer.statuses.values())
+        # A read beside the stream may know more of one entity than of another.
+        tokens = {view.name: found[f"{view.name}__{view.known_feature}"] for view in group.views}
+        known = {name: tuple(each[:1] if len(set(each)) == 1 else each) for name, each in tokens.items()}
+        return {name: found[name.replace(":", "__")] for name in group.features}, known, stale
+
+    def trained(self, decisions: Sequence[Decision]) -> list[Asked]:
+        """What each decision read, from the log alone. Raises as `get_historical_features` does."""
+        readers = self._training(self.reader, [(d.user_id, d, 0) for d in decisions])
+        articles = self._training(self.candidates, [(c, d, n) for d in decisions for n, c in enumerate(d.candidates)])
+        found, start = [], 0
+        for row, each in enumerate(decisions):
+            end = start + len(each.candidates)
+            of_reader = {name: values[row] for name, values in readers.items()}
+            of_articles = {name: values[start:end] for name, values in articles.items()}
+            found.append(Asked(each.decided_at, each.device, of_reader, of_articles, end - start))
+            start = end
+        return found
+
+    def _training(self, group: Group, rows: Sequence[tuple[str, Decision, int]]) -> dict[str, list[Any]]:
+        if not group.features or not rows:
+            return {name: [] for name in group.features}
+        columns: Mapping[str, pa.Array] = {
+            group.key: pa.array([key for key, _, _ in rows], pa.string()),
+            "event_timestamp": pa.array([d.decided_at for _, d, _ in rows], pa.int64()).cast(INSTANT),
+            **{v.known_feature: pa.array([d.token(v.name, n) for _, d, n in rows], pa.string()) for v in group.views},
+        }
+        entity_df = pa.table(dict(columns)).to_pandas()
+        job = self.repo.store.get_historical_features(entity_df, list(group.features), full_feature_names=True)
+        table = job.to_arrow()
+        return {n: table[n.replace(":", "__")].to_pylist(maps_as_pydicts="strict") for n in group.features}

@@ -1,0 +1,113 @@
+"""Makes decisions again from the event log: the same context, the same probabilities, the same article.
+
+And the sums that policies are made of, with the rewards that a training set says instead of those that the learner has
+seen: the same bits.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from dualpath.kinds import INSTANT
+from dualpath.log.tail import Tail
+from dualpath.repo import Repo
+from dualpath.serving import policies
+from dualpath.serving.decision import FIELDS, Decision
+from dualpath.serving.learner import KEY, Outcome
+from dualpath.serving.policy import Policy, State
+from dualpath.serving.ranking import Ranking
+from dualpath.serving.reading import Features
+from dualpath.windows import SECOND
+
+AT_ONCE = 2_000
+"""Decisions whose features are asked for in one training set."""
+
+
+@dataclass
+class Replayed:
+    """How many decisions were made again. `differing` names those that came out otherwise, and in what."""
+
+    decisions: int = 0
+    candidates: int = 0
+    without_features: int = 0
+    differing: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was compared and nothing differs."""
+        return self.decisions > 0 and not self.differing
+
+
+def decisions(repo: Repo, source: str, since: int = 0) -> list[Decision]:
+    """The decisions of the event log made at an instant or later, microseconds UTC, in the order of the log."""
+    table = Tail(repo.storage(source), repo.sources[source]).read([*(f.name for f in FIELDS), "event_time"])
+    times = table["event_time"].cast(pa.int64()).to_pylist()
+    events = table.drop_columns("event_time").to_pylist()
+    return [Decision.of_event(event, at) for event, at in zip(events, times, strict=True) if at >= since]
+
+
+def find(repo: Repo, source: str, name: str) -> Decision | None:
+    """The decision of an id, if the event log has it."""
+    return next((each for each in decisions(repo, source) if each.decision_id == name), None)
+
+
+def replay(repo: Repo, ranking: Ranking, made: Sequence[Decision]) -> Replayed:
+    """Make decisions again. Raises `StateError` for a policy whose file is gone, and as `get_historical_features`."""
+    features, found = Features(repo, ranking.context.features), Replayed()
+    known = {policy.hash: policy for policy in policies.untaught(ranking).values()}
+    informed = [each for each in made if each.context is not None]
+    found.without_features = len(made) - len(informed)
+    for some in _batches(informed):
+        for decision, asked in zip(some, features.trained(some), strict=True):
+            if decision.policy not in known:
+                known[decision.policy] = policies.load(repo, decision.policy)
+            found.decisions += 1
+            found.candidates += len(decision.candidates)
+            differs = difference(decision, ranking.context.matrix(asked), known[decision.policy])
+            if differs:
+                found.differing[decision.decision_id] = differs
+    return found
+
+
+def difference(decision: Decision, context: np.ndarray, policy: Policy) -> str:
+    """In what a decision differs from one made of this context by its policy; empty if in no bit."""
+    if decision.context is None or not np.array_equal(decision.context, context):
+        return "context"
+    again = policy.best(context) if decision.degraded else policy.choose(context, decision.decision_id)
+    pairs = {
+        "weights": ((decision.weights, decision.total), (again.weights, again.total)),
+        "scores": (np.array(decision.scores).tobytes(), np.array(again.scores).tobytes()),
+        "ranking": (decision.ranking, again.order),
+    }
+    return next((name for name, (one, other) in pairs.items() if one != other), "")
+
+
+def rebuilt(repo: Repo, ranking: Ranking, made: Sequence[Decision]) -> State:
+    """What decisions have taught, by the rewards of a training set; each decision counts once, in any order."""
+    outcome = Outcome.of(repo, ranking.outcome, int(ranking.grace_seconds * SECOND))
+    learned = [d for d in {d.decision_id: d for d in made}.values() if d.context is not None and not d.degraded]
+    state = State.empty(len(ranking.context.names))
+    for some in _batches(learned):
+        entity_df = pa.table(
+            {
+                KEY: pa.array([d.decision_id for d in some], pa.string()),
+                "event_timestamp": _instants([outcome.asked_at(d.decided_at) for d in some]),
+                "known_at": _instants([outcome.known_at(d.decided_at) for d in some]),
+            }
+        ).to_pandas()
+        job = repo.store.get_historical_features(entity_df, [f"{outcome.view.name}:{outcome.feature}"])
+        rewards = np.array([bool(value) for value in job.to_arrow()[outcome.feature].to_pylist()])
+        rows = np.stack([d.context[d.chosen] for d in some if d.context is not None])
+        state = state.with_decisions(rows).with_rewards(rows[rewards])
+    return state
+
+
+def _instants(microseconds: Sequence[int]) -> pa.Array:
+    return pa.array(microseconds, pa.int64()).cast(INSTANT)
+
+
+def _batches(made: Sequence[Decision]) -> Iterator[list[Decision]]:
+    for start in range(0, len(made), AT_ONCE):
+        yield [*made[start : start + AT_ONCE]]

@@ -1,0 +1,124 @@
+"""The parts of the application that decide, put together from a feature repo and its declared ranking."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from functools import partial
+from threading import Event, Thread
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from dualpath.online import high_water_mark, manifest
+from dualpath.online.connection import FAILED, connect
+from dualpath.repo import Repo
+from dualpath.serving.breaker import Breaker
+from dualpath.serving.decision import iso
+from dualpath.serving.journal import Journal
+from dualpath.serving.meters import Meters
+from dualpath.serving.policies import Policies, untaught
+from dualpath.serving.rank import Answer, Asked, Ranker
+from dualpath.serving.ranking import Ranking
+from dualpath.serving.reading import Features
+from dualpath.windows import SECOND
+
+FAILURES, PAUSE_SECONDS = 5, 1.0
+"""After so many failures in a row, nobody asks for features that long."""
+REFRESH_SECONDS = 1.0
+TIMEOUT_SECONDS = 0.5
+"""How long the background waits for Redis."""
+READERS = 500
+"""Readers whose last answer the live page can show."""
+
+
+class Service:
+    """Decides, and says how it goes. Close it to send what the journal still holds."""
+
+    def __init__(self, repo: Repo, ranking: Ranking, journal: Journal, registry: CollectorRegistry) -> None:
+        """`registry` gets the metrics. Raises `InputError` for a ranking that does not fit the repo."""
+        self.repo, self.ranking, self.journal, self.meters = repo, ranking, journal, Meters(registry)
+        self.redis = connect(repo.redis_address, retries=0, timeout=TIMEOUT_SECONDS)
+        self.breaker = Breaker(failures=FAILURES, pause=PAUSE_SECONDS, clock=time.monotonic)
+        self.features = Features(repo, ranking.features)
+        self.policies = Policies(repo.project, self.redis, untaught(ranking), failed=self.meters.failed)
+        self.ranker = Ranker(
+            self.features,
+            ranking.context,
+            self.policies,
+            journal,
+            assign=ranking.assign,
+            breaker=self.breaker,
+            meters=self.meters,
+            budget=ranking.budget_ms / 1000,
+        )
+        self.latest: OrderedDict[str, tuple[Answer, list[str | None]]] = OrderedDict()
+        self.staleness: float | None = None
+        """Seconds since the stream of interests said that it is up to date; None while Redis cannot say."""
+        self.closed = Event()
+        self._measure()
+
+    def _measure(self) -> None:
+        gauge = self.meters.gauge
+        gauge("breaker_open", "1 while nobody asks for features").set_function(lambda: self.breaker.state != "closed")
+        gauge("journal_queue", "Decisions that wait for Kafka").set_function(self.journal.queued)
+        gauge("policy_age_seconds", "Since the learner published").set_function(lambda: self.policies.age)
+        gauge("staleness_seconds", "Since the stream of interests said that it is up to date").set_function(
+            lambda: float("nan") if self.staleness is None else self.staleness
+        )
+
+    def follow(self) -> None:
+        """Refresh policies and staleness every second, in a thread of its own, until it is closed."""
+
+        def run() -> None:
+            while not self.closed.wait(REFRESH_SECONDS):
+                self.refresh()
+
+        self.refresh()
+        Thread(target=run, name="refresh", daemon=True).start()
+
+    def refresh(self) -> None:
+        """Take the policies that are published now, and ask how far the stream is."""
+        self.policies.refresh()
+        view = self.repo.views[self.ranking.interest.partition(":")[0]]
+        try:
+            found = manifest.read(self.redis, self.repo.project, view.name)
+            marks: list[high_water_mark.HighWaterMark | None] = [None]
+            if found is not None:
+                marks = high_water_mark.read(self.redis, self.repo.project, found.namespace, view.source.name)
+            written = [mark.written if mark else 0 for mark in marks]
+            self.staleness = max(0.0, time.time() - min(written) / SECOND)
+        except FAILED as error:
+            self.staleness = None
+            self.meters.failed(error)
+
+    async def rank(self, asked: Asked) -> Answer:
+        """Decide; what fails behind it makes the answer degraded, never an error."""
+        answer, read = await self.ranker.rank(asked)
+        shown = read.asked.column(self.ranking.category) if read else [None] * len(asked.candidates)
+        self.latest[asked.user_id] = answer, [*shown]
+        self.latest.move_to_end(asked.user_id)
+        if len(self.latest) > READERS:
+            self.latest.popitem(last=False)
+        return answer
+
+    async def interest(self, user_id: str) -> dict[str, Any]:
+        """What a reader is interested in now; `degraded` says if it cannot be told."""
+        as_of = self.ranker.clock()
+        read = await self.ranker.guarded(partial(self.features.of_reader, user_id, as_of))
+        if read is None:
+            nothing: dict[str, Any] = {"known": {}, "interest": {}, "clicks_5min": None, "degraded": "features"}
+            return nothing | {"as_of": iso(as_of)}
+        found, known, stale = read
+        return {
+            "as_of": iso(as_of),
+            "known": {view: list(tokens) for view, tokens in known.items()},
+            "interest": found[self.ranking.interest],
+            "clicks_5min": found[self.ranking.activity],
+            "degraded": "stale" if stale else None,
+        }
+
+    async def close(self) -> None:
+        """Stop refreshing, and send what the journal holds."""
+        self.closed.set()
+        await asyncio.to_thread(self.journal.close)
+        await self.ranker.clients.close()

@@ -1,0 +1,81 @@
+"""The example's newsroom on this machine: its repo, its simulated readers, and its events as landed files."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from dualpath.jobs.stream import start
+from dualpath.repo import Repo
+from dualpath.serving.decision import Decision, compact
+from dualpath.sources.directory import Directory
+from parity_tests.conftest import CHECKOUT
+
+NEWS = CHECKOUT / "examples" / "news"
+
+
+def simulation() -> ModuleType:
+    """The example's module, which is no package."""
+    found = sys.modules.get("simulate")
+    if found is None:
+        spec = importlib.util.spec_from_file_location("simulate", NEWS / "simulate.py")
+        assert spec is not None and spec.loader is not None
+        found = sys.modules["simulate"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(found)
+    return found
+
+
+def applied(folder: Path) -> Repo:
+    """A copy of the example's feature repo, applied."""
+    shutil.copytree(NEWS / "feature_repo", folder, ignore=shutil.ignore_patterns("data", "__pycache__"))
+    repo = Repo(folder)
+    repo.apply()
+    return repo
+
+
+class Landing:
+    """Events that wait to land, and a journal of decisions that lands them too."""
+
+    takes = True
+    healthy = True
+
+    def __init__(self, repo: Repo) -> None:
+        self.repo, self.lines, self.files = repo, defaultdict[str, list[str]](list), 0
+
+    def send(self, topic: str, event: Mapping[str, Any], key: str) -> None:
+        self.lines[topic].append(json.dumps(event))
+
+    async def write(self, decision: Decision, seconds: float) -> bool:
+        self.lines["decisions"].append(compact(decision.event()))
+        return True
+
+    def queued(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        """Nothing waits for a broker."""
+
+    def land(self) -> None:
+        for topic, lines in self.lines.items():
+            folder = self.repo.storage(topic).folder("landing")
+            folder.mkdir(parents=True, exist_ok=True)
+            staged = folder / f".{self.files}"
+            staged.write_text("\n".join(lines) + "\n")
+            staged.rename(folder / f"{self.files:06d}.jsonl")
+        self.lines.clear()
+        self.files += 1
+
+    def drain(self, spark: SparkSession) -> None:
+        """Land what waits, and let the stream read it."""
+        self.land()
+        for name, source in self.repo.sources.items():
+            landing = self.repo.storage(name).folder("landing")
+            landing.mkdir(parents=True, exist_ok=True)
+            start(spark, self.repo, source, Directory(landing, 1_000)).awaitTermination()
