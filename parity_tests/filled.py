@@ -17,10 +17,10 @@ from dualpath.repo import Repo
 NAMESPACE, SNAPSHOT, EPOCH = "n1", "2026-02-28", "2026-03-01"
 
 
-def fill(repo: Repo, events: Sequence[Mapping[str, Any]]) -> None:
-    """Write the state of every windowed view of the repo that the events make."""
+def fill(repo: Repo, events: Sequence[Mapping[str, Any]], source: str | None = None) -> None:
+    """Write the state that the events make of every windowed view of the repo, or of those of a source."""
     client = connect(repo.redis_address)
-    for view in repo.views.values():
+    for view in repo.views.values() if source is None else repo.views_of(source):
         typed = [preview._event(view, number, event) for number, event in enumerate(events)]
         entities, words = preview.records(view, typed)
         texts = sorted({value for event in typed for value in event.values() if isinstance(value, str)})

@@ -6,9 +6,9 @@ from dualpath import instants
 from dualpath.console.report import Report, busy, plural, table
 from dualpath.console.signals import asked_to_stop
 from dualpath.errors import InputError, UnavailableError
-from dualpath.jobs.exposed import exposed
 from dualpath.online.connection import FAILED, connect, shown
 from dualpath.repo import Repo
+from dualpath.runtime.prometheus import exposed
 from dualpath.serving import ranking, replay
 from dualpath.serving.learner import Learner, Outcome
 from dualpath.serving.loop import Loop

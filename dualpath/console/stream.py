@@ -13,7 +13,6 @@ from dualpath.console.report import Report, busy, plural
 from dualpath.console.signals import asked_to_stop
 from dualpath.console.status import Account, account
 from dualpath.errors import UnavailableError
-from dualpath.jobs.exposed import exposed
 from dualpath.jobs.handover import hand_over
 from dualpath.jobs.metrics import Metrics
 from dualpath.jobs.stream import start
@@ -21,6 +20,7 @@ from dualpath.offline.history import History
 from dualpath.online.connection import FAILED, shown
 from dualpath.repo import Repo
 from dualpath.runtime import jars
+from dualpath.runtime.prometheus import exposed
 from dualpath.schema import EventSource
 from dualpath.sources.directory import Directory
 from dualpath.sources.kafka import Kafka

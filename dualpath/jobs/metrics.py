@@ -18,8 +18,6 @@ from prometheus_client import (
     Counter,
     Gauge,
     Summary,
-    disable_created_metrics,
-    values,
     write_to_textfile,
 )
 
@@ -27,6 +25,7 @@ from dualpath.dedup.segments import BYTES_PER_ID
 from dualpath.jobs.histogram import EDGES, AgeHistogram
 from dualpath.log.ledger import Entry
 from dualpath.online.writer import WriteCounts
+from dualpath.runtime.prometheus import new_registry
 from dualpath.steps import Step, step
 
 T = TypeVar("T")
@@ -40,11 +39,7 @@ class Metrics:
     """The metrics of all sources, in one registry."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry or CollectorRegistry()
-        # Numbers live in this process. Feast, once imported, sets PROMETHEUS_MULTIPROC_DIR here and in child processes;
-        # with it they would live in files by process id and, in a container, go on after a restart.
-        values.ValueClass = values.MutexValue
-        disable_created_metrics()  # the time at which each number began: `started_timestamp_seconds` says it for all
+        self.registry = registry or new_registry()
 
         def made(kind: Callable[..., T], name: str, documentation: str, *labels: str, **options: Any) -> T:
             name = f"dualpath_{name}"

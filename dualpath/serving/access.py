@@ -20,8 +20,9 @@ from starlette.types import Scope as Asgi
 from dualpath.serving.errors import Refusal
 from dualpath.serving.settings import ANONYMOUS, Caller, Key, Scope, Settings
 
-OPEN = frozenset({"/livez", "/readyz", "/docs", "/openapi.json"})
-"""Paths that need no key: probes have none, and the description of the application is no secret."""
+OPEN = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json"})
+OPEN_BELOW = "/page/"
+"""Paths that need no key: probes have none, and neither the page nor the description is a secret."""
 BEARER = HTTPBearer(auto_error=False, scheme_name="key", description="An API key, as `Authorization: Bearer KEY`.")
 
 
@@ -69,7 +70,7 @@ class Access:
             return
         try:
             headers = Headers(scope=asgi)
-            if asgi["path"] not in OPEN:
+            if asgi["path"] not in OPEN and not asgi["path"].startswith(OPEN_BELOW):
                 asgi.setdefault("state", {})["caller"] = self._admitted(headers.get("authorization"))
             self._refuse_large(headers.get("content-length", "0"))
         except Refusal as refused:

@@ -33,7 +33,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if service:
-            service.follow()
+            await service.start()
         yield
         if service:
             await service.close()

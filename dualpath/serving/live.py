@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
+from dualpath.serving.access import allowed
 from dualpath.serving.decision import iso
 from dualpath.serving.rank import Answer
 from dualpath.serving.service import Service
@@ -19,10 +20,10 @@ LISTED = 50
 
 
 def router(service: Service) -> APIRouter:
-    """The page and its data. Both need no key: the page runs in a browser, and shows no more than a dashboard does."""
+    """The page, which needs no key, and its data, which do: they name readers."""
     found = APIRouter(tags=["live"])
 
-    @found.get("/live")
+    @found.get("/live", dependencies=[allowed("admin")])
     async def live(user_id: str | None = None) -> dict[str, Any]:
         """What the page shows now; of the reader who was ranked last, unless one is named."""
         readers = [*service.latest][::-1][:LISTED]

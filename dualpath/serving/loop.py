@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from dualpath.online import keys
 from dualpath.repo import Repo
+from dualpath.runtime.prometheus import new_registry
 from dualpath.serving import policies
 from dualpath.serving.learner import Learner, Outcome
 from dualpath.serving.monitor import Monitor
@@ -34,7 +35,7 @@ class Loop:
         self.monitor, self.trial = Monitor(ranking.context.names), Trial(ranking.experiment)
         self.published: dict[str, str] = {}
         self.delays: list[float] = []
-        self.registry = CollectorRegistry()
+        self.registry = new_registry()
         self._measure()
 
     def _measure(self) -> None:

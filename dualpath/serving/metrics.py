@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest, values
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dualpath.runtime.prometheus import new_registry
 from dualpath.serving.access import allowed
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -19,9 +20,7 @@ class Metrics:
     """The numbers of one application, in a registry of its own."""
 
     def __init__(self) -> None:
-        # Feast sets PROMETHEUS_MULTIPROC_DIR, with which numbers would live in files by process id.
-        values.ValueClass = values.MutexValue
-        self.registry = CollectorRegistry()
+        self.registry = new_registry()
         self.requests = Counter("dualpath_serving_requests", "Requests", ("route", "status"), registry=self.registry)
         self.seconds = Histogram(
             "dualpath_serving_request_seconds",

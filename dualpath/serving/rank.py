@@ -29,7 +29,7 @@ T = TypeVar("T")
 UNREADABLE: tuple[type[Exception], ...] = (DualpathError, *FAILED)
 KEPT_SECONDS = 86_400
 """How long a retry gets the same answer."""
-STORE_SECONDS = 0.01
+STORE_SECONDS = 0.02
 """How long an answer waits for Redis to keep it."""
 
 
@@ -90,7 +90,7 @@ class Ranker:
             with self.meters.stage("journal"):
                 safe = await self.journal.write(answer.decision, left)
             if not safe:
-                answer = Answer(answer.decision, answer.degraded or "journal")
+                answer = Answer(answer.decision, "features" if read is None else "journal")
         self.meters.decided(answer.decision, answer.degraded)
         return answer, read
 
@@ -172,15 +172,16 @@ class Ranker:
             with self.meters.stage("store"):
                 async with self.clients.spending(Budget(STORE_SECONDS)):
                     redis = await self.clients.of_loop(self.address)
-                    event = compact(decision.event())
-                    before = await redis.set(name, event, nx=True, get=True, ex=KEPT_SECONDS)
+                    async with redis.pipeline(transaction=False) as both:
+                        both.set(name, compact(decision.event()), nx=True, ex=KEPT_SECONDS)
+                        is_new, kept = await both.get(name).execute()
         except FAILED as error:
             self.meters.failed(error)
             return decision
-        if before is None:
+        if is_new or kept is None:
             return decision
-        kept = json.loads(before)
-        return Decision.of_event(kept, int(parse([kept[TIME]])[0]))
+        event = json.loads(kept)
+        return Decision.of_event(event, int(parse([event[TIME]])[0]))
 
 
 def _parts(asked: Asked) -> tuple[str, str, str, tuple[str, ...]]:

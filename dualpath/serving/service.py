@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from functools import partial
 from threading import Event, Thread
 from typing import Any
@@ -66,8 +67,10 @@ class Service:
             lambda: float("nan") if self.staleness is None else self.staleness
         )
 
-    def follow(self) -> None:
-        """Refresh policies and staleness every second, in a thread of its own, until it is closed."""
+    async def start(self) -> None:
+        """Connect, and refresh policies and staleness every second, in a thread of its own, until it is closed."""
+        with suppress(*FAILED):  # the first request connects, if Redis is away now
+            await (await self.ranker.clients.of_loop(self.repo.redis_address)).ping()
 
         def run() -> None:
             while not self.closed.wait(REFRESH_SECONDS):

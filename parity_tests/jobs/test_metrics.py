@@ -29,7 +29,6 @@ import dualpath.jobs.stream
 from dualpath.console.live import ARRIVAL_AGE, EVENT_AGE, Reading, Watch, read
 from dualpath.errors import UnavailableError
 from dualpath.jobs.build import build
-from dualpath.jobs.exposed import exposed
 from dualpath.jobs.histogram import EDGES
 from dualpath.jobs.metrics import FILE, Meter, Metrics
 from dualpath.jobs.sink import Sink
@@ -38,6 +37,7 @@ from dualpath.log.ledger import Entry
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
+from dualpath.runtime.prometheus import exposed
 from dualpath.sources.directory import Directory
 from parity_tests import faults
 from parity_tests.conftest import SOURCE

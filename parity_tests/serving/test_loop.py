@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
-from prometheus_client import CollectorRegistry
 from pyspark.sql import SparkSession
 
 from dualpath.jobs.build import build
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
+from dualpath.runtime.prometheus import new_registry
 from dualpath.serving import ranking, replay
 from dualpath.serving.loop import Loop
 from dualpath.serving.rank import Asked
@@ -52,7 +52,7 @@ def played(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ite
     declared = ranking.read(repo.folder)
     assert declared is not None
     landing, clock = Landing(repo), Clock(time.time() - 1_800)
-    service = Service(repo, declared, landing, CollectorRegistry())
+    service = Service(repo, declared, landing, new_registry())
     service.ranker.clock = clock.microseconds
     service.breaker.clock = lambda: clock.at
     loop = Loop(repo, declared, connect(repo.redis_address), clock.microseconds)

@@ -1,11 +1,20 @@
-"""Serves metrics to Prometheus over HTTP."""
+"""Registries of metrics, and their way to Prometheus over HTTP."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, disable_created_metrics, start_http_server, values
 
 from dualpath.errors import UnavailableError
+
+
+def new_registry() -> CollectorRegistry:
+    """A registry whose numbers begin at 0 with this process, and live in it."""
+    # Feast, once imported, sets PROMETHEUS_MULTIPROC_DIR here and in child processes; with it numbers would live in
+    # files by process id and, in a container, go on after a restart.
+    values.ValueClass = values.MutexValue
+    disable_created_metrics()  # the time at which each number began
+    return CollectorRegistry()
 
 
 @contextmanager

@@ -1,0 +1,172 @@
+"""The bandit's core: integer sums that have no order, exact probabilities, and choices that can be made again."""
+
+import json
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from benchmarks import bandit
+from dualpath.errors import InputError
+from dualpath.serving.choice import draw, mixed
+from dualpath.serving.policy import MOST_DECISIONS, Policy, Settings, State, normals
+
+NAMES = ("bias", "interest", "freshness")
+ROWS = np.random.default_rng(1).integers(0, 1025, (4_000, 3))
+
+
+def taught(order: np.ndarray, pieces: int) -> State:
+    """What decisions teach in an order, so many at a time; every third one was rewarded."""
+    state = State.empty(3)
+    for some in np.array_split(order, pieces):
+        state = state.with_decisions(ROWS[some]).with_rewards(ROWS[some[some % 3 == 0]])
+    return state
+
+
+def policy(algorithm: str = "thompson", state: State | None = None) -> Policy:
+    settings = Settings.model_validate({"algorithm": algorithm})
+    return Policy(settings, NAMES, taught(np.arange(4_000), 1) if state is None else state)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_learned_has_no_order_and_no_grouping(seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(4_000)
+    for pieces in (1, 7, 4_000):
+        assert policy(state=taught(order, pieces)).hash == policy().hash
+
+
+def test_states_of_different_decisions_add_up() -> None:
+    halves = taught(np.arange(0, 4_000, 2), 3) + taught(np.arange(1, 4_000, 2), 5)
+    assert policy(state=halves).hash == policy().hash
+
+
+def test_floats_would_depend_on_the_order() -> None:
+    """Why the sums are integers: the same sums in floats have other bits in another order."""
+    rows = ROWS / 1000
+    forth, back = np.zeros((3, 3)), np.zeros((3, 3))
+    for one, other in zip(rows, rows[::-1], strict=True):
+        forth, back = forth + np.outer(one, one), back + np.outer(other, other)
+    assert forth.tobytes() != back.tobytes()
+
+
+def test_a_policy_is_what_its_json_says() -> None:
+    one = policy()
+    assert Policy.from_json(one.json).hash == one.hash
+    assert len({policy(kind).hash for kind in ("linucb", "thompson", "uniform")}) == 3
+
+
+def test_a_uniform_policy_depends_on_no_state() -> None:
+    assert policy("uniform").hash == policy("uniform", State.empty(3)).hash
+
+
+def test_every_machine_gets_these_bits() -> None:
+    few = policy(state=taught(np.arange(30), 1))
+    assert few.hash == "e3a33aa15df71f850e038c85a53d03b0c6c95ada9591dababee62eafe9e45a15"
+    choice = few.choose(ROWS[:5], "a decision")
+    assert [score.hex() for score in choice.scores] == [
+        "0x1.8eb3b9e21422ap-2",
+        "0x1.6e49e6bae5a2bp-2",
+        "0x1.68f1a630fff4cp-3",
+        "0x1.c97054e4fa6c3p-4",
+        "0x1.0470737515624p-5",
+    ]
+    assert (choice.weights, choice.total, choice.order) == ((23041, 16996, 411, 256, 256), 40_960, (0, 1, 2, 3, 4))
+
+
+@given(st.lists(st.integers(0, 256), min_size=1, max_size=100))
+def test_weights_are_exact_fractions(wins: list[int]) -> None:
+    weights, total = mixed(wins)
+    share = Fraction(1, 32)
+    for weight, won in zip(weights, wins, strict=True):
+        assert Fraction(weight, total) == (1 - share) * Fraction(won, 256) + share / len(wins)
+
+
+@pytest.mark.parametrize("algorithm", ["linucb", "thompson", "uniform"])
+def test_probabilities_sum_to_one_and_none_is_zero(algorithm: str) -> None:
+    choice = policy(algorithm).choose(ROWS[:50], "a decision")
+    assert sum(choice.weights) == choice.total and min(choice.weights) > 0
+    assert sorted(choice.order) == [*range(50)]
+    rest = [choice.scores[place] for place in choice.order[1:]]
+    assert rest == sorted(rest, reverse=True)
+
+
+def test_choices_follow_their_probabilities() -> None:
+    weights, total = mixed([128, 64, 40, 20, 4, 0])
+    drawn = Counter(draw(weights, total, f"decision {n}") for n in range(100_000))
+    seen = np.array([drawn[place] for place in range(6)])
+    expected = np.array(weights) / total * 100_000
+    assert stats.chisquare(seen, expected).pvalue > 0.001
+    assert stats.chisquare(seen, expected[::-1]).pvalue < 1e-9, "a wrong expectation must fail"
+
+
+def test_the_same_decision_is_chosen_alike_and_another_otherwise() -> None:
+    thompson = policy(state=taught(np.arange(30), 1))
+    assert thompson.choose(ROWS[:20], "one") == thompson.choose(ROWS[:20], "one")
+    assert thompson.choose(ROWS[:20], "one").weights != thompson.choose(ROWS[:20], "other").weights
+
+
+def test_the_normal_numbers_are_nearly_normal() -> None:
+    drawn = normals("seed", 2_000, 50)
+    assert abs(drawn.mean()) < 0.01 and abs(drawn.var() - 1) < 0.01
+    assert stats.kstest(drawn.ravel()[:20_000], "norm").pvalue > 0.001
+
+
+def test_a_uniform_log_is_worth_its_own_mean() -> None:
+    """Each weight is exactly 1, so inverse propensity scoring is the plain mean, in fractions."""
+    rewards, uniform = (ROWS[:, 0] % 3 == 0)[:200], policy("uniform")
+    choices = [uniform.choose(ROWS[n : n + 20], f"{n}") for n in range(200)]
+    worth = [
+        Fraction(int(reward)) * Fraction(1, 20) / Fraction(choice.weights[choice.chosen], choice.total)
+        for choice, reward in zip(choices, rewards, strict=True)
+    ]
+    assert sum(worth) / 200 == Fraction(int(rewards.sum()), 200)
+
+
+@pytest.mark.slow
+def test_regret_is_less_than_a_tenth_of_choosing_at_random() -> None:
+    regret = {name: bandit.mean_regret(name) for name in ("linucb", "thompson", "uniform")}
+    assert regret["linucb"] < regret["uniform"] / 10
+    assert regret["thompson"] < regret["uniform"] / 10
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (np.zeros((2, 4), dtype=np.int64), r"shape \(2, 4\)"),
+        (np.zeros(3, dtype=np.int64), r"shape \(3,\)"),
+        (np.zeros((2, 3)), "float64"),
+        (np.full((1, 3), 1025), "1025"),
+        (np.full((1, 3), -1025), "1025"),
+    ],
+)
+def test_contexts_of_another_shape_are_refused(rows: np.ndarray, sentence: str) -> None:
+    for refuses in (policy().state.with_decisions, policy().state.with_rewards, policy().scores):
+        with pytest.raises(InputError, match=sentence):
+            refuses(rows)
+
+
+def test_sums_that_could_overflow_are_refused() -> None:
+    full = State(MOST_DECISIONS, 0, np.zeros((3, 3), dtype=np.int64), np.zeros(3, dtype=np.int64))
+    with pytest.raises(InputError, match="begin a new policy"):
+        full.with_decisions(ROWS[:1])
+
+
+def test_no_candidate_is_refused() -> None:
+    with pytest.raises(InputError, match="at least one"):
+        policy().choose(np.zeros((0, 3), dtype=np.int64), "none")
+
+
+@pytest.mark.parametrize("change", ["names", "state", "settings", "torn"])
+def test_a_policy_of_another_shape_is_refused(change: str) -> None:
+    plain = json.loads(policy().json)
+    plain["names"] = ["bias"] if change == "names" else plain["names"]
+    plain["settings"] = {"algorithm": "guess"} if change == "settings" else plain["settings"]
+    if change == "state":
+        plain["state"]["squares"] = [[1]]
+    text = json.dumps(plain)
+    with pytest.raises(InputError, match=r"learn|state"):
+        Policy.from_json(text[:-20] if change == "torn" else text)
