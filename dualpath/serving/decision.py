@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from dualpath.errors import StateError
+from dualpath.log.tail import Tail
 from dualpath.schema import Field, integer, text
 
 FIELDS: tuple[Field, ...] = (
@@ -121,6 +123,20 @@ class Decision:
         ):
             raise StateError(f"decision '{found.decision_id}': its lists differ in length; see who writes the topic.")
         return found
+
+
+def logged(tail: Tail) -> tuple[list[Decision], list[str]]:
+    """The decisions that have come to the event log since it was read last, and what was wrong with the events that are
+    none: somebody else may write to the topic."""
+    table = tail.read([*(each.name for each in FIELDS), "event_time"])
+    times = table["event_time"].cast(pa.int64()).to_pylist()
+    found, refused = [], []
+    for event, decided_at in zip(table.drop_columns("event_time").to_pylist(), times, strict=True):
+        try:
+            found.append(Decision.of_event(event, decided_at))
+        except StateError as error:
+            refused.append(error.message)
+    return found, refused
 
 
 def identify(request_id: str, user_id: str, device: str, candidates: tuple[str, ...], degraded: str = "") -> str:

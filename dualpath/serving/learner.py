@@ -17,7 +17,7 @@ from dualpath.errors import InputError
 from dualpath.log.tail import Tail
 from dualpath.preview import preview
 from dualpath.repo import Repo
-from dualpath.serving.decision import FIELDS, Decision
+from dualpath.serving.decision import Decision, logged
 from dualpath.serving.policy import State
 from dualpath.view import View
 from dualpath.windows import SECOND
@@ -42,12 +42,13 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Progress:
-    """What one look at the log has brought: new decisions, decisions that earned their reward, clicks that came too
-    late."""
+    """What one look at the log has brought: new decisions, decisions that earned their reward, and how many clicks came
+    too late and how many events are no decisions."""
 
     decided: list[Decision]
     rewarded: list[Waiting]
     late: int
+    refused: int
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Learner:
     def step(self) -> Progress:
         """Take in what the log has got since."""
         # Decisions first: a click is read no earlier than what it is about, unless its stream is ahead.
-        new = list(self._decided())
+        new, refused = logged(self.decisions)
         touched = {}
         for each in new:
             if each.context is not None and not each.degraded:
@@ -138,7 +139,7 @@ class Learner:
             found.rewarded, found.arrived, found.clicks = True, max(c["arrived"] for c in found.clicks), []
         if rewarded:
             self.state = self.state.with_rewards(np.stack([each.row for each in rewarded]))
-        return Progress(new, rewarded, self._forget())
+        return Progress(new, rewarded, self._forget(), len(refused))
 
     def settle(self, before: int) -> list[Waiting]:
         """The decisions made before an instant that were not settled yet, oldest first."""
@@ -146,12 +147,6 @@ class Learner:
         for each in found:
             each.settled = True
         return sorted(found, key=lambda w: w.decision.decided_at)
-
-    def _decided(self) -> Iterator[Decision]:
-        table = self.decisions.read([*(f.name for f in FIELDS), "event_time"])
-        times = table["event_time"].cast(pa.int64()).to_pylist()
-        for event, decided_at in zip(table.drop_columns("event_time").to_pylist(), times, strict=True):
-            yield Decision.of_event(event, decided_at)
 
     def _clicked(self) -> Iterator[dict[str, Any]]:
         source = self.outcome.view.source

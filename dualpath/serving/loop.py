@@ -45,6 +45,7 @@ class Loop:
         self.decisions = made(Counter, "decisions", "Decisions of the log.", ("variant",))
         self.rewards = made(Counter, "rewards", "Rewarded decisions.", ("variant",))
         self.late = made(Counter, "late_clicks", "Clicks that came too late to count.")
+        self.refused = made(Counter, "refused_decisions", "Events of the decisions' source that are no decisions.")
         self.join = made(Histogram, "join_delay_seconds", "From a click's arrival until it is learned.", buckets=DELAYS)
         self.at = made(Gauge, "policy_published_timestamp_seconds", "When the policies were published last.")
         self.ess = made(Gauge, "effective_sample_size", "Kish's, of the newest decisions.")
@@ -67,6 +68,7 @@ class Loop:
             self.join.observe(delay)
             self.delays = [*self.delays[-999:], delay]
         self.late.inc(progress.late)
+        self.refused.inc(progress.refused)
         self._settle(now)
         for variant, policy in self.present().items():
             if self.published.get(variant) != policy.hash:

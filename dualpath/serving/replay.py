@@ -14,7 +14,7 @@ from dualpath.kinds import INSTANT
 from dualpath.log.tail import Tail
 from dualpath.repo import Repo
 from dualpath.serving import policies
-from dualpath.serving.decision import FIELDS, Decision
+from dualpath.serving.decision import Decision, logged
 from dualpath.serving.learner import KEY, Outcome
 from dualpath.serving.policy import Policy, State
 from dualpath.serving.ranking import Ranking
@@ -40,12 +40,10 @@ class Replayed:
         return self.decisions > 0 and not self.differing
 
 
-def decisions(repo: Repo, source: str, since: int = 0) -> list[Decision]:
-    """The decisions of the event log made at an instant or later, microseconds UTC, in the order of the log."""
-    table = Tail(repo.storage(source), repo.sources[source]).read([*(f.name for f in FIELDS), "event_time"])
-    times = table["event_time"].cast(pa.int64()).to_pylist()
-    events = table.drop_columns("event_time").to_pylist()
-    return [Decision.of_event(event, at) for event, at in zip(events, times, strict=True) if at >= since]
+def decisions(repo: Repo, source: str) -> list[Decision]:
+    """The decisions of the event log, in its order; events of their source that are none are left out."""
+    found, _ = logged(Tail(repo.storage(source), repo.sources[source]))
+    return found
 
 
 def find(repo: Repo, source: str, name: str) -> Decision | None:
