@@ -127,7 +127,7 @@ def odd(seed: int) -> dict[str, Any]:
 
 
 def places(node: dict[str, Any], before: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The place of every member of a document, as the keys on the way to it; of a list of mappings those of the first."""
+    """The place of every member of a document, as the keys on the way to it; of a list, those of its first."""
     for key, value in node.items():
         yield (*before, key)
         if isinstance(value, dict):

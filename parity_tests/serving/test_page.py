@@ -16,6 +16,7 @@ from parity_tests.serving.live_documents import EMPTY, ODD, READERS, alarmed, do
 from parity_tests.serving.page_server import PAGE, PageServer, serving
 
 STATES = {"normal": document(1), "empty": EMPTY, "redis down": redis_down(2), "alarm": alarmed(3), "odd ids": odd(4)}
+MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 LOOKS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
 
 
@@ -49,7 +50,7 @@ def expected(made: dict[str, Any]) -> dict[str, str]:
         "experiment.difference": f"+{100 * trial['difference']:.1f} points",
         "experiment.sentence": trial["sentence"],
         "experiment.sample_ratio_p": f"{trial['sample_ratio_p']:.3f}",
-        "loop.z": f"{loop['z']:+.1f}".replace("-", "−"),
+        "loop.z": f"{loop['z']:+.1f}".replace("-", MINUS),
         "loop.join_delay_p50": f"{loop['join_delay_p50']:.1f} s",
         "loop.ess": f"{loop['ess']:,.0f}",
         "health.redis": made["health"]["redis"],
@@ -182,7 +183,7 @@ def test_a_service_without_data_says_what_is_missing(browser: Browser, server: P
         assert browser.shows(f"#no-{what}"), what
     for what in ("#simulation", "#trial", "#alarm", "#degraded"):
         assert not browser.shows(what), what
-    assert browser.at("reader.clicks_5min") == browser.at("policy.hash") == "–"
+    assert browser.at("reader.clicks_5min") == browser.at("policy.hash") == DASH
 
 
 def test_redis_that_is_down_is_said_in_a_banner_until_it_is_back(browser: Browser, server: PageServer) -> None:
@@ -240,7 +241,7 @@ def test_an_alarm_is_shown_with_its_reason(browser: Browser, server: PageServer)
     browser.open(server.url)
     shown(browser, alarmed(3))
     assert browser.text("#alarm") == alarmed(3)["loop"]["alarm"]
-    assert browser.at("loop.z") == "−7.2"
+    assert browser.at("loop.z") == f"{MINUS}7.2"
     assert browser.at("experiment.sample_ratio_p") == "below 0.001: mismatch"
     assert browser.text("#decided") == "not decided yet"
     assert browser.texts("#psi [data-mood=bad] .name") == ["interest"]
