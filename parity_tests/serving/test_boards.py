@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from dualpath.jobs.metrics import Metrics
-from examples.news.boards import BOARDS, FOLDER, RATE, SIZES, WIDTH, written
+from examples.news.boards import BOARDS, FOLDER, RATE, written
+from examples.news.grafana import SIZES, WIDTH, Board, Panel
 from parity_tests.conftest import CHECKOUT
 from parity_tests.serving.metric_names import metric_names, registered, scraped
 
@@ -55,7 +56,7 @@ def promtool(*arguments: str | Path, cwd: Path = NEWS) -> str:
 
 def test_the_files_are_what_the_table_of_panels_says() -> None:
     found = {file.name: file.read_text() for file in FOLDER.iterdir()}
-    assert found == written(), "run: python examples/news/boards.py"
+    assert found == written(), "run: python -m examples.news.boards"
 
 
 def test_boards_and_alerts_name_metrics_that_there_are() -> None:
@@ -74,7 +75,7 @@ def test_every_metric_of_the_application_and_of_the_learner_is_on_a_board() -> N
 
 
 @pytest.mark.parametrize("panel", PANELS)
-def test_a_legend_names_the_labels_that_its_query_keeps(panel: Any) -> None:
+def test_a_legend_names_the_labels_that_its_query_keeps(panel: Panel) -> None:
     assert panel.queries
     for legend, expr in panel.queries.items():
         grouped = {label for labels in re.findall(r"by \(([^)]*)\)", expr) for label in labels.split(", ")} - {"le"}
@@ -82,7 +83,7 @@ def test_a_legend_names_the_labels_that_its_query_keeps(panel: Any) -> None:
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
-def test_panels_fill_the_grid_without_overlap(board: Any) -> None:
+def test_panels_fill_the_grid_without_overlap(board: Board) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in board.json()["panels"]:
         at = panel["gridPos"]

@@ -13,10 +13,10 @@ from selenium.webdriver.support.ui import Select
 
 from parity_tests.serving.browser import CONTRASTS, Browser, chromium
 from parity_tests.serving.live_documents import EMPTY, ODD, READERS, alarmed, document, odd, places, redis_down, without
+from parity_tests.serving.page_contents import DASH, MINUS, expected, expected_rows
 from parity_tests.serving.page_server import PAGE, PageServer, serving
 
 STATES = {"normal": document(1), "empty": EMPTY, "redis down": redis_down(2), "alarm": alarmed(3), "odd ids": odd(4)}
-MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 LOOKS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
 
 
@@ -35,68 +35,6 @@ def server() -> Iterator[PageServer]:
 def shown(browser: Browser, made: dict[str, Any]) -> None:
     """Wait until the page shows a document."""
     browser.wait(lambda: browser.at("as_of").startswith(made["as_of"][:19].replace("T", " ")), "the document is shown")
-
-
-def expected(made: dict[str, Any]) -> dict[str, str]:
-    """What the page shows for single values of a document."""
-    reader, policy, loop, trial = made["reader"], made["policy"], made["loop"], made["experiment"]
-    return {
-        "reader.clicks_5min": f"{reader['clicks_5min']:,}",
-        "reader.known": reader["known"],
-        "reader.variant": reader["variant"],
-        "reader.decision_id": reader["decision_id"],
-        "reader.policy": reader["policy"],
-        "experiment.name": trial["name"],
-        "experiment.difference": f"+{100 * trial['difference']:.1f} points",
-        "experiment.sentence": trial["sentence"],
-        "experiment.sample_ratio_p": f"{trial['sample_ratio_p']:.3f}",
-        "loop.z": f"{loop['z']:+.1f}".replace("-", MINUS),
-        "loop.join_delay_p50": f"{loop['join_delay_p50']:.1f} s",
-        "loop.ess": f"{loop['ess']:,.0f}",
-        "health.redis": made["health"]["redis"],
-        "health.breaker": made["health"]["breaker"],
-        "health.kafka": made["health"]["kafka"],
-        "health.staleness_seconds": f"{made['health']['staleness_seconds']:.1f} s",
-        "health.journal_queue": str(made["health"]["journal_queue"]),
-        "requests": f"{made['requests']:,}",
-        "degraded.features": str(made["degraded"]["features"]),
-        "degraded.journal": str(made["degraded"]["journal"]),
-        "policy.hash": policy["hash"],
-        "policy.age_seconds": f"{policy['age_seconds']:.1f} s",
-        "policy.decisions": f"{policy['decisions']:,}",
-        "policy.rewards": str(policy["rewards"]),
-    }
-
-
-def expected_rows(made: dict[str, Any]) -> dict[str, list[str]]:
-    """What the page shows in its lists and tables, by the selector of their cells."""
-    variants = made["experiment"]["variants"].items()
-    regret = made["simulation"]["regret"].items()
-    loop = made["loop"]
-    return {
-        "#interest li > :not(.track)": [t for k, v in made["reader"]["interest"].items() for t in (k, f"{v:.2f}")],
-        "#feed td": [
-            text
-            for rank, each in enumerate(made["reader"]["feed"], start=1)
-            for text in (str(rank), each["article_id"], each["category"], f"{each['score']:.3f}")
-        ],
-        "#variants td": [
-            text
-            for name, n in variants
-            for text in (
-                name,
-                f"{n['decisions']:,}",
-                f"{n['clicks']:,}",
-                f"{100 * n['clicks'] / n['decisions']:.1f} %",
-            )
-        ],
-        "#legend span, #legend b": [text for name, values in regret for text in (name, f"{values[-1]:.1f}")],
-        "#clicks .value": [f"{loop['predicted']:.3f}", f"{loop['observed']:.3f}"],
-        "#psi li > :not(.track)": [text for name, psi in loop["psi"].items() for text in (name, f"{psi:.3f}")],
-        "#stages td:not(.picture)": [
-            text for name, each in made["stages"].items() for text in (name, f"{each['p50']:.1f}", f"{each['p99']:.1f}")
-        ],
-    }
 
 
 def assert_shows(browser: Browser, made: dict[str, Any]) -> None:
@@ -118,6 +56,10 @@ def test_the_page_shows_the_values_of_the_answer_and_then_those_of_the_next(
     server.says(document(2))
     assert_shows(browser, document(2))
     assert browser.run("return window.still"), "the page was loaded anew"
+    assert browser.texts("#profile .changed") == [
+        expected(document(2))["reader.clicks_5min"],
+        *(f"{value:.2f}" for value in document(2)["reader"]["interest"].values()),
+    ]
     assert browser.complaints() == []
 
 
@@ -255,6 +197,7 @@ def test_the_picker_asks_for_another_reader_at_once_and_a_reload_keeps_it(browse
     shown(browser, document(1))
     Select(browser.driver.find_element(By.ID, "reader")).select_by_value(READERS[2])
     assert_shows(browser, document(3, READERS[2]))
+    assert browser.texts(".changed") == [], "another reader's values are no change"
     browser.driver.refresh()
     assert_shows(browser, document(3, READERS[2]))
 

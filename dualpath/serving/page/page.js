@@ -206,7 +206,4 @@ function showStages(given) {
 }
 
 picker.addEventListener("change", () => choose(picker.value));
-addEventListener("resize", () => {
-  if (latest) show(latest);
-});
 poll();
