@@ -25,7 +25,7 @@ def run(repo: Repo, *, every: float | None, metrics_port: int | None) -> Report:
     loop, report = Loop(repo, declared, connect(repo.redis_address)), dict[str, object]()
     with ExitStack() as held, asked_to_stop() as stop, busy("Learning from the log") as say:
         if metrics_port is not None:
-            held.enter_context(exposed(loop.registry, metrics_port))
+            held.enter_context(exposed(loop.meters.registry, metrics_port))
         while True:
             try:
                 report = loop.step()

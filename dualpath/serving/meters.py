@@ -35,12 +35,19 @@ class Meters:
         self.explored = Counter(
             "dualpath_serving_explored", "Decisions that did not take the best.", ["variant"], registry=registry
         )
+        self.journal_failures = Counter(
+            "dualpath_serving_journal_failures", "Decisions that Kafka did not acknowledge in time", registry=registry
+        )
+
+        def gauge(name: str, told: str) -> Gauge:
+            return Gauge(f"dualpath_serving_{name}", told, registry=registry)
+
+        self.breaker_open = gauge("breaker_open", "1 while nobody asks for features")
+        self.journal_queue = gauge("journal_queue", "Decisions that wait for Kafka")
+        self.policy_age = gauge("policy_age_seconds", "Since the learner published")
+        self.staleness = gauge("staleness_seconds", "Since the stream of interests said that it is up to date")
         self.latest: dict[str, deque[float]] = {stage: deque(maxlen=LATEST) for stage in STAGES}
         self.tally: Tally[str] = Tally()
-
-    def gauge(self, name: str, told: str, labels: tuple[str, ...] = ()) -> Gauge:
-        """A gauge of this application's."""
-        return Gauge(f"dualpath_serving_{name}", told, labels, registry=self.registry)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

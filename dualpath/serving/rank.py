@@ -90,6 +90,7 @@ class Ranker:
             with self.meters.stage("journal"):
                 safe = await self.journal.write(answer.decision, left)
             if not safe:
+                self.meters.journal_failures.inc()
                 answer = Answer(answer.decision, "features" if read is None else "journal")
         self.meters.decided(answer.decision, answer.degraded)
         return answer, read

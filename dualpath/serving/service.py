@@ -59,13 +59,10 @@ class Service:
         self._measure()
 
     def _measure(self) -> None:
-        gauge = self.meters.gauge
-        gauge("breaker_open", "1 while nobody asks for features").set_function(lambda: self.breaker.state != "closed")
-        gauge("journal_queue", "Decisions that wait for Kafka").set_function(self.journal.queued)
-        gauge("policy_age_seconds", "Since the learner published").set_function(lambda: self.policies.age)
-        gauge("staleness_seconds", "Since the stream of interests said that it is up to date").set_function(
-            lambda: float("nan") if self.staleness is None else self.staleness
-        )
+        self.meters.breaker_open.set_function(lambda: self.breaker.state != "closed")
+        self.meters.journal_queue.set_function(self.journal.queued)
+        self.meters.policy_age.set_function(lambda: self.policies.age)
+        self.meters.staleness.set_function(lambda: float("nan") if self.staleness is None else self.staleness)
 
     async def start(self) -> None:
         """Connect, and refresh policies and staleness every second, in a thread of its own, until it is closed."""

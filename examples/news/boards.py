@@ -179,6 +179,12 @@ SERVING = Board(
             "cps",
             {"failures": rate("dualpath_serving_journal_failures_total")},
         ),
+        Panel(
+            "Failures of what decisions need",
+            "cps",
+            {"{{error}}": rate("dualpath_serving_dependency_failures_total", "error")},
+            "By the class of the error: Redis, the state in it, and published policies that cannot be used.",
+        ),
     ),
 )
 
@@ -202,7 +208,7 @@ LOOP = Board(
             "Age of the policy",
             "s",
             {
-                "{{variant}} in use": "max by (variant) (dualpath_serving_policy_age_seconds)",
+                "in use": "max(dualpath_serving_policy_age_seconds)",
                 "published": "time() - max(dualpath_loop_policy_published_timestamp_seconds)",
             },
             red=300,
@@ -213,10 +219,13 @@ LOOP = Board(
             {"{{variant}}": share("dualpath_loop_rewards_total", "dualpath_loop_decisions_total", "variant")},
         ),
         Panel(
-            "Late clicks",
+            "Events that teach nothing",
             "cps",
-            {"late": rate("dualpath_loop_late_clicks_total")},
-            "Clicks after the attribution window, which earn nothing.",
+            {
+                "late clicks": rate("dualpath_loop_late_clicks_total"),
+                "no decisions": rate("dualpath_loop_refused_decisions_total"),
+            },
+            "Clicks that came too late, and events among the decisions that are none.",
         ),
         Panel("Stability index by coordinate", "none", {"{{coordinate}}": "dualpath_loop_psi"}, red=0.2),
         Panel(

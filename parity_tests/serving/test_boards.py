@@ -11,31 +11,18 @@ import pytest
 import yaml
 
 from dualpath.jobs.metrics import Metrics
+from dualpath.serving.loop_meters import LoopMeters
+from dualpath.serving.meters import Meters
+from dualpath.serving.metrics import Metrics as HttpMetrics
 from examples.news.boards import BOARDS, FOLDER, RATE, written
 from examples.news.grafana import SIZES, WIDTH, Board, Panel
 from parity_tests.conftest import CHECKOUT
-from parity_tests.serving.metric_names import metric_names, registered, scraped
+from parity_tests.serving.metric_names import metric_names, registered
 
 NEWS = CHECKOUT / "examples/news"
-SERVED = scraped(
-    (f"dualpath_serving_{name}", kind)
-    for kind, names in {
-        "counter": "requests degraded stale journal_failures decisions explored",
-        "gauge": "breaker_open staleness_seconds policy_age_seconds journal_queue",
-        "histogram": "request_seconds stage_seconds",
-    }.items()
-    for name in names.split()
-)
-LEARNED = scraped(
-    (f"dualpath_loop_{name}", kind)
-    for kind, names in {
-        "counter": "decisions rewards late_clicks",
-        "gauge": "policy_published_timestamp_seconds effective_sample_size sample_ratio_p_value psi reward_gap_z "
-        "decay_alarm",
-        "histogram": "join_delay_seconds",
-    }.items()
-    for name in names.split()
-)
+APPLICATION = HttpMetrics().registry
+Meters(APPLICATION)
+SERVED, LEARNED = registered(APPLICATION), registered(LoopMeters().registry)
 PANELS = [pytest.param(panel, id=f"{board.name}: {panel.title}") for board in BOARDS for panel in board.panels]
 EXPRESSIONS = [expr for board in BOARDS for panel in board.panels for expr in panel.queries.values()]
 
