@@ -175,15 +175,13 @@ SERVING = Board(
         ),
         Panel("Waiting in the journal", "short", {"waiting": "sum(dualpath_serving_journal_queue)"}),
         Panel(
-            "Failures of the journal",
-            "cps",
-            {"failures": rate("dualpath_serving_journal_failures_total")},
-        ),
-        Panel(
             "Failures of what decisions need",
             "cps",
-            {"{{error}}": rate("dualpath_serving_dependency_failures_total", "error")},
-            "By the class of the error: Redis, the state in it, and published policies that cannot be used.",
+            {
+                "journal": rate("dualpath_serving_journal_failures_total"),
+                "{{error}}": rate("dualpath_serving_dependency_failures_total", "error"),
+            },
+            "Kafka's, and by the class of the error: Redis, the state in it, published policies that cannot be used.",
         ),
     ),
 )
