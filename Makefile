@@ -15,13 +15,19 @@ STEPS ?= 60
 JOBS := $(addprefix parity_tests/,chaos dedup jobs online sources)
 
 # `light`, `spark`, `jobs` and `apart` are the parts of `test`.
-.PHONY: help demo test light spark jobs apart parity chaos bench mutants notebooks lint lock clean
+# How long `make news` is open; 0: until Ctrl-C.
+SECONDS ?= 0
+
+.PHONY: help demo news test light spark jobs apart parity chaos bench mutants notebooks lint lock clean
 
 help:
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 11
 
 demo: $(READY)  ## the whole platform on a shop's events
 	$(BIN)/dualpath demo
+
+news: $(READY)  ## a newsroom: readers, a bandit, an experiment, in a browser; SECONDS=
+	$(BIN)/python -m examples.news.run --seconds $(SECONDS)
 
 # Four runs side by side, because each waits often: for Spark, for a process that starts, for a broker.
 test: lint  ## linters, type checks, import contract, every test

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import FileResponse
+from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from dualpath.serving.access import allowed
@@ -41,16 +41,16 @@ def router(service: Service) -> APIRouter:
         }
 
     @found.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        """The page."""
-        return FileResponse(PAGE / "index.html")
+    async def page() -> RedirectResponse:
+        """The page, whose own files are beside it."""
+        return RedirectResponse("page/")
 
     return found
 
 
 def files() -> StaticFiles:
-    """The page's own files."""
-    return StaticFiles(directory=PAGE)
+    """The page with its own files."""
+    return StaticFiles(directory=PAGE, html=True)
 
 
 async def _reader(service: Service, user_id: str) -> dict[str, Any]:

@@ -21,12 +21,12 @@ import tenacity
 import typer
 from confluent_kafka import Producer
 from rich.console import Console
-from simulate import Newsroom, run
 
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.runtime.kafka import Broker, create_topic
+from examples.news.simulate import Newsroom, run
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE / "feature_repo"
@@ -72,7 +72,9 @@ class Client:
 
     def __init__(self, url: str, broker: str) -> None:
         self.http = httpx.Client(base_url=url, timeout=2.0)
-        self.producer = Producer({"bootstrap.servers": broker, "enable.idempotence": True, "linger.ms": 5})
+        self.producer = Producer(
+            {"bootstrap.servers": broker, "enable.idempotence": True, "linger.ms": 5, "log_level": 0}
+        )
 
     def rank(self, asked: dict[str, Any]) -> Mapping[str, Any] | None:
         with suppress(httpx.HTTPError):
@@ -122,7 +124,7 @@ class Outage:
 
 def main(
     seconds: Annotated[float, typer.Option(min=0, help="How long; 0: until Ctrl-C.")] = 0,
-    rate: Annotated[float, typer.Option(min=0.1, help="Visits a second.")] = 10,
+    rate: Annotated[float, typer.Option(min=0.1, help="Visits a second.")] = 20,
     port: Annotated[int, typer.Option(help="The port of the application.")] = 6570,
     outage: Annotated[float, typer.Option(help="Seconds until Redis stands still; below 0: never.")] = 45,
 ) -> None:

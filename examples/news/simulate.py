@@ -83,7 +83,7 @@ class Newsroom:
 
     def reader(self) -> Reader:
         """Somebody who comes: mostly one who was here lately."""
-        if self.readers and self.draw.random() < 0.85:
+        if self.readers and self.draw.random() < 0.9:
             return self.readers[-1 - min(int(self.draw.expovariate(1 / 20)), len(self.readers) - 1)]
         first, second = self.draw.sample(SECTIONS, 2)
         taste = dict.fromkeys(SECTIONS, 0.05) | {first: 1.0, second: 0.5}
@@ -95,7 +95,7 @@ class Newsroom:
         """The true probability that a reader opens an article that comes first."""
         section = SECTIONS[(SECTIONS.index(article.category) + self.shift) % len(SECTIONS)]
         age = 2 ** (-(self.clock() - article.published) / HALF_LIFE)
-        return 0.02 + 0.5 * reader.taste[section] * (0.4 + 0.6 * article.appeal) * (0.3 + 0.7 * age)
+        return 0.02 + 0.9 * reader.taste[section] * (0.4 + 0.6 * article.appeal) * (0.3 + 0.7 * age)
 
     def visit(self) -> None:
         """A reader asks for a feed, sees its first articles, and may open some of them a little later."""

@@ -1,14 +1,11 @@
 """The example's newsroom on this machine: its repo, its simulated readers, and its events as landed files."""
 
-import importlib.util
 import json
 import shutil
-import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -21,17 +18,6 @@ from parity_tests import filled as filled_by
 from parity_tests.conftest import CHECKOUT
 
 NEWS = CHECKOUT / "examples" / "news"
-
-
-def simulation() -> ModuleType:
-    """The example's module, which is no package."""
-    found = sys.modules.get("simulate")
-    if found is None:
-        spec = importlib.util.spec_from_file_location("simulate", NEWS / "simulate.py")
-        assert spec is not None and spec.loader is not None
-        found = sys.modules["simulate"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(found)
-    return found
 
 
 def applied(folder: Path) -> Repo:

@@ -19,7 +19,8 @@ from dualpath.serving.loop import Loop
 from dualpath.serving.rank import Asked
 from dualpath.serving.ranking import Ranking
 from dualpath.serving.service import Service
-from parity_tests.serving.newsroom import Landing, applied, simulation
+from examples.news.simulate import Newsroom
+from parity_tests.serving.newsroom import Landing, applied
 
 VISITS = 300
 EVERY = 100
@@ -77,7 +78,7 @@ def played(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ite
             "ranking": ranked,
         }
 
-    newsroom = simulation().Newsroom(rank, landing.send, lambda: clock.at, seed=1)
+    newsroom = Newsroom(rank, landing.send, lambda: clock.at, seed=1)
     for _ in range(40):
         newsroom.publish()
     landing.drain(spark)

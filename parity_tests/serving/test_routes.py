@@ -155,7 +155,9 @@ def test_the_live_page_gets_what_it_promises(client: TestClient) -> None:
     assert {each["category"] for each in found["reader"]["feed"]} == {"politics", "sport"}
     assert set(found["health"]) == {"redis", "breaker", "staleness_seconds", "kafka", "journal_queue"}
     assert client.get("/live", headers=headers("operator")).json()["readers"][0] == "ann"
-    assert "<html" in client.get("/").text
+    page = client.get("/")
+    assert page.url.path == "/page/" and "<html" in page.text
+    assert client.get("/page/page.js").status_code == 200
 
 
 def test_metrics_are_those_of_decisions_too(client: TestClient) -> None:
