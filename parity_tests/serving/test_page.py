@@ -19,6 +19,14 @@ from parity_tests.serving.page_server import PAGE, PageServer, serving
 STATES = {"normal": document(1), "empty": EMPTY, "redis down": redis_down(2), "alarm": alarmed(3), "odd ids": odd(4)}
 LOOKS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
 
+WATCH = """
+window.seen = [];
+const see = (changes) => changes.forEach((each) => each.addedNodes.forEach((node) => seen.push(node.textContent)));
+for (const css of ["#banners", "[data-at=as_of]"])
+  new MutationObserver(see).observe(document.querySelector(css), { childList: true });
+"""
+"""Keeps what the banners and the clock of the page say from now on."""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -166,6 +174,23 @@ def test_an_answer_that_is_none_is_said_in_a_banner_and_the_last_one_stays(
     assert_shows(browser, document(2))
 
 
+def test_a_service_that_hangs_is_said_in_a_banner(browser: Browser, server: PageServer) -> None:
+    server.says(document(1))
+    browser.open(server.url)
+    shown(browser, document(1))
+    over = threading.Event()
+
+    def answer(reader: str) -> dict[str, Any]:
+        over.wait(60)
+        return document(2)
+
+    server.says(answer)
+    browser.wait(lambda: browser.texts("#banners p"), "a banner is shown")
+    assert browser.text("#banners p").startswith("The service does not answer.")
+    over.set()
+    assert_shows(browser, document(2))
+
+
 def test_a_service_that_is_gone_is_said_in_a_banner_until_it_is_back(browser: Browser) -> None:
     with serving() as first:
         first.says(document(1))
@@ -218,12 +243,14 @@ def test_a_late_answer_for_a_reader_who_is_not_shown_any_more_is_not_shown(
     picker = Select(browser.driver.find_element(By.ID, "reader"))
     picker.select_by_value(READERS[1])
     browser.wait(lambda: READERS[1] in server.asked, "the slow answer is on its way")
+    browser.run(WATCH)
     picker.select_by_value(READERS[3])
     shown(browser, document(4))
     late.set()
     before = len(server.asked)
     browser.wait(lambda: len(server.asked) > before + 1, "another answer was shown since")
     assert_shows(browser, document(4, READERS[3]))
+    assert browser.run("return seen") == [browser.at("as_of")], "neither the late answer nor a banner was shown between"
 
 
 def test_the_keyboard_reaches_the_picker_and_its_focus_is_seen(browser: Browser, server: PageServer) -> None:

@@ -38,7 +38,6 @@ async function ask(signal) {
     if (error instanceof SyntaxError) return "The service answers with something that is not JSON.";
     return "The service does not answer.";
   }
-  if (signal.aborted) return "";
   try {
     show(answer);
   } catch (error) {
