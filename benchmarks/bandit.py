@@ -4,9 +4,11 @@ Each of `STEPS` decisions has `CANDIDATES` candidates of `WIDTH` coordinates: a 
 odds of a reward are linear in them. Regret is the sum of the odds that the choices have missed.
 """
 
+from collections.abc import Iterator
 
 import numpy as np
 
+from benchmarks.measure import Figure, Sheet, take_turns
 from dualpath.serving.context import SCALE
 from dualpath.serving.policy import Policy, Settings, State
 
@@ -44,3 +46,39 @@ def contexts(random: np.random.Generator) -> np.ndarray:
 def mean_regret(algorithm: str, exploration: float | None = None) -> float:
     """The mean regret of the runs with all seeds."""
     return float(np.mean([regret(algorithm, seed, exploration) for seed in SEEDS]))
+
+
+def run() -> Iterator[Figure | Sheet]:
+    """Regret by algorithm, and the time of a decision."""
+    found = {algorithm: mean_regret(algorithm) for algorithm in ALGORITHMS}
+    yield Sheet(
+        f"regret after {STEPS:,} decisions among {CANDIDATES} candidates of {WIDTH} coordinates, {len(SEEDS)} seeds",
+        {
+            name: f"{missed:,.0f}" + ("" if name == "uniform" else f", {missed / found['uniform']:.1%} of uniform")
+            for name, missed in found.items()
+        },
+        {"regret": found},
+    )
+    random = np.random.default_rng(7)
+    state = State.empty(WIDTH).with_decisions(np.concatenate([contexts(random) for _ in range(200)]))
+    state = state.with_rewards(contexts(random))
+    policies = {name: Policy(Settings.model_validate({"algorithm": name}), NAMES, state) for name in ALGORITHMS[:2]}
+    asked = [np.concatenate([contexts(random) for _ in range(3)])[:50] for _ in range(2_000)]
+    yield take_turns(
+        "a decision among 50 candidates, with probabilities and a journal's worth of detail",
+        {
+            "LinUCB": lambda context: policies["linucb"].choose(context, "a decision"),
+            "Thompson, 256 draws": lambda context: policies["thompson"].choose(context, "a decision"),
+            "LinUCB of NumPy, which inverts each time": lambda context: numpy_linucb(state, context),
+        },
+        asked,
+        warm_up=50,
+    )
+
+
+def numpy_linucb(state: State, context: np.ndarray) -> int:
+    """The arm of LinUCB as it is written in most places: no probabilities, and other bits on other machines."""
+    rows = context / SCALE
+    inverse = np.linalg.inv(state.squares / SCALE**2 + np.eye(state.width))
+    mean = inverse @ (state.earned / SCALE)
+    return int(np.argmax(rows @ mean + 0.3 * np.sqrt(np.einsum("ij,jk,ik->i", rows, inverse, rows))))

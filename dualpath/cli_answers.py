@@ -58,6 +58,14 @@ def learn(
 
 
 @command(app, extra="serving")
+def experiment(repo: "Repo") -> Report:
+    """Say what the experiment of the ranking shows: with a covariate, and for any number of looks."""
+    from dualpath.console import experiment
+
+    return experiment.run(repo)
+
+
+@command(app, extra="serving")
 def replay(repo: "Repo", since: SinceOption) -> Report:
     """Make decisions of the log again, and compare every bit; and learn again what they have taught."""
     from dualpath.console import learn

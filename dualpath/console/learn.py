@@ -21,8 +21,8 @@ NAMED = 10
 
 def run(repo: Repo, *, every: float | None, metrics_port: int | None) -> Report:
     """Learn and publish every so many seconds until a signal; without it, once."""
-    declared = _declared(repo)
-    loop, report = Loop(repo, declared, connect(repo.redis_address)), dict[str, object]()
+    chosen = declared(repo)
+    loop, report = Loop(repo, chosen, connect(repo.redis_address)), dict[str, object]()
     with ExitStack() as held, asked_to_stop() as stop, busy("Learning from the log") as say:
         if metrics_port is not None:
             held.enter_context(exposed(loop.meters.registry, metrics_port))
@@ -45,14 +45,14 @@ def run(repo: Repo, *, every: float | None, metrics_port: int | None) -> Report:
 
 def replayed(repo: Repo, since: str) -> Report:
     """Make the decisions since an instant again; well only if no bit differs, and what was learned neither."""
-    declared = _declared(repo)
+    ranked = declared(repo)
     with busy("Reading the log"):
-        made = replay.decisions(repo, declared.decisions)
+        made = replay.decisions(repo, ranked.decisions)
         chosen = [each for each in made if each.decided_at >= int(instants.parse([since])[0])]
     with busy("Making the decisions again"):
-        found = replay.replay(repo, declared, chosen)
+        found = replay.replay(repo, ranked, chosen)
     with busy("Learning again"):
-        same = _learned(repo, declared) == replay.rebuilt(repo, declared, made).key()
+        same = _learned(repo, ranked) == replay.rebuilt(repo, ranked, made).key()
     errors = [f"decision {name}: {what} differs" for name, what in [*found.differing.items()][:NAMED]]
     if not found.decisions:
         errors.append("no decision with features was made since then, so nothing was compared")
@@ -72,14 +72,15 @@ def replayed(repo: Repo, since: str) -> Report:
     return Report(data, [shown_, f"{plural(len(made), 'decision')} in the log."], found.passed and same, errors)
 
 
-def _learned(repo: Repo, declared: Ranking) -> str:
-    outcome = Outcome.of(repo, declared.outcome, int(declared.grace_seconds * SECOND))
-    learner = Learner(repo, declared.decisions, outcome, len(declared.context.names))
+def _learned(repo: Repo, ranked: Ranking) -> str:
+    outcome = Outcome.of(repo, ranked.outcome, int(ranked.grace_seconds * SECOND))
+    learner = Learner(repo, ranked.decisions, outcome, len(ranked.context.names))
     learner.step()
     return learner.state.key()
 
 
-def _declared(repo: Repo) -> Ranking:
+def declared(repo: Repo) -> Ranking:
+    """The ranking that a repo declares; raises `InputError` if it declares none."""
     found = ranking.read(repo.folder)
     if found is None:
         raise InputError(f"{repo.folder} has no {ranking.FILE}, so it ranks nothing; see docs/serving.md.")

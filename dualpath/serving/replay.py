@@ -84,25 +84,32 @@ def difference(decision: Decision, context: np.ndarray, policy: Policy) -> str:
 
 def rebuilt(repo: Repo, ranking: Ranking, made: Sequence[Decision]) -> State:
     """What decisions have taught, by the rewards of a training set; each decision counts once, in any order."""
-    outcome = Outcome.of(repo, ranking.outcome, int(ranking.grace_seconds * SECOND))
     learned = [d for d in {d.decision_id: d for d in made}.values() if d.context is not None and not d.degraded]
     state = State.empty(len(ranking.context.names))
-    for some in _batches(learned):
-        entity_df = pa.table(
-            {
-                KEY: pa.array([d.decision_id for d in some], pa.string()),
-                "event_timestamp": _instants([outcome.asked_at(d.decided_at) for d in some]),
-                "known_at": _instants([outcome.known_at(d.decided_at) for d in some]),
-            }
-        ).to_pandas()
-        job = repo.store.get_historical_features(entity_df, [f"{outcome.view.name}:{outcome.feature}"])
-        rewards = np.array([bool(value) for value in job.to_arrow()[outcome.feature].to_pylist()])
-        rows = np.stack([d.context[d.chosen] for d in some if d.context is not None])
-        state = state.with_decisions(rows).with_rewards(rows[rewards])
+    if learned:
+        rows = np.stack([d.context[d.chosen] for d in learned if d.context is not None])
+        state = state.with_decisions(rows).with_rewards(rows[rewards(repo, ranking, learned)])
     return state
 
 
-def _instants(microseconds: Sequence[int]) -> pa.Array:
+def rewards(repo: Repo, ranking: Ranking, made: Sequence[Decision]) -> np.ndarray:
+    """Whether each decision earned its reward, bool[n], by a training set."""
+    outcome, found = Outcome.of(repo, ranking.outcome, int(ranking.grace_seconds * SECOND)), list[bool]()
+    for some in _batches(made):
+        entity_df = pa.table(
+            {
+                KEY: pa.array([d.decision_id for d in some], pa.string()),
+                "event_timestamp": instants([outcome.asked_at(d.decided_at) for d in some]),
+                "known_at": instants([outcome.known_at(d.decided_at) for d in some]),
+            }
+        ).to_pandas()
+        job = repo.store.get_historical_features(entity_df, [f"{outcome.view.name}:{outcome.feature}"])
+        found += [bool(value) for value in job.to_arrow()[outcome.feature].to_pylist()]
+    return np.array(found, dtype=bool)
+
+
+def instants(microseconds: Sequence[int]) -> pa.Array:
+    """Microseconds UTC as Arrow's timestamps."""
     return pa.array(microseconds, pa.int64()).cast(INSTANT)
 
 
