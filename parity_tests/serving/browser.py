@@ -37,7 +37,7 @@ return found;
 
 
 class Browser:
-    """A Chromium with a page in it; `size` and `scheme` set what it looks like before `open`."""
+    """A Chromium with one page in it."""
 
     def __init__(self, driver: Chrome) -> None:
         self.driver = driver
@@ -51,6 +51,7 @@ class Browser:
         ]
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+        self.driver.get("about:blank")
         self.complaints()  # of the page before
         self.driver.get(url)
 

@@ -126,6 +126,7 @@ function showReader(given, marks) {
     stale: "From a stream that is behind.",
   };
   const cause = given?.degraded;
+  say(the("no-interest"), cause === "features" ? "The profile could not be read." : "No interest is known yet.");
   the("degraded").hidden = !cause;
   say(the("degraded"), cause ? (causes[cause] ?? `Degraded: ${cause}.`) : "");
   const feed = given?.feed ?? [];
@@ -166,7 +167,7 @@ function showRegret(given) {
   const drawn = series.length > 0 && (given.decisions ?? []).length > 0;
   either(drawn, "simulation", "no-regret");
   if (!drawn) return;
-  const last = ([, values]) => shown(values.at(-1), "milliseconds");
+  const last = ([, values]) => shown(values.at(-1), "tenths");
   rows(the("legend"), series, (row, each, place) => {
     row.firstElementChild.className = `series-${place % SERIES}`;
     say(row.children[1], each[0]);
@@ -194,8 +195,8 @@ function showStages(given) {
   rows(the("stages"), stages, (row, [name, each]) => {
     const [said, p50, p99, picture] = row.children;
     say(said, name);
-    say(p50, shown(each?.p50, "milliseconds"));
-    say(p99, shown(each?.p99, "milliseconds"));
+    say(p50, shown(each?.p50, "tenths"));
+    say(p99, shown(each?.p99, "tenths"));
     const [far, near] = picture.firstElementChild.children;
     far.style.inlineSize = width(each?.p99, most);
     near.style.inlineSize = width(each?.p50, most);
