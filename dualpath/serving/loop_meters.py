@@ -30,4 +30,7 @@ class LoopMeters:
         self.sample_ratio = made(Gauge, "sample_ratio_p_value", "That variants have as many readers as declared")
         self.psi = made(Gauge, "psi", "Population stability index of the newest contexts", ("coordinate",))
         self.reward_gap = made(Gauge, "reward_gap_z", "Rewards against predictions, in standard errors")
+        # Before anything is known they say nothing, and no alert fires.
+        for gauge in (self.published, self.sample_size, self.sample_ratio, self.reward_gap):
+            gauge.set(float("nan"))
         self.decay = made(Gauge, "decay_alarm", "1 if rewards lie far below the predictions")

@@ -106,6 +106,8 @@ def test_the_wheel_has_one_package_its_data_the_demos_repo_and_no_test(wheel: Pa
     template = "dualpath/demo/feature_repo/"
     declared = {file.name for file in (CHECKOUT / "feature_repo").iterdir() if file.is_file()}
     assert {name.removeprefix(template) for name in names if name.startswith(template)} == declared
+    page = {f"dualpath/serving/page/{file.name}" for file in (CHECKOUT / "dualpath/serving/page").iterdir()}
+    assert page <= set(names)
 
 
 @pytest.mark.slow

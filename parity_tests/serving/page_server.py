@@ -18,13 +18,15 @@ Answer = Callable[[str], tuple[int, bytes]]
 
 
 class PageServer(ThreadingHTTPServer):
-    """Serves the files of the page, and `answer` to `/live`; `asked` are the readers asked for so far."""
+    """Serves the files of the page, and `answer` to `/live`; `asked` are the readers asked for so far,
+    `key` is what the last one showed who asks."""
 
     daemon_threads = True
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.asked: list[str] = []
+        self.key: str | None = None
         self.answer: Answer = lambda reader: (503, b"")
 
     @property
@@ -44,6 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
         if asked.path == "/live":
             reader = parse_qs(asked.query).get("user_id", [""])[0]
             self.server.asked.append(reader)
+            self.server.key = self.headers.get("Authorization")
             self._send(*self.server.answer(reader), "application/json")
         else:
             file = PAGE / (asked.path[1:] or "index.html")

@@ -174,6 +174,18 @@ def test_an_answer_that_is_none_is_said_in_a_banner_and_the_last_one_stays(
     assert_shows(browser, document(2))
 
 
+def test_a_key_in_the_address_is_shown_to_the_service_alone(browser: Browser, server: PageServer) -> None:
+    server.answer = lambda reader: (401, b"")
+    browser.open(server.url)
+    browser.wait(lambda: browser.texts("#banners p"), "a banner is shown")
+    assert "wants an API key" in browser.text("#banners p")
+    server.says(document(1))
+    browser.open("about:blank")  # else only what follows # changes, and nothing is loaded
+    browser.open(f"{server.url}#key=secret")
+    shown(browser, document(1))
+    assert server.key == "Bearer secret"
+
+
 def test_a_service_that_hangs_is_said_in_a_banner(browser: Browser, server: PageServer) -> None:
     server.says(document(1))
     browser.open(server.url)

@@ -9,6 +9,8 @@ const LOOK = 0.2; // the stability index from which a coordinate deserves a look
 
 const the = (id) => document.getElementById(id);
 const picker = the("reader");
+// An API key with the scope admin, from #key=KEY in the address; what follows # is never sent with it.
+const key = new URLSearchParams(location.hash.slice(1)).get("key") ?? "";
 let reader = new URLSearchParams(location.search).get("user_id") ?? "";
 let latest = null; // the answer on the page
 let asking = null; // the request under way
@@ -30,8 +32,10 @@ async function ask(signal) {
   try {
     const said = await fetch(`/live?user_id=${encodeURIComponent(reader)}`, {
       cache: "no-store",
+      headers: key ? { Authorization: `Bearer ${key}` } : {},
       signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]),
     });
+    if (said.status === 401) return "The service wants an API key: add #key=KEY to the address and load it again.";
     if (!said.ok) return `The service answers with status ${said.status}.`;
     answer = await said.json();
   } catch (error) {
