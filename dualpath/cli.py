@@ -220,6 +220,17 @@ def nightly(
     return jobs.nightly(jobs.spark(), repo, repos.sources(repo, source), day)
 
 
+@command(app, opens=False)
+def declare(
+    folder: Path | None,
+    sql: Annotated[Path, typer.Option("--sql", metavar="FILE", help="The CREATE SOURCE and the query.")],
+) -> Report:
+    """Turn a streaming SQL query into a feature repo, and refuse by name what cannot be declared."""
+    from dualpath.console import declare
+
+    return declare.run(sql, folder or Path("feature_repo"))
+
+
 @command(app)
 def catalogue(
     repo: "Repo",

@@ -119,8 +119,13 @@ class Evaluation:
         for column in drawn.columns[1:]:
             column.justify = "right"
         for each in (self.logged, *self.estimates):
-            figures = (each.value, each.standard_error, each.interval, each.gain, each.gain_interval)
-            drawn.add_row(each.estimator, *map(_figures, figures))
+            drawn.add_row(
+                each.estimator,
+                *map(_number, (each.value, each.standard_error)),
+                _span(each.interval),
+                _number(each.gain),
+                _span(each.gain_interval),
+            )
         told = (
             f"{self.decisions:,} decisions, in effect {self.effective_decisions:,.1f}, and in effect "
             f"{self.effective_rewards:,.1f} rewards; the largest weight is {self.largest_weight:.4g}."
@@ -216,9 +221,13 @@ def _interval(middle: float, standard_error: float) -> tuple[float, float]:
     return middle - WIDTH * standard_error, middle + WIDTH * standard_error
 
 
-def _figures(of: float | tuple[float, float]) -> str:
-    return f"{of:.4g}" if isinstance(of, float) else "{:.4g} to {:.4g}".format(*of)
+def _number(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _span(interval: tuple[float, float]) -> str:
+    return " to ".join(map(_number, interval))
 
 
 def _spelled(value: float, interval: tuple[float, float]) -> str:
-    return f"{_figures(value)} ({_figures(interval)})"
+    return f"{_number(value)} ({_span(interval)})"

@@ -79,8 +79,7 @@ class LoggedDecisions:
         if [len(row) for row in found] != np.diff(self.starts).tolist() or len({row.shape[1:] for row in found}) > 1:
             raise InputError(f"{name} has other rows than propensities; give one for every candidate of a decision.")
         flat = np.concatenate(found)
-        beyond = _beyond(flat).reshape(len(flat), -1).any(axis=1)
-        self._refuse(f"one of {name}", self._any(beyond), NO_NUMBER)
+        self._refuse(f"one of {name}", self._any(_beyond(flat)), NO_NUMBER)
         return flat
 
     def _probabilities(self, rows: Any, name: str) -> np.ndarray:
@@ -93,8 +92,8 @@ class LoggedDecisions:
         return flat
 
     def _any(self, of: np.ndarray) -> np.ndarray:
-        """Which decisions have a candidate for which something is true, bool[n], of bool[m]."""
-        return np.logical_or.reduceat(of, self.starts[:-1])
+        """Which decisions have a candidate of which something is true, bool[n], of bool[m] or bool[m, d]."""
+        return np.asarray(np.logical_or.reduceat(of, self.starts[:-1]).reshape(len(self), -1).any(axis=1))
 
     def _refuse(self, name: str, wrong: np.ndarray, what: str) -> None:
         """Raise `InputError` for the first decision that is wrong; bool[n]."""

@@ -171,13 +171,17 @@ class Policy:
             state = State.empty(len(names)) if plain["state"] is None else State.from_dict(plain["state"])
         except (KeyError, TypeError, ValueError, ValidationError) as error:
             raise InputError(f"this is no policy ({error}); let the learner write it anew.") from None
-        return cls(settings, names, state)
+        found = cls(settings, names, state)
+        _ = found._fitted
+        return found
 
     @cached_property
     def _fitted(self) -> tuple[np.ndarray, np.ndarray]:
         """The factor of X'X + ridge, and the mean of the parameters."""
         squares = self.state.squares / SCALE**2 + self.settings.ridge * np.eye(self.state.width)
         lower = linear.cholesky(squares)
+        if not np.isfinite(lower).all():
+            raise InputError("the state's squares are no sum of squares; let the learner write it anew.")
         return lower, linear.backward(lower, linear.forward(lower, self.state.earned / SCALE))
 
     def scores(self, context: np.ndarray) -> np.ndarray:

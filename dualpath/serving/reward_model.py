@@ -1,8 +1,8 @@
 """A reward model that never predicts a decision it has learned from: ridge regression, fitted on two halves.
 
 A decision's half is a bit of its id's hash, so it is the same in every run and whatever else is logged. The model of
-each half predicts the other one (cross-fitting): Chernozhukov and others, Double/debiased machine learning for treatment
-and structural parameters, The Econometrics Journal 21, 2018.
+each half predicts the other one (cross-fitting): Chernozhukov and others, Double/debiased machine learning for
+treatment and structural parameters, The Econometrics Journal 21, 2018.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""`POST /rank`, `GET /interest/{user_id}` and `POST /replay`: decisions over HTTP."""
+"""`POST /rank`, `GET /interest/{user_id}`, `POST /replay` and `POST /evaluate`: decisions over HTTP."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
 from fastapi.concurrency import run_in_threadpool
@@ -9,8 +9,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from dualpath.errors import NotFoundError
 from dualpath.serving import replay
 from dualpath.serving.access import allowed
+from dualpath.serving.candidate import evaluated
 from dualpath.serving.decision import iso
 from dualpath.serving.features import REFUSALS, JsonRoute
+from dualpath.serving.policy import Policy, Settings, State
 from dualpath.serving.rank import Asked
 from dualpath.serving.service import Service
 
@@ -101,6 +103,16 @@ class ReplayAnswer(BaseModel):
     propensity: float
 
 
+class EvaluateRequest(BaseModel):
+    """A policy that could have decided: one that has learned nothing but its settings, or with what it has learned."""
+
+    model_config = ConfigDict(extra="forbid")
+    settings: Settings
+    state: dict[str, Any] | None = Field(
+        None, description="The `state` of a policy's JSON; by default it knows nothing."
+    )
+
+
 def router(service: Service) -> APIRouter:
     """The routes of decisions."""
     routes = APIRouter(route_class=JsonRoute, responses=REFUSALS, tags=["decisions"])
@@ -144,5 +156,18 @@ def router(service: Service) -> APIRouter:
             chosen=made.candidates[made.chosen],
             propensity=made.propensity,
         )
+
+    @routes.post("/evaluate", dependencies=[allowed("replay")])
+    async def evaluate(request: EvaluateRequest) -> dict[str, Any]:
+        """What a candidate policy would have earned on the decisions of the log, by four estimators."""
+        names = service.ranking.context.names
+        state = State.empty(len(names)) if request.state is None else State.from_dict(request.state)
+        candidate = Policy(request.settings, names, state)
+
+        def estimated() -> dict[str, Any]:
+            made = replay.decisions(service.repo, service.ranking.decisions)
+            return evaluated(service.repo, service.ranking, made, candidate, service.ranker.clock()).to_dict()
+
+        return await run_in_threadpool(estimated)
 
     return routes

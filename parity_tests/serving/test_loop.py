@@ -6,20 +6,24 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
+from dualpath.errors import InputError
 from dualpath.jobs.build import build
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.runtime.prometheus import new_registry
-from dualpath.serving import ranking, replay
+from dualpath.serving import outcomes, policies, ranking, replay
+from dualpath.serving.candidate import evaluated
 from dualpath.serving.loop import Loop
 from dualpath.serving.rank import Asked
 from dualpath.serving.ranking import Ranking
 from dualpath.serving.service import Service
 from examples.news.simulate import Newsroom
+from parity_tests.console.commands import run_json
 from parity_tests.serving.newsroom import Landing, applied
 
 VISITS = 300
@@ -125,6 +129,50 @@ def test_a_learner_that_starts_anew_learns_the_same(played: Played) -> None:
     anew = Loop(played.repo, played.ranking, connect(played.repo.redis_address))
     anew.step()
     assert anew.published == played.loop.published
+
+
+def test_a_candidate_is_judged_by_the_log(played: Played) -> None:
+    """The uniform policy has decided for half of the readers, so what it would earn is close to what it did."""
+    made = replay.decisions(played.repo, played.ranking.decisions)
+    uniform = policies.untaught(played.ranking)["uniform"]
+    found = evaluated(played.repo, played.ranking, made, uniform, 2**62)
+    of_uniform = [d for d in made if d.variant == "uniform"]
+    earned = replay.rewards(played.repo, played.ranking, of_uniform).mean()
+    assert found.decisions == VISITS and [each.estimator for each in found.estimates] == ["IPS", "SNIPS", "DM", "DR"]
+    for each in found.estimates:
+        # The direct method's interval leaves out how wrong its model is.
+        assert each.estimator == "DM" or each.interval[0] < earned < each.interval[1]
+
+
+def test_decisions_whose_window_is_open_do_not_count(played: Played) -> None:
+    made = replay.decisions(played.repo, played.ranking.decisions)
+    with pytest.raises(InputError, match="0 decisions of the log have features and a closed attribution window"):
+        evaluated(played.repo, played.ranking, made, policies.untaught(played.ranking)["bandit"], made[0].decided_at)
+
+
+def test_the_experiment_is_read_from_the_log(played: Played) -> None:
+    made = replay.decisions(played.repo, played.ranking.decisions)
+    found = outcomes.readers(played.repo, played.ranking, made)
+    assert len(found.names) > 10 and set(np.unique(found.outcomes * 3 % 1)) == {0.0}
+    assert sum(found.units.values()) >= len(found.names)
+    before = outcomes.covariate(played.repo, "reader_feeds:feeds_1h", found)
+    assert set(before) == {1.0}, "a first decision is the first event of its reader"
+    said = outcomes.findings(played.repo, played.ranking, found)
+    assert said.plain is not None and said.adjusted is not None and said.adjusted.explained == 0.0
+
+
+def test_a_covariate_that_is_no_number_is_refused(played: Played) -> None:
+    made = replay.decisions(played.repo, played.ranking.decisions)
+    found = outcomes.readers(played.repo, played.ranking, made)
+    with pytest.raises(InputError, match="name a feature that is a number"):
+        outcomes.covariate(played.repo, "reader_interest:interest", found)
+
+
+def test_the_commands_say_what_was_found(played: Played) -> None:
+    told = run_json("replay", "--repo", played.repo.folder, "--since", "2020-01-01")
+    assert (told["passed"], told["decisions"], told["differing"], told["learned_the_same"]) == (True, VISITS, {}, True)
+    assert run_json("learn", "--repo", played.repo.folder, "--once")["decisions"] == VISITS
+    assert run_json("experiment", "--repo", played.repo.folder)["compared"] > 10
 
 
 @pytest.mark.parametrize("part", ["context", "weights", "scores", "ranking"])

@@ -160,13 +160,15 @@ def test_no_candidate_is_refused() -> None:
         policy().choose(np.zeros((0, 3), dtype=np.int64), "none")
 
 
-@pytest.mark.parametrize("change", ["names", "state", "settings", "torn"])
+@pytest.mark.parametrize("change", ["names", "state", "settings", "torn", "squares"])
 def test_a_policy_of_another_shape_is_refused(change: str) -> None:
     plain = json.loads(policy().json)
     plain["names"] = ["bias"] if change == "names" else plain["names"]
     plain["settings"] = {"algorithm": "guess"} if change == "settings" else plain["settings"]
     if change == "state":
         plain["state"]["squares"] = [[1]]
+    if change == "squares":
+        plain["state"]["squares"][0][0] = -1
     text = json.dumps(plain)
     with pytest.raises(InputError, match=r"learn|state"):
         Policy.from_json(text[:-20] if change == "torn" else text)

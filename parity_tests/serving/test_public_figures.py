@@ -26,8 +26,8 @@ INTERVALS = {
     "DM": (0.4776073460467152, 0.5193547782297401),
     "DR": (0.48139285214954913, 0.6085038348130212),
 }
-"""`estimate_interval` with 10,000 bootstrap samples and `random_state=1`; that of SNIPS resamples its terms without what
-they are divided by, which is another interval."""
+"""`estimate_interval` with 10,000 bootstrap samples and `random_state=1`; that of SNIPS resamples its terms, not what
+they are divided by, and so is another interval."""
 
 
 @dataclass

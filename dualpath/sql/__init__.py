@@ -1,0 +1,1 @@
+"""A streaming SQL query becomes a declaration."""
