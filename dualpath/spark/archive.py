@@ -5,6 +5,7 @@ and not by the first session, because writing it takes some twenty seconds.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from dualpath.errors import UnavailableError
@@ -39,4 +40,7 @@ def build() -> Path:
 
 
 if __name__ == "__main__":
-    print(build())
+    try:
+        print(build())
+    except UnavailableError as error:
+        sys.exit(f"Error: {error.message}")
