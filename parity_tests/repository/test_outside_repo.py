@@ -10,20 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyspark.sql import SparkSession
 
 from parity_tests.conftest import CHECKOUT, REPOS
+from parity_tests.console.commands import run_json
 
 BIKES = REPOS / "bike"
 START = 1_780_000_000_000_000
 """2026-05-28, microseconds UTC."""
-
-
-def dualpath(repo: Path, *words: str) -> dict:
-    """Run the command line in a process of its own; answers its JSON."""
-    command = [sys.executable, "-m", "dualpath.cli", words[0], "--repo", str(repo), "--json", *words[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=repo)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return json.loads(done.stdout)
 
 
 def job(script: str, *words: str) -> str:
@@ -61,20 +55,22 @@ def bikes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run(feast, check=True, capture_output=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
     (repo / "rides.jsonl").write_text("\n".join(payloads(3_000)) + "\n")
     yield repo
-    dualpath(repo, "stop")
+    run_json("stop", "--repo", repo)
 
 
 @pytest.mark.slow
-def test_a_sixty_line_repo_runs_through_ingest_stream_batch_and_parity(bikes: Path) -> None:
-    dualpath(bikes, "ingest", str(bikes / "rides.jsonl"))
+@pytest.mark.timeout(900)  # three processes, two with a JVM of their own, one after another
+def test_a_sixty_line_repo_runs_through_ingest_stream_batch_and_parity(spark: SparkSession, bikes: Path) -> None:
+    option = ("--repo", bikes)
+    run_json("ingest", bikes / "rides.jsonl", *option)
     job("streaming/stream.py", "--repo", str(bikes), "--once")
-    dualpath(bikes, "batch")
-    proof = dualpath(bikes, "parity", "--cells", "8000", "--oracle-cells", "2000")
+    run_json("batch", *option)
+    proof = run_json("parity", *option, "--cells", "8000", "--oracle-cells", "2000")
     assert proof["cells"] >= 8_000 and proof["differing"] == 0
     assert proof["oracle_cells"] >= 2_000 and proof["oracle_differing"] == 0
-    counts = dualpath(bikes, "status")
+    counts = run_json("status", *option)
     assert counts["adds_up"] and counts["rows_read"] == 3_000
     assert counts["dead_letter"] > 0 and counts["duplicate"] > 0 and counts["late"] > 0
     last = counts["sources"]["rides"]["last_arrival_day"]
     assert f"rides: {last} is closed" in job("batch/nightly.py", "--repo", str(bikes), "--date", last)
-    assert set(dualpath(bikes, "status")["snapshots"].values()) == {last}
+    assert set(run_json("status", *option)["snapshots"].values()) == {last}
