@@ -186,6 +186,7 @@ raise SystemExit(not finish(work, as_json=False))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("python", "expected"),
     [

