@@ -108,13 +108,17 @@ def module(folder: Path, sql: str) -> ModuleType:
     return found
 
 
-def asked(sql: str, instant: datetime) -> str:
-    """The query for DuckDB, as it stood at an instant."""
+NOW = "TIMESTAMPTZ '1999-01-01'"
+"""What stands for the present until an instant is put in its place."""
+
+
+def in_duckdb(sql: str) -> str:
+    """The query in DuckDB's SQL, with `NOW` for the present."""
     [*_, statement] = [each for each in sqlglot.parse(sql, dialect="risingwave") if each]
-    select = statement.expression if isinstance(statement, exp.Create) else statement
-    literal = sqlglot.parse_one(f"TIMESTAMPTZ '{instant.isoformat()}'", dialect="duckdb")
-    at = select.transform(lambda node: literal.copy() if isinstance(node, exp.CurrentTimestamp) else node)
-    return at.where(f"ts <= TIMESTAMPTZ '{instant.isoformat()}'", dialect="duckdb").sql(dialect="duckdb")
+    literal = sqlglot.parse_one(NOW, dialect="duckdb")
+    at = statement.expression.transform(lambda node: literal.copy() if isinstance(node, exp.CurrentTimestamp) else node)
+    found: str = at.where(f"ts <= {NOW}", dialect="duckdb").sql(dialect="duckdb")
+    return found.replace(literal.sql(dialect="duckdb"), NOW)
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +161,10 @@ def test_a_thousand_instants_are_answered_as_duckdb_answers_them(
     levels = declared.engagement_level_of_user_profiles.feature_transformation.udf
     for user, columns in answers.items():
         answers[user] = columns | {"engagement_level": levels(pd.DataFrame(columns))["engagement_level"].tolist()}
-    names, compared = read(sql).output, 0
+    names, query, compared = read(sql).output, in_duckdb(sql), 0
     for row, at in enumerate(asked_at):
-        for told in database.execute(asked(sql, at)).to_arrow_table().to_pylist():
+        asked = query.replace(NOW, f"TIMESTAMPTZ '{at.isoformat()}'")
+        for told in database.sql(asked).to_arrow_table().to_pylist():
             mine_now = {name: answers[told["user_id"]][name][row] for name in names}
             assert mine_now == {name: normal(name, told[name]) for name in names}, (at, told["user_id"])
             compared += len(names)
