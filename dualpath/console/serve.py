@@ -7,6 +7,7 @@ from pathlib import Path
 import uvicorn
 
 from dualpath.console.report import Report
+from dualpath.console.signals import asked_to_stop
 from dualpath.errors import InputError, UnavailableError
 from dualpath.repo import Repo
 from dualpath.serving import ranking
@@ -35,7 +36,8 @@ def run(repo: Repo, *, host: str, port: int, settings: Path | None, kafka: Mappi
     app = create_app(chosen, repo.store, metrics=metrics, service=service)
     server = uvicorn.Server(uvicorn.Config(app, host, port, loop="uvloop", access_log=False, log_level="warning"))
     try:
-        server.run()
+        with asked_to_stop():  # uvicorn raises a signal once more when it has ended; then it is only noted
+            server.run()
     except SystemExit:  # uvicorn has logged why
         raise UnavailableError(f"{host}:{port} cannot be listened on; choose another --host or --port.") from None
     return Report(

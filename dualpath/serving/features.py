@@ -62,6 +62,11 @@ ANSWER: Any = {
     },
 }
 
+SIMPLE = {str, int, bool, type(None)}
+"""The types of values that JSON has as they are."""
+NUMBERS = {float, int, bool, type(None)}
+"""Those of columns whose sum tells whether all values are finite."""
+
 
 class JsonRoute(APIRoute):
     """A route whose JSON is strict: no NaN, no half of a surrogate pair, and integers of any length stay integers."""
@@ -180,29 +185,32 @@ def encoded(found: Columns) -> bytes:
             "as_of": [f"{each}Z" for each in found.as_of.astype("datetime64[us]").astype(str).tolist()],
             "answered_by": "feast" if found.by_feast else "dualpath",
         },
-        "results": plain(found.values) if found.by_feast else found.values,
+        "results": plain(found.values),
         "statuses": {name: statuses[id(each)] for name, each in found.statuses.items()},
     }
     return orjson.dumps(answer, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
 
 
 def plain(value: Any) -> Any:
-    """Values of ordinary and on-demand views in forms that JSON has; those of windowed views need no other.
+    """Values in forms that JSON has: NaN and the infinities are texts, as in protobuf's JSON, and bytes are base64.
 
-    NaN and the infinities are texts, as in the JSON of protobuf, and bytes are base64.
+    Sums of doubles may be infinite. Only ordinary and on-demand views have what else is not plain.
 
-    >>> plain({"rate": [0.1, float("nan")], "hashed": [b"\\x00"], "counts": [{7: 1}]})
-    {'rate': [0.1, 'NaN'], 'hashed': ['AA=='], 'counts': [{'7': 1}]}
+    >>> plain({"rate": [0.1, None, float("nan")], "hashed": [b"\\x00"], "counts": [{7: float("-inf")}]})
+    {'rate': [0.1, None, 'NaN'], 'hashed': ['AA=='], 'counts': [{'7': '-Infinity'}]}
     """
     match value:
+        case list() | tuple() | set():
+            kinds = set(map(type, value))
+            if kinds <= SIMPLE or (kinds <= NUMBERS and math.isfinite(sum(filter(None, value)))):
+                return [*value]
+            return [plain(each) for each in value]
+        case dict():
+            return {str(key): plain(each) for key, each in value.items()}
         case float():
             return value if math.isfinite(value) else "NaN" if math.isnan(value) else f"{'-' * (value < 0)}Infinity"
         case bytes():
             return base64.b64encode(value).decode()
-        case dict():
-            return {str(key): plain(each) for key, each in value.items()}
-        case list() | tuple() | set():
-            return [plain(each) for each in value]
         case Decimal():
             return str(value)
     return value

@@ -27,8 +27,8 @@ COMMANDS = {
     "batch": "spark",
     "nightly --date yesterday": "gate",
     "produce events.jsonl --kafka localhost:9092 --topic t": "kafka",
-    "demo": "demo",
     "serve": "serving",
+    "demo": "demo",
 }
 
 
@@ -49,10 +49,9 @@ def packages(extra: str) -> set[str]:
 def test_the_extras_are_those_of_the_package() -> None:
     assert extras.EXTRAS.keys() == OPTIONAL.keys() - {"dev"}
     assert packages("demo") <= packages("dev")
-    led = {module.replace("_", "-") for module in extras.EXTRAS["demo"]}
+    led = {module.replace("_", "-") for modules in extras.EXTRAS.values() for module in modules}
     for extra, modules in extras.EXTRAS.items():
-        needed = {module.replace("_", "-") for module in modules}
-        assert needed <= packages(extra) and needed >= packages(extra) & led
+        assert {module.replace("_", "-") for module in modules} == packages(extra) & led
     base = {Requirement(line).name for line in PROJECT["dependencies"]}
     assert not base & packages("demo")
 
