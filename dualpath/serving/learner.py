@@ -29,15 +29,40 @@ KEY = "decision_id"
 
 @dataclass
 class Waiting:
-    """A decision whose clicks may still come."""
+    """What is kept of a decision whose clicks may still come.
 
+    `row` int64[d] is the context of what was chosen among `places` candidates, with the probability `propensity`;
+    `predicted` is the reward that the policy expected of it, None of a policy that expects nothing.
+    """
+
+    decision_id: str
+    user_id: str
+    variant: str
+    decided_at: int
     row: np.ndarray
-    decision: Decision
+    places: int
+    propensity: float
+    predicted: float | None
     clicks: list[dict[str, Any]] = field(default_factory=list)
     rewarded: bool = False
     settled: bool = False
     arrived: int = 0
     """When the newest of the clicks that made the reward arrived, microseconds UTC."""
+
+    @classmethod
+    def of(cls, made: Decision) -> "Waiting":
+        """Of a decision that had features."""
+        assert made.context is not None, "it had features"
+        return cls(
+            made.decision_id,
+            made.user_id,
+            made.variant,
+            made.decided_at,
+            made.context[made.chosen].copy(),
+            len(made.candidates),
+            made.propensity,
+            made.scores[made.chosen] if any(made.scores) else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -121,7 +146,7 @@ class Learner:
         touched = {}
         for each in new:
             if each.context is not None and not each.degraded:
-                mine = self.waiting[each.decision_id] = Waiting(each.context[each.chosen], each)
+                mine = self.waiting[each.decision_id] = Waiting.of(each)
                 mine.clicks = self.early.pop(each.decision_id, [])
                 if mine.clicks:
                     touched[each.decision_id] = mine
@@ -134,7 +159,7 @@ class Learner:
             elif not waiting.rewarded:
                 waiting.clicks.append(click)
                 touched[click[KEY]] = waiting
-        rewarded = [w for w in touched.values() if self.outcome.reward(w.decision.decided_at, w.clicks)]
+        rewarded = [w for w in touched.values() if self.outcome.reward(w.decided_at, w.clicks)]
         for found in rewarded:
             found.rewarded, found.arrived, found.clicks = True, max(c["arrived"] for c in found.clicks), []
         if rewarded:
@@ -143,10 +168,10 @@ class Learner:
 
     def settle(self, before: int) -> list[Waiting]:
         """The decisions made before an instant that were not settled yet, oldest first."""
-        found = [w for w in self.waiting.values() if not w.settled and w.decision.decided_at < before]
+        found = [w for w in self.waiting.values() if not w.settled and w.decided_at < before]
         for each in found:
             each.settled = True
-        return sorted(found, key=lambda w: w.decision.decided_at)
+        return sorted(found, key=lambda w: w.decided_at)
 
     def _clicked(self) -> Iterator[dict[str, Any]]:
         source = self.outcome.view.source
@@ -160,7 +185,7 @@ class Learner:
     def _forget(self) -> int:
         """Forget decisions that no click can change any more; returns how many clicks came too late for theirs."""
         past = self.newest - SLACK
-        for name in [n for n, w in self.waiting.items() if self.outcome.known_at(w.decision.decided_at) < past]:
+        for name in [n for n, w in self.waiting.items() if self.outcome.known_at(w.decided_at) < past]:
             del self.waiting[name]
         lost = [n for n, clicks in self.early.items() if max(c["arrived"] for c in clicks) < past]
         return sum(len(self.early.pop(name)) for name in lost)

@@ -45,8 +45,8 @@ class Loop:
             self.meters.decisions.labels(each.variant).inc()
             self.trial.decided(each)
         for found in progress.rewarded:
-            self.meters.rewards.labels(found.decision.variant).inc()
-            self.trial.rewarded(found.decision)
+            self.meters.rewards.labels(found.variant).inc()
+            self.trial.rewarded(found)
             delay = max(0.0, (now - found.arrived) / SECOND)
             self.meters.join_delay.observe(delay)
             self.delays = [*self.delays[1 - DELAYS :], delay]
@@ -69,7 +69,7 @@ class Loop:
     def _settle(self, now: int) -> None:
         ready = now - int(self.ranking.settle_seconds * SECOND)
         for each in self.learner.settle(ready):
-            self.monitor.settled(each.decision, each.rewarded)
+            self.monitor.settled(each)
 
     def report(self, now: int) -> dict[str, Any]:
         """What the live page and the dashboards show."""

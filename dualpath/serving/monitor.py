@@ -6,14 +6,13 @@ Decay is real if the newest settled decisions earn less than their policies pred
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dualpath.parity.distribution import distance
-from dualpath.serving.decision import Decision
+from dualpath.serving.learner import Waiting
 
 RECENT = 1_000
 """The newest settled decisions, which are compared with those before."""
@@ -23,46 +22,29 @@ ALARM = -5.0
 """Standard errors by which rewards lie below the predictions before it is decay; by chance once in 3 million."""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A settled decision: the context of what was chosen, its propensity, and what was predicted and earned."""
-
-    row: np.ndarray
-    places: int
-    propensity: float
-    predicted: float
-    learned: bool
-    rewarded: bool
-
-
 class Monitor:
     """The state of the loop in numbers. `names` are the coordinates of a context."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
-        self.seen: deque[Seen] = deque(maxlen=TRAINED + RECENT)
+        self.seen: deque[Waiting] = deque(maxlen=TRAINED + RECENT)
 
-    def settled(self, decision: Decision, rewarded: bool) -> None:
+    def settled(self, decision: Waiting) -> None:
         """Take in a decision that will not change any more."""
-        if decision.context is None:
-            return
-        predicted = decision.scores[decision.chosen]
-        # A uniform policy predicts nothing, so it has nothing to be wrong about.
-        learned = any(decision.scores)
-        row = decision.context[decision.chosen]
-        self.seen.append(Seen(row, len(decision.candidates), decision.propensity, predicted, learned, rewarded))
+        self.seen.append(decision)
 
     def report(self) -> dict[str, Any]:
         """The numbers; null where there are too few decisions to say."""
         recent = [*self.seen][-RECENT:]
         return {**self._reward_gap(recent), "psi": self._psi(), "ess": _sample_size(recent)}
 
-    def _reward_gap(self, recent: Sequence[Seen]) -> dict[str, Any]:
-        told = [each for each in recent if each.learned]
+    def _reward_gap(self, recent: Sequence[Waiting]) -> dict[str, Any]:
+        # A policy that predicts nothing, as the uniform one, has nothing to be wrong about.
+        told = [(each.predicted, each.rewarded) for each in recent if each.predicted is not None]
         if len(told) < 100:
             return {"predicted": None, "observed": None, "z": None, "alarm": None}
-        predicted = np.array([each.predicted for each in told]).clip(0, 1)
-        observed = np.array([each.rewarded for each in told], dtype=float)
+        predicted = np.array([expected for expected, _ in told]).clip(0, 1)
+        observed = np.array([was_rewarded for _, was_rewarded in told], dtype=float)
         error = np.sqrt(max((predicted * (1 - predicted)).sum(), observed.var() * len(told), 1.0))
         z = float((observed.sum() - predicted.sum()) / error)
         alarm = None
@@ -86,7 +68,7 @@ class Monitor:
         return found
 
 
-def _sample_size(recent: Sequence[Seen]) -> float | None:
+def _sample_size(recent: Sequence[Waiting]) -> float | None:
     """Kish's effective sample size of the newest decisions, weighed so that a uniform policy could have made them."""
     if not recent:
         return None

@@ -14,6 +14,7 @@ import numpy as np
 from dualpath.serving.analysis import SUSPECT, sample_ratio
 from dualpath.serving.decision import Decision
 from dualpath.serving.experiment import Experiment
+from dualpath.serving.learner import Waiting
 from dualpath.serving.sequential import FEWEST, interval
 
 
@@ -51,7 +52,7 @@ class Trial:
             reader.entered = True
             self.outcomes.append((variant, len(reader.rewarded) / len(reader.decisions)))
 
-    def rewarded(self, decision: Decision) -> None:
+    def rewarded(self, decision: Waiting) -> None:
         """Take in a reward."""
         reader = self.readers.get(decision.user_id)
         if reader is None or reader.variant != decision.variant:

@@ -45,7 +45,7 @@ def clock() -> Clock:
 @pytest.fixture
 def caller(shop: Repo, clock: Clock) -> Iterator[TestClient]:
     """One without a key."""
-    with TestClient(create_app(FRESH, shop.store, clock)) as made:
+    with TestClient(create_app(FRESH, shop.store, clock=clock)) as made:
         yield made
 
 

@@ -148,8 +148,8 @@ def test_a_decision_settles_once(repo: Repo) -> None:
     found = learner(repo)
     write(repo, "decisions", 0, [decided(1), decided(2, NOON + MINUTE)])
     found.step()
-    assert [each.decision.decision_id for each in found.settle(NOON + 1)] == ["d1"]
-    assert [each.decision.decision_id for each in found.settle(NOON + 2 * MINUTE)] == ["d2"]
+    assert [each.decision_id for each in found.settle(NOON + 1)] == ["d1"]
+    assert [each.decision_id for each in found.settle(NOON + 2 * MINUTE)] == ["d2"]
     assert found.settle(NOON + 2 * MINUTE) == []
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dualpath.serving.decision import Decision
+from dualpath.serving.learner import Waiting
 from dualpath.serving.monitor import RECENT, Monitor
 
 NAMES = ("bias", "interest")
@@ -16,7 +17,9 @@ def play(monitor: Monitor, count: int, *, seed: int, odds: float, interest: floa
         context = np.array([[1024, int(random.beta(2, 2) * 512 + 512 * interest)]])
         score = 0.0 if uniform else 0.2
         made = Decision(f"d{number}", number, "q", "ann", "m", ("a",), "bandit", "p", (1,), 1, (score,), (0,), context)
-        monitor.settled(made, bool(random.random() < odds))
+        waiting = Waiting.of(made)
+        waiting.rewarded = bool(random.random() < odds)
+        monitor.settled(waiting)
 
 
 @pytest.mark.parametrize("seed", range(20))
