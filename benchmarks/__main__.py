@@ -18,6 +18,7 @@ BENCHMARKS = (
     "hindsight",
     "bandit",
     "experiments",
+    "evaluation",
     "personalisation",
     "growth",
     "freshness",

@@ -146,4 +146,4 @@ def test_every_request_is_counted_by_route_and_status(caller: TestClient) -> Non
     assert found.headers["content-type"].startswith("text/plain")
     for route, status in (("/features", 200), ("/features", 422), ("other", 401), ("other", 404)):
         assert f'dualpath_serving_requests_total{{route="{route}",status="{status}"}} 1.0' in found.text
-    assert 'dualpath_serving_seconds_count{route="/features"} 2.0' in found.text
+    assert 'dualpath_serving_request_seconds_count{route="/features"} 2.0' in found.text
