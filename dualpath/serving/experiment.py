@@ -24,8 +24,8 @@ class Experiment(BaseModel):
     is a feature, `view:feature`, of the time before a unit came in, by which the outcome is adjusted.
 
     >>> halves = Experiment(name="front_page", variants={"bandit": 1, "uniform": 1})
-    >>> halves.assign("ann"), halves.assign("ann"), halves.assign("bob")
-    ('uniform', 'uniform', 'bandit')
+    >>> halves.assign("ann"), halves.assign("ann"), halves.assign("cid")
+    ('bandit', 'bandit', 'uniform')
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -78,7 +78,7 @@ def received(broker: Broker, topic: str, count: int) -> list[tuple[bytes | None,
     ("words", "complaint"),
     [
         (("stream", "--topic", "t"), "name it with --kafka"),
-        (("stream", "--kafka", "h:1"), "either a topic or a pattern"),
+        (("stream", "--kafka", "h:1", "--topic", "t", "--topic-pattern", "t.*"), "either a topic or a pattern"),
         (("stream", "--kafka", "h:1", "--topic", "t", "--kafka-option", "x"), "NAME=VALUE"),
         (("produce", "none.jsonl", "--kafka", "h:1", "--topic", "t"), "none.jsonl: cannot be read"),
         (("produce", "x", "--kafka", "h:1", "--topic", "t", "--rate", "1", "--speed", "1"), "exclude each other"),
