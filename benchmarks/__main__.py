@@ -12,6 +12,7 @@ from benchmarks.measure import Figure, table
 
 BENCHMARKS = (
     "serving",
+    "http",
     "kernel",
     "texts",
     "known",

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,20 +34,25 @@ def running(
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
-        for attempt in tenacity.Retrying(
-            stop=tenacity.stop_after_delay(120),
-            wait=tenacity.wait_fixed(0.2),
-            retry=tenacity.retry_if_exception_type(OSError),
-        ):
-            with attempt:
-                if ready is None:
-                    socket.create_connection(("127.0.0.1", port)).close()
-                else:
-                    urllib.request.urlopen(f"{address}{ready}")
+        if ready is None:
+            patiently(lambda: socket.create_connection(("127.0.0.1", port)).close())
+        else:
+            patiently(lambda: urllib.request.urlopen(f"{address}{ready}").close())
         yield address
     finally:
         process.terminate()
         process.wait(30)
+
+
+@tenacity.retry(
+    stop=tenacity.stop_after_delay(120),
+    wait=tenacity.wait_fixed(0.2),
+    retry=tenacity.retry_if_exception_type(OSError),
+    reraise=True,
+)
+def patiently(connect: Callable[[], None]) -> None:
+    """Connect to a server that is starting."""
+    connect()
 
 
 def post(url: str, body: Any) -> tuple[int, Any]:

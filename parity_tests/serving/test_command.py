@@ -7,11 +7,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-import tenacity
 from typer.testing import CliRunner
 
 from dualpath.cli import app
 from dualpath.repo import Repo
+from parity_tests.served import patiently
 from parity_tests.servers import free_port
 from parity_tests.serving.asking import HEADERS, NOON, SETTINGS, library
 
@@ -39,14 +39,7 @@ def test_it_serves_until_it_is_asked_to_end(shop: Repo, settings: Path) -> None:
     )
     address = f"http://127.0.0.1:{port}"
     try:
-        for attempt in tenacity.Retrying(
-            stop=tenacity.stop_after_delay(120),
-            wait=tenacity.wait_fixed(0.2),
-            retry=tenacity.retry_if_exception_type(OSError),
-        ):
-            with attempt:
-                assert process.poll() is None
-                urllib.request.urlopen(f"{address}/readyz")
+        patiently(lambda: urllib.request.urlopen(f"{address}/readyz").close())
         rows = {"user_id": ["7", "nobody"], "event_timestamp": [NOON] * 2}
         body = json.dumps({"features": ["user_activity:interests_1h"], "entities": rows}).encode()
         asked = urllib.request.Request(f"{address}/features", body, {"Content-Type": "application/json", **HEADERS})
