@@ -19,9 +19,10 @@ BUCKETS = 10_000
 class Experiment(BaseModel):
     """Variants with whole-number weights, for the units in `buckets` (from, until) of a `layer`.
 
-    An experiment grows by a later end of its buckets: units that were in it stay, with their variants. A new `salt`, by
-    default the name, draws anew. `first_decisions` is how many decisions of a unit its outcome is made of. `covariate`
-    is a feature, `view:feature`, of the time before a unit came in, by which the outcome is adjusted.
+    A variant gets its weight's part of all weights. An experiment grows by a later end of its buckets: units that were
+    in it stay, with their variants. Other weights or a new `salt`, by default the name, draw anew. `first_decisions` is
+    how many decisions of a unit its outcome is made of. `covariate` is a feature, `view:feature`, of the time before a
+    unit came in, by which the outcome is adjusted.
 
     >>> halves = Experiment(name="front_page", variants={"bandit": 1, "uniform": 1})
     >>> halves.assign("ann"), halves.assign("ann"), halves.assign("cid")
@@ -46,7 +47,9 @@ class Experiment(BaseModel):
         return self
 
     def holds(self, unit: str) -> bool:
-        """Whether a unit is in it."""
+        """Whether a unit is in it. Raises `InputError` for an empty unit: all who have no id would be one."""
+        if not unit:
+            raise InputError(f"experiment '{self.name}': the unit is empty; pass the id of who is assigned.")
         first, until = self.buckets
         return first <= place("layer", self.layer, unit) % BUCKETS < until
 
@@ -55,7 +58,8 @@ class Experiment(BaseModel):
         if not self.holds(unit):
             return None
         rest = place("variant", self.salt or self.name, unit) % sum(self.variants.values())
-        for variant, weight in self.variants.items():
+        # By name: a declaration that is written in another order is the same one.
+        for variant, weight in sorted(self.variants.items()):
             rest -= weight
             if rest < 0:
                 return variant
@@ -69,12 +73,17 @@ def place(*words: str) -> int:
 
 
 def check(experiments: Iterable[Experiment]) -> None:
-    """Raise `InputError` if two experiments have one name, or share buckets of a layer."""
+    """Raise `InputError` if two experiments have one name or one salt, or share buckets of a layer."""
     seen: list[Experiment] = []
     for each in experiments:
         for other in seen:
             if each.name == other.name:
                 raise InputError(f"there are two experiments '{each.name}'; rename one.")
+            if (each.salt or each.name) == (other.salt or other.name):
+                raise InputError(
+                    f"experiments '{other.name}' and '{each.name}' have the same salt, so a unit's variant in one "
+                    "gives away that in the other; change one salt."
+                )
             overlaps = each.buckets[0] < other.buckets[1] and other.buckets[0] < each.buckets[1]
             if each.layer == other.layer and overlaps:
                 raise InputError(

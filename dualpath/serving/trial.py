@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from dualpath.serving.analysis import SUSPECT, sample_ratio
+from dualpath.serving.analysis import SUSPECT
 from dualpath.serving.decision import Decision
 from dualpath.serving.experiment import Experiment
 from dualpath.serving.learner import Waiting
-from dualpath.serving.sequential import FEWEST, interval
+from dualpath.serving.sequential import FEWEST, FEWEST_OF_A_KIND, interval, sample_ratio
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Trial:
             sentence = "Readers were not shared out as declared; trust no figure until the reason is found."
         elif found is None:
             sentence = f"Too early to say: each variant needs {FEWEST} readers with more than "
-            sentence += f"{self.experiment.first_decisions} feeds."
+            sentence += f"{self.experiment.first_decisions} feeds, and the clicks of {FEWEST_OF_A_KIND}."
         elif found.decided:
             better, worse = (one, other) if found.difference > 0 else (other, one)
             sentence = f"{better} earns more than {worse}: {abs(found.difference):.3f} clicks a feed."
