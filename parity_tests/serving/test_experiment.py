@@ -1,20 +1,17 @@
-"""Experiments: who is in, who gets what, and what may be read from it at any time."""
+"""Experiments: who is in, who gets what, and how a reader's decisions become one outcome."""
 
 from collections import Counter
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 from scipy import stats
 
-from benchmarks import experiments
 from dualpath.errors import InputError
 from dualpath.serving import sequential
-from dualpath.serving.analysis import SUSPECT, cuped, difference, sample_ratio
+from dualpath.serving.analysis import SUSPECT
 from dualpath.serving.decision import Decision
 from dualpath.serving.experiment import Experiment, check
-from dualpath.serving.sequential import FEWEST, FEWEST_OF_A_KIND, interval, scores
 from dualpath.serving.trial import Trial
 
 UNITS = [f"reader {n}" for n in range(20_000)]
@@ -103,162 +100,6 @@ def test_a_common_salt_is_refused_because_it_gives_every_unit_the_same_variant_t
     assert [*map(other.assign, UNITS)] == [*map(HALVES.assign, UNITS)]
     with pytest.raises(InputError, match="same salt"):
         check([HALVES, other])
-
-
-def test_a_sample_ratio_mismatch_shows() -> None:
-    weights = {"a": 1, "b": 1}
-    assert sample_ratio({"a": 5_050, "b": 4_950}, weights) > 0.1
-    assert sample_ratio({"a": 5_300, "b": 4_700}, weights) < SUSPECT
-    assert sample_ratio({}, weights) == 1.0
-
-
-@pytest.mark.parametrize("test", [sample_ratio, sequential.sample_ratio])
-def test_units_of_an_unknown_variant_are_no_match(test: Callable[..., float]) -> None:
-    with pytest.raises(InputError, match="units of 'c'"):
-        test({"a": 500, "b": 500, "c": 300}, {"a": 1, "b": 1})
-
-
-def test_one_unit_of_a_rare_variant_is_no_mismatch() -> None:
-    units, weights = {"a": 4, "b": 1}, {"a": 99, "b": 1}
-    assert stats.chisquare([4, 1], [4.95, 0.05]).pvalue < SUSPECT, "the plain test is right here, so nothing was shown"
-    assert sample_ratio(units, weights) == 1.0
-    assert sequential.sample_ratio(units, weights) > SUSPECT
-
-
-def test_a_sample_ratio_may_be_looked_at_any_time_by_the_sequential_test_alone() -> None:
-    rates = experiments.ratio_errors(runs=1_000, units=2_000)
-    for name, rate in rates.items():
-        assert rate <= 0.003 if name.startswith("always valid") else rate > 0.005, name
-
-
-def test_the_sequential_sample_ratio_is_a_ratio_of_likelihoods_and_sees_a_mismatch() -> None:
-    weights = {"a": 1, "b": 3}
-    for seen, units in ((30, 100), (260, 1_000), (300, 1_000)):
-        found = sequential.sample_ratio({"a": seen, "b": units - seen}, weights)
-        assert found == pytest.approx(min(1, experiments.ratio_p(np.array(seen), np.array(units), 0.25)))
-    assert sequential.sample_ratio({"a": 3_300, "b": 6_700}, weights) < SUSPECT
-    assert sequential.sample_ratio({}, weights) == 1.0
-    three, weights = {"a": 420, "b": 290, "c": 290}, {"a": 1, "b": 1, "c": 1}
-    seen, prior = np.array([420, 290, 290]), np.full(3, sequential.PRIOR / 3)
-    ratio = stats.multinomial.logpmf(seen, 1_000, [1 / 3] * 3) - stats.dirichlet_multinomial.logpmf(seen, prior, 1_000)
-    assert sequential.sample_ratio(three, weights) == pytest.approx(np.exp(ratio))
-
-
-def test_the_interval_of_one_look_is_welchs() -> None:
-    random = np.random.default_rng(6)
-    treated = np.arange(9) < 3
-    outcomes = random.normal(scale=np.where(treated, 3, 1))
-    found = difference(treated, outcomes)
-    welch = stats.ttest_ind(outcomes[treated], outcomes[~treated], equal_var=False)
-    assert found.degrees == pytest.approx(welch.df)
-    assert found.interval == pytest.approx(tuple(welch.confidence_interval(0.95)))
-
-
-def test_outcomes_that_are_all_alike_have_an_interval_without_width() -> None:
-    treated = np.arange(6) < 3
-    assert difference(treated, treated.astype(float)).interval == (1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("treated", "outcomes", "said"),
-    [
-        ([True, False, False], [1.0, 0.0, 1.0], "two units of each variant"),
-        ([True, True, False, False], [1.0, 0.0, 1.0], "one outcome a unit"),
-        ([True, True, False, False], [1.0, 0.0, np.nan, 0.0], "outcome 2 is nan"),
-    ],
-)
-def test_a_difference_of_nothing_is_refused(treated: list[bool], outcomes: list[float], said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        difference(np.array(treated), np.array(outcomes))
-
-
-def test_a_covariate_is_taken_out_as_a_regression_does() -> None:
-    random = np.random.default_rng(9)
-    treated = random.random(60) < 0.3
-    before = random.normal(size=60) + treated
-    outcomes = 2 * before + treated + random.normal(size=60)
-    columns = np.column_stack([np.ones(60), treated, before])
-    assert cuped(treated, outcomes, before).difference == pytest.approx(np.linalg.lstsq(columns, outcomes)[0][1])
-
-
-def test_units_without_a_covariate_stay_in_the_comparison() -> None:
-    random = np.random.default_rng(8)
-    before, treated, missing = random.normal(size=20_000), random.random(20_000) < 0.5, random.random(20_000) < 0.4
-    outcomes = before + 0.1 * treated + random.normal(size=20_000)
-    found = cuped(treated, outcomes, np.where(missing, np.nan, before))
-    assert found.interval[0] < 0.1 < found.interval[1]
-    # Of the half that the covariate explains, it is known of 60 %.
-    assert 0.27 < found.explained < 0.33
-
-
-def test_an_infinite_covariate_is_refused() -> None:
-    treated = np.arange(6) < 3
-    with pytest.raises(InputError, match="finite"):
-        cuped(treated, np.arange(6.0), np.array([1, 2, np.inf, 1, 2, 3]))
-
-
-def test_a_covariate_narrows_the_interval_and_does_not_move_it() -> None:
-    random = np.random.default_rng(3)
-    before = random.normal(size=4_000)
-    treated = random.random(4_000) < 0.5
-    outcomes = before + 0.1 * treated + random.normal(scale=0.5, size=4_000)
-    plain, adjusted = difference(treated, outcomes), cuped(treated, outcomes, before)
-    assert adjusted.error < plain.error / 2 and 0.75 < adjusted.explained < 0.85
-    assert adjusted.interval[0] < 0.1 < adjusted.interval[1]
-
-
-def test_a_covariate_that_says_nothing_changes_nothing() -> None:
-    random = np.random.default_rng(4)
-    treated, outcomes = random.random(500) < 0.5, random.random(500)
-    for covariate in (np.zeros(500), np.full(500, np.nan)):
-        found = cuped(treated, outcomes, covariate)
-        assert (found.difference, found.explained) == (difference(treated, outcomes).difference, 0.0)
-
-
-def test_looking_often_is_allowed_here_and_not_with_a_t_test() -> None:
-    rates = experiments.error_rates(runs=2_000, units=3_000)
-    print(rates)
-    assert rates["always valid"] < 0.05
-    assert rates["t-test"] > 0.2, "looking often does no harm here, so nothing was shown"
-
-
-def test_rare_rewards_and_a_small_share_are_waited_for() -> None:
-    found = experiments.rare_errors(runs=200, units=10_000, share=0.1, rate=0.03)
-    assert found["decided"] < 0.05 and found["had_enough"] > 0.9
-    assert found["without_waiting"] > 0.05, "waiting changes nothing here, so nothing was shown"
-
-
-def test_a_real_difference_is_found() -> None:
-    power, stopped = experiments.power(runs=300, units=3_000, lift=0.08)
-    assert power > 0.9 and stopped < 3_000
-
-
-def test_scores_look_only_back() -> None:
-    random = np.random.default_rng(5)
-    treated, outcomes = random.random(300) < 0.5, random.random(300)
-    assert (scores(treated, outcomes, 0.5)[:200] == scores(treated[:200], outcomes[:200], 0.5)).all()
-
-
-def test_too_few_units_say_nothing() -> None:
-    order = np.arange(2 * FEWEST)
-    treated, outcomes = order % 2 == 0, (order // 2 % 2).astype(float)
-    assert interval(treated, outcomes, 0.5) is not None
-    assert interval(treated[:-1], outcomes[:-1], 0.5) is None
-
-
-@pytest.mark.parametrize("rewarded", [0.0, 1.0])
-def test_too_few_of_a_kind_say_nothing(rewarded: float) -> None:
-    """Whether rewards are rare or their absence is."""
-    order = np.arange(4 * FEWEST)
-    treated = order % 2 == 0
-    for rare, told in ((FEWEST_OF_A_KIND, True), (FEWEST_OF_A_KIND - 1, False)):
-        outcomes = np.where(order // 2 < rare, rewarded, 1 - rewarded)
-        assert (interval(treated, outcomes, 0.5) is not None) == told
-
-
-def test_outcomes_beyond_one_are_refused() -> None:
-    with pytest.raises(InputError, match="between 0 and 1"):
-        interval(np.array([True, False]), np.array([2.0, 0.0]), 0.5)
 
 
 def decision(user: str, number: int, variant: str) -> Decision:
