@@ -22,7 +22,7 @@ FEWEST = 100
 """Units of each variant before it says anything: it holds in the limit of many."""
 FEWEST_OF_A_KIND = 20
 """The least sum of outcomes of each variant, and of what they lack to 1, before it says anything. Without, rare rewards
-and a small share make it wrong in one of ten experiments: `python -m benchmarks experiments`."""
+and a small share make it wrong in more than one of ten experiments: `python -m benchmarks experiments`."""
 PRIOR = 100
 """Units whose weight the declared shares have against a mismatch, at first."""
 
