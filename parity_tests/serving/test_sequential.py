@@ -54,6 +54,17 @@ def test_scores_look_only_back() -> None:
     assert (scores(treated, outcomes, 0.5)[:200] == scores(treated[:200], outcomes[:200], 0.5)).all()
 
 
+def test_a_unit_is_centred_by_the_units_before_it_alone() -> None:
+    """If its own outcome counted for its centre, the score's mean would not be the difference."""
+    random = np.random.default_rng(7)
+    treated, outcomes = random.random(50) < 0.3, random.random(50)
+    for unit in range(50):
+        other = outcomes.copy()
+        other[unit] += 0.25
+        moved = (scores(treated, other, 0.3) - scores(treated, outcomes, 0.3))[unit]
+        assert moved == pytest.approx(0.25 / 0.3 if treated[unit] else -0.25 / 0.7)
+
+
 def test_too_few_units_say_nothing() -> None:
     order = np.arange(2 * FEWEST)
     treated, outcomes = order % 2 == 0, (order // 2 % 2).astype(float)
