@@ -8,7 +8,7 @@ import numpy as np
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
 from dualpath.aggregates.base import Groups, Output, Scalars
-from dualpath.feast.response import Response, listed
+from dualpath.feast.response import Response, listed, valid
 
 STATUSES = {number: name for name, number in FieldStatus.items()}
 """The names of Feast's statuses."""
@@ -19,7 +19,7 @@ class Columns:
     """An answer whose `values` are those of `Response.to_dict()`, in its order: first the join keys, then the features.
 
     `statuses` has the names of Feast's statuses for each feature, a row each. `as_of` int64[rows] is each row's
-    instant, microseconds UTC. `by_feast` says that Feast made the answer, because it has more than windowed views.
+    instant, microseconds UTC. `by_feast` says that Feast made the answer.
     """
 
     values: dict[str, list[Any]]
@@ -47,8 +47,9 @@ def column(values: Scalars | Groups, output: Output, texts: Mapping[int, str]) -
             return [dict(zip(keys, weights, strict=True)) for keys, weights in found]
         return [each for each, _ in found]
     plain = values.data.tolist()
+    if output.type.kind != "text" and values.valid is None:
+        return plain
+    there = valid(values)
     if output.type.kind == "text":
-        plain = [texts.get(code) for code in plain]
-    if values.valid is not None:
-        plain = [value if ok else None for value, ok in zip(plain, values.valid.tolist(), strict=True)]
-    return plain
+        return [texts[code] if ok else None for code, ok in zip(plain, there, strict=True)]
+    return [value if ok else None for value, ok in zip(plain, there, strict=True)]

@@ -105,10 +105,8 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         service whose answers are logged.
         """
         serving: Any = derived.ServingRegistry(registry)
-        with self._request(config, serving, config.project, features, full_feature_names, entity_rows) as (
-            current,
-            rows,
-        ):
+        asked = self._request(config, serving, config.project, features, full_feature_names, entity_rows)
+        with asked as (current, rows):
             if current.selection.all_windowed and getattr(features, "logging_config", None) is None:
                 answer = self._answer(config)
                 await self._compute_async(config, answer, Budget(_deadline(config)))

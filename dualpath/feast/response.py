@@ -39,7 +39,7 @@ def append_values(field: Any, values: Scalars | Groups, output: Output, texts: M
                 made.val.extend(found)
         return
     name = _member(output.type.kind)
-    for x, ok in zip(values.data.tolist(), _valid(values), strict=True):
+    for x, ok in zip(values.data.tolist(), valid(values), strict=True):
         made = add()
         if ok:
             setattr(made, name, texts[x] if text else x)
@@ -76,7 +76,8 @@ def shared_vector(statuses: "Sequence[FieldStatus.ValueType]", as_of: np.ndarray
     ).SerializeToString()
 
 
-def _valid(values: Scalars) -> list[bool]:
+def valid(values: Scalars) -> list[bool]:
+    """Which rows have a value."""
     return [True] * len(values.data) if values.valid is None else values.valid.tolist()
 
 

@@ -1,6 +1,6 @@
 """Who may ask what, and how often: API keys, scopes and rates.
 
-A request is looked at before its body is read. So whoever has no key can make the server do no work.
+The key is looked at before the body is read, so whoever has none costs next to nothing.
 """
 
 import hashlib
