@@ -15,27 +15,56 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dualpath.errors import InputError
 from dualpath.serving import linear
-from dualpath.serving.choice import DRAWS, Choice, draw, mixed, ranked
+from dualpath.serving.choice import DRAWS, MIXED, Choice, draw, mixed, ranked
 from dualpath.serving.context import SCALE
 
 MOST_DECISIONS = 2**62 // SCALE**2
 """With more, a sum of X'X could leave 64 bits."""
-BYTES = 24
-"""Bytes that one normal number is made of: twelve whole numbers of 16 bits."""
+MOST_CANDIDATES = 100
+"""That one decision is among."""
+NAMES = TypeAdapter(tuple[str, ...])
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What d coordinates have taught: `decisions`, `rewards`, `squares` int64[d, d] = X'X, `earned` int64[d] = X'r."""
+    """What d coordinates have taught: `decisions`, `rewards`, `squares` int64[d, d] = X'X, `earned` int64[d] = X'r.
+
+    It never changes: it keeps copies of the arrays, which are read-only. Raises `InputError` for sums that no contexts
+    give, and for so many decisions that sums could leave 64 bits.
+    """
 
     decisions: int
     rewards: int
     squares: np.ndarray
     earned: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("squares", "earned"):
+            owned = getattr(self, name).copy()
+            owned.setflags(write=False)
+            object.__setattr__(self, name, owned)
+        squares, earned = self.squares, self.earned
+        if earned.ndim != 1 or squares.shape != (len(earned), len(earned)):
+            raise InputError(
+                f"a state with X'X of shape {squares.shape} and X'r of {earned.shape} does not fit together."
+            )
+        # Within this bound no sum can have wrapped around, because each decision adds at most SCALE^2.
+        if max(self.decisions, self.rewards) > MOST_DECISIONS:
+            raise InputError(f"more than {MOST_DECISIONS:,} decisions do not fit into the sums; begin a new policy.")
+        if (
+            largest(squares) > self.decisions * SCALE**2
+            or largest(earned) > self.rewards * SCALE
+            or min(self.decisions, self.rewards, squares.diagonal().min(initial=0)) < 0
+            or not np.array_equal(squares, squares.T)
+        ):
+            raise InputError(
+                f"{self.decisions} decisions and {self.rewards} rewards give no such sums; let the learner write the "
+                "state anew."
+            )
 
     @classmethod
     def empty(cls, width: int) -> "State":
@@ -53,14 +82,12 @@ class State:
 
     def with_decisions(self, rows: np.ndarray) -> "State":
         """And decisions whose chosen candidates had these contexts, int64[n, d]."""
-        rows = self._checked(rows)
-        if self.decisions + len(rows) > MOST_DECISIONS:
-            raise InputError(f"more than {MOST_DECISIONS:,} decisions do not fit into the sums; begin a new policy.")
+        rows = checked(rows, self.width)
         return replace(self, decisions=self.decisions + len(rows), squares=self.squares + rows.T @ rows)
 
     def with_rewards(self, rows: np.ndarray) -> "State":
         """And a reward of 1 for decisions whose chosen candidates had these contexts, int64[n, d]."""
-        rows = self._checked(rows)
+        rows = checked(rows, self.width)
         return replace(self, rewards=self.rewards + len(rows), earned=self.earned + rows.sum(axis=0))
 
     def __add__(self, other: "State") -> "State":
@@ -73,9 +100,6 @@ class State:
             self.squares + other.squares,
             self.earned + other.earned,
         )
-
-    def _checked(self, rows: np.ndarray) -> np.ndarray:
-        return checked(rows, self.width)
 
     def key(self) -> str:
         """What tells states apart: two that have learned the same have the same one."""
@@ -96,12 +120,12 @@ class State:
         try:
             squares, earned = (np.array(plain[name], dtype=np.int64) for name in ("squares", "earned"))
             found = cls(int(plain["decisions"]), int(plain["rewards"]), squares, earned)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            # NumPy and int() take 2.7, true and "12" for whole numbers; spelled again, these differ.
+            same = json.dumps(found.to_dict(), sort_keys=True) == json.dumps(plain, sort_keys=True)
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(f"this is no state of a policy ({error!r}); let the learner write it anew.") from None
-        if earned.ndim != 1 or squares.shape != (len(earned), len(earned)):
-            raise InputError(
-                f"a state with X'X of shape {squares.shape} and X'r of {earned.shape} does not fit together."
-            )
+        if not same:
+            raise InputError("this is no state of a policy, which is whole numbers; let the learner write it anew.")
         return found
 
 
@@ -111,22 +135,32 @@ def checked(rows: np.ndarray, width: int) -> np.ndarray:
         raise InputError(
             f"a context of shape {rows.shape} and type {rows.dtype} is not integers of {width} coordinates."
         )
-    if rows.size and max(-int(rows.min()), int(rows.max())) > SCALE:
-        raise InputError(f"a context has {int(np.abs(rows).max())}, and no coordinate may pass {SCALE}.")
+    if (most := largest(rows)) > SCALE:
+        raise InputError(f"a context has a coordinate of size {most}, and none may pass {SCALE}.")
     return rows.astype(np.int64, copy=False)
+
+
+def largest(numbers: np.ndarray) -> int:
+    """The largest absolute value of integers, 0 of none.
+
+    >>> largest(np.array([-(2**63), 5])) == 2**63
+    True
+    """
+    return max(-int(numbers.min(initial=0)), int(numbers.max(initial=0)))
 
 
 class Settings(BaseModel):
     """How a policy chooses.
 
     `exploration` is how many standard deviations LinUCB adds, or how wide Thompson sampling draws. `ridge` is the
-    weight of the prior, by which nothing is expected of anything.
+    weight of the prior, by which nothing is expected of anything; with a smaller one, a billion decisions on
+    coordinates that always agree would leave nothing but rounding.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     algorithm: Literal["linucb", "thompson", "uniform"]
     exploration: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.3
-    ridge: Annotated[PositiveFloat, Field(le=1e6)] = 1.0
+    ridge: Annotated[float, Field(ge=0.001, le=1e6, allow_inf_nan=False)] = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,12 +183,24 @@ class Policy:
                 f"the state has {self.state.width} coordinates, and the context {len(self.names)} "
                 f"({', '.join(self.names)}); learn anew."
             )
+        if self.state.rewards > self.state.decisions:
+            raise InputError(
+                f"the state has {self.state.rewards} rewards of {self.state.decisions} decisions, and each earns 0 or "
+                "1; learn anew."
+            )
 
     @cached_property
     def json(self) -> str:
-        """Everything that choices depend on, in one spelling. A uniform policy depends on no state."""
+        """Everything that choices depend on, in one spelling; a uniform policy depends on no state."""
         state = None if self.settings.algorithm == "uniform" else self.state.to_dict()
-        plain = {"settings": self.settings.model_dump(), "names": list(self.names), "state": state}
+        plain = {
+            "settings": self.settings.model_dump(),
+            "names": list(self.names),
+            "state": state,
+            "scale": SCALE,
+            "draws": DRAWS,
+            "mixed": MIXED,
+        }
         return json.dumps(plain, separators=(",", ":"), sort_keys=True)
 
     @cached_property
@@ -167,11 +213,13 @@ class Policy:
         """The policy whose `json` this is; raises `InputError` for anything else."""
         try:
             plain = json.loads(text)
-            settings, names = Settings.model_validate(plain["settings"]), tuple(plain["names"])
+            settings, names = Settings.model_validate(plain["settings"]), NAMES.validate_python(plain["names"])
             state = State.empty(len(names)) if plain["state"] is None else State.from_dict(plain["state"])
-        except (KeyError, TypeError, ValueError, ValidationError) as error:
+            found = cls(settings, names, state)
+        except (KeyError, TypeError, ValueError, ValidationError, RecursionError) as error:
             raise InputError(f"this is no policy ({error}); let the learner write it anew.") from None
-        found = cls(settings, names, state)
+        if found.json != text:
+            raise InputError("this is no policy as this version writes it; let the learner write it anew.")
         _ = found._fitted
         return found
 
@@ -193,9 +241,7 @@ class Policy:
 
     def choose(self, context: np.ndarray, seed: str) -> Choice:
         """Choose among candidates with these contexts, int64[K, d]; the same `seed` chooses the same."""
-        scores = self.scores(context)
-        if not len(scores):
-            raise InputError("there is no candidate to choose; pass at least one.")
+        scores = self._candidates(context)
         if self.settings.algorithm == "uniform":
             weights, total = (1,) * len(scores), len(scores)
         else:
@@ -204,10 +250,16 @@ class Policy:
 
     def best(self, context: np.ndarray) -> Choice:
         """Choose the best without exploring."""
-        scores = self.scores(context)
+        scores = self._candidates(context)
         order = ranked(int(np.argmax(scores)), scores)
         weights = tuple(int(place == order[0]) for place in range(len(scores)))
         return Choice(order, weights, 1, tuple(scores.tolist()))
+
+    def _candidates(self, context: np.ndarray) -> np.ndarray:
+        scores = self.scores(context)
+        if not 1 <= len(scores) <= MOST_CANDIDATES:
+            raise InputError(f"{len(scores)} candidates cannot be chosen from; pass 1 to {MOST_CANDIDATES}.")
+        return scores
 
     def _wins(self, rows: np.ndarray, scores: np.ndarray, seed: str) -> list[int]:
         lower, mean = self._fitted
@@ -216,18 +268,18 @@ class Policy:
             bounds = scores + width * linear.widths(lower, rows)
             best = int(np.argmax(bounds))
             return [DRAWS if place == best else 0 for place in range(len(rows))]
-        return linear.wins(lower, mean, rows, normals(seed, DRAWS, self.state.width), width).tolist()
+        return linear.wins(lower, mean, rows, normals(seed, self.state.width, DRAWS), width).tolist()
 
 
 def normals(seed: str, rows: int, columns: int) -> np.ndarray:
     """Nearly normal numbers, float64[rows, columns], mean 0 and variance 1, that depend on the `seed` alone.
 
-    Each is a sum of twelve uniform ones (Irwin and Hall), 16 bits each of SHAKE-256: exact up to one division.
+    They are made of the words of PCG64, which NumPy keeps the same in every version (NEP 19), unlike its own normals.
+    Policies that choose with the same seed draw the same numbers, so they differ by what they have learned alone.
 
-    >>> drawn = normals("any", 1000, 10)
+    >>> drawn = normals("any", 10, 1000)
     >>> bool(abs(drawn.mean()) < 0.05 and abs(drawn.std() - 1) < 0.05)
     True
     """
-    drawn = hashlib.shake_256(f"normals {seed}".encode()).digest(rows * columns * BYTES)
-    parts = np.frombuffer(drawn, dtype="<u2").reshape(rows, columns, BYTES // 2)
-    return (2 * parts.sum(axis=2, dtype=np.int64) - BYTES // 2 * 65_535) / 131_072
+    source = np.random.PCG64(int.from_bytes(hashlib.sha256(f"normals {seed}".encode()).digest(), "big"))
+    return linear.normals(source.random_raw(rows * columns * linear.WORDS), rows, columns)

@@ -12,7 +12,7 @@ from dualpath.serving.access import allowed
 from dualpath.serving.candidate import evaluated
 from dualpath.serving.decision import iso
 from dualpath.serving.features import REFUSALS, JsonRoute
-from dualpath.serving.policy import Policy, Settings, State
+from dualpath.serving.policy import MOST_CANDIDATES, Policy, Settings, State
 from dualpath.serving.rank import Asked
 from dualpath.serving.service import Service
 
@@ -50,7 +50,7 @@ class RankRequest(BaseModel):
     request_id: Id = Field(description="The caller's own: whoever asks again gets the same answer for a day.")
     user_id: Id
     device: Id = Field(description="What the reader holds, such as `mobile`.")
-    candidates: Annotated[list[Id], Field(min_length=1, max_length=100), AfterValidator(_different)]
+    candidates: Annotated[list[Id], Field(min_length=1, max_length=MOST_CANDIDATES), AfterValidator(_different)]
 
 
 class Place(BaseModel):

@@ -39,6 +39,31 @@ def test_what_is_learned_has_no_order_and_no_grouping(seed: int) -> None:
         assert policy(state=taught(order, pieces)).hash == policy().hash
 
 
+@given(st.lists(st.integers(0, 39), min_size=40, max_size=120), st.data())
+def test_events_that_came_often_and_in_any_order_teach_once(came: list[int], data: st.DataObject) -> None:
+    """Decisions and clicks come apart, each up to three times, to up to four learners; each event is taken once."""
+    events = [(kind, n) for n in {*came} for kind in ("decision", "click") if kind == "decision" or n % 3 == 0]
+    first_seen = dict.fromkeys(data.draw(st.permutations(events * 3)))
+    learners = [State.empty(3)] * 4
+    for kind, n in first_seen:
+        at, row = data.draw(st.integers(0, 3)), ROWS[[n]]
+        learners[at] = (State.with_decisions if kind == "decision" else State.with_rewards)(learners[at], row)
+    merged = learners[3] + (learners[0] + learners[2]) + learners[1]
+    assert policy(state=merged).hash == policy(state=taught(np.array(sorted({*came})), 1)).hash
+
+
+def test_a_state_never_changes() -> None:
+    rows = ROWS[:5].copy()
+    squares = rows.T @ rows
+    state = State(5, 0, squares, np.zeros(3, dtype=np.int64))
+    before = state.key()
+    squares[0, 0] += 1
+    state.with_decisions(rows)
+    assert state.key() == before
+    with pytest.raises(ValueError, match="read-only"):
+        state.squares[0, 0] += 1
+
+
 def test_states_of_different_decisions_add_up() -> None:
     halves = taught(np.arange(0, 4_000, 2), 3) + taught(np.arange(1, 4_000, 2), 5)
     assert policy(state=halves).hash == policy().hash
@@ -55,7 +80,9 @@ def test_floats_would_depend_on_the_order() -> None:
 
 def test_a_policy_is_what_its_json_says() -> None:
     one = policy()
-    assert Policy.from_json(one.json).hash == one.hash
+    again = Policy.from_json(one.json)
+    assert again.hash == one.hash
+    assert again.choose(ROWS[:20], "a decision") == one.choose(ROWS[:20], "a decision")
     assert len({policy(kind).hash for kind in ("linucb", "thompson", "uniform")}) == 3
 
 
@@ -65,7 +92,7 @@ def test_a_uniform_policy_depends_on_no_state() -> None:
 
 def test_every_machine_gets_these_bits() -> None:
     few = policy(state=taught(np.arange(30), 1))
-    assert few.hash == "e3a33aa15df71f850e038c85a53d03b0c6c95ada9591dababee62eafe9e45a15"
+    assert few.hash == "7f5ca75856455b98fa85df0c605599bb23b55d2208708ce25bc8a4304cfb0337"
     choice = few.choose(ROWS[:5], "a decision")
     assert [score.hex() for score in choice.scores] == [
         "0x1.8eb3b9e21422ap-2",
@@ -74,7 +101,7 @@ def test_every_machine_gets_these_bits() -> None:
         "0x1.c97054e4fa6c3p-4",
         "0x1.0470737515624p-5",
     ]
-    assert (choice.weights, choice.total, choice.order) == ((23041, 16996, 411, 256, 256), 40_960, (0, 1, 2, 3, 4))
+    assert (choice.weights, choice.total, choice.order) == ((23041, 16841, 566, 256, 256), 40_960, (0, 1, 2, 3, 4))
 
 
 @given(st.lists(st.integers(0, 256), min_size=1, max_size=100))
@@ -103,6 +130,19 @@ def test_choices_follow_their_probabilities() -> None:
     assert stats.chisquare(seen, expected[::-1]).pvalue < 1e-9, "a wrong expectation must fail"
 
 
+def test_what_a_policy_chooses_follows_the_probabilities_that_it_states() -> None:
+    """Also within one decision: the draw is no function of the numbers that made the probabilities."""
+    thompson = policy(state=taught(np.arange(30), 1))
+    choices = [thompson.choose(ROWS[:5], f"decision {n}") for n in range(5_000)]
+    stated = np.array([choice.weights for choice in choices]) / choices[0].total
+    seen = np.array([[choice.chosen == place for place in range(5)] for choice in choices])
+    deviation = np.sqrt((stated * (1 - stated)).sum(axis=0))
+    assert (abs((seen - stated).sum(axis=0)) < 4 * deviation).all()
+    # The mean of 1 / probability of what was chosen is K.
+    inverse = (seen / stated).sum(axis=1)
+    assert abs(inverse.mean() - 5) < 4 * inverse.std() / np.sqrt(len(inverse))
+
+
 def test_the_same_decision_is_chosen_alike_and_another_otherwise() -> None:
     thompson = policy(state=taught(np.arange(30), 1))
     assert thompson.choose(ROWS[:20], "one") == thompson.choose(ROWS[:20], "one")
@@ -110,8 +150,9 @@ def test_the_same_decision_is_chosen_alike_and_another_otherwise() -> None:
 
 
 def test_the_normal_numbers_are_nearly_normal() -> None:
-    drawn = normals("seed", 2_000, 50)
+    drawn = normals("seed", 50, 2_000)
     assert abs(drawn.mean()) < 0.01 and abs(drawn.var() - 1) < 0.01
+    assert abs(np.corrcoef(drawn) - np.eye(50)).max() < 0.12, "coordinates are independent"
     assert stats.kstest(drawn.ravel()[:20_000], "norm").pvalue > 0.001
 
 
@@ -141,6 +182,7 @@ def test_regret_is_less_than_a_tenth_of_choosing_at_random() -> None:
         (np.zeros((2, 3)), "float64"),
         (np.full((1, 3), 1025), "1025"),
         (np.full((1, 3), -1025), "1025"),
+        (np.full((1, 3), -(2**63)), "9223372036854775808"),
     ],
 )
 def test_contexts_of_another_shape_are_refused(rows: np.ndarray, sentence: str) -> None:
@@ -151,24 +193,76 @@ def test_contexts_of_another_shape_are_refused(rows: np.ndarray, sentence: str) 
 
 def test_sums_that_could_overflow_are_refused() -> None:
     full = State(MOST_DECISIONS, 0, np.zeros((3, 3), dtype=np.int64), np.zeros(3, dtype=np.int64))
-    with pytest.raises(InputError, match="begin a new policy"):
-        full.with_decisions(ROWS[:1])
+    earned = State(0, MOST_DECISIONS, np.zeros((3, 3), dtype=np.int64), np.zeros(3, dtype=np.int64))
+    for too_many in (
+        lambda: full.with_decisions(ROWS[:1]),
+        lambda: full + full,
+        lambda: earned.with_rewards(ROWS[:1]),
+        lambda: earned + earned,
+    ):
+        with pytest.raises(InputError, match="begin a new policy"):
+            too_many()
 
 
-def test_no_candidate_is_refused() -> None:
-    with pytest.raises(InputError, match="at least one"):
-        policy().choose(np.zeros((0, 3), dtype=np.int64), "none")
+def test_the_largest_sums_fit_and_are_still_solved() -> None:
+    """The hardest: all coordinates always agree, so nothing but the prior tells them apart."""
+    squares, earned = np.full((3, 3), MOST_DECISIONS * 1024**2), np.full(3, MOST_DECISIONS * 1024)
+    score = policy("linucb", State(MOST_DECISIONS, MOST_DECISIONS, squares, earned)).scores(np.full((1, 3), 1024))
+    assert abs(score[0] - 1) < 1e-6
 
 
-@pytest.mark.parametrize("change", ["names", "state", "settings", "torn", "squares"])
-def test_a_policy_of_another_shape_is_refused(change: str) -> None:
-    plain = json.loads(policy().json)
-    plain["names"] = ["bias"] if change == "names" else plain["names"]
-    plain["settings"] = {"algorithm": "guess"} if change == "settings" else plain["settings"]
-    if change == "state":
-        plain["state"]["squares"] = [[1]]
-    if change == "squares":
-        plain["state"]["squares"][0][0] = -1
-    text = json.dumps(plain)
-    with pytest.raises(InputError, match=r"learn|state"):
-        Policy.from_json(text[:-20] if change == "torn" else text)
+@pytest.mark.parametrize("candidates", [0, 101])
+def test_no_candidate_and_too_many_are_refused(candidates: int) -> None:
+    context = np.zeros((candidates, 3), dtype=np.int64)
+    for refuses in (lambda: policy().choose(context, "none"), lambda: policy().best(context)):
+        with pytest.raises(InputError, match=f"{candidates} candidates cannot be chosen from; pass 1 to 100"):
+            refuses()
+
+
+def test_a_second_reward_for_a_decision_is_refused() -> None:
+    twice = State.empty(3).with_decisions(ROWS[:1]).with_rewards(ROWS[[0, 0]])
+    with pytest.raises(InputError, match="2 rewards of 1 decisions"):
+        policy(state=twice)
+
+
+FEW = json.loads(policy(state=taught(np.arange(30), 1)).json)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"names": ["bias"]}, "the context 1"),
+        ({"names": "abc"}, "valid tuple"),
+        ({"names": [1, 2, 3]}, "valid string"),
+        ({"settings": {"algorithm": "guess"}}, "linucb"),
+        ({"settings": {"algorithm": "linucb", "ridge": 1e-9}}, "0.001"),
+        ({"settings": {"algorithm": "linucb"}}, "as this version writes it"),
+        ({"draws": 255}, "as this version writes it"),
+        ({"more": 1}, "as this version writes it"),
+        ({"state": None}, "as this version writes it"),
+        ({"state": [1]}, "no state"),
+        ({"state": FEW["state"] | {"decisions": 30.0}}, "whole numbers"),
+        ({"state": FEW["state"] | {"decisions": "30"}}, "whole numbers"),
+        ({"state": FEW["state"] | {"more": 1}}, "whole numbers"),
+        ({"state": FEW["state"] | {"decisions": 2**70}}, "begin a new policy"),
+        ({"state": FEW["state"] | {"decisions": -1}}, "give no such sums"),
+        ({"state": FEW["state"] | {"decisions": 1}}, "give no such sums"),
+        ({"state": FEW["state"] | {"rewards": -1}}, "give no such sums"),
+        ({"state": FEW["state"] | {"squares": [[1]]}}, "does not fit together"),
+        ({"state": FEW["state"] | {"squares": [[1, 0, 0], [2, 1, 0], [0, 0, 1]]}}, "give no such sums"),
+        ({"state": FEW["state"] | {"squares": [[-1, 0, 0], [0, 1, 0], [0, 0, 1]]}}, "give no such sums"),
+        ({"state": FEW["state"] | {"squares": [[0, 2**20, 0], [2**20, 0, 0], [0, 0, 1]]}}, "no sum of squares"),
+        ({"state": FEW["state"] | {"squares": [[0, 2**21, 0], [2**21, 0, 0], [0, 0, 1]]}}, "no sum of squares"),
+        ({"state": FEW["state"] | {"earned": [2**40, 0, 0]}}, "give no such sums"),
+        ({"state": FEW["state"] | {"earned": [2**70, 0, 0]}}, "no state"),
+    ],
+)
+def test_a_policy_of_another_shape_is_refused(change: dict, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        Policy.from_json(json.dumps(FEW | change, separators=(",", ":"), sort_keys=True))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, json.dumps(FEW)[:-20], json.dumps(FEW, indent=1)])
+def test_text_that_is_no_policy_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="this is no policy"):
+        Policy.from_json(text)
