@@ -4,8 +4,9 @@ Contexts are integers and rewards are 0 or 1, so everything that is learned is a
 and of X'r over rewards. Addition of integers has no order and no rounding. Any order of the same events, and any
 grouping of them, gives the same bits. A policy's name is the hash of all that its choices depend on.
 
-LinUCB is that of Li et al., "A Contextual-Bandit Approach to Personalized News Article Recommendation" (2010);
-Thompson sampling that of Agrawal and Goyal, "Thompson Sampling for Contextual Bandits with Linear Payoffs" (2013).
+LinUCB is that of Li et al., "A Contextual-Bandit Approach to Personalized News Article Recommendation" (2010), with one
+parameter vector for all candidates; Thompson sampling that of Agrawal and Goyal, "Thompson Sampling for Contextual
+Bandits with Linear Payoffs" (2013). docs/bandit.md has the formulas.
 """
 
 import hashlib
