@@ -33,7 +33,7 @@ from dualpath.serving.logged_decisions import LoggedDecisions
 WIDTH = NormalDist().inv_cdf(0.975)
 """Standard errors from the middle of a 95 % interval to its ends."""
 FEW = 30
-"""With fewer decisions or rewards, in effect, an interval holds the truth less often than it says: with ten rewards
+"""With fewer decisions or rewards, in effect, an interval holds the truth less often than it says: with six rewards
 nine times of ten, and it is rather too low than too high. `python -m benchmarks evaluation` shows how often."""
 
 
@@ -95,7 +95,7 @@ class Evaluation:
         apart = best.interval[0] > self.logged.interval[1] or best.interval[1] < self.logged.interval[0]
         told = "these decisions do not tell which policy earns more"
         if self.warnings:
-            told = "for the reason above, " + told
+            told = "in view of the warnings, " + told
         elif low > 0 or high < 0:
             told = f"the target policy earns {'more' if low > 0 else 'less'}"
         return (
@@ -126,11 +126,13 @@ class Evaluation:
                 _number(each.gain),
                 _span(each.gain_interval),
             )
-        told = (
-            f"{self.decisions:,} decisions, in effect {self.effective_decisions:,.1f}, and in effect "
-            f"{self.effective_rewards:,.1f} rewards; the largest weight is {self.largest_weight:.4g}."
-        )
-        return Group(drawn, told, *self.warnings, self.verdict)
+        told = [
+            f"Of {self.decisions:,} decisions {self.effective_decisions:,.1f} count, in effect, and "
+            f"{self.effective_rewards:,.1f} rewards; the largest weight is {_number(self.largest_weight)}."
+        ]
+        if any(each.estimator == "DM" for each in self.estimates):
+            told.append("The interval of DM leaves out how wrong the model is.")
+        return Group(drawn, *told, *self.warnings, self.verdict)
 
 
 def evaluate(decisions: LoggedDecisions, predictions: Any = None) -> Evaluation:

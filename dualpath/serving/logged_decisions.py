@@ -98,7 +98,7 @@ class LoggedDecisions:
     def _refuse(self, name: str, wrong: np.ndarray, what: str) -> None:
         """Raise `InputError` for the first decision that is wrong; bool[n]."""
         if wrong.any():
-            raise InputError(f"decision {int(wrong.argmax())}: {name} is {what}; correct the log.")
+            raise InputError(f"decision {int(wrong.argmax())}: {name} is {what}; correct it.")
 
 
 def _rows(rows: Any, name: str) -> Sequence[np.ndarray]:

@@ -30,7 +30,7 @@ def cross_fitted(decisions: LoggedDecisions, contexts: Any, ids: Sequence[str], 
     [[0.33, 0.67], [0.33, 0.67], [0.33, 0.67], [0.33, 0.67]]
     """
     rows = decisions.flat(contexts, "contexts")
-    if rows.ndim != 2 or not rows.shape[1]:
+    if rows.ndim != 2:
         raise InputError("contexts needs a row of coordinates for every candidate.")
     if len(ids) != len(decisions):
         raise InputError(f"there are {len(ids)} ids of {len(decisions)} decisions; give one for each.")

@@ -111,6 +111,14 @@ def test_intervals_that_lie_apart_are_called_so() -> None:
     assert "the intervals lie apart" in evaluate(two_candidates(400, 0.5, 0.99, np.tile([1, 0], 200))).verdict
 
 
+def test_a_gain_can_be_beyond_chance_where_intervals_overlap() -> None:
+    found = evaluate(two_candidates(400, 0.5, 0.6, np.tile([1, 0, 1, 1], 100)))
+    best, logged = found.estimates[-1], found.logged
+    assert logged.interval[0] < best.interval[0] < logged.interval[1] < best.interval[1]
+    assert "the intervals overlap" in found.verdict
+    assert found.verdict.endswith("; the target policy earns more.")
+
+
 def test_a_target_policy_far_from_the_logging_policy_is_warned_of() -> None:
     far = two_candidates(400, 0.999, 0.001, np.ones(400))
     # Half of the decisions have a weight of 999, the others of 0.001: these count for nothing.
@@ -129,7 +137,7 @@ def test_a_verdict_needs_rewards_that_count() -> None:
     assert found.effective_rewards == pytest.approx(20)
     assert found.estimates[-1].gain_interval[0] > 0
     assert found.warnings == ("Only 20.0 rewards count, in effect: the intervals are a rough guess.",)
-    assert found.verdict.endswith("for the reason above, these decisions do not tell which policy earns more.")
+    assert found.verdict.endswith("in view of the warnings, these decisions do not tell which policy earns more.")
 
 
 def test_no_reward_at_all_is_warned_of_though_the_interval_is_a_point() -> None:

@@ -61,7 +61,6 @@ def test_evaluate_takes_the_predictions_as_they_are() -> None:
         ({"contexts": [[[0.0], [1.0]]] * 3}, "contexts has other rows"),
         ({"contexts": [[[0.0], [1.0]]] * 3 + [[[0.0, 1.0], [1.0, 1.0]]]}, "contexts has other rows"),
         ({"contexts": [[[0.0], [1.0]]] * 3 + [[[0.0], [float("nan")]]]}, "decision 3: one of contexts is not a number"),
-        ({"contexts": [[[], []]] * 4}, "a row of coordinates for every candidate"),
         ({"ids": ["d1", "d2", "d3"]}, "there are 3 ids of 4 decisions"),
         ({"ids": ["d1", "d1", "d1", "d1"]}, "too few for two halves"),
         ({"ridge": 0.0}, "ridge is 0.0"),
