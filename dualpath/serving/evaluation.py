@@ -200,8 +200,10 @@ def _standard_error(terms: np.ndarray) -> float:
 
 def _effective(weights: np.ndarray) -> float:
     """Kish's effective size, of numbers that are not negative; 0 of nothing but zeros."""
-    most = weights.max()
-    return float(weights.sum() ** 2 / np.sum(weights**2)) if most else 0.0
+    if not weights.any():
+        return 0.0
+    shares = weights / weights.max()  # the square of a tiny number would be 0
+    return float(shares.sum() ** 2 / np.sum(shares**2))
 
 
 def _warnings(decisions: int, effective: float, rewarded: float, unsupported: float) -> Iterator[str]:

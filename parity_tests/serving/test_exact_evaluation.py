@@ -146,6 +146,11 @@ def test_no_reward_at_all_is_warned_of_though_the_interval_is_a_point() -> None:
     assert found.warnings == ("Only 0.0 rewards count, in effect: the intervals are a rough guess.",)
 
 
+def test_weights_whose_squares_are_no_doubles_are_counted_all_the_same() -> None:
+    rows = [[0.5, 0.5]] * 40, [[1e-200, 1.0]] * 40
+    assert evaluate(LoggedDecisions([0] * 40, np.ones(40), *rows)).effective_decisions == pytest.approx(40)
+
+
 def test_choices_that_logging_never_makes_are_reported() -> None:
     n = 400
     logged = LoggedDecisions(
