@@ -2,30 +2,24 @@
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the events: its kind is one of `dualpath.kinds`, a decimal has a scale."""
-
-    name: str
-    kind: str
-    scale: int = 0
-    required: bool = False
+from dualpath.aggregates import Aggregate
+from dualpath.schema import EventSource
+from dualpath.windows import Window
 
 
 @dataclass(frozen=True)
 class Aggregated:
-    """One aggregate over one window. `of` and `where` are SQL over an event; `window` is as Python spells it.
+    """One aggregate over one window.
 
-    `of_nothing` says what it is for no event where SQL has NULL; empty if SQL has the same.
+    `of_nothing` says what it is where SQL has NULL, if that is another value. `nullable`: SQL has NULL where `values`,
+    the count of the values that SQL aggregates, is 0; None: there is no such feature.
     """
 
-    aggregate: str
-    of: str | None
-    where: str | None
-    window: str
-    options: tuple[tuple[str, int], ...] = ()
+    aggregate: Aggregate
+    over: Window
     of_nothing: str = ""
+    nullable: bool = False
+    values: "Aggregated | None" = None
 
 
 @dataclass(frozen=True)
@@ -42,10 +36,8 @@ class Query:
     """All of it: `features` and `hidden` ones, which only levels are made of, by name."""
 
     name: str
-    source: str
+    source: EventSource
     keys: tuple[str, ...]
-    time: str
-    columns: tuple[Column, ...]
     features: dict[str, Aggregated]
     hidden: dict[str, Aggregated]
     levels: tuple[Levels, ...]

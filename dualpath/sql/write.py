@@ -1,8 +1,15 @@
 """Writes a query's declaration as the files of a feature repo."""
 
 import json
+import re
+import sys
+from dataclasses import fields
+from importlib.metadata import packages_distributions
 
-from dualpath.sql.query import Aggregated, Column, Levels, Query
+from dualpath.errors import InputError
+from dualpath.schema import Field
+from dualpath.sql.query import Aggregated, Levels, Query
+from dualpath.windows import SECOND, Window
 
 SETTINGS = """\
 project: {name}
@@ -19,12 +26,13 @@ batch_engine:
   type: dualpath.feast.engine.DualpathComputeEngine
 entity_key_serialization_version: 3
 """
-EVENT_ID = "event_id"
-"""The column by which duplicates are recognised, if the source has it."""
+SERVICE = "service"
+IMPORT = re.compile(r"(?:from \S+ )?import (?:\S+ as )?(.+)")
+"""What a line imports."""
 LEVELS = '''
 
 @on_demand_feature_view(sources=[{view}], schema=[Field(name="{name}", dtype={dtype})])
-def {name}_of_{view}(inputs: pd.DataFrame) -> pd.DataFrame:
+def {function}(inputs: pd.DataFrame) -> pd.DataFrame:
     """The first condition that holds decides, so the last one is set first."""
     level = pd.Series({default}, index=inputs.index)
 {cases}
@@ -33,25 +41,34 @@ def {name}_of_{view}(inputs: pd.DataFrame) -> pd.DataFrame:
 
 
 def files(query: Query) -> dict[str, str]:
-    """The text of each file by its name."""
-    return {"feature_store.yaml": SETTINGS.format(name=query.name), f"{query.name}.py": module(query)}
+    """The text of each file by its name. Raises `InputError` if a name of the query would hide one that they need."""
+    text = module(query)
+    if query.name in {*sys.stdlib_module_names, *packages_distributions()}:
+        raise InputError(f"a file {query.name}.py would hide the Python package {query.name}; rename the query.")
+    defined = [*map(_entity_name, query.keys), query.source.name, query.name, SERVICE]
+    defined += [_function(query.name, each) for each in query.levels]
+    imported = {name for line in text.splitlines() if (found := IMPORT.match(line)) for name in found[1].split(", ")}
+    for name in defined:
+        if name in imported or defined.count(name) > 1:
+            raise InputError(f"the name '{name}' is taken in what would be written; rename the query or its source.")
+    return {"feature_store.yaml": SETTINGS.format(name=query.name), f"{query.name}.py": text}
 
 
 def module(query: Query) -> str:
     """The declaration in Python: entity, source, view, levels and a service of what the query selects."""
-    everything = {**query.features, **query.hidden}
-    aggregates = sorted({each.aggregate for each in everything.values()})
-    windows = sorted({each.window.partition("(")[0] for each in everything.values()} - {"timedelta"})
-    kinds = sorted({each.kind for each in query.columns})
+    source, everything = query.source, {**query.features, **query.hidden}
+    aggregates = sorted({type(each.aggregate).__name__ for each in everything.values()})
+    spelled = " ".join(_over(each.over) for each in everything.values())
+    windows = sorted({*re.findall(r"(?<!\.)\b[a-z]+(?=\()", spelled)} - {"timedelta"})
+    kinds = sorted({each.kind for each in source.fields})
     chosen = [name for name in query.output if name in query.features]
     services = [f"{query.name}[[{', '.join(map(quoted, chosen))}]]"] if chosen else []
-    services += [f"{each.name}_of_{query.name}" for each in query.levels]
+    services += [_function(query.name, each) for each in query.levels]
     types = sorted({_dtype(each) for each in query.levels})
-    name_of_id = quoted(EVENT_ID) if EVENT_ID in {each.name for each in query.columns} else None
     lines = [
         f'"""Features of {", ".join(query.keys)}, declared from the query `{query.name}`."""',
         "",
-        *(["from datetime import timedelta", ""] if _uses(everything, "timedelta") else []),
+        *(["from datetime import timedelta", ""] if "timedelta(" in spelled else []),
         *(["import pandas as pd"] if query.levels else []),
         f"from feast import Entity, FeatureService,{' Field,' if query.levels else ''} ValueType",
         *(["from feast.on_demand_feature_view import on_demand_feature_view"] if query.levels else []),
@@ -60,22 +77,22 @@ def module(query: Query) -> str:
         f"from dualpath.aggregates import {', '.join(aggregates)}",
         "from dualpath.declare import event_source, feature, feature_view",
         f"from dualpath.schema import {', '.join(kinds)}",
-        *([f"from dualpath.windows import {', '.join(windows)}"] if windows else []),
+        f"from dualpath.windows import {', '.join(windows)}",
         "",
-        *(_entity(query, key) for key in query.keys),
-        f"{query.source} = event_source(",
-        f'    "{query.source}",',
+        *(_entity(key, source.by_name[key]) for key in query.keys),
+        f"{source.name} = event_source(",
+        f'    "{source.name}",',
         "    fields=[",
-        *(f"        {_field(each)}," for each in query.columns if each.name != EVENT_ID),
+        *(f"        {_field(each)}," for each in source.fields),
         "    ],",
-        f"    event_id={name_of_id},",
-        f'    event_time="{query.time}",',
+        f"    event_id={quoted(source.event_id) if source.event_id else None},",
+        f'    event_time="{source.event_time}",',
         "    arrival_time=None,",
         ")",
         f"{query.name} = feature_view(",
         f'    "{query.name}",',
-        f"    entity=[{', '.join(f'{key}_entity' for key in query.keys)}],",
-        f"    source={query.source},",
+        f"    entity=[{', '.join(map(_entity_name, query.keys))}],",
+        f"    source={source.name},",
         "    features=[",
         *(_feature(name, each) for name, each in everything.items()),
         "    ],",
@@ -84,7 +101,7 @@ def module(query: Query) -> str:
     text = "\n".join(lines) + "\n"
     text += "".join(_levels(query.name, each) for each in query.levels)
     spaced = "\n\n" if query.levels else ""
-    return f'{text}{spaced}service = FeatureService(name="{query.name}_service", features=[{", ".join(services)}])\n'
+    return f'{text}{spaced}{SERVICE} = FeatureService(name="{query.name}_service", features=[{", ".join(services)}])\n'
 
 
 def quoted(value: object) -> str:
@@ -96,30 +113,62 @@ def quoted(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _uses(features: dict[str, Aggregated], name: str) -> bool:
-    return any(each.window.startswith(name) for each in features.values())
+def _entity_name(key: str) -> str:
+    return f"{key}_entity"
 
 
-def _entity(query: Query, key: str) -> str:
-    kind = next(each.kind for each in query.columns if each.name == key)
-    value = "STRING" if kind == "text" else "INT64"
-    return f'{key}_entity = Entity(name="{key}", join_keys=["{key}"], value_type=ValueType.{value})'
+def _function(view: str, levels: Levels) -> str:
+    return f"{levels.name}_of_{view}"
 
 
-def _field(column: Column) -> str:
-    scale = f", scale={column.scale}" if column.kind == "decimal" else ""
-    return f'{column.kind}("{column.name}"{scale}{", required=True" if column.required else ""})'
+def _entity(key: str, field: Field) -> str:
+    value = "STRING" if field.kind == "text" else "INT64"
+    return f'{_entity_name(key)} = Entity(name="{key}", join_keys=["{key}"], value_type=ValueType.{value})'
+
+
+def _field(field: Field) -> str:
+    scale = f", scale={field.scale}" if field.kind == "decimal" else ""
+    return f'{field.kind}("{field.name}"{scale}{", required=True" if field.required else ""})'
 
 
 def _feature(name: str, of: Aggregated) -> str:
-    options = [quoted(of.of)] if of.of else []
-    options += [f"where={quoted(of.where)}"] if of.where else []
-    options += [f"{option}={value}" for option, value in of.options]
-    parts = [quoted(name), f"{of.aggregate}({', '.join(options)})", f"over={of.window}"]
+    given = {each.name: getattr(of.aggregate, each.name) for each in fields(of.aggregate)}
+    options = [quoted(value)] if (value := given.pop("of")) else []
+    options += [f"{option}={quoted(value)}" for option, value in given.items() if value is not None]
+    parts = [quoted(name), f"{type(of.aggregate).__name__}({', '.join(options)})", f"over={_over(of.over)}"]
     parts += [f"description={quoted(f'For no event it is {of.of_nothing}.')}"] if of.of_nothing else []
     if len(parts) == 3:
         return f"        feature({', '.join(parts)}),"
     return "\n".join(["        feature(", *(f"            {part}," for part in parts), "        ),"])
+
+
+def _over(window: Window) -> str:
+    """A window as Python has it."""
+    if window.kind == "lifetime":
+        return "lifetime()"
+    zone = [] if window.zone == "UTC" else [quoted(window.zone)]
+    if window.kind == "calendar":
+        called, given = ("today", zone) if window.unit == "day" else ("calendar", [quoted(window.unit), *zone])
+        return f"{called}({', '.join(given)})"
+    width = _width(window.width)
+    return f"{width}.before({_width(window.offset)})" if window.offset else width
+
+
+def _width(micros: int) -> str:
+    """A width in the largest unit of which it is a whole number.
+
+    >>> _width(7_200_000_000), _width(86_400_000_001), _width(1)
+    ('hours(2)', 'sliding(timedelta(days=1, microseconds=1))', 'sliding(timedelta(microseconds=1))')
+    """
+    count, rest = divmod(micros, SECOND)
+    unit = "seconds"
+    for size, larger in ((60, "minutes"), (60, "hours"), (24, "days")):
+        if count % size or not count:
+            break
+        count, unit = count // size, larger
+    if not rest:
+        return f"{unit}({count})"
+    return f"sliding(timedelta({f'{unit}={count}, ' if count else ''}microseconds={rest}))"
 
 
 def _dtype(levels: Levels) -> str:
@@ -128,4 +177,12 @@ def _dtype(levels: Levels) -> str:
 
 def _levels(view: str, levels: Levels) -> str:
     cases = "\n".join(f"    level[{condition}] = {quoted(value)}" for condition, value in reversed(levels.cases))
-    return LEVELS.format(view=view, name=levels.name, dtype=_dtype(levels), default=quoted(levels.default), cases=cases)
+    function = _function(view, levels)
+    return LEVELS.format(
+        view=view,
+        name=levels.name,
+        function=function,
+        dtype=_dtype(levels),
+        default=quoted(levels.default),
+        cases=cases,
+    )
