@@ -39,7 +39,7 @@ print(json.dumps({{
     "served": store.get_online_features(profile, rows).to_dict(),
     "awaited": asyncio.run(store.get_online_features_async(profile, rows)).to_dict(),
     "trained": store.get_historical_features(pd.DataFrame(asked), training).to_arrow().drop(["event_timestamp"])
-        .to_pydict(),
+        .to_pydict(maps_as_pydicts="strict"),
     "distributions": sorted(each.name for each in metadata.distributions()),
 }}))
 """
