@@ -52,6 +52,7 @@ EVENTS = [
 ]
 PROFILE = {"feature_service": "user_profile"}
 WINDOWED = {"features": ["user_activity:actions_30min"]}
+MAP = "interest_5min"
 ORDINARY = {"features": ["shelves:metres"]}
 
 
@@ -68,7 +69,10 @@ class Served:
         if status != 200:
             return status, said
         names = said["metadata"]["feature_names"]
-        return status, {name: each["values"] for name, each in zip(names, said["results"], strict=True)}
+        found = {name: each["values"] for name, each in zip(names, said["results"], strict=True)}
+        if MAP in found:  # Feast sends maps as JSON in texts
+            found[MAP] = [json.loads(text) for text in found[MAP]]
+        return status, found
 
     def health(self) -> tuple[int, str]:
         try:
