@@ -25,5 +25,7 @@ def run(sql: Path, folder: Path) -> Report:
     differs = {name: each.of_nothing for name, each in query.features.items() if each.of_nothing}
     said = [f"{plural(len(query.output), 'feature')} of {', '.join(query.keys)} written to {folder}."]
     said += [f"{name}: for no event it is {told}." for name, told in differs.items()]
+    if query.source.event_id is None:
+        said.append(f"{query.source.name} has no ids, so events of equal content count once.")
     data = {"folder": str(folder), "files": sorted(made), "features": [*query.output], "of_nothing": differs}
     return Report(data, [*said, f"Next: feast --chdir {folder} apply"])

@@ -117,7 +117,8 @@ class Translator:
         field = self.source.by_name.get(value.name) if isinstance(value, exp.Column) else None
         if isinstance(value, exp.Literal) or (field is not None and field.required):
             return []
-        return [exp.Is(this=exp.paren(value), expression=exp.Null()).not_()]
+        one = value.copy() if isinstance(value, exp.Column) else exp.paren(value)  # IS binds more closely than AND
+        return [exp.Is(this=one, expression=exp.Null()).not_()]
 
     def _made(
         self, whole: exp.Expr, name: str, of: exp.Expr | None, conditions: list[exp.Expr], **options: Any

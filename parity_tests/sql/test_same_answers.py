@@ -64,6 +64,7 @@ SELECT
     CASE
         WHEN NOT AVG(clicks) FILTER (WHERE ts > NOW() - INTERVAL '30 minutes') BETWEEN 3 AND 5 THEN 1
         WHEN MIN(score) FILTER (WHERE ts > NOW() - INTERVAL '1 hour') = 0.1 THEN -2
+        WHEN 2 > COUNT(*) FILTER (WHERE ts > NOW() - INTERVAL '45 seconds' AND member) AND 3 <= COUNT(score) THEN 2
         WHEN 7 <> MAX(clicks) FILTER (WHERE ts > NOW() - INTERVAL '45 seconds') THEN 3
         ELSE 0
     END AS number,
