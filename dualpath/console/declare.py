@@ -12,11 +12,11 @@ def run(sql: Path, folder: Path) -> Report:
     """Read the query and write the repo's files; nothing that is there is replaced."""
     try:
         query = read(sql.read_text())
+        made = files(query)
     except OSError as error:
         raise InputError(f"{sql} cannot be read: {error.strerror}.") from None
     except InputError as error:
         raise InputError(f"{sql}: {error.message}") from None
-    made = files(query)
     if there := [name for name in made if (folder / name).exists()]:
         raise InputError(f"{folder} has {', '.join(there)} already; choose another folder with --repo.")
     folder.mkdir(parents=True, exist_ok=True)

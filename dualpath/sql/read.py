@@ -74,7 +74,7 @@ def _created(select: exp.Select, tables: dict[str, exp.Create]) -> exp.Create:
     table = select.args["from_"].this
     more = [key for key, value in table.args.items() if value and key not in ("this", "alias", "db", "catalog")]
     if not isinstance(table, exp.Table) or more or table.name not in tables:
-        raise InputError(f"the query reads {shown(table)}, which the file does not create; add its CREATE SOURCE.")
+        refuse(table, f"the query reads {shown(table)}, which the file does not create", "add its CREATE SOURCE")
     return tables[table.name]
 
 
@@ -93,10 +93,10 @@ def _query(name: str, select: exp.Select, created: exp.Create) -> Query:
             refuse(each, f"{shown(each)} has no name", "add AS and the feature's name")
         if each.alias in (*features, *keys, *(alias for alias, _ in cases)):
             refuse(each, f"{each.alias} is there twice", "rename one")
-        if isinstance(each.this, exp.Case):
-            cases.append((each.alias, each.this))
+        if isinstance(selected := bare(each.this), exp.Case):
+            cases.append((each.alias, selected))
         else:
-            features[each.alias] = translator.aggregate(each.this)
+            features[each.alias] = translator.aggregate(selected)
     output = [each.alias for each in select.expressions if isinstance(each, exp.Alias)]
     hidden: dict[str, Aggregated] = {}
 

@@ -50,14 +50,21 @@ def columns(created: exp.Create) -> dict[str, Field]:
     schema = created.this
     if not isinstance(schema, exp.Schema):
         raise InputError(f"CREATE {created.kind} {schema.name} has no columns; give their names and types.")
-    return {each.name: _column(each) for each in schema.expressions if isinstance(each, exp.ColumnDef)}
+    found: dict[str, Field] = {}
+    for each in schema.expressions:
+        if isinstance(each, exp.ColumnDef):
+            if each.name in found:
+                refuse(each, f"column {each.name} is there twice", "leave one out")
+            found[each.name] = _column(each)
+    return found
 
 
 def _column(defined: exp.ColumnDef) -> Field:
     kind = defined.args.get("kind")
     found = KINDS.get(kind.this) if kind is not None else None
     if kind is None or found is None:
-        refuse(defined, f"column {defined.name} has the type {kind}", f"use one of {', '.join(_names())}")
+        told = "no type" if kind is None else f"the type {shown(kind)}"
+        refuse(defined, f"column {defined.name} has {told}", f"use one of {', '.join(_names())}")
     constraints = [each.kind for each in defined.args.get("constraints") or ()]
     if other := next((each for each in constraints if not isinstance(each, KEPT)), None):
         refuse(defined, f"{defined.name} has {shown(other)}, and events have what was sent", "leave it out")

@@ -2,7 +2,7 @@
 
 import importlib.util
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -36,6 +36,7 @@ NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 WIDTHS = [timedelta(minutes=n) for n in (0, 5, 30, 60, 90, 120, 1440, 10080)] + [timedelta(seconds=45)]
+NEPAL = timedelta(hours=5, minutes=45)
 USERS = [f"u{n}" for n in range(12)]
 ARROW = {
     "amount": pa.decimal128(12, 2),
@@ -71,12 +72,13 @@ def events() -> list[dict[str, Any]]:
 
 
 def instants(made: list[dict[str, Any]], count: int) -> list[datetime]:
-    """At random, at midnight, exactly where a window's edge meets an event, and a microsecond to either side."""
+    """At random, at midnight in UTC and in Nepal, exactly where a window's edge meets an event, and a microsecond to
+    either side."""
     draw, found = random.Random(6), []
     while len(found) < count:
         aside = MICROSECOND * draw.randrange(-1, 2)
         edge = draw.choice(made)["ts"] + draw.choice(WIDTHS) + aside
-        midnight = datetime(2026, 3, draw.randrange(1, 6), tzinfo=UTC) + aside
+        midnight = datetime(2026, 3, draw.randrange(1, 6), tzinfo=UTC) + aside - draw.choice((NEPAL, timedelta(0)))
         found.append(draw.choice((edge, edge, midnight, NOON + timedelta(seconds=draw.randrange(-200_000, 90_000)))))
     return found
 
@@ -156,17 +158,27 @@ def compare(folder: Path, sql: str, count: int) -> int:
     """Compare the declaration of a query with DuckDB at so many instants; the number of values compared."""
     made, query, compared = events(), read(sql), 0
     at = instants(made, count)
-    answers, asked = as_declared(module(folder, sql), query, made, at), in_duckdb(sql)
-    told = {name: each.of_nothing for name, each in query.features.items()}
-    with database(made) as connection:
-        for row, instant in enumerate(at):
-            rows = connection.sql(asked.replace(NOW, f"TIMESTAMPTZ '{instant.isoformat()}'")).to_arrow_table()
-            for said in rows.to_pylist():
-                mine = {name: answers[said["user_id"]][name][row] for name in query.output}
-                expected = {name: as_told(said[name], told.get(name, "")) for name in query.output}
-                assert bits(mine) == bits(expected), (instant, said["user_id"], differing(mine, expected))
-                compared += len(mine)
+    answers = as_declared(module(folder, sql), query, made, at)
+    for row, (instant, said) in enumerate(zip(at, as_duckdb_says(sql, query, made, at), strict=True)):
+        for user, expected in said.items():
+            mine = {name: answers[user][name][row] for name in query.output}
+            assert bits(mine) == bits(expected), (instant, user, differing(mine, expected))
+            compared += len(mine)
     return compared
+
+
+def as_duckdb_says(
+    sql: str, query: Query, made: list[dict[str, Any]], at: list[datetime]
+) -> Iterator[dict[str, dict[str, Any]]]:
+    """DuckDB's answer at each instant, by user and name, as the declaration says it is."""
+    asked, told = in_duckdb(sql), {name: each.of_nothing for name, each in query.features.items()}
+    with database(made) as connection:
+        for instant in at:
+            rows = connection.sql(asked.replace(NOW, f"TIMESTAMPTZ '{instant.isoformat()}'")).to_arrow_table()
+            yield {
+                said["user_id"]: {name: as_told(said[name], told.get(name, "")) for name in query.output}
+                for said in rows.to_pylist()
+            }
 
 
 def bits(values: Mapping[str, Any]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dualpath.repo import Repo
 from dualpath.sql.read import read
 from dualpath.sql.write import files
 from dualpath.view import View
-from parity_tests.console.commands import run_json
+from parity_tests.console.commands import run, run_json
 from parity_tests.sql.queries import SOURCE, module
 from parity_tests.sql.test_same_answers import PROFILES
 
@@ -36,6 +36,27 @@ def test_feast_takes_what_is_written(tmp_path: Path) -> None:
     assert sum(len(each.features) for each in service.feature_view_projections) == len(said["features"])
     again = run_json("declare", "--sql", file, "--repo", folder, code=1)
     assert "has feature_store.yaml, user_profiles.py already" in again["error"]
+
+
+def test_events_without_an_id_are_said_to_count_once_if_equal(tmp_path: Path) -> None:
+    file, query = tmp_path / "query.sql", "SELECT user_id, COUNT(*) AS n FROM user_events GROUP BY user_id"
+    file.write_text(SOURCE.replace("event_id VARCHAR, ", "") + query)
+    assert "of equal content count once" in run("declare", "--sql", file, "--repo", tmp_path / "without").output
+    file.write_text(SOURCE + query)
+    assert "count once" not in run("declare", "--sql", file, "--repo", tmp_path / "with").output
+
+
+def test_a_refused_query_is_told_with_its_file_and_writes_nothing(tmp_path: Path) -> None:
+    file, folder = tmp_path / "query.sql", tmp_path / "repo"
+    file.write_text(f"{SOURCE} CREATE VIEW service AS SELECT user_id, COUNT(*) AS n FROM user_events GROUP BY user_id")
+    said = run_json("declare", "--sql", file, "--repo", folder, code=1)
+    assert said["error"].startswith(f"{file}: the name 'service' is taken") and not folder.exists()
+
+
+def test_a_case_may_stand_in_parentheses() -> None:
+    level = "(CASE WHEN COUNT(*) > 5 THEN 'a' ELSE 'b' END) AS level"
+    [found] = read(f"{SOURCE} SELECT user_id, {level} FROM user_events GROUP BY user_id").levels
+    assert found.name == "level"
 
 
 def test_a_where_of_the_query_bounds_every_aggregate(tmp_path: Path) -> None:
@@ -184,7 +205,8 @@ def test_the_line_is_said() -> None:
     [
         ("x JSONB", "has the type"),
         ("x VARCHAR[]", "has the type"),
-        ("x REAL", "has the type"),
+        ("x REAL", "has the type REAL"),
+        ("k INT", "k is there twice"),
         ("x NUMERIC", "a decimal without a scale"),
         ("x NUMERIC(18, 12)", "scale 12"),
         ("x INT DEFAULT 5", "DEFAULT"),

@@ -2,7 +2,17 @@
 
 from pathlib import Path
 
-from parity_tests.sql.queries import SOURCE, compare
+import pandas as pd
+import pytest
+
+from dualpath.online.connection import embedded_folder
+from dualpath.repo import Repo
+from dualpath.runtime import redis
+from dualpath.sql.read import read
+from parity_tests.console.commands import run_json
+from parity_tests.filled import fill
+from parity_tests.sql.queries import SOURCE, as_duckdb_says, bits, compare, differing, events, instants
+from parity_tests.sql.recorded import record
 
 PROFILES = """
 CREATE MATERIALIZED VIEW user_profiles AS
@@ -21,6 +31,7 @@ SELECT
     MIN(amount) AS cheapest,
     COUNT(*) FILTER (WHERE ts >= DATE_TRUNC('week', NOW())) AS this_week,
     MAX(amount) FILTER (WHERE ts >= DATE_TRUNC('month', NOW())) AS dearest,
+    COUNT(*) FILTER (WHERE ts >= DATE_TRUNC('day', NOW(), 'Asia/Kathmandu')) AS today_in_nepal,
     MAX(ts) AS last_active,
     CASE
         WHEN COUNT(*) FILTER (WHERE ts > NOW() - INTERVAL '5 minutes') > 4 THEN 'highly_engaged'
@@ -89,3 +100,31 @@ def test_every_edge_of_a_window_is_where_duckdb_has_it(tmp_path: Path) -> None:
 
 def test_a_level_of_what_may_be_unknown_is_that_of_duckdb(tmp_path: Path) -> None:
     assert compare(tmp_path, SOURCE + UNKNOWN, 500) > 10_000
+
+
+@pytest.mark.parametrize("query", [PROFILES, EDGES, UNKNOWN], ids=["profiles", "edges", "unknown"])
+def test_feast_trains_and_serves_what_duckdb_answers(tmp_path: Path, query: str) -> None:
+    (tmp_path / "query.sql").write_text(SOURCE + query)
+    run_json("declare", "--sql", tmp_path / "query.sql", "--repo", tmp_path / "repo")
+    settings = tmp_path / "repo/feature_store.yaml"
+    for_years = f"online_store:\n  online_lookback_seconds: {10**9}"
+    settings.write_text(settings.read_text().replace("online_store:", for_years))
+    repo, made, declared = Repo(tmp_path / "repo"), events(), read(SOURCE + query)
+    repo.apply()
+    record(repo, repo.views[declared.name], made)
+    at = instants(made, 100)
+    said = zip(at, as_duckdb_says(SOURCE + query, declared, made, at), strict=True)
+    told = [(user, instant, values) for instant, rows in said for user, values in rows.items()]
+    asked = pd.DataFrame([each[:2] for each in told], columns=["user_id", "event_timestamp"])
+    service = repo.store.get_feature_service(f"{declared.name}_service")
+    trained = repo.store.get_historical_features(asked, service).to_arrow().to_pylist()
+    try:
+        fill(repo, made)
+        served = repo.store.get_online_features(service, asked.to_dict("records")).to_dict()
+    finally:
+        redis.stop(embedded_folder(repo.store.config))
+    assert len(trained) == len(told) > 700
+    for row, (user, instant, expected) in enumerate(told):
+        for answer in (trained[row], {name: column[row] for name, column in served.items()}):
+            mine = {name: answer[name] for name in declared.output}
+            assert bits(mine) == bits(expected), (instant, user, differing(mine, expected))
