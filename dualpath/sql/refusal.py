@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from sqlglot import exp
+from sqlglot.dialects import RisingWave
 
 from dualpath.errors import DeclarationError, InputError
 
-DIALECT = "risingwave"
+DIALECT = RisingWave
+"""The class, not its name: a library may register another dialect under the same name, and ibis does."""
 
 
 def refuse(node: exp.Expr, what: str, remedy: str) -> NoReturn:

@@ -21,6 +21,7 @@ from dualpath.entities import name as entity
 from dualpath.feast.derived import derived
 from dualpath.sql.query import Query
 from dualpath.sql.read import read
+from dualpath.sql.refusal import DIALECT
 from dualpath.sql.write import files
 from dualpath.values import arrow_type
 from dualpath.view import View
@@ -132,7 +133,7 @@ def database(made: list[dict[str, Any]]) -> duckdb.DuckDBPyConnection:
 
 def in_duckdb(sql: str) -> str:
     """The query in DuckDB's SQL, with `NOW` for the present; events of the future have not happened."""
-    [*_, statement] = [each for each in sqlglot.parse(sql, dialect="risingwave") if each]
+    [*_, statement] = [each for each in sqlglot.parse(sql, dialect=DIALECT) if each]
     literal = sqlglot.parse_one(NOW, dialect="duckdb")
     query = statement.expression if isinstance(statement, exp.Create) else statement
     at = query.transform(lambda node: literal.copy() if isinstance(node, exp.CurrentTimestamp) else node)

@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+import sqlglot
 
 from dualpath.declare import view_of
 from dualpath.errors import InputError
@@ -51,6 +52,13 @@ def test_a_refused_query_is_told_with_its_file_and_writes_nothing(tmp_path: Path
     file.write_text(f"{SOURCE} CREATE VIEW service AS SELECT user_id, COUNT(*) AS n FROM user_events GROUP BY user_id")
     said = run_json("declare", "--sql", file, "--repo", folder, code=1)
     assert said["error"].startswith(f"{file}: the name 'service' is taken") and not folder.exists()
+
+
+def test_a_dialect_of_the_same_name_from_another_library_changes_nothing() -> None:
+    from ibis.backends.sql import dialects
+
+    assert type(sqlglot.Dialect.get_or_raise("risingwave")) is dialects.RisingWave
+    assert set(read(f"{SOURCE} SELECT user_id, COUNT(*) AS n FROM user_events GROUP BY user_id").features) == {"n"}
 
 
 def test_a_case_may_stand_in_parentheses() -> None:
