@@ -52,6 +52,15 @@ pass a datetime, which is UTC if it has no time zone, or ISO-8601 text like 2026
     return found
 
 
+def iso(instant: int) -> str:
+    """Microseconds UTC as ISO-8601, always with six digits.
+
+    >>> iso(1_640_995_200_000_001), iso(0)
+    ('2022-01-01T00:00:00.000001Z', '1970-01-01T00:00:00.000000Z')
+    """
+    return f"{np.datetime64(instant, 'us')}Z"
+
+
 def absent(value: Any) -> bool:
     """Whether a value is one of the missing ones: None, NaN, NaT, NA."""
     if isinstance(value, float | np.floating | np.datetime64):

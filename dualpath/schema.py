@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from dualpath.errors import DeclarationError
-from dualpath.kinds import KINDS
+from dualpath.kinds import INSTANT, KINDS
 from dualpath.signature import declares
 
 RESERVED = (
@@ -140,6 +140,12 @@ class EventSource:
                 f"event source '{self.name}': late_after must not be negative and duplicates_within must be positive."
             )
         object.__setattr__(self, "by_name", seen)
+
+    @property
+    def stored(self) -> pa.Schema:
+        """The Arrow types of what the event log has of every event: its id, its times and its fields."""
+        times = [("event_time", INSTANT), ("arrival_time", INSTANT)]
+        return pa.schema([("event_id", pa.string()), *times, *((f.name, f.stored) for f in self.fields)])
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form; `from_dict` restores an equal source."""

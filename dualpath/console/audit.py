@@ -4,12 +4,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import numpy as np
 from rich.table import Table
 
 from dualpath import instants
 from dualpath.console.report import Report, busy, table
 from dualpath.errors import DualpathError
+from dualpath.instants import iso
 from dualpath.parity.audit import Audit, Cell, audit
 from dualpath.parity.explain import explain
 from dualpath.repo import Repo
@@ -28,7 +28,7 @@ def run(repo: Repo, since: str, service: str | None) -> Report:
         found = audit(repo, first, service)
     figures = {name: getattr(found, name) for name in ("rows", "waiting", "untold", "compared", "differing")}
     causes = [cause(repo, cell) for cell in found.cells]
-    cells = [asdict(c) | {"as_of": _instant(c), "cause": why} for c, why in zip(found.cells, causes, strict=True)]
+    cells = [asdict(c) | {"as_of": iso(c.as_of), "cause": why} for c, why in zip(found.cells, causes, strict=True)]
     data = {"passed": found.passed, **figures, "features": [asdict(each) for each in found.features], "cells": cells}
     return Report(data, [_shown(found)], found.passed, _errors(found, causes))
 
@@ -45,7 +45,7 @@ def cause(repo: Repo, cell: Cell) -> str:
         return "its join keys have other names in the service"
     if None in keys.values():
         return "a join key is null, so no event counts"
-    asked = (repo, cell.feature, keys, _instant(cell), cell.known, f"value:{json.dumps(cell.served)}")
+    asked = (repo, cell.feature, keys, iso(cell.as_of), cell.known, f"value:{json.dumps(cell.served)}")
     try:
         found = explain(*asked).against
     except DualpathError as error:  # the counts of the audit are worth more than one cause
@@ -75,12 +75,8 @@ def _errors(found: Audit, causes: Sequence[str]) -> list[str]:
     if found.differing:
         errors.append(f"{found.differing:,} of {found.compared:,} values are not derived again with the same bits.")
         errors += [
-            f"{cell.feature} of {cell.keys} at {_instant(cell)}: served {cell.served!r}, derived {cell.derived!r}; "
+            f"{cell.feature} of {cell.keys} at {iso(cell.as_of)}: served {cell.served!r}, derived {cell.derived!r}; "
             f"{why}."
             for cell, why in zip(found.cells, causes, strict=True)
         ]
     return errors
-
-
-def _instant(cell: Cell) -> str:
-    return f"{np.datetime64(cell.as_of, 'us')}Z"

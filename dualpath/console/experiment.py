@@ -16,7 +16,7 @@ def run(repo: Repo) -> Report:
         readers = outcomes.readers(repo, ranking, made)
         found = outcomes.findings(repo, ranking, readers)
     experiment = ranking.experiment
-    one, other, *_ = experiment.variants
+    one, other = experiment.compared
     shown = table("reading", "difference", "95 % interval", numbers=("difference",))
     for name, each in (("one look", found.plain), (f"one look, given {experiment.covariate}", found.adjusted)):
         if each is not None:

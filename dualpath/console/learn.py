@@ -10,10 +10,9 @@ from dualpath.online.connection import FAILED, connect, shown
 from dualpath.repo import Repo
 from dualpath.runtime.prometheus import exposed
 from dualpath.serving import ranking, replay
-from dualpath.serving.learner import Learner, Outcome
+from dualpath.serving.learner import Learner
 from dualpath.serving.loop import Loop
 from dualpath.serving.ranking import Ranking
-from dualpath.windows import SECOND
 
 NAMED = 10
 """Differing decisions that are named."""
@@ -73,8 +72,7 @@ def replayed(repo: Repo, since: str) -> Report:
 
 
 def _learned(repo: Repo, ranked: Ranking) -> str:
-    outcome = Outcome.of(repo, ranked.outcome, int(ranked.grace_seconds * SECOND))
-    learner = Learner(repo, ranked.decisions, outcome, len(ranked.context.names))
+    learner = Learner.declared(repo, ranked)
     learner.step()
     return learner.state.key()
 

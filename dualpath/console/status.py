@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from dualpath.console import live
 from dualpath.console.report import Report, plural, table
 from dualpath.errors import UnavailableError
+from dualpath.instants import iso
 from dualpath.log.ledger import Block
 from dualpath.log.outcomes import GREATEST, Outcomes
 from dualpath.log.storage import Storage
@@ -203,7 +203,7 @@ def _source(storage: Storage) -> dict[str, Any]:
 
 
 def _numbers(each: Account) -> dict[str, Any]:
-    newest = f"{np.datetime64(each.newest_arrival, 'us')}Z" if each.newest_arrival else None
+    newest = iso(each.newest_arrival) if each.newest_arrival else None
     spelled = {"latest_by": str(timedelta(microseconds=each.latest_by)), "newest_arrival": newest}
     return asdict(each) | spelled | {"latest_by_us": each.latest_by}
 

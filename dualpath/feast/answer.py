@@ -14,7 +14,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnline
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dualpath import entities, known, retention
+from dualpath import entities, instants, known, retention
 from dualpath.errors import InputError, StaleStreamError
 from dualpath.feast import response
 from dualpath.feast.columns import STATUSES, Columns, column
@@ -51,7 +51,7 @@ class Answer:
             earliest = retention.later(self.earliest_as_of, found.earliest_as_of)
             if earliest is not None and as_of.min(initial=earliest) < earliest:
                 raise InputError(
-                    f"view '{each.lookup.view}': an event_timestamp lies before {np.datetime64(earliest, 'us')}Z, "
+                    f"view '{each.lookup.view}': an event_timestamp lies before {instants.iso(earliest)}, "
                     "further back than the online store remembers; use get_historical_features, or raise "
                     "online_store.online_lookback_seconds."
                 )

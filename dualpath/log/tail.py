@@ -6,7 +6,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from dualpath.kinds import INSTANT
 from dualpath.log import ledger
 from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
@@ -21,9 +20,7 @@ class Tail:
     def __init__(self, storage: Storage, source: EventSource, position: Mapping[int, int] | None = None) -> None:
         self.storage, self.source = storage, source
         self.position = dict(position or {})
-        columns = [("event_id", pa.string()), ("event_time", INSTANT), ("arrival_time", INSTANT)]
-        fields = [(field.name, field.stored) for field in source.fields]
-        self.schema = pa.schema([*columns, *fields, (NUMBER, pa.int64())])
+        self.schema = source.stored.append(pa.field(NUMBER, pa.int64()))
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Columns of the accepted events of all finished batches that were not read yet; moves the position.

@@ -23,7 +23,7 @@ from feast.infra.offline_stores.file_source import FileLoggingDestination
 from dualpath.declare import own_features, view_of
 from dualpath.errors import InputError
 from dualpath.feast.served_log import declaration_column
-from dualpath.instants import COLUMN
+from dualpath.instants import COLUMN, iso
 from dualpath.kinds import INSTANT
 from dualpath.known import parse, place, token
 from dualpath.offline.history import History, StaleWarning
@@ -213,9 +213,7 @@ def audit(repo: Repo, since: int, name: str | None = None) -> Audit:
                     counts[1] += sum(d.feature == column for d in wrong)
                 cells += [_cell(each, ready, d) for d in wrong[: EXAMPLES - len(cells)]]
     if not rows:
-        raise InputError(
-            f"nothing was logged since {np.datetime64(since, 'us')}Z; ask a service that has a logging_config."
-        )
+        raise InputError(f"nothing was logged since {iso(since)}; ask a service that has a logging_config.")
     return Audit(rows, waiting, untold, tuple(Audited(*key, *n) for key, n in sorted(tally.items())), tuple(cells))
 
 

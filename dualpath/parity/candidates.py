@@ -17,7 +17,6 @@ import pyarrow.dataset as ds
 from dualpath import instants
 from dualpath.entities import cast
 from dualpath.errors import InputError
-from dualpath.kinds import INSTANT
 from dualpath.log.storage import Storage
 from dualpath.record import Fence
 from dualpath.schema import EventSource
@@ -99,15 +98,14 @@ def clocks(storage: Storage, batches: Sequence[Fence]) -> dict[Fence, int]:
 def _events(
     storage: Storage, kind: Literal["log", "duplicate"], outcome: str, view: View, keys: Sequence[str | int]
 ) -> list[Candidate]:
-    columns = [("event_id", pa.string()), ("event_time", INSTANT), ("arrival_time", INSTANT)]
-    columns += [(field.name, field.stored) for field in view.source.fields]
+    schema = view.source.stored
     wanted = pc.field(view.keys[0]) == keys[0]
     for key, value in zip(view.keys[1:], keys[1:], strict=True):
         wanted &= pc.field(key) == value
     found = []
-    for row in _rows(_files(storage, kind, outcome), pa.schema(columns + PLACE), wanted):
+    for row in _rows(_files(storage, kind, outcome), pa.schema([*schema, *PLACE]), wanted):
         batch, arrival_day = _batch(storage.folder(kind), row)
-        event = {name: row[name] for name, _ in columns}
+        event = {name: row[name] for name in schema.names}
         found.append(Candidate(event, batch, arrival_day, row["__origin"], row["__position"]))
     return found
 

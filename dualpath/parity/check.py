@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from dualpath.errors import InputError
+from dualpath.instants import iso
 from dualpath.offline.history import History
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
@@ -160,5 +161,5 @@ def _example(
     d: Difference, group: ViewGroup, keys: Sequence[pa.Array], as_of: np.ndarray, left: str, right: str
 ) -> str:
     who = ", ".join(f"{n}={k[d.row].as_py()}" for n, k in zip(group.keys, keys, strict=True))
-    when = np.datetime64(int(as_of[d.row]), "us")
-    return f"{d.feature} of {who} at {when}Z: {left} {d.left!r}, {right} {d.right!r}"
+    when = iso(int(as_of[d.row]))
+    return f"{d.feature} of {who} at {when}: {left} {d.left!r}, {right} {d.right!r}"

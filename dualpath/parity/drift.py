@@ -29,7 +29,7 @@ from feast.feature_logging import LOG_TIMESTAMP_FIELD
 
 from dualpath.errors import InputError
 from dualpath.feast.served_log import declaration_column
-from dualpath.instants import LAST
+from dualpath.instants import LAST, iso
 from dualpath.kinds import INSTANT
 from dualpath.parity.audit import LoggedService, derivable_rows, services
 from dualpath.parity.compare import same
@@ -169,7 +169,7 @@ def drift(
             features += _features(each, whole, saved)
             ages += _ages(each, whole.logged)
     if not rows:
-        span = f"since {np.datetime64(since, 'us')}Z" + (f" and before {np.datetime64(until, 'us')}Z" if until else "")
+        span = f"since {iso(since)}" + (f" and before {iso(until)}" if until else "")
         raise InputError(f"nothing was logged {span}; ask a service that has a logging_config.")
     if saved and features and not any(each.training.rows for each in features):
         names = ", ".join(each.feature.replace(":", "__") for each in features)

@@ -20,6 +20,7 @@ from typing import Any
 from dualpath import instants
 from dualpath.entities import REMEDIES, cast
 from dualpath.errors import DualpathError, InputError, NotFoundError
+from dualpath.instants import iso
 from dualpath.known import token
 from dualpath.offline.history import view_version
 from dualpath.online import manifest
@@ -35,7 +36,6 @@ from dualpath.parity.question import (
     NOT_YET_KNOWN,
     Knowledge,
     Question,
-    iso,
     knowledge,
 )
 from dualpath.repo import Repo

@@ -71,16 +71,7 @@ def knowledge(given: Any, storage: Storage, name: str) -> Knowledge:
             f"{name}: {given!r} is neither '{FINAL}' nor an instant nor a token; pass ISO-8601 text such as "
             "2026-03-04T12:00:00Z, or what the feature that served it said, such as q1b204."
         ) from None
-    return Knowledge(iso(limit), "arrived", limit)
-
-
-def iso(instant: int) -> str:
-    """Microseconds UTC as ISO-8601.
-
-    >>> iso(1_640_995_200_000_001)
-    '2022-01-01T00:00:00.000001Z'
-    """
-    return f"{np.datetime64(instant, 'us')}Z"
+    return Knowledge(instants.iso(limit), "arrived", limit)
 
 
 class Question:

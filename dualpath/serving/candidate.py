@@ -19,7 +19,6 @@ from dualpath.serving.logged_decisions import LoggedDecisions
 from dualpath.serving.policy import Policy
 from dualpath.serving.ranking import Ranking
 from dualpath.serving.reward_model import cross_fitted
-from dualpath.windows import SECOND
 
 FEWEST = 50
 """With fewer decisions nothing is estimated."""
@@ -36,8 +35,8 @@ def evaluated(repo: Repo, ranking: Ranking, made: Sequence[Decision], candidate:
             f"the candidate is for the coordinates {', '.join(candidate.names)}, and the ranking declares "
             f"{', '.join(ranking.context.names)}; give one for these."
         )
-    outcome = Outcome.of(repo, ranking.outcome, int(ranking.grace_seconds * SECOND))
-    each_once = {d.decision_id: d for d in made if d.context is not None and not d.degraded}
+    outcome = Outcome.declared(repo, ranking)
+    each_once = {d.decision_id: d for d in made if d.teaches}
     closed = [d for d in each_once.values() if outcome.known_at(d.decided_at) <= now]
     if len(closed) < FEWEST:
         raise InputError(

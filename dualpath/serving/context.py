@@ -18,7 +18,7 @@ SCALE = 1024
 
 
 @dataclass(frozen=True)
-class Asked:
+class Inputs:
     """What coordinates are made of.
 
     `reader` has one value for each feature of the reader, `candidates` a list of K. Features are named `view:feature`.
@@ -45,7 +45,7 @@ class _Coordinate(BaseModel):
         """The features that it is made of."""
         return ()
 
-    def of(self, asked: Asked, before: Mapping[str, np.ndarray]) -> np.ndarray:
+    def of(self, inputs: Inputs, before: Mapping[str, np.ndarray]) -> np.ndarray:
         """int64[K]; `before` has the coordinates that are declared before it."""
         raise NotImplementedError
 
@@ -55,8 +55,8 @@ class Constant(_Coordinate):
 
     kind: Literal["constant"]
 
-    def of(self, asked: Asked, before: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.full(asked.rows, SCALE, dtype=np.int64)
+    def of(self, inputs: Inputs, before: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.full(inputs.rows, SCALE, dtype=np.int64)
 
 
 class Share(_Coordinate):
@@ -70,12 +70,12 @@ class Share(_Coordinate):
     def features(self) -> tuple[str, ...]:
         return self.feature, self.by
 
-    def of(self, asked: Asked, before: Mapping[str, np.ndarray]) -> np.ndarray:
-        weights = asked.reader[self.feature] or {}
+    def of(self, inputs: Inputs, before: Mapping[str, np.ndarray]) -> np.ndarray:
+        weights = inputs.reader[self.feature] or {}
         whole = sum(weights.values())
         # Interpreted one text at a time, so that training and serving round alike.
         share = {text: int(SCALE * weight / whole) for text, weight in weights.items()} if whole > 0 else {}
-        return np.array([min(share.get(text, 0), SCALE) for text in asked.column(self.by)], dtype=np.int64)
+        return np.array([min(share.get(text, 0), SCALE) for text in inputs.column(self.by)], dtype=np.int64)
 
 
 class Ratio(_Coordinate):
@@ -91,8 +91,8 @@ class Ratio(_Coordinate):
     def features(self) -> tuple[str, ...]:
         return self.feature, self.to
 
-    def of(self, asked: Asked, before: Mapping[str, np.ndarray]) -> np.ndarray:
-        part, whole = (_counts(asked.column(name)) for name in (self.feature, self.to))
+    def of(self, inputs: Inputs, before: Mapping[str, np.ndarray]) -> np.ndarray:
+        part, whole = (_counts(inputs.column(name)) for name in (self.feature, self.to))
         prior = int(self.prior * SCALE) * self.weight
         return np.minimum((part * SCALE + prior) // (whole + self.weight), SCALE)
 
@@ -108,9 +108,9 @@ class Age(_Coordinate):
     def features(self) -> tuple[str, ...]:
         return (self.feature,)
 
-    def of(self, asked: Asked, before: Mapping[str, np.ndarray]) -> np.ndarray:
-        seen, half = asked.column(self.feature), self.half * SECOND
-        ages = np.array([asked.as_of - t if t is not None else -1 for t in seen], dtype=np.int64)
+    def of(self, inputs: Inputs, before: Mapping[str, np.ndarray]) -> np.ndarray:
+        seen, half = inputs.column(self.feature), self.half * SECOND
+        ages = np.array([inputs.as_of - t if t is not None else -1 for t in seen], dtype=np.int64)
         return np.where(ages < 0, 0, SCALE * half // (half + np.maximum(ages, 0)))
 
 
@@ -125,8 +125,8 @@ class Level(_Coordinate):
     def features(self) -> tuple[str, ...]:
         return (self.feature,)
 
-    def of(self, asked: Asked, before: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.minimum(_counts(asked.column(self.feature)), self.most) * SCALE // self.most
+    def of(self, inputs: Inputs, before: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.minimum(_counts(inputs.column(self.feature)), self.most) * SCALE // self.most
 
 
 class Device(_Coordinate):
@@ -135,8 +135,8 @@ class Device(_Coordinate):
     kind: Literal["device"]
     device: str
 
-    def of(self, asked: Asked, before: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.full(asked.rows, SCALE if asked.device == self.device else 0, dtype=np.int64)
+    def of(self, inputs: Inputs, before: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.full(inputs.rows, SCALE if inputs.device == self.device else 0, dtype=np.int64)
 
 
 class Hours(_Coordinate):
@@ -146,10 +146,10 @@ class Hours(_Coordinate):
     first: Annotated[int, Field(ge=0, le=23)]
     until: Annotated[int, Field(ge=0, le=24)]
 
-    def of(self, asked: Asked, before: Mapping[str, np.ndarray]) -> np.ndarray:
-        hour = asked.as_of % DAY // (3_600 * SECOND)
+    def of(self, inputs: Inputs, before: Mapping[str, np.ndarray]) -> np.ndarray:
+        hour = inputs.as_of % DAY // (3_600 * SECOND)
         inside = self.first <= hour < self.until if self.first < self.until else not self.until <= hour < self.first
-        return np.full(asked.rows, SCALE if inside else 0, dtype=np.int64)
+        return np.full(inputs.rows, SCALE if inside else 0, dtype=np.int64)
 
 
 class Product(_Coordinate):
@@ -159,7 +159,7 @@ class Product(_Coordinate):
     left: str
     right: str
 
-    def of(self, asked: Asked, before: Mapping[str, np.ndarray]) -> np.ndarray:
+    def of(self, inputs: Inputs, before: Mapping[str, np.ndarray]) -> np.ndarray:
         return before[self.left] * before[self.right] // SCALE
 
 
@@ -200,11 +200,11 @@ class Context(BaseModel):
         """Every feature that some coordinate is made of."""
         return tuple(dict.fromkeys(name for each in self.coordinates for name in each.features))
 
-    def matrix(self, asked: Asked) -> np.ndarray:
+    def matrix(self, inputs: Inputs) -> np.ndarray:
         """int64[K, d]: the vector of each candidate."""
         found: dict[str, np.ndarray] = {}
         for each in self.coordinates:
-            found[each.name] = each.of(asked, found)
+            found[each.name] = each.of(inputs, found)
         return np.stack([found[name] for name in self.names], axis=1)
 
 

@@ -8,14 +8,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dualpath.errors import StateError
-from dualpath.log.tail import Tail
+from dualpath.instants import iso
 from dualpath.schema import Field, integer, text
 
 FIELDS: tuple[Field, ...] = (
@@ -76,6 +75,17 @@ class Decision:
         """The probability with which the chosen candidate was chosen."""
         return self.weights[self.chosen] / self.total
 
+    @property
+    def teaches(self) -> bool:
+        """Whether anything is learned from it: it had features, and was chosen as its probabilities say."""
+        return self.context is not None and not self.degraded
+
+    @property
+    def row(self) -> np.ndarray:
+        """The context of the chosen candidate, int64[d]; only of a decision that had features."""
+        assert self.context is not None, "it had features"
+        return self.context[self.chosen]
+
     def token(self, view: str, row: int) -> str:
         """What a row of a view knew."""
         tokens = self.known[view]
@@ -125,13 +135,16 @@ class Decision:
         return found
 
 
-def logged(tail: Tail) -> tuple[list[Decision], list[str]]:
-    """The decisions that have come to the event log since it was read last, and what was wrong with the events that are
-    none: somebody else may write to the topic."""
-    table = tail.read([*(each.name for each in FIELDS), "event_time"])
-    times = table["event_time"].cast(pa.int64()).to_pylist()
+COLUMNS = (*(each.name for each in FIELDS), "event_time")
+"""Of the event log, what `parsed` takes."""
+
+
+def parsed(events: pa.Table) -> tuple[list[Decision], list[str]]:
+    """The decisions among events of the log, and what was wrong with those that are none: somebody else may write to
+    the topic."""
+    times = events["event_time"].cast(pa.int64()).to_pylist()
     found, refused = [], []
-    for event, decided_at in zip(table.drop_columns("event_time").to_pylist(), times, strict=True):
+    for event, decided_at in zip(events.drop_columns("event_time").to_pylist(), times, strict=True):
         try:
             found.append(Decision.of_event(event, decided_at))
         except StateError as error:
@@ -157,13 +170,3 @@ def compact(value: Any) -> str:
     '{"a":[1,2],"b":1}'
     """
     return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-
-
-def iso(microseconds: int) -> str:
-    """An instant as text, always with six digits.
-
-    >>> iso(0)
-    '1970-01-01T00:00:00.000000Z'
-    """
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

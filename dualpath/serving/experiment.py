@@ -46,6 +46,18 @@ class Experiment(BaseModel):
             raise ValueError(f"buckets {first} to {until} are no part of 0 to {BUCKETS}")
         return self
 
+    @property
+    def compared(self) -> tuple[str, str]:
+        """The two variants that are compared, the first ones."""
+        one, other, *_ = self.variants
+        return one, other
+
+    @property
+    def share(self) -> float:
+        """The probability of the first of them among units that have one of the two."""
+        one, other = (self.variants[each] for each in self.compared)
+        return one / (one + other)
+
     def holds(self, unit: str) -> bool:
         """Whether a unit is in it. Raises `InputError` for an empty unit: all who have no id would be one."""
         if not unit:

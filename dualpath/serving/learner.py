@@ -17,8 +17,9 @@ from dualpath.errors import InputError
 from dualpath.log.tail import Tail
 from dualpath.preview import preview
 from dualpath.repo import Repo
-from dualpath.serving.decision import Decision, logged
+from dualpath.serving.decision import COLUMNS, Decision, parsed
 from dualpath.serving.policy import State
+from dualpath.serving.ranking import Ranking
 from dualpath.view import View
 from dualpath.windows import SECOND
 
@@ -52,13 +53,12 @@ class Waiting:
     @classmethod
     def of(cls, made: Decision) -> "Waiting":
         """Of a decision that had features."""
-        assert made.context is not None, "it had features"
         return cls(
             made.decision_id,
             made.user_id,
             made.variant,
             made.decided_at,
-            made.context[made.chosen].copy(),
+            made.row.copy(),
             len(made.candidates),
             made.propensity,
             made.scores[made.chosen] if any(made.scores) else None,
@@ -95,6 +95,11 @@ class Outcome:
                 f"the outcome '{name}' is no feature over a sliding window of an entity by {KEY}; name one."
             )
         return cls(declared, feature, grace)
+
+    @classmethod
+    def declared(cls, repo: Repo, ranking: Ranking) -> "Outcome":
+        """The one that a ranking names."""
+        return cls.of(repo, ranking.outcome, int(ranking.grace_seconds * SECOND))
 
     @property
     def window(self) -> int:
@@ -139,19 +144,24 @@ class Learner:
         self.early: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.newest = 0
 
+    @classmethod
+    def declared(cls, repo: Repo, ranking: Ranking) -> "Learner":
+        """The learner of a ranking."""
+        return cls(repo, ranking.decisions, Outcome.declared(repo, ranking), len(ranking.context.names))
+
     def step(self) -> Progress:
         """Take in what the log has got since."""
         # Decisions first: a click is read no earlier than what it is about, unless its stream is ahead.
-        new, refused = logged(self.decisions)
+        new, refused = parsed(self.decisions.read(COLUMNS))
         touched = {}
-        for each in new:
-            if each.context is not None and not each.degraded:
-                mine = self.waiting[each.decision_id] = Waiting.of(each)
-                mine.clicks = self.early.pop(each.decision_id, [])
-                if mine.clicks:
-                    touched[each.decision_id] = mine
-        if rows := [w.context[w.chosen] for w in new if w.context is not None and not w.degraded]:
-            self.state = self.state.with_decisions(np.stack(rows))
+        teaching = [Waiting.of(each) for each in new if each.teaches]
+        for each in teaching:
+            self.waiting[each.decision_id] = each
+            each.clicks = self.early.pop(each.decision_id, [])
+            if each.clicks:
+                touched[each.decision_id] = each
+        if teaching:
+            self.state = self.state.with_decisions(np.stack([each.row for each in teaching]))
         for click in self._clicked():
             waiting = self.waiting.get(click[KEY])
             if waiting is None:

@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
+from dualpath.instants import iso
 from dualpath.serving.access import allowed
-from dualpath.serving.decision import iso
 from dualpath.serving.rank import Answer
 from dualpath.serving.service import Service
 

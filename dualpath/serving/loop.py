@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from dualpath.online import keys
 from dualpath.repo import Repo
 from dualpath.serving import policies
-from dualpath.serving.learner import Learner, Outcome
+from dualpath.serving.learner import Learner
 from dualpath.serving.loop_meters import LoopMeters
 from dualpath.serving.monitor import Monitor
 from dualpath.serving.policy import Policy
@@ -30,11 +31,11 @@ class Loop:
     ) -> None:
         """`clock` gives microseconds UTC."""
         self.repo, self.ranking, self.redis, self.clock = repo, ranking, redis, clock
-        outcome = Outcome.of(repo, ranking.outcome, int(ranking.grace_seconds * SECOND))
-        self.learner = Learner(repo, ranking.decisions, outcome, len(ranking.context.names))
+        self.learner = Learner.declared(repo, ranking)
         self.monitor, self.trial = Monitor(ranking.context.names), Trial(ranking.experiment)
+        self.watched = self.monitor.report()
         self.published: dict[str, str] = {}
-        self.delays: list[float] = []
+        self.delays: deque[float] = deque(maxlen=DELAYS)
         self.meters = LoopMeters()
 
     def step(self) -> dict[str, Any]:
@@ -49,7 +50,7 @@ class Loop:
             self.trial.rewarded(found)
             delay = max(0.0, (now - found.arrived) / SECOND)
             self.meters.join_delay.observe(delay)
-            self.delays = [*self.delays[1 - DELAYS :], delay]
+            self.delays.append(delay)
         self.meters.late.inc(progress.late)
         self.meters.refused.inc(progress.refused)
         self._settle(now)
@@ -67,13 +68,15 @@ class Loop:
         return {variant: Policy(settings, names, state) for variant, settings in self.ranking.policies.items()}
 
     def _settle(self, now: int) -> None:
-        ready = now - int(self.ranking.settle_seconds * SECOND)
-        for each in self.learner.settle(ready):
+        settled = self.learner.settle(now - int(self.ranking.settle_seconds * SECOND))
+        for each in settled:
             self.monitor.settled(each)
+        if settled:
+            self.watched = self.monitor.report()
 
     def report(self, now: int) -> dict[str, Any]:
         """What the live page and the dashboards show."""
-        watched, state = self.monitor.report(), self.learner.state
+        watched, state = self.watched, self.learner.state
         self.meters.published.set(now / SECOND)
         for gauge, value in ((self.meters.sample_size, watched["ess"]), (self.meters.reward_gap, watched["z"])):
             gauge.set(float("nan") if value is None else value)

@@ -12,6 +12,7 @@ from dualpath.repo import Repo
 from dualpath.serving import analysis, replay
 from dualpath.serving.decision import Decision
 from dualpath.serving.ranking import Ranking
+from dualpath.serving.reading import READER, training
 from dualpath.serving.sequential import Interval, interval
 
 
@@ -49,7 +50,7 @@ def readers(repo: Repo, ranking: Ranking, made: Sequence[Decision]) -> Readers:
     for each in {d.decision_id: d for d in ordered}.values():
         if experiment.assign(each.user_id) == each.variant:
             of_reader[each.user_id].append(each)
-    one, other, *_ = experiment.variants
+    one, other = experiment.compared
     whole = {name: own for name, own in of_reader.items() if len(own) > first and own[0].variant in (one, other)}
     counted = [each for own in whole.values() for each in own[:first]]
     shares = replay.rewards(repo, ranking, counted).reshape(-1, first).mean(axis=1) if counted else np.empty(0)
@@ -66,10 +67,7 @@ def readers(repo: Repo, ranking: Ranking, made: Sequence[Decision]) -> Readers:
 def covariate(repo: Repo, name: str, found: Readers) -> np.ndarray:
     """A feature of each reader at the instant of the first decision, float64[n]: of the time before, so no decision of
     the experiment has changed it. NaN where it is null. Raises `InputError` for a feature that is no number."""
-    entity_df = pa.table(
-        {"user_id": pa.array(found.names, pa.string()), "event_timestamp": replay.instants(found.entered_at.tolist())}
-    ).to_pandas()
-    column = repo.store.get_historical_features(entity_df, [name]).to_arrow()[name.partition(":")[2]]
+    column = training(repo, {READER: found.names}, found.entered_at.tolist(), [name])[name]
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise InputError(f"the covariate '{name}' holds {column.type}; name a feature that is a number.")
     return np.array([np.nan if value is None else float(value) for value in column.to_pylist()])
@@ -78,13 +76,11 @@ def covariate(repo: Repo, name: str, found: Readers) -> np.ndarray:
 def findings(repo: Repo, ranking: Ranking, found: Readers) -> Findings:
     """What the readers say; None where there are too few of them."""
     experiment = ranking.experiment
-    one, other, *_ = experiment.variants
     ratio = analysis.sample_ratio(found.units, experiment.variants)
     if min(found.treated.sum(), (~found.treated).sum()) < 2:
         return Findings(ratio, None, None, None)
     adjusted = None
     if experiment.covariate:
         adjusted = analysis.cuped(found.treated, found.outcomes, covariate(repo, experiment.covariate, found))
-    share = experiment.variants[one] / (experiment.variants[one] + experiment.variants[other])
     plain = analysis.difference(found.treated, found.outcomes)
-    return Findings(ratio, plain, adjusted, interval(found.treated, found.outcomes, share))
+    return Findings(ratio, plain, adjusted, interval(found.treated, found.outcomes, experiment.share))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dualpath.errors import DualpathError
 from dualpath.instants import parse
@@ -18,6 +18,7 @@ from dualpath.online.clients import Clients
 from dualpath.online.connection import FAILED
 from dualpath.online.deadline import Budget
 from dualpath.serving.breaker import Breaker
+from dualpath.serving.choice import Choice
 from dualpath.serving.context import Context
 from dualpath.serving.decision import TIME, Decision, compact, identify
 from dualpath.serving.journal import Journal
@@ -41,6 +42,10 @@ class Asked:
     user_id: str
     device: str
     candidates: tuple[str, ...]
+
+    def name(self, degraded: str = "") -> str:
+        """The id of the decision that answers it."""
+        return identify(self.request_id, self.user_id, self.device, self.candidates, degraded)
 
 
 @dataclass(frozen=True)
@@ -116,52 +121,37 @@ class Ranker:
 
     def _in_order(self, asked: Asked, variant: str) -> Decision:
         """The candidates as they were given."""
-        weights = (1, *[0] * (len(asked.candidates) - 1))
-        return Decision(
-            decision_id=identify(*_parts(asked), "features"),
-            decided_at=self.clock(),
-            request_id=asked.request_id,
-            user_id=asked.user_id,
-            device=asked.device,
-            candidates=asked.candidates,
-            variant=variant,
-            policy="",
-            weights=weights,
-            total=1,
-            ranking=tuple(range(len(asked.candidates))),
-            scores=tuple([0.0] * len(asked.candidates)),
+        places = len(asked.candidates)
+        return _decision(
+            asked,
+            variant,
             degraded="features",
+            decided_at=self.clock(),
+            policy="",
+            choice=Choice(tuple(range(places)), (1, *[0] * (places - 1)), 1, (0.0,) * places),
         )
 
     async def _decide(self, asked: Asked, variant: str, read: Read) -> Answer:
         """What the variant's policy chooses, unless this request was answered before."""
         with self.meters.stage("context"):
-            context = self.context.matrix(read.asked)
-        explore = self.journal.takes
-        name = identify(*_parts(asked), "" if explore else "journal")
+            context = self.context.matrix(read.inputs)
+        degraded = "" if self.journal.takes else "journal"
         policy = self.policies.of(variant)
         with self.meters.stage("choose"):
-            choice = policy.choose(context, name) if explore else policy.best(context)
-        decision = Decision(
-            decision_id=name,
-            decided_at=read.asked.as_of,
-            request_id=asked.request_id,
-            user_id=asked.user_id,
-            device=asked.device,
-            candidates=asked.candidates,
-            variant=variant,
+            choice = policy.best(context) if degraded else policy.choose(context, asked.name(degraded))
+        decision = _decision(
+            asked,
+            variant,
+            degraded=degraded,
+            decided_at=read.inputs.as_of,
             policy=policy.hash,
-            weights=choice.weights,
-            total=choice.total,
-            ranking=choice.order,
-            scores=choice.scores,
+            choice=choice,
             context=context,
             known=read.known,
-            degraded="" if explore else "journal",
         )
-        if explore:
+        if not degraded:
             decision = await self._keep(decision)
-        return Answer(decision, decision.degraded or ("stale" if read.stale else ""))
+        return Answer(decision, degraded or ("stale" if read.stale else ""))
 
     async def _keep(self, decision: Decision) -> Decision:
         """Keep a decision for retries; an earlier one of the same request wins.
@@ -185,5 +175,19 @@ class Ranker:
         return Decision.of_event(event, int(parse([event[TIME]])[0]))
 
 
-def _parts(asked: Asked) -> tuple[str, str, str, tuple[str, ...]]:
-    return asked.request_id, asked.user_id, asked.device, asked.candidates
+def _decision(asked: Asked, variant: str, *, degraded: str, choice: Choice, **made: Any) -> Decision:
+    """The decision of a request; `made` are its other members."""
+    return Decision(
+        decision_id=asked.name(degraded),
+        request_id=asked.request_id,
+        user_id=asked.user_id,
+        device=asked.device,
+        candidates=asked.candidates,
+        variant=variant,
+        weights=choice.weights,
+        total=choice.total,
+        ranking=choice.order,
+        scores=choice.scores,
+        degraded=degraded,
+        **made,
+    )

@@ -1,6 +1,6 @@
 """Reads the features of a reader and of candidates: online for a decision, from the log to make it again.
 
-Both give `Asked`, so the context is evaluated by the same code on the same bits.
+Both give `Inputs`, so the context is evaluated by the same code on the same bits.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from dualpath.errors import InputError
+from dualpath.instants import COLUMN
 from dualpath.kinds import INSTANT
 from dualpath.repo import Repo
-from dualpath.serving.context import Asked
+from dualpath.serving.context import Inputs
 from dualpath.serving.decision import Decision
 from dualpath.view import View
 
@@ -30,7 +31,7 @@ Known: TypeAlias = dict[str, tuple[str, ...]]
 class Read:
     """What one request read: features, the tokens of each view, and whether the stream is behind."""
 
-    asked: Asked
+    inputs: Inputs
     known: Known
     stale: bool
 
@@ -78,7 +79,7 @@ class Features:
             self._online(self.reader, [user_id], as_of), self._online(self.candidates, candidates, as_of)
         )
         one = {name: values[0] for name, values in reader.items()}
-        return Read(Asked(as_of, device, one, articles, len(candidates)), known | more, stale or staler)
+        return Read(Inputs(as_of, device, one, articles, len(candidates)), known | more, stale or staler)
 
     async def of_reader(self, user_id: str, as_of: int) -> tuple[dict[str, Any], Known, bool]:
         """The features of a reader alone, by name, with what was known and whether the stream is behind."""
@@ -88,8 +89,8 @@ class Features:
     async def _online(self, group: Group, keys: Sequence[str], as_of: int) -> tuple[Columns, Known, bool]:
         if not group.features:
             return {}, {}, False
-        instants = np.full(len(keys), as_of, dtype="int64").astype("datetime64[us]")
-        rows: dict[str, Any] = {group.key: list(keys), "event_timestamp": instants}
+        at = np.full(len(keys), as_of, dtype="int64").astype("datetime64[us]")
+        rows: dict[str, Any] = {group.key: list(keys), COLUMN: at}
         names = [*group.features, *group.tokens]
         store = self.repo.store
         online: Any = store._get_provider().online_store
@@ -100,7 +101,7 @@ class Features:
         known = {name: tuple(each[:1] if len(set(each)) == 1 else each) for name, each in tokens.items()}
         return {name: found[name.replace(":", "__")] for name in group.features}, known, stale
 
-    def trained(self, decisions: Sequence[Decision]) -> list[Asked]:
+    def trained(self, decisions: Sequence[Decision]) -> list[Inputs]:
         """What each decision read, from the log alone. Raises as `get_historical_features` does."""
         readers = self._training(self.reader, [(d.user_id, d, 0) for d in decisions])
         articles = self._training(self.candidates, [(c, d, n) for d in decisions for n, c in enumerate(d.candidates)])
@@ -109,19 +110,33 @@ class Features:
             end = start + len(each.candidates)
             of_reader = {name: values[row] for name, values in readers.items()}
             of_articles = {name: values[start:end] for name, values in articles.items()}
-            found.append(Asked(each.decided_at, each.device, of_reader, of_articles, end - start))
+            found.append(Inputs(each.decided_at, each.device, of_reader, of_articles, end - start))
             start = end
         return found
 
     def _training(self, group: Group, rows: Sequence[tuple[str, Decision, int]]) -> dict[str, list[Any]]:
         if not group.features or not rows:
             return {name: [] for name in group.features}
-        columns: Mapping[str, pa.Array] = {
-            group.key: pa.array([key for key, _, _ in rows], pa.string()),
-            "event_timestamp": pa.array([d.decided_at for _, d, _ in rows], pa.int64()).cast(INSTANT),
-            **{v.known_feature: pa.array([d.token(v.name, n) for _, d, n in rows], pa.string()) for v in group.views},
+        columns = {
+            group.key: [key for key, _, _ in rows],
+            **{view.known_feature: [d.token(view.name, n) for _, d, n in rows] for view in group.views},
         }
-        entity_df = pa.table(dict(columns)).to_pandas()
-        job = self.repo.store.get_historical_features(entity_df, list(group.features), full_feature_names=True)
-        table = job.to_arrow()
-        return {n: table[n.replace(":", "__")].to_pylist(maps_as_pydicts="strict") for n in group.features}
+        found = training(self.repo, columns, [d.decided_at for _, d, _ in rows], group.features)
+        return {name: values.to_pylist(maps_as_pydicts="strict") for name, values in found.items()}
+
+
+def training(
+    repo: Repo, columns: Mapping[str, Sequence[Any]], as_of: Sequence[int], features: Sequence[str]
+) -> dict[str, pa.ChunkedArray]:
+    """A training set: features `view:feature` of rows with these columns beside their instants, microseconds UTC.
+
+    Raises as `get_historical_features` does.
+    """
+    entity_df = pa.table({**columns, COLUMN: instants(as_of)}).to_pandas()
+    table = repo.store.get_historical_features(entity_df, list(features), full_feature_names=True).to_arrow()
+    return {name: table[name.replace(":", "__")] for name in features}
+
+
+def instants(microseconds: Sequence[int]) -> pa.Array:
+    """Microseconds UTC as Arrow's timestamps."""
+    return pa.array(microseconds, pa.int64()).cast(INSTANT)

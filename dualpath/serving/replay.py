@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from dualpath.kinds import INSTANT
 from dualpath.log.tail import Tail
 from dualpath.repo import Repo
 from dualpath.serving import policies
-from dualpath.serving.decision import Decision, logged
+from dualpath.serving.decision import COLUMNS, Decision, parsed
 from dualpath.serving.learner import KEY, Outcome
 from dualpath.serving.policy import Policy, State
 from dualpath.serving.ranking import Ranking
-from dualpath.serving.reading import Features
-from dualpath.windows import SECOND
+from dualpath.serving.reading import Features, instants, training
+from dualpath.view import KNOWN_AT
 
 AT_ONCE = 2_000
 """Decisions whose features are asked for in one training set."""
@@ -42,13 +42,19 @@ class Replayed:
 
 def decisions(repo: Repo, source: str) -> list[Decision]:
     """The decisions of the event log, in its order; events of their source that are none are left out."""
-    found, _ = logged(Tail(repo.storage(source), repo.sources[source]))
+    found, _ = parsed(_events(repo, source))
     return found
 
 
 def find(repo: Repo, source: str, name: str) -> Decision | None:
     """The decision of an id, if the event log has it."""
-    return next((each for each in decisions(repo, source) if each.decision_id == name), None)
+    events = _events(repo, source)
+    found, _ = parsed(events.filter(pc.equal(events[KEY], name)))
+    return found[0] if found else None
+
+
+def _events(repo: Repo, source: str) -> pa.Table:
+    return Tail(repo.storage(source), repo.sources[source]).read(COLUMNS)
 
 
 def replay(repo: Repo, ranking: Ranking, made: Sequence[Decision]) -> Replayed:
@@ -84,33 +90,26 @@ def difference(decision: Decision, context: np.ndarray, policy: Policy) -> str:
 
 def rebuilt(repo: Repo, ranking: Ranking, made: Sequence[Decision]) -> State:
     """What decisions have taught, by the rewards of a training set; each decision counts once, in any order."""
-    learned = [d for d in {d.decision_id: d for d in made}.values() if d.context is not None and not d.degraded]
+    learned = [d for d in {d.decision_id: d for d in made}.values() if d.teaches]
     state = State.empty(len(ranking.context.names))
     if learned:
-        rows = np.stack([d.context[d.chosen] for d in learned if d.context is not None])
+        rows = np.stack([d.row for d in learned])
         state = state.with_decisions(rows).with_rewards(rows[rewards(repo, ranking, learned)])
     return state
 
 
 def rewards(repo: Repo, ranking: Ranking, made: Sequence[Decision]) -> np.ndarray:
     """Whether each decision earned its reward, bool[n], by a training set."""
-    outcome, found = Outcome.of(repo, ranking.outcome, int(ranking.grace_seconds * SECOND)), list[bool]()
+    outcome, found = Outcome.declared(repo, ranking), list[bool]()
+    name = f"{outcome.view.name}:{outcome.feature}"
     for some in _batches(made):
-        entity_df = pa.table(
-            {
-                KEY: pa.array([d.decision_id for d in some], pa.string()),
-                "event_timestamp": instants([outcome.asked_at(d.decided_at) for d in some]),
-                "known_at": instants([outcome.known_at(d.decided_at) for d in some]),
-            }
-        ).to_pandas()
-        job = repo.store.get_historical_features(entity_df, [f"{outcome.view.name}:{outcome.feature}"])
-        found += [bool(value) for value in job.to_arrow()[outcome.feature].to_pylist()]
+        columns = {
+            KEY: [d.decision_id for d in some],
+            KNOWN_AT: instants([outcome.known_at(d.decided_at) for d in some]),
+        }
+        earned = training(repo, columns, [outcome.asked_at(d.decided_at) for d in some], [name])
+        found += [bool(value) for value in earned[name].to_pylist()]
     return np.array(found, dtype=bool)
-
-
-def instants(microseconds: Sequence[int]) -> pa.Array:
-    """Microseconds UTC as Arrow's timestamps."""
-    return pa.array(microseconds, pa.int64()).cast(INSTANT)
 
 
 def _batches(made: Sequence[Decision]) -> Iterator[list[Decision]]:

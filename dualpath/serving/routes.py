@@ -7,10 +7,10 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dualpath.errors import NotFoundError
+from dualpath.instants import iso
 from dualpath.serving import replay
 from dualpath.serving.access import allowed
 from dualpath.serving.candidate import evaluated
-from dualpath.serving.decision import iso
 from dualpath.serving.features import REFUSALS, JsonRoute
 from dualpath.serving.policy import MOST_CANDIDATES, Policy, Settings, State
 from dualpath.serving.rank import Asked
@@ -65,7 +65,7 @@ class RankAnswer(BaseModel):
 
     decision_id: str
     as_of: str = Field(description="The instant of all features, ISO-8601, UTC.")
-    known: dict[str, list[str]] = Field(description="What each view knew: a token for each row, or one for all.")
+    known: dict[str, tuple[str, ...]] = Field(description="What each view knew: a token for each row, or one for all.")
     policy: str = Field(description="The hash of the policy; empty if none was asked.")
     variant: str = Field(description="The reader's variant of the experiment.")
     degraded: Degraded | None = Field(
@@ -80,7 +80,7 @@ class InterestAnswer(BaseModel):
 
     user_id: str
     as_of: str
-    known: dict[str, list[str]]
+    known: dict[str, tuple[str, ...]]
     interest: dict[str, float] = Field(description="Clicks by category, each worth half after the declared half-life.")
     clicks_5min: int | None
     degraded: Degraded | None
@@ -126,7 +126,7 @@ def router(service: Service) -> APIRouter:
         return RankAnswer(
             decision_id=decision.decision_id,
             as_of=iso(decision.decided_at),
-            known={view: list(tokens) for view, tokens in decision.known.items()},
+            known=dict(decision.known),
             policy=decision.policy,
             variant=decision.variant,
             degraded=answer.degraded or None,  # type: ignore[arg-type]

@@ -10,11 +10,11 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from dualpath.instants import iso
 from dualpath.online import high_water_mark, manifest
 from dualpath.online.connection import FAILED, connect
 from dualpath.repo import Repo
 from dualpath.serving.breaker import Breaker
-from dualpath.serving.decision import iso
 from dualpath.serving.journal import Journal
 from dualpath.serving.meters import Meters
 from dualpath.serving.policies import Policies, untaught
@@ -94,7 +94,7 @@ class Service:
     async def rank(self, asked: Asked) -> Answer:
         """Decide; what fails behind it makes the answer degraded, never an error."""
         answer, read = await self.ranker.rank(asked)
-        shown = read.asked.column(self.ranking.category) if read else [None] * len(asked.candidates)
+        shown = read.inputs.column(self.ranking.category) if read else [None] * len(asked.candidates)
         self.latest[asked.user_id] = answer, [*shown]
         self.latest.move_to_end(asked.user_id)
         if len(self.latest) > READERS:
@@ -111,7 +111,7 @@ class Service:
         found, known, stale = read
         return {
             "as_of": iso(as_of),
-            "known": {view: list(tokens) for view, tokens in known.items()},
+            "known": known,
             "interest": found[self.ranking.interest],
             "clicks_5min": found[self.ranking.activity],
             "degraded": "stale" if stale else None,

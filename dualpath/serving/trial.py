@@ -23,7 +23,6 @@ class Reader:
     """A reader of the experiment: the first decisions and those of them that were rewarded."""
 
     variant: str
-    entered_at: int
     decisions: list[str] = field(default_factory=list)
     rewarded: set[str] = field(default_factory=set)
     entered: bool = False
@@ -45,7 +44,7 @@ class Trial:
         if variant is None or variant != decision.variant or decision.degraded:
             return
         self.decisions[variant] += 1
-        reader = self.readers.setdefault(decision.user_id, Reader(variant, decision.decided_at))
+        reader = self.readers.setdefault(decision.user_id, Reader(variant))
         if len(reader.decisions) < self.experiment.first_decisions:
             reader.decisions.append(decision.decision_id)
         elif not reader.entered:
@@ -63,13 +62,11 @@ class Trial:
 
     def report(self) -> dict[str, Any]:
         """The readings now. `interval` is null until each variant has enough readers."""
-        one, other, *_ = self.experiment.variants
+        one, other = self.experiment.compared
         weights = self.experiment.variants
         compared = [(variant == one, share) for variant, share in self.outcomes if variant in (one, other)]
         treated = np.array([is_one for is_one, _ in compared], dtype=bool)
-        found = interval(
-            treated, np.array([share for _, share in compared]), weights[one] / (weights[one] + weights[other])
-        )
+        found = interval(treated, np.array([share for _, share in compared]), self.experiment.share)
         units = Counter(reader.variant for reader in self.readers.values())
         ratio = sample_ratio(units, weights)
         if ratio < SUSPECT:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dualpath.serving.context import SCALE, Asked, Context
+from dualpath.serving.context import SCALE, Context, Inputs
 from dualpath.windows import SECOND
 
 NOON = 1_772_625_600 * SECOND
@@ -17,12 +17,12 @@ ARTICLES = {
     "a:clicks": [0, 5, None, 100],
     "a:seen": [0, 20, None, 100],
 }
-ASKED = Asked(NOON, "mobile", READER, ARTICLES, 4)
+INPUTS = Inputs(NOON, "mobile", READER, ARTICLES, 4)
 
 
-def values(asked: Asked = ASKED, hidden: tuple[str, ...] = (), *coordinates: dict[str, object]) -> list[list[int]]:
+def values(inputs: Inputs = INPUTS, hidden: tuple[str, ...] = (), *coordinates: dict[str, object]) -> list[list[int]]:
     """The context's columns."""
-    found = Context.model_validate({"coordinates": coordinates, "hidden": hidden}).matrix(asked)
+    found = Context.model_validate({"coordinates": coordinates, "hidden": hidden}).matrix(inputs)
     assert found.dtype == np.int64
     return found.T.tolist()
 
@@ -46,20 +46,20 @@ def values(asked: Asked = ASKED, hidden: tuple[str, ...] = (), *coordinates: dic
     ],
 )
 def test_a_coordinate_is_what_it_declares(declared: dict[str, object], expected: list[int]) -> None:
-    assert values(ASKED, (), declared | {"name": "it"}) == [expected]
+    assert values(INPUTS, (), declared | {"name": "it"}) == [expected]
 
 
 def test_an_article_of_the_future_is_not_fresh() -> None:
     """Its clock is ahead: the features know it, and no coordinate may leave its bounds."""
-    asked = Asked(NOON, "mobile", {}, {"a:published": [NOON + 1]}, 1)
-    assert values(asked, (), {"name": "age", "kind": "age", "feature": "a:published", "half": 600}) == [[0]]
+    inputs = Inputs(NOON, "mobile", {}, {"a:published": [NOON + 1]}, 1)
+    assert values(inputs, (), {"name": "age", "kind": "age", "feature": "a:published", "half": 600}) == [[0]]
 
 
 def test_a_product_multiplies_what_is_declared_before_it_and_hidden_ones_are_left_out() -> None:
     share = {"name": "interest", "kind": "share", "feature": "r:interest", "by": "a:category"}
     age = {"name": "fresh", "kind": "age", "feature": "a:published", "half": 600}
     both = {"name": "both", "kind": "product", "left": "interest", "right": "fresh"}
-    assert values(ASKED, ("fresh",), share, age, both) == [[768, 256, 0, 0], [768, 128, 0, 0]]
+    assert values(INPUTS, ("fresh",), share, age, both) == [[768, 256, 0, 0], [768, 128, 0, 0]]
 
 
 @given(
@@ -69,9 +69,9 @@ def test_a_product_multiplies_what_is_declared_before_it_and_hidden_ones_are_lef
 def test_no_coordinate_leaves_its_bounds(interest: dict[str, float], numbers: list[int | None]) -> None:
     counts = [None if n is None else abs(n) for n in numbers]
     articles = {"a:category": ["a", "b", "c", None], "a:published": numbers, "a:clicks": counts, "a:seen": counts[::-1]}
-    asked = Asked(NOON, "", {"r:interest": interest}, articles, 4)
+    inputs = Inputs(NOON, "", {"r:interest": interest}, articles, 4)
     found = values(
-        asked,
+        inputs,
         (),
         {"name": "share", "kind": "share", "feature": "r:interest", "by": "a:category"},
         {"name": "ratio", "kind": "ratio", "feature": "a:clicks", "to": "a:seen"},

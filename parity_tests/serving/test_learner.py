@@ -17,7 +17,7 @@ from dualpath.log.tail import NUMBER, Tail
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.serving.decision import Decision, logged
+from dualpath.serving.decision import COLUMNS, Decision, parsed
 from dualpath.serving.learner import SLACK, Learner, Outcome
 from dualpath.windows import SECOND
 from parity_tests.serving.newsroom import applied
@@ -158,7 +158,7 @@ def test_an_event_that_is_no_decision_is_counted_and_stops_nothing(repo: Repo, c
     write(repo, "decisions", 0, [decided(1, **change), decided(2)])
     found = learner(repo)
     assert found.step().refused == 1 and found.state.decisions == 1
-    _, refused = logged(Tail(repo.storage("decisions"), repo.sources["decisions"]))
+    _, refused = parsed(Tail(repo.storage("decisions"), repo.sources["decisions"]).read(COLUMNS))
     assert refused[0].startswith("decision 'd1': ")
 
 
