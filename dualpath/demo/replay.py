@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from dualpath.errors import InputError, UnavailableError
+from dualpath.runtime import kafka
 from dualpath.schema import EventSource
 
 METADATA_TIMEOUT_SECONDS = 15.0  # for the broker's answer, whether it has the topic
@@ -137,10 +138,7 @@ def replay(
 def _producer(client: Mapping[str, str], topic: str) -> Producer:
     """A producer whose broker answers and has the topic; asking makes none."""
     where = client["bootstrap.servers"]
-    try:
-        producer = Producer({"log_level": 0, **client, "enable.idempotence": True, "linger.ms": 5})
-    except KafkaException as error:
-        raise InputError(f"Kafka's client refuses its settings: {error.args[0].str()}.") from None
+    producer = kafka.producer({**client, "linger.ms": 5})
     try:
         topics = producer.list_topics(timeout=METADATA_TIMEOUT_SECONDS).topics
     except KafkaException as error:

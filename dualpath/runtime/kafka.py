@@ -1,6 +1,6 @@
-"""A real Kafka broker on this machine, one node in KRaft mode, for the demo and the tests.
+"""Clients of Kafka, and a real broker on this machine, one node in KRaft mode, for the demo and the tests.
 
-It lives as long as the `Broker` that started it; its data stays in its folder.
+The broker lives as long as the `Broker` that started it; its data stays in its folder.
 """
 
 import os
@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from uuid import uuid4
 
 import tenacity
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from dualpath.errors import UnavailableError
+from dualpath.errors import InputError, UnavailableError
 from dualpath.runtime import jars, java
 
 HOST = "127.0.0.1"
@@ -159,6 +160,18 @@ class Broker:
 def client(address: str) -> AdminClient:
     """An administrator's client that comes back quickly to a broker that was away, and keeps quiet meanwhile."""
     return AdminClient({"bootstrap.servers": address, "reconnect.backoff.max.ms": 200, "log_level": 0})
+
+
+def producer(settings: Mapping[str, Any]) -> Producer:
+    """A producer that sends each message once and keeps quiet; `settings` are librdkafka's.
+
+    Raises:
+        InputError: the client refuses its settings.
+    """
+    try:
+        return Producer({"log_level": 0, "enable.idempotence": True, **settings})
+    except KafkaException as error:
+        raise InputError(f"Kafka's client refuses its settings: {error.args[0].str()}.") from None
 
 
 def create_topic(address: str, name: str, *, partitions: int, config: Mapping[str, str] | None = None) -> None:

@@ -6,17 +6,15 @@ from contextlib import suppress
 from threading import Event, Thread
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka import Message
 
-from dualpath.errors import InputError
+from dualpath.runtime import kafka
 from dualpath.serving.decision import Decision, compact
 
 SETTINGS = {
-    "enable.idempotence": True,  # acks=all, and no message twice or out of order
     "linger.ms": 1,
     "queue.buffering.max.messages": 10_000,
     "message.timeout.ms": 30_000,
-    "log_level": 0,
 }
 CLOSE_TIMEOUT_SECONDS = 10.0
 
@@ -55,10 +53,7 @@ class KafkaJournal:
         self.topic, self.healthy = topic, True
         settings = {**SETTINGS, **client}
         self.most = int(settings["queue.buffering.max.messages"])
-        try:
-            self.producer = Producer(settings)
-        except KafkaException as error:
-            raise InputError(f"Kafka's client refuses its settings: {error.args[0].str()}.") from None
+        self.producer = kafka.producer(settings)
         self.closed = Event()
         self.polling = Thread(target=self._poll, name="journal", daemon=True)
         self.polling.start()

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path
 from fastapi.concurrency import run_in_threadpool
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from dualpath.errors import NotFoundError
+from dualpath.errors import InputError, NotFoundError
 from dualpath.instants import iso
 from dualpath.serving import replay
 from dualpath.serving.access import allowed
@@ -147,6 +147,11 @@ def router(service: Service) -> APIRouter:
         made = await run_in_threadpool(replay.find, service.repo, service.ranking.decisions, request.decision_id)
         if made is None:
             raise NotFoundError(f"decision {request.decision_id} is not in the event log (yet).")
+        if made.context is None:
+            raise InputError(
+                f"decision {made.decision_id} had no features, so its candidates kept their order and there is "
+                "nothing to make again; ask about one that is not degraded."
+            )
         found = await run_in_threadpool(replay.replay, service.repo, service.ranking, [made])
         differs = found.differing.get(made.decision_id)
         return ReplayAnswer(

@@ -19,13 +19,12 @@ from typing import Annotated, Any
 import httpx
 import tenacity
 import typer
-from confluent_kafka import Producer
 from rich.console import Console
 
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.runtime.kafka import Broker, create_topic
+from dualpath.runtime.kafka import Broker, create_topic, producer
 from examples.news.simulate import Newsroom, run
 
 HERE = Path(__file__).resolve().parent
@@ -72,9 +71,7 @@ class Client:
 
     def __init__(self, url: str, broker: str) -> None:
         self.http = httpx.Client(base_url=url, timeout=2.0)
-        self.producer = Producer(
-            {"bootstrap.servers": broker, "enable.idempotence": True, "linger.ms": 5, "log_level": 0}
-        )
+        self.producer = producer({"bootstrap.servers": broker, "linger.ms": 5})
 
     def rank(self, asked: dict[str, Any]) -> Mapping[str, Any] | None:
         with suppress(httpx.HTTPError):
@@ -99,7 +96,8 @@ class Outage:
 
     def __init__(self, repo: Repo, after: float | None) -> None:
         self.process = connect(repo.redis_address).info("server")["process_id"]
-        self.after, self.began, self.over = after, time.monotonic(), after is None
+        self.after, self.began = after, time.monotonic()
+        self.stopped, self.over = False, after is None
 
     def happen(self) -> None:
         """Stop Redis, or let it go on, when it is time."""
@@ -110,12 +108,10 @@ class Outage:
             os.kill(self.process, signal.SIGCONT)
             self.over = True
             say("Redis is back.")
-        elif passed >= self.after and not self._stopped:
+        elif passed >= self.after and not self.stopped:
             os.kill(self.process, signal.SIGSTOP)
-            self._stopped = True
+            self.stopped = True
             say(f"Redis stands still for {OUTAGE_SECONDS:.0f} seconds; feeds keep their order meanwhile.")
-
-    _stopped = False
 
     def end(self) -> None:
         """Let it go on in any case."""
@@ -170,7 +166,8 @@ def main(
                 run(newsroom, seconds=seconds or float("inf"), rate=rate, file=file, wait=wait)
             client.producer.flush(10)
             shown = ", ".join(f"{count:,} {variant}" for variant, count in newsroom.made.items())
-            say(f"Closing: {shown} decisions; regret {[*newsroom.missed.items()]}")
+            missed = ", ".join(f"{clicks:.0f} {variant}" for variant, clicks in newsroom.missed.items())
+            say(f"Closing: {shown} decisions; clicks missed against the best choice: {missed}")
         say("Reading what is left, then the proof: every decision again, bit for bit")
         for words in (
             ("stream", "--kafka", address.address, "--once"),

@@ -18,6 +18,7 @@ from dualpath.serving.service import Service
 from dualpath.serving.settings import Settings
 from parity_tests.servers import suspended
 from parity_tests.serving.newsroom import applied, filled
+from parity_tests.serving.test_learner import decided, write
 from parity_tests.serving.test_rank import Kept
 
 SECRETS = {"ranker": ["rank"], "auditor": ["replay"], "operator": ["admin"]}
@@ -120,6 +121,14 @@ def test_each_route_wants_its_own_scope(client: TestClient, path: str, body: Any
 def test_a_decision_that_is_not_in_the_log_is_not_found(client: TestClient) -> None:
     answer = client.post("/replay", json={"decision_id": "0" * 64}, headers=headers("auditor"))
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not-found")
+
+
+def test_a_decision_without_features_is_nothing_to_make_again(client: TestClient, repo: Repo) -> None:
+    """It kept the order of its candidates, so there are no bits to compare; that is no difference."""
+    logged = decided(1, decision_id="f" * 64, context="[]", degraded="features")
+    write(repo, "decisions", 0, [logged | {"event_id": "f" * 64}])
+    answer = client.post("/replay", json={"decision_id": "f" * 64}, headers=headers("auditor"))
+    assert answer.status_code == 422 and "had no features" in answer.json()["error"]["message"]
 
 
 def test_interest_is_of_a_reader(client: TestClient) -> None:
