@@ -6,12 +6,14 @@ is over: the bits must be the same. Without what it knew, some answers must diff
 
 import json
 import random
+import subprocess
+import sys
 import time
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Thread
 from typing import Annotated
 
 import typer
@@ -29,9 +31,7 @@ from dualpath.runtime import redis
 from dualpath.sources.directory import Directory
 from parity_tests.chaos.__main__ import applied
 from parity_tests.conftest import SOURCE, drain
-from parity_tests.faults import until
 
-SERVICE = "audited_profile"
 ACTIONS, CATEGORIES = ("view_item", "add_to_cart", "purchase"), ("shoes", "bags", "hats")
 
 
@@ -53,15 +53,12 @@ class Live:
 
 
 class Traffic:
-    """Writers and readers beside a stream, all about the same users at the present."""
+    """Events of the present, about `users`, that land in a repo."""
 
     def __init__(self, repo: Repo, users: int, seed: int) -> None:
-        self.repo, self.users, self.draw = repo, users, random.Random(seed)
+        self.users, self.draw, self.files = users, random.Random(seed), 0
         self.landing = repo.storage(SOURCE).folder("landing")
         self.landing.mkdir(parents=True, exist_ok=True)
-        self.files = self.requests = 0
-        self.over = Event()
-        self.failed: list[Exception] = []
 
     def land(self, events: int) -> None:
         """Land a file of events that happen now."""
@@ -78,18 +75,12 @@ class Traffic:
         staged.rename(self.landing / f"{self.files:06d}.jsonl")
         self.files += 1
 
-    def ask(self, seed: int, every: float) -> None:
-        """Ask about random users at now, one a request and a request every so many seconds, until it is over."""
-        store, draw = Repo(self.repo.folder).store, random.Random(seed)
-        service, due = store.get_feature_service(SERVICE), time.monotonic()
-        try:
-            while not self.over.wait(max(0.0, due - time.monotonic())):
-                due += every
-                store.get_online_features(service, [{"user_id": f"u{draw.randrange(self.users)}"}])
-                self.requests += 1
-        except Exception as error:
-            self.failed.append(error)
-        store._get_provider().online_store.served_log.flush()
+
+def reader(repo: Repo, requests: int, every: float, users: int, seed: int) -> subprocess.Popen[str]:
+    """A process that asks as `parity_tests.live_reader` says."""
+    words = (repo.folder, requests, every, users, seed)
+    command = [sys.executable, "-m", "parity_tests.live_reader", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def run(
@@ -103,32 +94,29 @@ def run(
     users: int = 50,
     events: int = 200,
 ) -> Live:
-    """Stream, land and ask until there were so many `requests`; then derive every answer again."""
+    """Stream, land a file each `interval`, and let every reader ask `requests` times, each `every` seconds.
+
+    Then derive every answer again.
+    """
     traffic, began = Traffic(repo, users, 1), time.time_ns() // 1000
     traffic.land(events)
     drain(spark, repo)
     query = start(spark, repo, repo.sources[SOURCE], Directory(traffic.landing, 1_000), interval=interval)
-    asked_from = time.monotonic()
-    threads = [Thread(target=traffic.ask, args=(seed, every)) for seed in range(readers)]
-    try:
-        for thread in threads:
-            thread.start()
-        while traffic.requests < requests and not traffic.failed:
+    with ExitStack() as held:
+        held.callback(query.stop)
+        asking = [held.enter_context(reader(repo, requests, every, users, seed)) for seed in range(readers)]
+        while running := [process for process in asking if process.poll() is None]:
             traffic.land(events)
-            batches = len(repo.storage(SOURCE).blocks())
-            until(lambda: len(repo.storage(SOURCE).blocks()) > batches)  # noqa: B023
-    finally:
-        traffic.over.set()
-        for thread in threads:
-            thread.join()
-        rate = traffic.requests / (time.monotonic() - asked_from)
-        query.stop()
-    if traffic.failed:
-        raise StateError(f"a reader has failed: {traffic.failed[0]}") from traffic.failed[0]
+            with suppress(subprocess.TimeoutExpired):
+                running[0].wait(interval.total_seconds())
+        times = [json.loads(process.communicate()[0] or "null") for process in asking]
+    if None in times:
+        raise StateError("a reader has failed; its traceback stands above.")
     drain(spark, repo)
     build(spark, repo, repo.sources[SOURCE])
-    found = audit.audit(repo, began)
-    return Live(traffic.requests, round(rate, 1), found.rows, found.compared, found.differing, late_rows(repo, began))
+    found, made = audit.audit(repo, began), readers * requests
+    rate = made / (max(ended for _, ended in times) - min(first for first, _ in times))
+    return Live(made, round(rate, 1), found.rows, found.compared, found.differing, late_rows(repo, began))
 
 
 def late_rows(repo: Repo, since: int) -> int:
@@ -155,7 +143,7 @@ def main(
 
             spark = session("dualpath live", cores=2)
         with TemporaryDirectory(prefix="live-") as folder:
-            repo, readers = Repo(applied(Path(folder))), 4
+            repo, readers = Repo(applied(Path(folder))), 2
             try:
                 found = run(
                     spark,
@@ -163,7 +151,7 @@ def main(
                     readers=readers,
                     every=readers / rate,
                     interval=timedelta(seconds=1),
-                    requests=int(seconds * rate),
+                    requests=int(seconds * rate / readers),
                     users=500,
                 )
             finally:

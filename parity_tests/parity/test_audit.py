@@ -26,7 +26,7 @@ def served(spark: SparkSession, new_repo: Callable[[], Repo]) -> tuple[Repo, liv
     """A repo that was read while it streamed."""
     repo = new_repo()
     return repo, live.run(
-        spark, repo, readers=2, every=0.002, interval=timedelta(0), requests=300, users=USERS, events=40
+        spark, repo, readers=2, every=0.002, interval=timedelta(seconds=0.1), requests=150, users=USERS, events=40
     )
 
 
