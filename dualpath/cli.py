@@ -92,17 +92,38 @@ def generate(
 @command(app)
 def ingest(
     repo: "Repo",
-    what: Annotated[str, typer.Argument(metavar="FILE|DATASET", help="A .jsonl, .parquet or .csv file, or a dataset.")],
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE|FOLDER|PATTERN|DATASET...",
+            help="Files of .jsonl, .ndjson, .json, .csv or .tsv, each also as .gz or .zst, or .parquet; or a dataset.",
+        ),
+    ],
     source: SourceOption = None,
+    delimiter: Annotated[
+        str | None, typer.Option(metavar="CHAR", help="Between cells of CSV; by default a comma, in .tsv a tab.")
+    ] = None,
+    quote: Annotated[
+        str, typer.Option(metavar="CHAR", help="Around cells of CSV; '' if quotes mean nothing there.")
+    ] = '"',
+    null: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A cell of CSV that is missing, instead of the empty one; repeatable."),
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Of CSV; by default UTF-8.")] = None,
     data: DataOption = None,
 ) -> Report:
-    """Copy the events of a file or a dataset into the landing folder.
+    """Copy the events of files, or of a dataset, into the landing folder; all of them or none.
 
-    The lines of a .jsonl file travel as they are; the stream keeps broken ones in the dead-letter table.
+    Lines of JSON travel as they are; the stream keeps broken ones, and broken rows of CSV, in the dead-letter table.
+    A folder means the files in it and below, without those whose names begin with a dot or an underscore.
     """
     from dualpath.console import land
+    from dualpath.sources.delimited import Dialect
 
-    return land.ingest(repo, repos.source(repo, source), what, data)
+    tab = delimiter == r"\t"
+    dialect = Dialect("\t" if tab else delimiter, quote, tuple(null or [""]), encoding)
+    return land.ingest(repo, repos.source(repo, source), what, data, dialect)
 
 
 @command(app, extra="spark")
