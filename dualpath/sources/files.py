@@ -35,11 +35,14 @@ def found(names: Iterable[str]) -> list[Path]:
 
     Raises `NotFoundError` if nothing has the name, and `InputError` if a file is of no known kind.
     """
-    files = dict.fromkeys(file for name in names for file in _meant(name))
-    if unknown := [file for file in files if not _suffix(file)]:
+    files: dict[Path, Path] = {}
+    for name in names:
+        for file in _meant(name):
+            files.setdefault(file.resolve(), file)
+    if unknown := [file for file in files.values() if not _suffix(file)]:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise InputError(f"{unknown[0]}{more}: of no known kind; pass {KINDS}. Nothing was landed.")
-    return [*files]
+    return [*files.values()]
 
 
 def payloads(file: Path, source: EventSource, dialect: Dialect) -> Iterator[bytes]:
@@ -137,8 +140,11 @@ def _matches(name: str) -> list[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); nothing was landed.")
+
     files = []
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         folders[:] = filter(_is_seen, folders)
         files += [Path(place, name) for name in names if _is_seen(name)]
     if not files:

@@ -183,6 +183,14 @@ def test_a_broken_row_hides_no_other(write: Callable[[str, bytes], Path]) -> Non
     ]
 
 
+def test_a_quote_without_an_end_hides_no_other_row(write: Callable[[str, bytes], Path]) -> None:
+    """Reading gives up a cell after 131,072 characters, and goes on at the next line."""
+    rows = [b"ann,%d" % n for n in range(50_000)]
+    [broken, *others] = objects(write("a.csv", b'user,at\n"eve,1\n' + b"\n".join(rows)))
+    assert broken.endswith('line 2: field larger than field limit (131072): "eve,1')
+    assert others == [{"user": "ann", "at": str(n)} for n in range(50_000)]
+
+
 def test_text_of_another_encoding_than_the_one_said_is_refused(write: Callable[[str, bytes], Path]) -> None:
     with pytest.raises(InputError, match=r"cannot be read as CSV \('ascii' codec"):
         landed(write("a.csv", "user,at\né,1\n".encode()), Dialect(encoding="ascii"))
@@ -200,7 +208,7 @@ def test_a_folder_means_its_files_in_order_without_the_hidden_ones(tmp_path: Pat
     assert files.found([str(tmp_path)]) == expected
     assert files.found([str(tmp_path / "day=*"), str(tmp_path)]) == [*expected[1:], expected[0]]
     assert files.found([str(tmp_path / "**/*.[np]*")]) == [tmp_path / names[3], tmp_path / names[0]]
-    assert files.found([str(tmp_path / "*")]) == expected
+    assert files.found([str(tmp_path / "*"), f"{tmp_path}/day=2026-01-01/../a.CSV"]) == expected
 
 
 def test_what_is_not_there_and_what_is_of_no_known_kind_is_named(tmp_path: Path) -> None:
@@ -213,6 +221,7 @@ def test_what_is_not_there_and_what_is_of_no_known_kind_is_named(tmp_path: Path)
     with pytest.raises(NotFoundError, match="no file has a name like"):
         files.found([str(tmp_path / "*.json")])
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "_SUCCESS").touch()
     with pytest.raises(InputError, match="empty has no files"):
         files.found([str(tmp_path / "empty")])
 

@@ -1,6 +1,6 @@
-"""Parquet as pandas, pyarrow, DuckDB and Spark write it: what lands is what an independent reader finds."""
+"""Parquet as pandas, DuckDB and Spark write it: what lands is what an independent reader finds."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from dualpath.errors import InputError
 from dualpath.sources import files, rendering
@@ -99,11 +101,33 @@ def test_a_uuid_of_duckdb_lands_as_it_reads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("zone", [None, "UTC"])
 def test_timestamps_in_the_old_format_of_spark_land_as_they_are(tmp_path: Path, zone: str | None) -> None:
-    """Spark and Hive write `int96`; here pyarrow does, in the same format."""
+    """Hive and older Sparks write `int96`; here pyarrow does."""
     table = pa.Table.from_pandas(frame("us", zone))
     pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
     assert pq.ParquetFile(tmp_path / "a.parquet").schema.column(5).physical_type == "INT96"
     assert_same(tmp_path / "a.parquet", tmp_path)
+
+
+@pytest.mark.slow
+def test_a_folder_of_spark_lands_as_it_is(spark: SparkSession, tmp_path: Path) -> None:
+    """Whatever this Spark writes timestamps as; the folder has its `_SUCCESS`, checksums and folders of a partition."""
+    folder = tmp_path / "events"
+    frame("us", "UTC").to_parquet(tmp_path / "a.parquet")
+    rows = spark.read.parquet(str(tmp_path / "a.parquet")).withColumn("part", F.col("quantity") % 3)
+    nested = F.struct(F.col("at").alias("t"), F.array("amount").alias("a"), F.create_map("user", "at").alias("m"))
+    rows.withColumn("tags", nested).write.partitionBy("part").parquet(str(folder))
+    found = files.found([str(folder)])
+    assert len({file.parent for file in found}) > 3
+    landed_rows = [row for file in found for row in objects(file)]
+    times = duckdb.sql(f"SELECT \"user\", epoch_us(at) FROM '{tmp_path / 'a.parquet'}'").fetchall()
+
+    def micros(text: str) -> int:
+        return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+    assert sorted((row["user"], micros(row["at"])) for row in landed_rows) == sorted(times)
+    assert all(
+        row["tags"] == {"t": row["at"], "a": [row.get("amount")], "m": {row["user"]: row["at"]}} for row in landed_rows
+    )
 
 
 def int96(file: Path, counts: list[int], unit: str) -> None:
