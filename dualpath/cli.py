@@ -13,7 +13,19 @@ import typer
 from dualpath import cli_answers
 from dualpath.console import repos
 from dualpath.console.command import command
-from dualpath.console.options import DAY, DataOption, JsonOption, KafkaOption, KafkaOptions, SourceOption
+from dualpath.console.options import (
+    DAY,
+    DataOption,
+    DelimiterOption,
+    EncodingOption,
+    InputsArgument,
+    JsonOption,
+    KafkaOption,
+    KafkaOptions,
+    NullOption,
+    QuoteOption,
+    SourceOption,
+)
 from dualpath.console.report import Report
 from dualpath.errors import InputError
 
@@ -92,25 +104,12 @@ def generate(
 @command(app)
 def ingest(
     repo: "Repo",
-    what: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE|FOLDER|PATTERN|DATASET...",
-            help="Files of .jsonl, .ndjson, .json, .csv or .tsv, each also as .gz or .zst, or .parquet; or a dataset.",
-        ),
-    ],
+    what: InputsArgument,
     source: SourceOption = None,
-    delimiter: Annotated[
-        str | None, typer.Option(metavar="CHAR", help="Between cells of CSV; by default a comma, in .tsv a tab.")
-    ] = None,
-    quote: Annotated[
-        str, typer.Option(metavar="CHAR", help="Around cells of CSV; '' if quotes mean nothing there.")
-    ] = '"',
-    null: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TEXT", help="A cell of CSV that is missing, instead of the empty one; repeatable."),
-    ] = None,
-    encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Of CSV; by default UTF-8.")] = None,
+    delimiter: DelimiterOption = None,
+    quote: QuoteOption = '"',
+    null: NullOption = None,
+    encoding: EncodingOption = "utf-8",
     data: DataOption = None,
 ) -> Report:
     """Copy the events of files, or of a dataset, into the landing folder; all of them or none.

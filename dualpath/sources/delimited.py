@@ -15,7 +15,7 @@ class Dialect:
     """How a file of CSV is written; a delimiter of None is the comma, or the tab in `.tsv`.
 
     `quote` is one character, or empty if quotes mean nothing. A cell whose text is one of `nulls` is a missing member.
-    An encoding of None is UTF-8, with or without a byte order mark; bytes that are not UTF-8 land as they are.
+    UTF-8 may have a byte order mark, and bytes that are not UTF-8 land as they are.
 
     Raises `InputError` for what no file can have.
     """
@@ -23,7 +23,11 @@ class Dialect:
     delimiter: str | None = None
     quote: str = '"'
     nulls: tuple[str, ...] = ("",)
-    encoding: str | None = None
+    encoding: str = "utf-8"
+
+    @property
+    def is_utf_8(self) -> bool:
+        return codecs.lookup(self.encoding).name == "utf-8"
 
     def __post_init__(self) -> None:
         for name, text in (("delimiter", self.delimiter), ("quote", self.quote or None)):
@@ -32,7 +36,7 @@ class Dialect:
         if self.delimiter == self.quote:
             raise InputError(f"the delimiter and the quote are both {self.quote!r}; pass two characters.")
         try:
-            codecs.lookup(self.encoding or "utf-8")
+            codecs.lookup(self.encoding)
         except LookupError:
             raise InputError(f"there is no encoding '{self.encoding}'; name one such as latin-1 or utf-16.") from None
 

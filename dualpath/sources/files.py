@@ -90,11 +90,11 @@ def _opened(file: Path, source: EventSource, dialect: Dialect) -> Iterator[bytes
 
 
 def _rows(stream: io.BufferedReader, file: Path, suffix: str, dialect: Dialect) -> Rows:
-    if dialect.encoding is None and stream.peek(2).startswith(UTF_16):
+    if dialect.is_utf_8 and stream.peek(2).startswith(UTF_16):
         raise InputError(f"{file} is UTF-16; say so with --encoding utf-16.")
     if dialect.delimiter is None and suffix == ".tsv":
         dialect = replace(dialect, delimiter="\t")
-    encoding, errors = (dialect.encoding, "strict") if dialect.encoding else ("utf-8-sig", "surrogateescape")
+    encoding, errors = ("utf-8-sig", "surrogateescape") if dialect.is_utf_8 else (dialect.encoding, "strict")
     return Rows(io.TextIOWrapper(stream, encoding, errors, newline=""), dialect, str(file))
 
 

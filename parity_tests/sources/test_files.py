@@ -117,13 +117,14 @@ def test_a_header_may_have_spaces(write: Callable[[str, bytes], Path]) -> None:
         ("a.csv", Dialect(delimiter=";"), "user;at;code\nann;b;é\n"),
         ("a.csv", Dialect(quote="'"), "user,at,code\n'ann','b','é'\n"),
         ("a.tsv", Dialect(delimiter="|", encoding="utf-16"), "user|at|code\nann|b|é\n"),
+        ("a.csv", Dialect(encoding="UTF8"), "\ufeffuser,at,code\nann,b,é\n"),
         ("a.csv", Dialect(encoding="latin-1"), "user,at,code\nann,b,é\n"),
     ],
 )
 def test_a_dialect_is_read_as_it_is_said(
     write: Callable[[str, bytes], Path], name: str, dialect: Dialect, content: str
 ) -> None:
-    encoded = content.encode(dialect.encoding or "utf-8")
+    encoded = content.encode(dialect.encoding)
     assert objects(write(name, encoded), dialect) == [{"user": "ann", "at": "b", "code": "é"}]
 
 

@@ -144,17 +144,29 @@ def test_an_old_timestamp_keeps_digits_below_microseconds(tmp_path: Path) -> Non
     assert row["tags"] == {"t": ["2026-03-01T12:00:00.000000123"]}
 
 
-def test_an_old_timestamp_beyond_2262_does_not_begin_again_at_1677(tmp_path: Path) -> None:
-    """A writer of nanoseconds cannot write it, so the day is put into the bytes of the file."""
-    file, first = tmp_path / "a.parquet", JULIAN_1970.to_bytes(4, "little")
-    int96(file, [7_000], "ns")
+def to_9999(file: Path, nanos: int) -> None:
+    """Put the day 9999-12-31 into the bytes of a file's instants of those nanoseconds: a writer of them cannot."""
     days = (datetime(9999, 12, 31) - datetime(1970, 1, 1)).days
+    old, new = (nanos.to_bytes(8, "little") + (JULIAN_1970 + d).to_bytes(4, "little") for d in (0, days))
     content = file.read_bytes()
-    assert content.count(first) >= 2  # in the column and nested
-    file.write_bytes(content.replace(first, (JULIAN_1970 + days).to_bytes(4, "little")))
-    [row] = objects(file)
-    assert row["at"] == "9999-12-31T00:00:00.000007"
-    assert row["tags"] == {"t": ["9999-12-31T00:00:00.000007"]}
+    assert content.count(old) == 2  # in the column and nested
+    file.write_bytes(content.replace(old, new))
+
+
+def test_an_old_timestamp_beyond_2262_does_not_begin_again_at_1677(tmp_path: Path) -> None:
+    int96(tmp_path / "a.parquet", [7_000, 8_000], "ns")
+    to_9999(tmp_path / "a.parquet", 7_000)
+    far, near = objects(tmp_path / "a.parquet")
+    assert far["at"] == "9999-12-31T00:00:00.000007"
+    assert far["tags"] == {"t": ["9999-12-31T00:00:00.000007"]}
+    assert near["at"] == "1970-01-01T00:00:00.000008"
+
+
+def test_old_timestamps_that_no_reading_keeps_are_refused(tmp_path: Path) -> None:
+    int96(tmp_path / "a.parquet", [7_000, 8_001], "ns")
+    to_9999(tmp_path / "a.parquet", 7_000)
+    with pytest.raises(InputError, match=r"a\.parquet: column 'at' \(int96\) .* in microseconds"):
+        landed(tmp_path / "a.parquet")
 
 
 def test_a_column_of_nothing_but_nulls_lands_not_at_all(tmp_path: Path) -> None:
