@@ -11,21 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dualpath import cli_answers
-from dualpath.console import repos
+from dualpath.console import options, repos
 from dualpath.console.command import command
-from dualpath.console.options import (
-    DAY,
-    DataOption,
-    DelimiterOption,
-    EncodingOption,
-    InputsArgument,
-    JsonOption,
-    KafkaOption,
-    KafkaOptions,
-    NullOption,
-    QuoteOption,
-    SourceOption,
-)
+from dualpath.console.options import DAY, DataOption, JsonOption, KafkaOption, KafkaOptions, SourceOption
 from dualpath.console.report import Report
 from dualpath.errors import InputError
 
@@ -52,7 +40,7 @@ def shown_version(asked: bool) -> None:
 
 
 @app.callback()
-def options(
+def every_command(
     version: Annotated[
         bool, typer.Option("--version", callback=shown_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -104,12 +92,12 @@ def generate(
 @command(app)
 def ingest(
     repo: "Repo",
-    what: InputsArgument,
+    what: options.InputsArgument,
     source: SourceOption = None,
-    delimiter: DelimiterOption = None,
-    quote: QuoteOption = '"',
-    null: NullOption = None,
-    encoding: EncodingOption = "utf-8",
+    delimiter: options.DelimiterOption = None,
+    quote: options.QuoteOption = '"',
+    null: options.NullOption = None,
+    encoding: options.EncodingOption = "utf-8",
     data: DataOption = None,
 ) -> Report:
     """Copy the events of files, or of a dataset, into the landing folder; all of them or none.
@@ -120,8 +108,7 @@ def ingest(
     from dualpath.console import land
     from dualpath.sources.delimited import Dialect
 
-    tab = delimiter == r"\t"
-    dialect = Dialect("\t" if tab else delimiter, quote, tuple(null or [""]), encoding)
+    dialect = Dialect(delimiter, quote, tuple(null or [""]), encoding)
     return land.ingest(repo, repos.source(repo, source), what, data, dialect)
 
 

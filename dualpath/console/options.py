@@ -28,7 +28,12 @@ InputsArgument = Annotated[
     ),
 ]
 DelimiterOption = Annotated[
-    str | None, typer.Option(metavar="CHAR", help="Between cells of CSV; by default a comma, in .tsv a tab.")
+    str | None,
+    typer.Option(
+        metavar="CHAR",
+        parser=lambda text: text.replace(r"\t", "\t"),
+        help=r"Between cells of CSV, such as ';' or '\t'; by default a comma, in .tsv a tab.",
+    ),
 ]
 QuoteOption = Annotated[str, typer.Option(metavar="CHAR", help="Around cells of CSV; '' if quotes mean nothing there.")]
 NullOption = Annotated[
