@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dualpath import cli_answers
-from dualpath.console import repos
+from dualpath.console import options, repos
 from dualpath.console.command import command
 from dualpath.console.options import DAY, DataOption, JsonOption, KafkaOption, KafkaOptions, SourceOption
 from dualpath.console.report import Report
@@ -40,7 +40,7 @@ def shown_version(asked: bool) -> None:
 
 
 @app.callback()
-def options(
+def every_command(
     version: Annotated[
         bool, typer.Option("--version", callback=shown_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -92,17 +92,24 @@ def generate(
 @command(app)
 def ingest(
     repo: "Repo",
-    what: Annotated[str, typer.Argument(metavar="FILE|DATASET", help="A .jsonl, .parquet or .csv file, or a dataset.")],
+    what: options.InputsArgument,
     source: SourceOption = None,
+    delimiter: options.DelimiterOption = None,
+    quote: options.QuoteOption = '"',
+    null: options.NullOption = None,
+    encoding: options.EncodingOption = "utf-8",
     data: DataOption = None,
 ) -> Report:
-    """Copy the events of a file or a dataset into the landing folder.
+    """Copy the events of files, or of a dataset, into the landing folder; all of them or none.
 
-    The lines of a .jsonl file travel as they are; the stream keeps broken ones in the dead-letter table.
+    Lines of JSON travel as they are; the stream keeps broken ones, and broken rows of CSV, in the dead-letter table.
+    A folder means the files in it and below, without those whose names begin with a dot or an underscore.
     """
     from dualpath.console import land
+    from dualpath.sources.delimited import Dialect
 
-    return land.ingest(repo, repos.source(repo, source), what, data)
+    dialect = Dialect(delimiter, quote, tuple(null or [""]), encoding)
+    return land.ingest(repo, repos.source(repo, source), what, data, dialect)
 
 
 @command(app, extra="spark")

@@ -129,7 +129,7 @@ def deliver(story: Story, repo: Repo, source: EventSource, data: Path | None) ->
             story.say("Events are there already; no more are delivered.")
             return
         if data is not None:
-            report, what = land.ingest(repo, source, "ga4_shop_events", data), "of a real web shop (GA4 export)"
+            report, what = land.ingest(repo, source, ["ga4_shop_events"], data), "of a real web shop (GA4 export)"
         else:
             start = datetime(2026, 3, 2, tzinfo=UTC)
             report = land.generate(repo, source, events=GENERATED, users=2_000, days=7, seed=1, start=start)
@@ -144,7 +144,7 @@ def poisoned(repo: Repo, source: EventSource) -> int:
         file = Path(folder) / "poison.jsonl"
         lines = poison.lines(datetime(2026, 3, 5, 12, tzinfo=UTC))
         file.write_text("\n".join(lines) + "\n")
-        land.land_lines(repo, source, file)
+        land.ingest(repo, source, [str(file)], None)
     return len(lines)
 
 

@@ -20,6 +20,27 @@ KafkaOptions = Annotated[
     list[str] | None,
     typer.Option("--kafka-option", metavar="NAME=VALUE", help="A setting of Kafka's client, as for TLS; repeatable."),
 ]
+InputsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE|FOLDER|PATTERN|DATASET",
+        help="Files of .jsonl, .ndjson, .json, .csv or .tsv, each also as .gz or .zst, or .parquet; or a dataset.",
+    ),
+]
+DelimiterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHAR",
+        parser=lambda text: text.replace(r"\t", "\t"),
+        help=r"Between cells of CSV, such as ';' or '\t'; by default a comma, in .tsv a tab.",
+    ),
+]
+QuoteOption = Annotated[str, typer.Option(metavar="CHAR", help="Around cells of CSV; '' if quotes mean nothing there.")]
+NullOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TEXT", help="A cell of CSV that is missing, instead of the empty one; repeatable."),
+]
+EncodingOption = Annotated[str, typer.Option(metavar="NAME", help="The encoding of CSV.")]
 
 
 def day(text: str | date) -> date:
