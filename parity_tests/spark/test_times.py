@@ -47,7 +47,7 @@ ODD = (
 
 def texts(random: Random) -> Iterator[str]:
     """Times in every spelling that the declared ones have, some of them damaged; then numbers."""
-    for _ in range(1500):
+    for _ in range(3000):
         year, month, day = random.randint(1999, 2100), random.randint(1, 12), random.randint(1, 31)
         if random.random() < 0.5:  # a Sunday on which a clock changes, or the like
             month, day = random.choice(((3, random.randint(8, 31)), (10, random.randint(25, 31)), (11, day % 7 + 1)))
@@ -63,7 +63,8 @@ def texts(random: Random) -> Iterator[str]:
             (
                 f"{date}{random.choice('T ')}{clock}{random.choice(('', f':{second:02}'))}{offset}",
                 f"{date}{random.choice('T ')}{clock}:{second:02}.{digits}{offset}",
-                f"{date} {clock}:{second:02}.{digits} {offset}",
+                f"{date} {clock}:{second:02}.{digits:0<9} {offset}",
+                f"{date}T{clock}:{second:02}.{digits:0<9}{offset}",
                 f"{day:02}/{month:02}/{year} {clock}:{second:02}",
                 f"{day}.{month}.{year} {hour}:{minute:02}",
                 f"{year}{month:02}{day:02}{hour:02}{minute:02}{second:02}{digits[:3]}",
