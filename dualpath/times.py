@@ -7,7 +7,9 @@ the same texts.
 import re
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Context, Decimal
 from functools import cached_property
+from math import floor
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dualpath.errors import DeclarationError
@@ -20,10 +22,10 @@ LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 
 POWERS = {"s": 6, "ms": 3, "us": 0, "ns": -3}
 """The units, each as the power of ten that makes microseconds of it."""
-NUMBER = r"([+-]?)([0-9]+)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,3}))?"
-"""Sign, digits before and after the point, exponent."""
-MOST_DIGITS = 18
-"""A number of microseconds with more lies far outside the years 1 to 9999."""
+NUMBER = r"[+-]?[0-9]+(?:\.[0-9]{0,18})?(?:[eE]\+?1?[0-9])?"
+DIGITS, DECIMALS = 38, 18
+"""How many digits engines hold of a number of microseconds, and the decimals of a number that is read."""
+EXACT = Context(prec=60)
 
 
 def _offset(minutes: str, none: str) -> str:
@@ -71,8 +73,9 @@ class Time:
     decimals, and an offset: `Z`, `+05:30`, `+0530` or `+05`.
 
     `unit`: a number of seconds, milliseconds, microseconds or nanoseconds since 1970 UTC ("s", "ms", "us", "ns"), or
-    a text of one, also with a fraction or an exponent. It is read digit by digit, so exactly as long as it is a text;
-    a JSON number with a fraction is a double for JSON readers, which holds microseconds for some centuries.
+    a text of one, with at most 18 decimals, or with an exponent that is not negative, as doubles are printed. It is
+    read exactly as long as it is a text; a JSON number with a fraction is a double for JSON readers, which in seconds
+    holds the microseconds of some centuries.
 
     `format`: a text by a pattern of the letters `yyyy`, `M` or `MM`, `d` or `dd`, `H` or `HH` (0 to 23), `mm`, `ss`,
     `S` to `SSSSSSSSS` (decimals of the second), and `X`, `XX` or `XXX` (`Z`, or `+05`, `+0530`, `+05:30`). They mean
@@ -194,8 +197,8 @@ S to SSSSSSSSS; write one of them, or put text between single quotes.
         if self.unit is None:
             found = self._instant(text)
         else:
-            found, cut = self._count(text)
-            found = None if cut and not self.truncate else found
+            count = self._count(text)
+            found = None if count is None or (count % 1 and not self.truncate) else floor(count)
         return found if found is not None and FIRST <= found <= LAST else None
 
     def refusal(self, text: str) -> str:
@@ -205,23 +208,19 @@ S to SSSSSSSSS; write one of them, or put text between single quotes.
         ('is a number; declare its unit, one of s, ms, us, ns', \
 'is finer than a microsecond; declare truncate=True to cut it')
         """
-        if self.unit is not None and not self.truncate and self._count(text)[1]:
+        if self.unit is not None and not self.truncate and (self._count(text) or 0) % 1:
             return FINER
         said = (sentence for expression, sentence in self.refusals if re.fullmatch(expression, text))
         return next(said, self.otherwise)
 
-    def _count(self, text: str) -> tuple[int | None, bool]:
-        """A number's whole microseconds, towards the past, and whether digits were cut; None if it is none."""
+    def _count(self, text: str) -> Decimal | None:
+        """The microseconds of a number, with what is finer; None if it is none, or has too many digits."""
         assert self.unit is not None
-        if not (found := re.fullmatch(NUMBER, text)):
-            return None, False
-        sign, before, after, exponent = found.groups(default="")
-        digits, point = before + after, len(before) + int(exponent or 0) + POWERS[self.unit]
-        whole, cut = digits[: max(point, 0)].ljust(point, "0").lstrip("0"), digits[max(point, 0) :].strip("0") != ""
-        if len(whole) > MOST_DIGITS:
-            return None, cut
-        count = int(whole or "0")
-        return (-count - cut if sign == "-" else count), cut
+        if not re.fullmatch(NUMBER, text):
+            return None
+        power = POWERS[self.unit]
+        count = Decimal(text).scaleb(power, EXACT)
+        return count if count.copy_abs() < 10 ** (DIGITS - DECIMALS + min(power, 0)) else None
 
     def _instant(self, text: str) -> int | None:
         for pattern in self.patterns:

@@ -3,24 +3,34 @@
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from dualpath.times import FINER, FIRST, LAST, MOST_DIGITS, NUMBER, POWERS, Pattern, Time
+from dualpath.times import DECIMALS, DIGITS, FINER, FIRST, LAST, NUMBER, POWERS, Pattern, Time
 
+EXPONENT = r"[eE]\+?([0-9]+)\z"
 OFFSET = r"(Z|[+-][0-9:]+)\z"
 
 
 def instant(raw: Column, time: Time) -> Column:
     """A payload's text as a timestamp; null where it is refused."""
-    micros = F.unix_micros(_instant(raw, time)) if time.unit is None else _count(raw, time)[0]
-    if time.unit is not None and not time.truncate:
-        micros = F.when(~_count(raw, time)[1], micros)
-    return F.when(micros.between(FIRST, LAST), F.timestamp_micros(micros))
+    if time.unit is None:
+        read = _instant(raw, time)
+        return F.when(F.unix_micros(read).between(FIRST, LAST), read)
+    count = _count(raw, time)
+    whole = F.floor(count)
+    good = whole.between(FIRST, LAST) if time.truncate else (count == whole) & whole.between(FIRST, LAST)
+    exact = F.when(good, F.timestamp_micros(whole.try_cast("bigint")))
+    power = POWERS[time.unit]
+    if power < 0:
+        return exact
+    # So few digits alone, as nearly every number has, are an instant of the next three thousand years.
+    digits = rf"\A[0-9]{{1,{17 - power}}}\z"
+    return F.when(raw.rlike(digits), F.timestamp_micros(raw.try_cast("bigint") * 10**power)).otherwise(exact)
 
 
 def refusal(raw: Column, time: Time) -> Column:
     """What is wrong with a text that `instant` refuses."""
     said = [F.when(raw.rlike(_whole(expression)), F.lit(sentence)) for expression, sentence in time.refusals]
     if time.unit is not None and not time.truncate:
-        said.insert(0, F.when(_count(raw, time)[1], F.lit(FINER)))
+        said.insert(0, F.when(_count(raw, time) != F.floor(_count(raw, time)), F.lit(FINER)))
     return F.coalesce(*said, F.lit(time.otherwise))
 
 
@@ -52,17 +62,15 @@ def _target(pattern: Pattern) -> str:
     return f"{group['y']}-{group['M']}-{group['d']}T{clock}{decimals}{group.get('X', '')}"
 
 
-def _count(raw: Column, time: Time) -> tuple[Column, Column]:
-    """A number's whole microseconds, towards the past, and whether digits were cut, as `Time` counts them."""
+def _count(raw: Column, time: Time) -> Column:
+    """The microseconds of a number, with what is finer, a decimal; null if it is none, or has too many digits."""
     assert time.unit is not None
-    number = _whole(NUMBER)
-    before, after, power = (F.regexp_extract(raw, number, group) for group in (2, 3, 4))
-    digits, exponent = F.concat(before, after), F.coalesce(power.try_cast("int"), F.lit(0))
-    point = F.greatest(F.length(before) + exponent + F.lit(POWERS[time.unit]), F.lit(0))
-    count = F.concat(F.lit("0"), F.rpad(digits, point, "0")).try_cast("bigint")
-    cut = F.substring(digits, point + 1, F.length(digits)).rlike("[1-9]")
-    signed = F.when(raw.startswith("-"), -count - cut.cast("bigint")).otherwise(count)
-    return F.when(raw.rlike(number) & (count < 10**MOST_DIGITS), signed), cut
+    power = POWERS[time.unit]
+    given = F.coalesce(F.regexp_extract(raw, EXPONENT, 1).try_cast("int"), F.lit(0))
+    # The exponent moves the point before there is a decimal, whose product would lose digits.
+    moved = F.concat(F.substring_index(F.upper(raw), "E", 1), F.lit("E"), (given + F.lit(power)).cast("string"))
+    count = moved.try_cast(f"decimal({DIGITS},{DECIMALS - min(power, 0)})")
+    return F.when(raw.rlike(_whole(NUMBER)), count)
 
 
 def _whole(expression: str) -> str:
