@@ -19,11 +19,12 @@ def instant(raw: Column, time: Time) -> Column:
     good = whole.between(FIRST, LAST) if time.truncate else (count == whole) & whole.between(FIRST, LAST)
     exact = F.when(good, F.timestamp_micros(whole.try_cast("bigint")))
     power = POWERS[time.unit]
-    if power < 0:
-        return exact
     # So few digits alone, as nearly every number has, are an instant of the next three thousand years.
-    digits = rf"\A[0-9]{{1,{17 - power}}}\z"
-    return F.when(raw.rlike(digits), F.timestamp_micros(raw.try_cast("bigint") * 10**power)).otherwise(exact)
+    kept = raw if power >= 0 else F.substring(raw, F.lit(1), F.length(raw) + power)
+    cut = "[0-9]" if time.truncate else "0"
+    digits = rf"\A[0-9]{{1,{17 - max(power, 0)}}}{cut}{{{max(-power, 0)}}}\z"
+    plain = F.timestamp_micros(kept.try_cast("bigint") * 10 ** max(power, 0))
+    return F.when(raw.rlike(digits), plain).otherwise(exact)
 
 
 def refusal(raw: Column, time: Time) -> Column:
