@@ -40,8 +40,8 @@ def event_source(
     *,
     fields: Iterable[Field],
     event_id: str | None = "event_id",
-    event_time: str = "event_time",
-    arrival_time: str | None = "arrival_time",
+    event_time: str | Field = "event_time",
+    arrival_time: str | Field | None = "arrival_time",
     occurrence: str | None = None,
     late_after: timedelta = timedelta(hours=1),
     duplicates_within: timedelta = timedelta(days=1),
@@ -54,24 +54,31 @@ def event_source(
         fields: the typed columns of an event; other columns of a payload are dropped.
         event_id: the column that identifies an event, so that duplicates are recognised. None: the id of the transport
             if it has one, else the hash of the content.
-        event_time: the column of the instant at which the event happened.
-        arrival_time: the column of the instant at which it arrived. None: the transport's time if it has one, else the
-            event time.
+        event_time: the column of the instant at which the event happened, in ISO-8601, or `timestamp(column, ...)`
+            that says how payloads write it.
+        arrival_time: the column of the instant at which it arrived, likewise. None: the transport's time if it has one,
+            else the event time.
         occurrence: the column that distinguishes events of equal content, for sources without an `event_id`.
         late_after: an event that arrives later than this after it happened counts as late; no value depends on it.
         duplicates_within: how long an id is remembered.
         description: a sentence for people.
+
+    >>> from dualpath.schema import text, timestamp
+    >>> clicks = event_source("clicks", fields=[text("user")], event_time=timestamp("ts", unit="ms"))
+    >>> clicks.event_time, clicks.time("ts")
+    ('ts', Time(unit='ms'))
     """
     return EventSource(
         name,
         tuple(fields),
         event_id,
-        event_time,
-        arrival_time,
+        event_time.name if isinstance(event_time, Field) else event_time,
+        arrival_time.name if isinstance(arrival_time, Field) else arrival_time,
         occurrence,
         late_after,
         duplicates_within,
         description,
+        tuple(each for each in (event_time, arrival_time) if isinstance(each, Field)),
     )
 
 

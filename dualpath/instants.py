@@ -6,7 +6,7 @@ because their order of day and month or their time zone would be.
 """
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dualpath.errors import InputError
+from dualpath.times import EPOCH, FIRST, LAST, MICROSECOND, OUTSIDE
 
 COLUMN = "event_timestamp"
 """The column of the instants, in entity rows and in Feast's `entity_df`."""
@@ -23,12 +24,6 @@ ISO = re.compile(
     re.ASCII,
 )
 REMEDY = "pass a datetime, which is UTC if it has no time zone, or ISO-8601 text like 2026-03-04T12:00:00Z"
-OUTSIDE = "lies outside the years 1 to 9999"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
-FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
-LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
-"""The first and the last microsecond of the years 1 to 9999."""
 
 
 def parse(values: Any, name: str = COLUMN) -> np.ndarray:

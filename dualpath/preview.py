@@ -28,6 +28,7 @@ from dualpath.kinds import INSTANT, KINDS
 from dualpath.plan import plan
 from dualpath.record import layout
 from dualpath.schema import DECIMAL_BOUND, EventSource, Field
+from dualpath.times import Time
 from dualpath.values import Dictionary, arrow
 from dualpath.view import Feature, View
 from dualpath.windows import Window, window
@@ -42,7 +43,8 @@ def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of
     """The join keys and the features of every entity among the events, at one instant, in order of appearance.
 
     An event has the columns that its source names; one that is left out is null. Without an id its place is its
-    id, and without an arrival time it arrives when it happens. Instants are datetimes (naive is UTC) or ISO-8601 text.
+    id, and without an arrival time it arrives when it happens. Instants are datetimes (naive is UTC), or texts and
+    numbers as payloads have them.
     No event counts as a duplicate or is refused. Raises `InputError` for a value that is not of its field's kind.
 
     >>> from datetime import datetime
@@ -118,12 +120,15 @@ def _event(view: View, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
     unknown = set(given).difference(source.by_name, (name for name in names if name))
     if unknown:
         raise InputError(f"{where}: '{source.name}' has no {', '.join(sorted(unknown))}; correct the name.")
-    time = _instant(given.get(source.event_time), f"{where}, {source.event_time}")
-    arrival = given.get(source.arrival_time) if source.arrival_time else None
+    time = _time(given.get(source.event_time), source.time(source.event_time), f"{where}, {source.event_time}")
+    arrival = time
+    if source.arrival_time and given.get(source.arrival_time) is not None:
+        how = source.time(source.arrival_time)
+        arrival = _time(given[source.arrival_time], how, f"{where}, {source.arrival_time}")
     return {
         "event_id": str(given.get(source.event_id, number) if source.event_id else number),
         "event_time": time,
-        "arrival_time": time if arrival is None else _instant(arrival, f"{where}, {source.arrival_time}"),
+        "arrival_time": arrival,
         **{f.name: _typed(given.get(f.name), f, f"{where}, {f.name}") for f in source.fields},
     }
 
@@ -135,12 +140,22 @@ def _instant(value: Any, where: str) -> int:
         raise InputError(f"{where}: {value!r} is not an instant; give a datetime or ISO-8601 text.") from None
 
 
+def _time(value: Any, how: Time, where: str) -> int:
+    """An event's time: a text or a number as admission reads it, or any instant."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return _instant(value, where)
+    found = how.micros(str(value))
+    if found is None:
+        raise InputError(f"{where}: {value!r} {how.refusal(str(value))}.")
+    return found
+
+
 def _typed(value: Any, field: Field, where: str) -> Any:
     """A value as admission would store it; refused where admission would refuse."""
     if value is None:
         return None
     if field.kind == "timestamp":
-        return _instant(value, where)
+        return _time(value, field.time, where)
     typed: Any = value
     try:
         match field.kind:

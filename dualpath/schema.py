@@ -14,6 +14,7 @@ import pyarrow as pa
 from dualpath.errors import DeclarationError
 from dualpath.kinds import INSTANT, KINDS
 from dualpath.signature import declares
+from dualpath.times import ISO, Time
 
 RESERVED = (
     *("event_id", "event_time", "arrival_time", "late", "arrival_day", "epoch", "batch", "query"),  # columns of the log
@@ -36,8 +37,8 @@ SATURATED = 2**63 - 1
 class Field:
     """One typed column of an event.
 
-    `scale` is the number of digits after the point of a decimal; `choices` are the only texts allowed;
-    a row whose `required` field is null goes to the dead-letter table.
+    `scale` is the number of digits after the point of a decimal; `choices` are the only texts allowed; `time` is how
+    payloads write a timestamp; a row whose `required` field is null goes to the dead-letter table.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Field:
     scale: int = 0
     required: bool = False
     choices: tuple[str, ...] = ()
+    time: Time = ISO
 
     called: ClassVar[str] = "a field such as text('name')"
 
@@ -52,6 +54,18 @@ class Field:
     def stored(self) -> pa.DataType:
         """Its Arrow type in the event log."""
         return KINDS[self.kind].stored(self.scale)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form; `from_dict` restores an equal field. A time in ISO-8601 is left out, as it ever was."""
+        plain = asdict(self)
+        if self.time == ISO:
+            del plain["time"]
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Field":
+        """The inverse of `to_dict`."""
+        return cls(**{**plain, "choices": tuple(plain["choices"]), "time": Time(**plain.get("time", {}))})
 
 
 @declares
@@ -71,7 +85,7 @@ def decimal(name: str, *, scale: int, required: bool = False) -> Field:
     """An exact number with `scale` digits after the point, as money is.
 
     >>> decimal("amount", scale=2)
-    Field(name='amount', kind='decimal', scale=2, required=False, choices=())
+    Field(name='amount', kind='decimal', scale=2, required=False, choices=(), time=Time())
     """
     return Field(name, "decimal", scale=scale, required=required)
 
@@ -89,9 +103,36 @@ def boolean(name: str, *, required: bool = False) -> Field:
 
 
 @declares
-def timestamp(name: str, *, required: bool = False) -> Field:
-    """An instant, microseconds UTC."""
-    return Field(name, "timestamp", required=required)
+def timestamp(
+    name: str,
+    *,
+    required: bool = False,
+    unit: str | None = None,
+    zone: str | None = None,
+    format: str | None = None,
+    truncate: bool = False,
+) -> Field:
+    """An instant, microseconds UTC. Payloads write it in ISO-8601, UTC without an offset, or as the options say.
+
+    Args:
+        name: the payload's member, and the field.
+        required: a row in which it is missing is refused.
+        unit: "s", "ms", "us" or "ns": it is a number of these since 1970 UTC, or a text of one.
+        zone: the time zone of texts without an offset, an IANA name.
+        format: the texts' pattern, such as "dd/MM/yyyy HH:mm:ss"; `dualpath.times.Time` says its letters.
+        truncate: digits finer than a microsecond are cut; otherwise a row with some is refused.
+
+    >>> timestamp("shipped_at", unit="ms").time
+    Time(unit='ms')
+    >>> timestamp("shipped_at", unit="days")
+    Traceback (most recent call last):
+    dualpath.errors.DeclarationError: <doctest dualpath.schema.timestamp[1]>:1: timestamp 'shipped_at': unit='days' is \
+none of s, ms, us, ns; write one of them.
+    """
+    try:
+        return Field(name, "timestamp", required=required, time=Time(unit, zone, format, truncate))
+    except DeclarationError as error:
+        raise DeclarationError(f"timestamp '{name}': {error.message}") from None
 
 
 @declares
@@ -105,6 +146,9 @@ class EventSource:
     rows apart, `occurrence` names it, and its value joins the hash. Without `arrival_time` an event arrives at the time
     the transport gives (that of the Kafka record), else when it happens, so none is ever late. An event is *late* if it
     arrives more than `late_after` after it happened. Lateness is counted and changes no value.
+
+    `times` are the two of them that the payload does not write in ISO-8601, declared as fields are; `event_source`
+    fills it.
     """
 
     name: str
@@ -116,6 +160,7 @@ class EventSource:
     late_after: timedelta = timedelta(hours=1)
     duplicates_within: timedelta = timedelta(days=1)
     description: str = ""
+    times: tuple[Field, ...] = ()
 
     called: ClassVar[str] = "an event_source(...)"
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
@@ -135,6 +180,11 @@ class EventSource:
             if not 0 <= each.scale <= 9:
                 raise DeclarationError(f"{where}: scale {each.scale} is outside 0 to 9; choose a smaller one.")
             seen[each.name] = each
+        for each in self.times:
+            if each.kind != "timestamp":
+                raise DeclarationError(
+                    f"event source '{self.name}': its time '{each.name}' is of kind {each.kind}; declare a timestamp."
+                )
         if self.late_after < timedelta(0) or self.duplicates_within <= timedelta(0):
             raise DeclarationError(
                 f"event source '{self.name}': late_after must not be negative and duplicates_within must be positive."
@@ -147,10 +197,19 @@ class EventSource:
         times = [("event_time", INSTANT), ("arrival_time", INSTANT)]
         return pa.schema([("event_id", pa.string()), *times, *((f.name, f.stored) for f in self.fields)])
 
+    def time(self, column: str) -> Time:
+        """How payloads write the event or the arrival time: as declared for it, or for the field of its name."""
+        declared = {field.name: field for field in (*self.fields, *self.times)}
+        return declared[column].time if column in declared else ISO
+
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source."""
+        """A JSON-ready form; `from_dict` restores an equal source. Without `times` it is as it ever was."""
         plain = asdict(self)
         plain.pop("by_name")
+        for name in ("fields", "times"):
+            plain[name] = [each.to_dict() for each in getattr(self, name)]
+        if not self.times:
+            del plain["times"]
         plain["late_after"] = self.late_after.total_seconds()
         plain["duplicates_within"] = self.duplicates_within.total_seconds()
         return plain
@@ -159,7 +218,8 @@ class EventSource:
     def from_dict(cls, plain: Mapping[str, Any]) -> "EventSource":
         """The inverse of `to_dict`."""
         kept = dict(plain)
-        kept["fields"] = tuple(Field(**{**f, "choices": tuple(f["choices"])}) for f in plain["fields"])
+        for name in ("fields", "times"):
+            kept[name] = tuple(map(Field.from_dict, plain.get(name, ())))
         kept["late_after"] = timedelta(seconds=plain["late_after"])
         kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])
         return cls(**kept)

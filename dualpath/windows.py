@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, ClassVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from dualpath.errors import DeclarationError
 from dualpath.signature import declares
+from dualpath.times import check_zone
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -59,12 +60,7 @@ class Window:
         if self.kind == "calendar":
             if self.unit not in UNITS:
                 raise DeclarationError(f"unknown calendar unit '{self.unit}'; use {', '.join(UNITS)}.")
-            try:
-                ZoneInfo(self.zone)
-            except (ZoneInfoNotFoundError, ValueError, OSError):
-                raise DeclarationError(
-                    f"unknown time zone '{self.zone}'; use an IANA name such as Europe/London."
-                ) from None
+            check_zone(self.zone)
         elif not 0 < self.width <= FOREVER:
             raise DeclarationError(f"a window of {spell(self.width)} cannot hold an event; give a positive width.")
         if self.offset and (self.kind != "sliding" or not 0 < self.offset < FOREVER):

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -12,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from dualpath.errors import InputError, UnavailableError
 from dualpath.runtime import kafka
 from dualpath.schema import EventSource
+from dualpath.windows import SECOND
 
 METADATA_TIMEOUT_SECONDS = 15.0  # for the broker's answer, whether it has the topic
 
@@ -53,18 +53,15 @@ def own(source: EventSource, speed: float) -> Pace:
     [0.0, 1.5, 1.5]
     """
     column = source.arrival_time or source.event_time
-    first: datetime | None = None
+    how, first = source.time(column), None
     due = 0.0
 
     def pace(number: int, members: Mapping[str, Any]) -> float:
         nonlocal first, due
-        try:
-            instant = datetime.fromisoformat(members[column])
-        except (KeyError, TypeError, ValueError):
-            return due
-        instant = instant.replace(tzinfo=instant.tzinfo or UTC)
-        first = first or instant
-        due = (instant - first).total_seconds() / speed
+        instant = how.micros(str(members.get(column)))
+        if instant is not None:
+            first = instant if first is None else first
+            due = (instant - first) / SECOND / speed
         return due
 
     return pace

@@ -17,6 +17,7 @@ from feast.type_map import python_values_to_proto_values
 from dualpath import entities, instants
 from dualpath.errors import InputError
 from dualpath.feast.selection import KEY_KINDS, Selection
+from dualpath.times import EPOCH
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,7 @@ def read(entity_rows: Any, now: int, selection: Selection) -> Request:
         return Request(selection, now, rows, columns, instants.parse(given), named)
     named[list(without)] = False
     # Each row gets some instant, so that a refusal names the row by the caller's count.
-    as_of = instants.parse(
-        [value if is_named else instants.EPOCH for value, is_named in zip(given, named, strict=True)]
-    )
+    as_of = instants.parse([value if is_named else EPOCH for value, is_named in zip(given, named, strict=True)])
     as_of[~named] = now
     return Request(selection, now, rows, columns, as_of, named)
 

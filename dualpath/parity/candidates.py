@@ -6,7 +6,7 @@ be of any size.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from dualpath import instants
 from dualpath.entities import cast
 from dualpath.errors import InputError
 from dualpath.log.storage import Storage
@@ -152,8 +151,6 @@ def _times(payload: Mapping[str, Any], source: EventSource) -> dict[str, Any]:
     """What can be read of the id and the times of a payload."""
     event: dict[str, Any] = {"event_id": payload.get(source.event_id) if source.event_id else None}
     for name, member in (("event_time", source.event_time), ("arrival_time", source.arrival_time)):
-        try:
-            event[name] = int(instants.parse([payload.get(member) if member else None])[0])
-        except InputError:
-            event[name] = None
+        # Digits that are too fine are why a row is refused, and no reason not to say when it happened.
+        event[name] = replace(source.time(member), truncate=True).micros(str(payload.get(member))) if member else None
     return event

@@ -29,12 +29,13 @@ from feast.feature_logging import LOG_TIMESTAMP_FIELD
 
 from dualpath.errors import InputError
 from dualpath.feast.served_log import declaration_column
-from dualpath.instants import LAST, iso
+from dualpath.instants import iso
 from dualpath.kinds import INSTANT
 from dualpath.parity.audit import LoggedService, derivable_rows, services
 from dualpath.parity.compare import same
 from dualpath.parity.distribution import Distance, distance, median, null_share
 from dualpath.repo import Repo
+from dualpath.times import LAST
 from dualpath.view import KNOWN_AT, digest
 
 SAME, NOT_YET_STREAMED, LATE = "same", "not yet streamed", "late"

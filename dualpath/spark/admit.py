@@ -10,9 +10,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_type
 
 from dualpath.schema import DECIMAL_BOUND, EventSource, Field
+from dualpath.spark import times
 from dualpath.spelling import excesses
 
-INSTANT = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?$"
 WHOLE = r"^[+-]?\d{1,18}$"
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
 EXPONENT = r"[eE]([+-]?\d+)$"
@@ -59,8 +59,10 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         "admitted_at",
     )
 
-    event_time = _typed(_raw(source.event_time), "timestamp")
-    declared = _typed(_raw(source.arrival_time), "timestamp") if source.arrival_time else None
+    event_time = times.instant(_raw(source.event_time), source.time(source.event_time))
+    declared = None
+    if source.arrival_time:
+        declared = times.instant(_raw(source.arrival_time), source.time(source.arrival_time))
     arrival_time = F.coalesce("__given_arrival", event_time) if declared is None else declared
     typed = rows.select(
         "payload",
@@ -71,7 +73,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         "admitted_at",
         event_time.alias("event_time"),
         arrival_time.alias("arrival_time"),
-        *(_typed(_raw(f.name), f.kind, f.scale).alias(f.name) for f in source.fields),
+        *(_typed(_raw(f.name), f).alias(f.name) for f in source.fields),
     )
     late = F.col("arrival_time") - F.col("event_time") > F.lit(source.late_after)
     judged = typed.select(
@@ -100,17 +102,17 @@ def _raw(name: str) -> Column:
     return F.col(f"__json.`{name}`")
 
 
-def _typed(raw: Column, kind: str, scale: int = 0) -> Column:
-    """A payload's text as a value of the kind; null where it is not one."""
-    match kind:
+def _typed(raw: Column, field: Field) -> Column:
+    """A payload's text as a value of the field; null where it is not one."""
+    match field.kind:
         case "text":
             return raw
         case "timestamp":
-            return F.when(raw.rlike(INSTANT), raw.try_cast("timestamp"))
+            return times.instant(raw, field.time)
         case "integer":
             return F.when(raw.rlike(WHOLE), raw.try_cast("bigint"))
         case "decimal":
-            return F.when(raw.rlike(NUMBER), raw.try_cast(f"decimal(18,{scale})"))
+            return F.when(raw.rlike(NUMBER), raw.try_cast(f"decimal(18,{field.scale})"))
         case "boolean":
             return F.when(raw.isin("true", "false"), raw == "true")
     return F.when(raw.rlike(NUMBER), raw.try_cast("double"))
@@ -139,9 +141,9 @@ def _faults(source: EventSource) -> list[Column]:
     ]
     for name in filter(None, (source.event_id, source.occurrence)):
         faults.append(F.when(F.coalesce(F.trim(_raw(name)), F.lit("")) == "", F.lit(f"{name} is missing")))
-    faults += _time_faults(source.event_time, "event_time")
+    faults += _time_faults(source, source.event_time, "event_time")
     if source.arrival_time:
-        faults += _time_faults(source.arrival_time, "arrival_time")
+        faults += _time_faults(source, source.arrival_time, "arrival_time")
     else:
         faults.append(F.when(_too_early("arrival_time"), F.lit(f"the transport's time is before {EARLIEST[:4]}")))
     too_far = F.col("event_time") > F.col("arrival_time") + F.expr(AHEAD)
@@ -161,11 +163,11 @@ def _excesses(source: EventSource, expressions: Iterable[str]) -> list[Column]:
     ]
 
 
-def _time_faults(member: str, column: str) -> list[Column]:
+def _time_faults(source: EventSource, member: str, column: str) -> list[Column]:
     raw, time = _raw(member), F.col(column)
     return [
         F.when(raw.isNull(), F.lit(f"{member} is missing")),
-        F.when(time.isNull(), _says(raw, f"{member} is not an ISO-8601 instant of at most microseconds")),
+        F.when(time.isNull(), _says(raw, member, times.refusal(raw, source.time(member)))),
         F.when(_too_early(column), _says(raw, f"{member} is before {EARLIEST[:4]}")),
     ]
 
@@ -202,7 +204,10 @@ def _field_faults(field: Field) -> list[Column]:
     if field.kind == "double":
         finite = ~typed.isin(float("inf"), float("-inf"))
         faults.append(F.when(~finite, _says(raw, f"{field.name} is too large")))
-    if field.kind != "text":
+    if field.kind == "timestamp":
+        unread = raw.isNotNull() & typed.isNull()
+        faults.append(F.when(unread, _says(raw, field.name, times.refusal(raw, field.time))))
+    elif field.kind != "text":
         faults.append(F.when(raw.isNotNull() & typed.isNull(), _says(raw, f"{field.name} is not of kind {field.kind}")))
     if field.choices:
         known = typed.isin(*field.choices)
@@ -210,6 +215,7 @@ def _field_faults(field: Field) -> list[Column]:
     return faults
 
 
-def _says(raw: Column, what: str) -> Column:
+def _says(raw: Column, what: str, more: Column | None = None) -> Column:
     """A reason with the offending text, cut to a readable length."""
-    return F.concat(F.lit(f"{what}: "), F.substring(raw, 1, 80))
+    said = F.lit(f"{what}: ") if more is None else F.concat(F.lit(f"{what} "), more, F.lit(": "))
+    return F.concat(said, F.substring(raw, 1, 80))

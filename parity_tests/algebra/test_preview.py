@@ -66,6 +66,29 @@ def test_expressions_may_use_every_kind_of_field() -> None:
     assert preview(view, [event], NOON) == [{"city": "par", "kilometres": [15]}]
 
 
+def test_times_are_read_as_the_source_declares_them_or_given_as_instants() -> None:
+    told = event_source(
+        "rides",
+        fields=[text("city"), timestamp("began", zone="Europe/Berlin")],
+        event_time=timestamp("ended", unit="ms"),
+        arrival_time=timestamp("reported", unit="s"),
+    )
+    where = "arrival_time >= event_time AND began < event_time"
+    view = View("v", ("city",), told, (Feature("rides", Count(where=where), lifetime()),))
+    milliseconds = 1772366400000
+    written = [
+        {"ended": milliseconds, "reported": 1772366400.001, "began": "2026-03-01 12:59:59"},
+        {"ended": str(milliseconds), "reported": "1.7723664E9", "began": "2026-03-01T11:59:59Z"},
+        {"ended": NOON, "reported": NOON, "began": NOON - timedelta(seconds=1)},
+        {"ended": NOON, "began": "2026-03-01 13:00"},
+    ]
+    assert preview(view, [{"city": "par", **each} for each in written], NOON) == [{"city": "par", "rides": 3}]
+    with pytest.raises(InputError, match="event 0, ended: '2026-03-01T12:00:00Z' is a text and not a number; declare"):
+        preview(view, [{"city": "par", "ended": "2026-03-01T12:00:00Z"}], NOON)
+    with pytest.raises(InputError, match="event 0, ended: True is not an instant"):
+        preview(view, [{"city": "par", "ended": True}], NOON)
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
@@ -82,7 +105,7 @@ def test_expressions_may_use_every_kind_of_field() -> None:
         ({"score": "high"}, "event 0, score: 'high' does not fit the field, which is double"),
         ({"member": 1}, "event 0, member: 1 does not fit the field, which is boolean"),
         ({"city": 1}, "event 0, city: 1 does not fit the field, which is text"),
-        ({"began": "noon"}, "event 0, began: 'noon' is not an instant; give a datetime or ISO-8601 text."),
+        ({"began": "noon"}, "event 0, began: 'noon' is not an ISO-8601 instant."),
         ({"ended": None}, "event 0, ended: None is not an instant"),
         ({"fares": 1}, "event 0: 'rides' has no fares; correct the name."),
     ],

@@ -10,10 +10,11 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from pyspark.sql import SparkSession
 
+from dualpath.declare import event_source
 from dualpath.demo.replay import Clock, own, paced, rate
 from dualpath.repo import Repo
 from dualpath.runtime.kafka import Broker
-from dualpath.schema import EventSource
+from dualpath.schema import EventSource, timestamp
 from parity_tests.conftest import SOURCE
 from parity_tests.console.commands import run_json
 from parity_tests.sources.topics import LINES
@@ -46,6 +47,8 @@ def test_lines_are_handed_over_as_far_apart_as_they_arrived_sped_up() -> None:
     assert due(lines, own(EventSource("clicks", ()), speed=10)) == [0, 3, 3, 3, 12]
     happened = EventSource("clicks", (), arrival_time=None)
     assert due([line.replace(b"arrival", b"event") for line in lines], own(happened, speed=10)) == [0, 3, 3, 3, 12]
+    counted = event_source("clicks", fields=[], arrival_time=timestamp("at", unit="ms"))
+    assert due([b'{"at": 1772359200000}', b'{"at": "1772359260000"}'], own(counted, speed=10)) == [0, 6]
 
 
 def test_produced_lines_are_whole_and_keyed_by_entity_and_the_stream_reads_them(

@@ -69,7 +69,9 @@ def judged(spark: SparkSession, payloads: Iterable[str], source: EventSource = C
     return admit(frame(spark, payloads), source).toArrow().to_pylist()
 
 
-ISO = " is not an ISO-8601 instant of at most microseconds: "
+ISO = " is not an ISO-8601 instant: "
+UNIT = " is a number; declare its unit, one of s, ms, us, ns: "
+FINER = " is finer than a microsecond; declare truncate=True to cut it: "
 UNBORN = "arrival_time is more than a day ahead"
 FAR = "event_time is more than a day after the arrival"
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -82,20 +84,22 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         for v in (
             "yesterday",
             "",
-            1772359200,
-            "1772359200",
-            "2026-03-01",
             "2026-02-30T10:00:00Z",
             "2026-03-01T25:00:00Z",
             "2026-03-01T10:00:60Z",
             "2026-03-01T10:00:00+25:00",
-            "2026-03-01T10:00:00.123456789Z",
-            "2026-03-01T10:00:00.1234567Z",
+            "2026-03-01T10:00:00.1234567890Z",
             "20260301T100000Z",
             "01.03.2026 10:00",
             "٢٠٢٦-03-01T10:00:00Z",
             "+12026-03-01T10:00:00Z",
         )
+    ),
+    *(({"event_time": v}, f"event_time{UNIT}{v}") for v in (1772359200, "1772359200")),
+    ({"event_time": "2026-03-01"}, "event_time is a date alone; declare format='yyyy-MM-dd' to read its midnight: "),
+    *(
+        ({"event_time": v}, f"event_time{FINER}{v}")
+        for v in ("2026-03-01T10:00:00.123456789Z", "2026-03-01T10:00:00.1234567Z")
     ),
     ({"arrival_time": "noon"}, f"arrival_time{ISO}noon"),
     *(
@@ -132,7 +136,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     *(({"score": v}, "score is not of kind double") for v in ("half", "1e4000", "", False, [1.5])),
     *(({"score": v}, "score is too large") for v in ("1e309", "-1.8e308")),
     *(({"flag": v}, "flag is not of kind boolean") for v in (1, 0, "yes", "True", "", [True])),
-    *(({"seen": v}, "seen is not of kind timestamp") for v in ("later", 5, "", "2026-03-01T10:00:00.0000001Z")),
+    *(({"seen": v}, f"seen{ISO}{v}") for v in ("later", "")),
+    ({"seen": 5}, f"seen{UNIT}5"),
+    ({"seen": "2026-03-01T10:00:00.0000001Z"}, f"seen{FINER}2026"),
     *(({"plan": v}, "plan is not one of the declared choices") for v in ("gold", "Free", "free ", "", 1)),
 ]
 NO_OBJECTS = [
@@ -260,6 +266,8 @@ PASSED: list[tuple[dict[str, Any], dict[str, Any]]] = [
             "2026-03-01 10:00",
             "2026-03-01T10:00:00.0Z",
             "2026-03-01T10:00:00.000000+00:00",
+            "2026-03-01 10:00:00.000000000+0000",
+            "2026-03-01T15:00+05",
         )
     ),
     ({"event_time": "2026-03-01T10:00:00.000001Z"}, {"event_time": at(2026, 3, 1, 10, 0, 0, 1)}),
@@ -305,6 +313,42 @@ def test_what_is_odd_but_right_passes_with_its_exact_values(spark: SparkSession)
         if row["reason"] is not None or got != expected:
             wrong.append((changes, row["reason"], got))
     assert wrong == []
+
+
+DECLARED = event_source(
+    "clicks",
+    fields=[text("user"), timestamp("seen", format="dd/MM/yyyy HH:mm", zone="Europe/Berlin")],
+    event_time=timestamp("ts", unit="ms"),
+    arrival_time=timestamp("sent", unit="ns", truncate=True),
+)
+
+
+def test_times_are_read_as_the_source_declares_them(spark: SparkSession) -> None:
+    good = {"event_id": "e", "ts": 1772359200001, "sent": "1772359205000000999", "seen": "25/10/2026 02:30"}
+    changes: list[dict[str, Any]] = [
+        {},
+        {"ts": "1772359200001.5"},
+        {"ts": "2026-03-01T10:00:00Z"},
+        {"ts": "1772359200000.0001"},
+        {"sent": None},
+        {"seen": "2026-10-25T00:30:00Z"},
+        {"seen": None},
+    ]
+    found = judged(spark, [payload(**{**good, **each}) for each in changes], DECLARED)
+    assert [row["reason"] for row in found] == [
+        None,
+        None,
+        "ts is a text and not a number; declare it without unit: 2026-03-01T10:00:00Z",
+        f"ts{FINER}1772359200000.0001",
+        "sent is missing",
+        "seen is in ISO-8601; declare it without format: 2026-10-25T00:30:00Z",
+        None,
+    ]
+    first, second, *_ = found
+    assert first["event_time"] == at(2026, 3, 1, 10, 0, 0, 1000)
+    assert first["arrival_time"] == at(2026, 3, 1, 10, 0, 5)
+    assert first["seen"] == at(2026, 10, 25, 0, 30)
+    assert second["event_time"] == at(2026, 3, 1, 10, 0, 0, 1500)
 
 
 SAME: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
