@@ -20,6 +20,7 @@ import typer
 from pyspark.sql import SparkSession
 
 from dualpath.console.report import Report, busy, finish, table
+from dualpath.console.stream import end
 from dualpath.errors import StateError
 from dualpath.jobs.build import build
 from dualpath.jobs.stream import start
@@ -103,7 +104,7 @@ def run(
     drain(spark, repo)
     query = start(spark, repo, repo.sources[SOURCE], Directory(traffic.landing, 1_000), interval=interval)
     with ExitStack() as held:
-        held.callback(query.stop)
+        held.callback(end, query)
         asking = [held.enter_context(reader(repo, requests, every, users, seed)) for seed in range(readers)]
         while running := [process for process in asking if process.poll() is None]:
             traffic.land(events)

@@ -51,7 +51,22 @@ def check_known(notebook: nbformat.NotebookNode) -> None:
     assert printed(notebook).count("not yet known for q1b0") == 2
 
 
-CHECKS = {"skew": check_skew, "known": check_known}
+def check_newsroom(notebook: nbformat.NotebookNode) -> None:
+    """Every decision with features is made again, also around an outage, and teaches what was learned."""
+    outputs = [output for cell in code(notebook) for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 2
+    text = printed(notebook)
+    [(decisions, candidates)] = re.findall(r"(\d+) decisions with (\d+) candidates made again", text.replace(",", ""))
+    assert 100 < int(decisions) < int(candidates) and "Differing: 0\n" in text
+    assert "teach the same bits: True" in text
+    counts = next(o.data["text/plain"] for o in outputs if o.output_type == "execute_result")
+    degraded, *rows = [line.split() for line in counts.splitlines() if not line.startswith("variant")]
+    without = degraded.index("features")
+    assert all(int(row[without]) > 0 for row in rows), "the outage was not met"
+
+
+CHECKS = {"skew": check_skew, "known": check_known, "newsroom": check_newsroom}
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
