@@ -13,7 +13,10 @@ def instant(raw: Column, time: Time) -> Column:
     """A payload's text as a timestamp; null where it is refused."""
     if time.unit is None:
         read = _instant(raw, time)
-        return F.when(F.unix_micros(read).between(FIRST, LAST), read)
+        # Only of the first and the last year can an offset lead out of all years. Others are read once, and not for a
+        # comparison too: every event has such a time.
+        first_or_last = raw.contains("0001") | raw.contains("9999") if time.format else ~raw.between("0002", "9999")
+        return F.when(first_or_last, F.when(F.unix_micros(read).between(FIRST, LAST), read)).otherwise(read)
     count = _count(raw, time)
     whole = F.floor(count)
     good = whole.between(FIRST, LAST) if time.truncate else (count == whole) & whole.between(FIRST, LAST)
