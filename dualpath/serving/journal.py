@@ -54,6 +54,7 @@ class KafkaJournal:
         settings = {**SETTINGS, **client}
         self.most = int(settings["queue.buffering.max.messages"])
         self.producer = kafka.producer(settings)
+        self.sent = self.told = 0  # each counted by one thread; the client's own length counts its errors too
         self.closed = Event()
         self.polling = Thread(target=self._poll, name="journal", daemon=True)
         self.polling.start()
@@ -68,6 +69,7 @@ class KafkaJournal:
         safe: asyncio.Future[bool] = loop.create_future()
 
         def delivered(error: Any, message: Message) -> None:
+            self.told += 1
             self.healthy = error is None
             with suppress(RuntimeError):  # the loop has ended: nobody waits any more
                 loop.call_soon_threadsafe(told, error is None)
@@ -77,9 +79,11 @@ class KafkaJournal:
                 safe.set_result(is_safe)
 
         value = compact(decision.event()).encode()
+        self.sent += 1
         try:
             self.producer.produce(self.topic, value, key=decision.user_id, on_delivery=delivered)
         except BufferError:
+            self.sent -= 1
             return False
         try:
             return await asyncio.wait_for(safe, max(0.0, seconds))
@@ -90,17 +94,17 @@ class KafkaJournal:
     @property
     def takes(self) -> bool:
         """Whether the queue has room."""
-        return len(self.producer) < self.most
+        return self.queued() < self.most
 
     def queued(self) -> int:
         """How many messages wait for the broker."""
-        return len(self.producer)
+        return self.sent - self.told
 
     def close(self) -> None:
         """Send what waits, for a few seconds at most."""
-        self.producer.flush(CLOSE_TIMEOUT_SECONDS)
         self.closed.set()
         self.polling.join()
+        self.producer.flush(CLOSE_TIMEOUT_SECONDS)
 
 
 class NoJournal:
