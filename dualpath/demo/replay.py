@@ -135,7 +135,7 @@ def replay(
 def _producer(client: Mapping[str, str], topic: str) -> Producer:
     """A producer whose broker answers and has the topic; asking makes none."""
     where = client["bootstrap.servers"]
-    producer = kafka.producer({**client, "linger.ms": 5})
+    producer = kafka.producer({**client, "enable.idempotence": True, "linger.ms": 5})
     try:
         topics = producer.list_topics(timeout=METADATA_TIMEOUT_SECONDS).topics
     except KafkaException as error:

@@ -163,7 +163,7 @@ def client(address: str) -> AdminClient:
 
 
 def producer(settings: Mapping[str, Any]) -> Producer:
-    """A producer that sends each message once and keeps quiet; `settings` are librdkafka's.
+    """A producer; unless librdkafka's `settings` say otherwise, it sends each message once and keeps quiet.
 
     Raises:
         InputError: the client refuses its settings.
