@@ -6,7 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,3 +63,10 @@ def post(url: str, body: Any) -> tuple[int, Any]:
             return answered.status, json.loads(answered.read() or b"null")
     except urllib.error.HTTPError as refused:
         return refused.code, json.loads(refused.read() or b"null")
+
+
+def values(answer: Any, maps: Collection[str] = ()) -> dict[str, list[Any]]:
+    """The values of each name in an answer of Feast's server, which sends `maps` as JSON in texts."""
+    named = zip(answer["metadata"]["feature_names"], answer["results"], strict=True)
+    found = {name: result["values"] for name, result in named}
+    return {n: [json.loads(text) for text in column] if n in maps else column for n, column in found.items()}

@@ -98,7 +98,7 @@ def _form(kind: pa.DataType) -> pa.DataType:
     if types.is_struct(kind) and kind.num_fields:
         return pa.struct([pa.field(f.name, _form(f.type)) for f in kind])
     # A cast from a list view loses its values.
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if _is_list(kind):
         return pa.list_(_form(kind.value_type))
     if types.is_map(kind) and (types.is_integer(kind.key_type) or _is_text(kind.key_type)):
         entry = [pa.field("key", _form(kind.key_type)), pa.field("value", _form(kind.item_type))]
@@ -108,6 +108,10 @@ def _form(kind: pa.DataType) -> pa.DataType:
 
 def _is_text(kind: pa.DataType) -> bool:
     return kind in (pa.string(), pa.large_string(), pa.string_view())
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _value(sql: str, kind: pa.DataType, depth: int = 0) -> str:
@@ -135,7 +139,7 @@ def _value(sql: str, kind: pa.DataType, depth: int = 0) -> str:
         value = f"coalesce({_value(item, kind.item_type, depth + 1)}, 'null')"
         entry = f"CAST(to_json(CAST({key} AS VARCHAR)) AS VARCHAR) || ':' || {value}"
         return f"('{{' || {_joined(sql, each, entry)} || '}}')"
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if _is_list(kind):
         value = f"coalesce({_value(each, kind.value_type, depth + 1)}, 'null')"
         return f"('[' || {_joined(sql, each, value)} || ']')"
     as_text = types.is_decimal(kind) or types.is_date(kind) or kind == pa.uuid()

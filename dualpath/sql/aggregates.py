@@ -11,7 +11,7 @@ from dualpath.kinds import REALS
 from dualpath.schema import EventSource
 from dualpath.sql.query import Aggregated
 from dualpath.sql.refusal import declaring, refuse, shown
-from dualpath.sql.windows import asks_now, conjuncts, window
+from dualpath.sql.windows import asks_now, bare, conjuncts, window
 
 PLAIN: dict[type[exp.Expr], str] = {exp.Min: "Min", exp.Max: "Max", exp.Avg: "Mean", exp.Sum: "Sum"}
 KNOWN = "COUNT, SUM, AVG, MIN, MAX, ARRAY_AGG(DISTINCT x) and (ARRAY_AGG(x ORDER BY time DESC))[1:k] are"
@@ -49,8 +49,7 @@ class Translator:
         node, limit, own = whole, None, None
         if isinstance(node, exp.Bracket):
             limit, node = _limit(node), node.this
-        while isinstance(node, exp.Paren):
-            node = node.this
+        node = bare(node)
         if isinstance(node, exp.Filter):
             own, node = node.expression.this, node.this
         conditions = conjuncts(self.where) + conjuncts(own)
@@ -155,8 +154,7 @@ class Translator:
 
 def _unwrapped(of: exp.Expr, zero: bool) -> tuple[exp.Expr, list[exp.Expr]]:
     """`CASE WHEN c THEN x END` as x and c: aggregates skip the NULL of other rows; a sum, if `zero`, also `ELSE 0`."""
-    while isinstance(of, exp.Paren):
-        of = of.this
+    of = bare(of)
     if not isinstance(of, exp.Case) or of.this is not None or len(of.args["ifs"]) != 1:
         return of, []
     default = of.args.get("default")

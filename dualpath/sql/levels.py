@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from dualpath.sql.query import Aggregated, Levels
 from dualpath.sql.refusal import refuse, shown
+from dualpath.sql.windows import bare
 
 OPERATORS: dict[type[exp.Expr], str] = {
     exp.GT: ">",
@@ -87,8 +88,7 @@ class Conditions:
 
 def _number(node: exp.Expr) -> str | None:
     """A number as Python has it; None if a node is none."""
-    while isinstance(node, exp.Paren):
-        node = node.this
+    node = bare(node)
     if isinstance(node, exp.Neg):
         number = _number(node.this)
         return None if number is None or number.startswith("-") else f"-{number}"

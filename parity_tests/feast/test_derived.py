@@ -41,6 +41,7 @@ from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.view import View
 from parity_tests.conftest import REPOS
+from parity_tests.served import values as sent_values
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = "2026-03-01"
@@ -264,12 +265,10 @@ def test_order_is_the_same_in_every_process_and_over_http(repo: Repo) -> None:
     )
     assert there.stdout.splitlines()[-1] == here
     answer, over_http = json.loads(here)[:2]
-    names = over_http["metadata"]["feature_names"]
-    values = {name: result["values"] for name, result in zip(names, over_http["results"], strict=True)}
+    sent = sent_values(over_http, maps=[name for name, column in answer.items() if isinstance(column[0], dict)])
     assert [*answer["habits__by_word"][0]] == sorted(f"w{n}" for n in range(5_000))
     for name, column in answer.items():
-        texts = isinstance(column[0], dict)
-        assert same([json.loads(value) for value in values[name]] if texts else values[name], column), name
+        assert same(sent[name], column), name
 
 
 def test_parity_compares_maps_and_what_is_derived_from_them(repo: Repo) -> None:

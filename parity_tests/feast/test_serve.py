@@ -20,7 +20,7 @@ from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
 from parity_tests.filled import fill
-from parity_tests.served import post, running
+from parity_tests.served import post, running, values
 from parity_tests.servers import suspended
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,6 @@ EVENTS = [
 ]
 PROFILE = {"feature_service": "user_profile"}
 WINDOWED = {"features": ["user_activity:actions_30min"]}
-MAP = "interest_5min"
 ORDINARY = {"features": ["shelves:metres"]}
 
 
@@ -66,13 +65,7 @@ class Served:
     def get(self, asked: dict[str, Any], **entities: list[Any]) -> tuple[int, Any]:
         """Status and answer: names to values, or the class and the sentence of an error."""
         status, said = post(f"{self.address}/get-online-features", {**asked, "entities": entities})
-        if status != 200:
-            return status, said
-        names = said["metadata"]["feature_names"]
-        found = {name: each["values"] for name, each in zip(names, said["results"], strict=True)}
-        if MAP in found:  # Feast sends maps as JSON in texts
-            found[MAP] = [json.loads(text) for text in found[MAP]]
-        return status, found
+        return status, values(said, maps=["interest_5min"]) if status == 200 else said
 
     def health(self) -> tuple[int, str]:
         try:

