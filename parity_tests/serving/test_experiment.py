@@ -24,6 +24,11 @@ def test_units_are_shared_out_by_the_weights() -> None:
     assert stats.chisquare([counts["a"], counts["b"]], [5_000, 15_000]).pvalue > 0.001
 
 
+def test_the_first_two_variants_are_compared_by_their_own_weights() -> None:
+    three = Experiment(name="three", variants={"a": 1, "b": 3, "c": 4})
+    assert three.compared == ("a", "b") and three.share == 0.25
+
+
 def test_an_assignment_never_changes() -> None:
     """In any process: the values are those of SHA-256."""
     assert [HALVES.assign(f"reader {n}") for n in range(8)] == ["b", "b", "a", "b", "a", "b", "b", "a"]

@@ -144,6 +144,15 @@ def test_an_old_timestamp_keeps_digits_below_microseconds(tmp_path: Path) -> Non
     assert row["tags"] == {"t": ["2026-03-01T12:00:00.000000123"]}
 
 
+def test_an_old_timestamp_in_a_map_keeps_digits_below_microseconds(tmp_path: Path) -> None:
+    tags = pa.array([[("first", 7_001), ("none", None)], None], pa.map_(pa.string(), pa.timestamp("ns")))
+    table = pa.table({"user": ["ann", "bob"], "at": ["x", "y"], "tags": tags})
+    pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
+    first, second = objects(tmp_path / "a.parquet")
+    assert first["tags"] == {"first": "1970-01-01T00:00:00.000007001", "none": None}
+    assert "tags" not in second
+
+
 def to_9999(file: Path, nanos: int) -> None:
     """Put the day 9999-12-31 into the bytes of a file's instants of those nanoseconds: a writer of them cannot."""
     days = (datetime(9999, 12, 31) - datetime(1970, 1, 1)).days
