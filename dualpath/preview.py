@@ -3,7 +3,8 @@
 DuckDB evaluates the SQL; there is no Spark, no Redis and no file.
 
 Inside, an event is a dict: `event_id`; `event_time`, `arrival_time` and timestamp fields as integer microseconds UTC;
-decimals as `Decimal`; the other fields as plain Python values; None for null.
+decimals as `Decimal`; the other fields as plain Python values; None for null. Its fields are under their columns in the
+event log.
 """
 
 import math
@@ -25,6 +26,7 @@ from dualpath.declare import view_of
 from dualpath.entities import name as entity
 from dualpath.errors import InputError
 from dualpath.kinds import INSTANT, KINDS
+from dualpath.paths import walk
 from dualpath.plan import plan
 from dualpath.record import layout
 from dualpath.schema import DECIMAL_BOUND, EventSource, Field
@@ -42,8 +44,8 @@ LATELY = timedelta(days=1)
 def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of: Any) -> list[dict[str, Any]]:
     """The join keys and the features of every entity among the events, at one instant, in order of appearance.
 
-    An event has the columns that its source names; one that is left out is null. Without an id its place is its
-    id, and without an arrival time it arrives when it happens. Instants are datetimes (naive is UTC), or texts and
+    An event has the shape of a payload, of dicts and lists: a field with a path is read there and nowhere else. What is
+    left out is null. Without an id its place is its id, and without an arrival time it arrives when it happens. Instants are datetimes (naive is UTC), or texts and
     numbers as payloads have them.
     No event counts as a duplicate or is refused. Raises `InputError` for a value that is not of its field's kind.
 
@@ -65,14 +67,18 @@ def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of
         view = declared
     if not events:
         return []
-    typed = [_event(view, number, event) for number, event in enumerate(events)]
-    owners, words = records(view, typed)
-    texts, instant = dictionary(view, typed), _instant(as_of, "as_of")
+    return answers(view, [_event(view, number, event) for number, event in enumerate(events)], _instant(as_of, "as_of"))
+
+
+def answers(view: View, events: Sequence[dict[str, Any]], as_of: int) -> list[dict[str, Any]]:
+    """`preview` of events in the form that this module has inside; `as_of` is in microseconds UTC."""
+    owners, words = records(view, events)
+    texts = dictionary(view, events)
     rows = []
-    for keys in dict.fromkeys(tuple(event[key] for key in view.keys) for event in typed):
+    for keys in dict.fromkeys(tuple(event[key] for key in view.key_columns) for event in events):
         if None not in keys:
             mine = words[[owner == entity(keys) for owner in owners]] if owners else words
-            found = values(view, mine, [instant], texts)
+            found = values(view, mine, [as_of], texts)
             rows.append({**dict(zip(view.keys, keys, strict=True)), **{name: each[0] for name, each in found.items()}})
     return rows
 
@@ -115,21 +121,24 @@ def _field(name: str, values: list[Any]) -> Field:
 
 
 def _event(view: View, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    source, where = view.source, f"event {number}"
-    names = (source.event_id, source.event_time, source.arrival_time)
-    unknown = set(given).difference(source.by_name, (name for name in names if name))
-    if unknown:
+    source, where, members = view.source, f"event {number}", view.source.members
+    moved = [f for f in source.fields if f.name in given and f.path]
+    known = {each.place[0] for each in (*source.fields, *members.values())}
+    if unknown := set(given).difference(known):
+        if misplaced := [each for each in moved if each.name in unknown]:
+            raise InputError(f"{where}: '{source.name}' reads {misplaced[0]} at its path; write it there.")
         raise InputError(f"{where}: '{source.name}' has no {', '.join(sorted(unknown))}; correct the name.")
-    time = _time(given.get(source.event_time), source.time(source.event_time), f"{where}, {source.event_time}")
-    arrival = time
-    if source.arrival_time and given.get(source.arrival_time) is not None:
-        how = source.time(source.arrival_time)
-        arrival = _time(given[source.arrival_time], how, f"{where}, {source.arrival_time}")
+    written = {what: walk(given, member.place) for what, member in members.items()}
+    times = {
+        what: _time(written[what], members[what].time, f"{where}, {members[what]}")
+        for what in ("event_time", "arrival_time")
+        if what == "event_time" or written.get(what) is not None
+    }
     return {
-        "event_id": str(given.get(source.event_id, number) if source.event_id else number),
-        "event_time": time,
-        "arrival_time": arrival,
-        **{f.name: _typed(given.get(f.name), f, f"{where}, {f.name}") for f in source.fields},
+        "event_id": str(number if written.get("event_id") is None else written["event_id"]),
+        "event_time": times["event_time"],
+        "arrival_time": times.get("arrival_time", times["event_time"]),
+        **{source.columns[f.name]: _typed(walk(given, f.place), f, f"{where}, {f}") for f in source.fields},
     }
 
 
@@ -188,7 +197,7 @@ def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] 
     if not sqls or not events:
         return list(events)
     types = {"event_time": INSTANT, "arrival_time": INSTANT}
-    types |= {field.name: field.stored for field in view.source.fields}
+    types |= {view.source.columns[field.name]: field.stored for field in view.source.fields}
     table = pa.table({name: pa.array([e.get(name) for e in events], kind) for name, kind in types.items()})
     _engine().register("events", table)
     rows = _engine().execute(f"SELECT {', '.join(plain(view, sql) for sql in sqls)} FROM events").fetchall()
@@ -225,7 +234,7 @@ def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np
             else cell.nothing
             for cell, scale in zip(kind.cells, scales, strict=True)
         ]
-        keys = [event[key] for key in view.keys]
+        keys = [event[key] for key in view.key_columns]
         if None not in keys and any(words[0] != cell.nothing[0] for cell, words in zip(kind.cells, cells, strict=True)):
             bucket = time // view.resolution * view.resolution
             header = [time, name] if view.resolution == 1 else [bucket, time, time]

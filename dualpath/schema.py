@@ -11,16 +11,14 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from dualpath import paths
+from dualpath.columns import EVERY, columns
 from dualpath.errors import DeclarationError
 from dualpath.kinds import INSTANT, KINDS
+from dualpath.paths import Steps
 from dualpath.signature import declares
 from dualpath.times import ISO, Time
 
-RESERVED = (
-    *("event_id", "event_time", "arrival_time", "late", "arrival_day", "epoch", "batch", "query"),  # columns of the log
-    *("payload", "reason", "admitted_at"),  # columns of a micro-batch
-)
-"""Names that a declared field cannot have."""
 NULL = -(2**63)
 """The word that stands for SQL null in a record. No encoded value may take it."""
 
@@ -35,10 +33,11 @@ SATURATED = 2**63 - 1
 @declares
 @dataclass(frozen=True)
 class Field:
-    """One typed column of an event.
+    """One typed value of an event.
 
     `scale` is the number of digits after the point of a decimal; `choices` are the only texts allowed; `time` is how
-    payloads write a timestamp; a row whose `required` field is null goes to the dead-letter table.
+    payloads write a timestamp; a row whose `required` field is null goes to the dead-letter table. `path` has the steps
+    to its place in the payload (`dualpath.paths`), none for the member of its name.
     """
 
     name: str
@@ -47,8 +46,22 @@ class Field:
     required: bool = False
     choices: tuple[str, ...] = ()
     time: Time = ISO
+    path: tuple[str | int, ...] = ()
 
     called: ClassVar[str] = "a field such as text('name')"
+
+    def __post_init__(self) -> None:
+        if self.path == (self.name,):  # which is where it stands without one
+            object.__setattr__(self, "path", ())
+
+    def __str__(self) -> str:
+        """Its name, and the path if it has one, as reasons for a refusal say it."""
+        return f"{self.name} ({paths.written(self.path)})" if self.path else self.name
+
+    @property
+    def place(self) -> Steps:
+        """The steps to its place in a payload."""
+        return self.path or (self.name,)
 
     @property
     def stored(self) -> pa.DataType:
@@ -56,56 +69,78 @@ class Field:
         return KINDS[self.kind].stored(self.scale)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal field. A time in ISO-8601 is left out, as it ever was."""
+        """A JSON-ready form; `from_dict` restores an equal field. A time in ISO-8601 and no path are left out."""
         plain = asdict(self)
         if self.time == ISO:
             del plain["time"]
-        return plain
+        del plain["path"]
+        return {**plain, "path": paths.written(self.path)} if self.path else plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Field":
         """The inverse of `to_dict`."""
-        return cls(**{**plain, "choices": tuple(plain["choices"]), "time": Time(**plain.get("time", {}))})
+        time, path = Time(**plain.get("time", {})), plain.get("path")
+        return cls(
+            **{**plain, "choices": tuple(plain["choices"]), "time": time, "path": paths.parse(path) if path else ()}
+        )
+
+
+Path = str | Iterable[str | int] | None
+"""Where a payload has a field: a path as `dualpath.paths` reads it, or its steps; None: the member of the field's name."""
+
+
+def _steps(name: str, path: Path) -> Steps:
+    if path is None:
+        return ()
+    try:
+        return paths.parse(path)
+    except DeclarationError as error:
+        raise DeclarationError(f"field '{name}': {error.message}") from None
 
 
 @declares
-def text(name: str, *, required: bool = False, choices: Iterable[str] = ()) -> Field:
-    """A string; with `choices`, one of a closed set."""
-    return Field(name, "text", required=required, choices=tuple(choices))
+def text(name: str, *, path: Path = None, required: bool = False, choices: Iterable[str] = ()) -> Field:
+    """A string; with `choices`, one of a closed set. An object or a list at its `path` is taken as its JSON text.
+
+    >>> print(text("user", path="context.user.id"))
+    user (context.user.id)
+    """
+    return Field(name, "text", required=required, choices=tuple(choices), path=_steps(name, path))
 
 
 @declares
-def integer(name: str, *, required: bool = False) -> Field:
+def integer(name: str, *, path: Path = None, required: bool = False) -> Field:
     """A whole number of at most fifteen digits."""
-    return Field(name, "integer", required=required)
+    return Field(name, "integer", required=required, path=_steps(name, path))
 
 
 @declares
-def decimal(name: str, *, scale: int, required: bool = False) -> Field:
+def decimal(name: str, *, scale: int, path: Path = None, required: bool = False) -> Field:
     """An exact number with `scale` digits after the point, as money is.
 
-    >>> decimal("amount", scale=2)
-    Field(name='amount', kind='decimal', scale=2, required=False, choices=(), time=Time())
+    >>> decimal("price", scale=2, path="items[0].price")
+    Field(name='price', kind='decimal', scale=2, required=False, choices=(), time=Time(), path=('items', 0, 'price'))
     """
-    return Field(name, "decimal", scale=scale, required=required)
+    return Field(name, "decimal", scale=scale, required=required, path=_steps(name, path))
 
 
 @declares
-def double(name: str, *, required: bool = False) -> Field:
+def double(name: str, *, path: Path = None, required: bool = False) -> Field:
     """A finite IEEE 754 double."""
-    return Field(name, "double", required=required)
+    return Field(name, "double", required=required, path=_steps(name, path))
 
 
 @declares
-def boolean(name: str, *, required: bool = False) -> Field:
+def boolean(name: str, *, path: Path = None, required: bool = False) -> Field:
     """True or false."""
-    return Field(name, "boolean", required=required)
+    return Field(name, "boolean", required=required, path=_steps(name, path))
 
 
 @declares
 def timestamp(
     name: str,
     *,
+    path: Path = None,
     required: bool = False,
     unit: str | None = None,
     zone: str | None = None,
@@ -115,7 +150,8 @@ def timestamp(
     """An instant, microseconds UTC. Payloads write it in ISO-8601, UTC without an offset, or as the options say.
 
     Args:
-        name: the payload's member, and the field.
+        name: the field's.
+        path: where a payload has it; None: the member of its name.
         required: a row in which it is missing is refused.
         unit: "s", "ms", "us" or "ns": it is a number of these since 1970 UTC, or a text of one.
         zone: the time zone of texts without an offset, an IANA name.
@@ -130,9 +166,10 @@ def timestamp(
 none of s, ms, us, ns; write one of them.
     """
     try:
-        return Field(name, "timestamp", required=required, time=Time(unit, zone, format, truncate))
+        time = Time(unit, zone, format, truncate)
     except DeclarationError as error:
         raise DeclarationError(f"timestamp '{name}': {error.message}") from None
+    return Field(name, "timestamp", required=required, time=time, path=_steps(name, path))
 
 
 @declares
@@ -140,15 +177,16 @@ none of s, ms, us, ns; write one of them.
 class EventSource:
     """A stream of immutable facts.
 
-    `event_id`, `event_time` and `arrival_time` name the payload's columns for them. Without `event_id`, the id is the
+    `event_id`, `event_time` and `arrival_time` name the payload's members for them. Without `event_id`, the id is the
     one the transport gives (a Kafka message's header `event_id`), else the SHA-256 of the row's content: every declared
-    field and the event time, not the arrival. So an exact repetition is a duplicate. If a column tells real identical
+    field and the event time, not the arrival. So an exact repetition is a duplicate. If a member tells real identical
     rows apart, `occurrence` names it, and its value joins the hash. Without `arrival_time` an event arrives at the time
     the transport gives (that of the Kafka record), else when it happens, so none is ever late. An event is *late* if it
     arrives more than `late_after` after it happened. Lateness is counted and changes no value.
 
-    `times` are the two of them that the payload does not write in ISO-8601, declared as fields are; `event_source`
-    fills it.
+    `times` are the two of them that the payload does not write in ISO-8601, or has at a path, declared as fields are,
+    and `ids` the id and the occurrence that it has at a path; `event_source` fills them. `columns` has the event log's
+    column of each field, by the field's name.
     """
 
     name: str
@@ -161,9 +199,11 @@ class EventSource:
     duplicates_within: timedelta = timedelta(days=1)
     description: str = ""
     times: tuple[Field, ...] = ()
+    ids: tuple[Field, ...] = ()
 
     called: ClassVar[str] = "an event_source(...)"
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
+    columns: Mapping[str, str] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name(self.name, f"event source '{self.name}'")
@@ -171,8 +211,8 @@ class EventSource:
         for each in self.fields:
             where = f"event source '{self.name}', field '{each.name}'"
             check_name(each.name, where)
-            if each.name in RESERVED:
-                raise DeclarationError(f"{where}: the name is reserved for dualpath; choose another.")
+            if each.name in EVERY:
+                raise DeclarationError(f"{where}: every event has {', '.join(EVERY)} of its own; rename the field.")
             if each.name in seen:
                 raise DeclarationError(f"{where}: declared twice; remove or rename one.")
             if each.kind not in KINDS:
@@ -185,31 +225,57 @@ class EventSource:
                 raise DeclarationError(
                     f"event source '{self.name}': its time '{each.name}' is of kind {each.kind}; declare a timestamp."
                 )
+        for each in (*self.times, *self.ids):
+            if any(each.name == other.name and each != other for other in self.times + self.ids):
+                raise DeclarationError(
+                    f"event source '{self.name}': two of its id and times are called '{each.name}'; rename one."
+                )
+        for each in self.ids:
+            if each.kind != "text":
+                raise DeclarationError(
+                    f"event source '{self.name}': '{each.name}' tells events apart and is of kind {each.kind}; "
+                    "declare a text."
+                )
         if self.late_after < timedelta(0) or self.duplicates_within <= timedelta(0):
             raise DeclarationError(
                 f"event source '{self.name}': late_after must not be negative and duplicates_within must be positive."
             )
         object.__setattr__(self, "by_name", seen)
+        object.__setattr__(self, "columns", columns(seen))
 
     @property
     def stored(self) -> pa.Schema:
-        """The Arrow types of what the event log has of every event: its id, its times and its fields."""
+        """The Arrow types of what the event log has of every event: its id, its times and its fields' columns."""
         times = [("event_time", INSTANT), ("arrival_time", INSTANT)]
-        return pa.schema([("event_id", pa.string()), *times, *((f.name, f.stored) for f in self.fields)])
+        fields = ((self.columns[f.name], f.stored) for f in self.fields)
+        return pa.schema([("event_id", pa.string()), *times, *fields])
 
-    def time(self, column: str) -> Time:
-        """How payloads write the event or the arrival time: as declared for it, or for the field of its name."""
-        declared = {field.name: field for field in (*self.fields, *self.times)}
-        return declared[column].time if column in declared else ISO
+    @property
+    def members(self) -> dict[str, Field]:
+        """Where payloads have ids and times, and how they write them, by what each is: `event_id`, `event_time`,
+        `arrival_time` or `occurrence`. A time is as declared for it, or for the field at the member of its name."""
+        at_members = tuple(each for each in self.fields if not each.path)
+        found = {}
+        for what, declared in (
+            ("event_id", self.ids),
+            ("event_time", self.times + at_members),
+            ("arrival_time", self.times + at_members),
+            ("occurrence", self.ids),
+        ):
+            if name := getattr(self, what):
+                found[what] = next((each for each in declared if each.name == name), Field(name, "text"))
+        return found
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. Without `times` it is as it ever was."""
+        """A JSON-ready form; `from_dict` restores an equal source. `times` and `ids` are left out if there are none."""
         plain = asdict(self)
-        plain.pop("by_name")
-        for name in ("fields", "times"):
+        for name in ("by_name", "columns"):
+            del plain[name]
+        for name in ("fields", "times", "ids"):
             plain[name] = [each.to_dict() for each in getattr(self, name)]
-        if not self.times:
-            del plain["times"]
+        for name in ("times", "ids"):
+            if not plain[name]:
+                del plain[name]
         plain["late_after"] = self.late_after.total_seconds()
         plain["duplicates_within"] = self.duplicates_within.total_seconds()
         return plain
@@ -218,7 +284,7 @@ class EventSource:
     def from_dict(cls, plain: Mapping[str, Any]) -> "EventSource":
         """The inverse of `to_dict`."""
         kept = dict(plain)
-        for name in ("fields", "times"):
+        for name in ("fields", "times", "ids"):
             kept[name] = tuple(map(Field.from_dict, plain.get(name, ())))
         kept["late_after"] = timedelta(seconds=plain["late_after"])
         kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])

@@ -119,13 +119,18 @@ class View:
         """Names that no feature and no join key of the view can have."""
         return self.known_feature, self.arrived_feature, KNOWN_AT
 
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The event log's columns of the join keys."""
+        return tuple(self.source.columns[key] for key in self.keys)
+
     def type_of(self, sql: str) -> Type:
         """The type of an expression over the source's events."""
         return check(sql, self.source.by_name)
 
     def spell(self, sql: str, dialect: str) -> str:
         """An expression in the dialect of an engine."""
-        return spelled(sql, dialect, self.source.by_name)
+        return spelled(sql, dialect, self.source.by_name, self.source.columns)
 
     def input_type(self, feature: Feature) -> Type:
         """The checked type of the column a feature aggregates; of kind null if it takes none."""

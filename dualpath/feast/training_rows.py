@@ -146,12 +146,14 @@ def rows_of_events(config: RepoConfig, views: Sequence[FeatureView], start: Any,
     root = Path(config.repo_path or ".") / config.offline_store.path
     found = []
     for source, columns in logs.items():
-        schema = pa.schema([("event_time", INSTANT), *((f, source.by_name[f].stored) for f in columns.values())])
+        logged = {name: source.columns[field] for name, field in columns.items()}
+        types = {source.columns[field]: source.by_name[field].stored for field in columns.values()}
+        schema = pa.schema({"event_time": INSTANT, **types})
         files = [str(f) for folder in Storage(root, source.name).log_folders() for f in folder.rglob("*.parquet")]
         within = (pc.field("event_time") >= first) & (pc.field("event_time") <= last)
-        for name in columns.values():
+        for name in logged.values():
             within &= pc.field(name).is_valid()
-        wanted = {name: pc.field(columns[name]) for name in names} | {instants.COLUMN: pc.field("event_time")}
+        wanted = {name: pc.field(logged[name]) for name in names} | {instants.COLUMN: pc.field("event_time")}
         found.append(ds.dataset(files, schema, format="parquet").to_table(columns=wanted, filter=within))
     distinct = pa.concat_tables(found).group_by([*names, instants.COLUMN]).aggregate([])
     order = [(name, "ascending") for name in (instants.COLUMN, *names)]

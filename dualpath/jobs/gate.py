@@ -130,10 +130,10 @@ class GateError(DualpathError):
 def suite(source: EventSource, day: date) -> gx.ExpectationSuite:
     """Everything the declaration promises about one arrival day (UTC) of the source's event log.
 
-    Made for a frame of `event_id` string, `event_time` and `arrival_time` timestamp, every declared field in
-    its Spark type and `late` boolean, in any order. Each expectation says what it demands in its `notes`.
+    Made for a frame of `event_id` string, `event_time` and `arrival_time` timestamp, the column of every
+    declared field in its Spark type and `late` boolean, in any order. Each expectation says what it demands in its `notes`.
     """
-    columns = [KEY, "event_time", "arrival_time", *source.by_name, "late"]
+    columns = [KEY, "event_time", "arrival_time", *source.columns.values(), "late"]
     expectations: list[Expectation] = [
         ExpectTableRowCountToBeBetween(min_value=1, notes=f"{source.name} has at least one event on {day}"),
         ExpectTableColumnsToMatchSet(
@@ -146,12 +146,12 @@ def suite(source: EventSource, day: date) -> gx.ExpectationSuite:
             notes="no event_time is more than a day after its arrival_time",
         ),
     ]
-    required = [KEY, "event_time", "arrival_time", *(field.name for field in source.fields if field.required)]
+    required = [KEY, "event_time", "arrival_time", *(source.columns[f.name] for f in source.fields if f.required)]
     expectations += [
         ExpectColumnValuesToNotBeNull(column=name, notes=f"every event has its {name}") for name in required
     ]
     for field in source.fields:
-        expectations += _within(field)
+        expectations += _within(field, source.columns[field.name])
     return gx.ExpectationSuite(f"{source.name} {day}", expectations=expectations)
 
 
@@ -177,11 +177,11 @@ def check(events: DataFrame, source: EventSource, day: date) -> GateReport:
     return GateReport(not failures, checked, failures)
 
 
-def _within(field: Field) -> list[Expectation]:
+def _within(field: Field, column: str) -> list[Expectation]:
     """The bounds a declaration sets on a field's values; null is never out of bounds."""
     if field.choices:
         notes = f"every {field.name} is one of {', '.join(field.choices)}"
-        return [ExpectColumnValuesToBeInSet(column=field.name, value_set=list(field.choices), notes=notes)]
+        return [ExpectColumnValuesToBeInSet(column=column, value_set=list(field.choices), notes=notes)]
     # The division is exact: a scale has at most nine digits, and the bound is a power of ten with fifteen.
     limit = DECIMAL_BOUND // 10**field.scale if field.kind == "decimal" else LIMITS.get(field.kind)
     if limit is None:
@@ -189,7 +189,7 @@ def _within(field: Field) -> list[Expectation]:
     reach = "finite" if field.kind == "double" else f"within +-{limit}"
     notes = f"every {field.name} is {reach}"
     # Spark orders NaN above every number, so the upper bound refuses it too.
-    return [ExpectColumnValuesToBeBetween(column=field.name, min_value=-limit, max_value=limit, notes=notes)]
+    return [ExpectColumnValuesToBeBetween(column=column, min_value=-limit, max_value=limit, notes=notes)]
 
 
 @contextmanager

@@ -27,9 +27,10 @@ from dualpath.aggregates import (
     Sum,
     SumBy,
 )
+from dualpath.columns import EVERY
 from dualpath.declare import event_source, feature, feature_view, view_of
 from dualpath.errors import DeclarationError
-from dualpath.schema import RESERVED, EventSource, Field, decimal, integer, text
+from dualpath.schema import EventSource, Field, decimal, integer, text
 from dualpath.view import View
 from dualpath.windows import calendar, days, lifetime, minutes, sliding, today
 from parity_tests.strategies import CLICKS, COMBINATIONS, views
@@ -108,10 +109,7 @@ WRONG_VIEWS = [
 ]
 WRONG_SOURCES = [
     (lambda: event_source("s", fields=[text("a b")]), "'a b' is not a plain name; use letters, digits and underscores"),
-    *(
-        (lambda name=name: event_source("s", fields=[text(name)]), "the name is reserved for dualpath; choose another")
-        for name in RESERVED
-    ),
+    *((lambda name=name: event_source("s", fields=[text(name)]), "of its own; rename the field") for name in EVERY),
     (lambda: event_source("s", fields=[text("a"), text("a")]), "declared twice; remove or rename one"),
     (lambda: event_source("s", fields=[decimal("a", scale=10)]), "scale 10 is outside 0 to 9; choose a smaller one"),
     (lambda: event_source("s", fields=[Field("a", "money")]), "unknown kind 'money'; use one of text, integer"),
