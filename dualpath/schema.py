@@ -86,7 +86,7 @@ class Field:
 
 
 Path = str | Iterable[str | int] | None
-"""Where a payload has a field: a path as `dualpath.paths` reads it, or its steps; None: the member of the field's name."""
+"""Where a payload has a field: a path of `dualpath.paths`, or its steps; None: the member of the field's name."""
 
 
 def _steps(name: str, path: Path) -> Steps:

@@ -131,7 +131,8 @@ def suite(source: EventSource, day: date) -> gx.ExpectationSuite:
     """Everything the declaration promises about one arrival day (UTC) of the source's event log.
 
     Made for a frame of `event_id` string, `event_time` and `arrival_time` timestamp, the column of every
-    declared field in its Spark type and `late` boolean, in any order. Each expectation says what it demands in its `notes`.
+    declared field in its Spark type and `late` boolean, in any order. Each expectation says what it
+    demands in its `notes`.
     """
     columns = [KEY, "event_time", "arrival_time", *source.columns.values(), "late"]
     expectations: list[Expectation] = [
