@@ -45,8 +45,8 @@ def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of
     """The join keys and the features of every entity among the events, at one instant, in order of appearance.
 
     An event has the shape of a payload, of dicts and lists: a field with a path is read there and nowhere else. What is
-    left out is null. Without an id its place is its id, and without an arrival time it arrives when it happens. Instants
-    are datetimes (naive is UTC), or texts and numbers as payloads have them.
+    left out is null. Without an id its place is its id, and without an arrival time it arrives when it happens.
+    Instants are datetimes (naive is UTC), or texts and numbers as payloads have them.
     No event counts as a duplicate or is refused. Raises `InputError` for a value that is not of its field's kind.
 
     >>> from datetime import datetime

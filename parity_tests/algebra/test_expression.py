@@ -107,7 +107,7 @@ def test_an_expression_is_spelled_for_each_engine() -> None:
     assert spell("`action` = 'it\\'s'", "duckdb", fields) == "\"action\" = 'it''s'"
     assert spell("`action` = 'it\\'s'", "spark", fields) == "`action` = 'it\\'s'"
     assert spell("-(amount * 3 - quantity)", "spark", fields) == (
-        "-(CAST(CAST(amount * CAST(3 AS BIGINT) AS DECIMAL(18, 2)) - quantity AS DECIMAL(18, 2)))"
+        "-(CAST(CAST(`amount` * CAST(3 AS BIGINT) AS DECIMAL(18, 2)) - `quantity` AS DECIMAL(18, 2)))"
     )
     assert spell("score IN (-0.5, 2)", "duckdb", fields) == "score IN (CAST('-0.5' AS DOUBLE), CAST('2' AS DOUBLE))"
 
