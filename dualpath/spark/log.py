@@ -18,8 +18,8 @@ from dualpath.spark.admit import spark_type
 def read_log(
     spark: SparkSession, storage: Storage, source: EventSource, arrival_days: Iterable[str] | None = None
 ) -> DataFrame:
-    """Accepted events of finished batches: `event_id`, both times, the columns of the fields, `late`, `arrival_day`, and
-    as `batch` the `dualpath.known.place` of the micro-batch."""
+    """Accepted events of finished batches: `event_id`, both times, the fields, `late`, `arrival_day`, and as
+    `batch` the `dualpath.known.place` of the micro-batch."""
     wanted = None if arrival_days is None else list(arrival_days)
     events = read_folders(spark, storage, source, storage.log_folders(wanted))
     return events if wanted is None else events.where(F.col("arrival_day").isin(wanted))
