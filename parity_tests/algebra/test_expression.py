@@ -109,7 +109,7 @@ def test_an_expression_is_spelled_for_each_engine() -> None:
     assert spell("-(amount * 3 - quantity)", "spark", fields) == (
         "-(CAST(CAST(`amount` * CAST(3 AS BIGINT) AS DECIMAL(18, 2)) - `quantity` AS DECIMAL(18, 2)))"
     )
-    assert spell("score IN (-0.5, 2)", "duckdb", fields) == "score IN (CAST('-0.5' AS DOUBLE), CAST('2' AS DOUBLE))"
+    assert spell("score IN (-0.5, 2)", "duckdb", fields) == "\"score\" IN (CAST('-0.5' AS DOUBLE), CAST('2' AS DOUBLE))"
 
 
 @pytest.mark.parametrize(
