@@ -6,10 +6,9 @@ Inside, an event is a dict: `event_id`; `event_time`, `arrival_time` and timesta
 decimals as `Decimal`; the other fields as plain Python values; None for null.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from feast import FeatureView
 
-from dualpath import instants, kernel
+from dualpath import admission, instants, kernel
 from dualpath.aggregates.base import Aggregate
 from dualpath.cells import Cell
 from dualpath.declare import view_of
@@ -27,7 +26,7 @@ from dualpath.errors import InputError
 from dualpath.kinds import INSTANT, KINDS
 from dualpath.plan import plan
 from dualpath.record import layout
-from dualpath.schema import DECIMAL_BOUND, EventSource, Field
+from dualpath.schema import EventSource, Field
 from dualpath.times import Time
 from dualpath.values import Dictionary, arrow
 from dualpath.view import Feature, View
@@ -142,39 +141,37 @@ def _instant(value: Any, where: str) -> int:
 
 def _time(value: Any, how: Time, where: str) -> int:
     """An event's time: a text or a number as admission reads it, or any instant."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+    text = _text(value)
+    if text is None or isinstance(value, bool):
         return _instant(value, where)
-    found = how.micros(str(value))
+    found = how.micros(text)
     if found is None:
-        raise InputError(f"{where}: {value!r} {how.refusal(str(value))}.")
+        raise InputError(f"{where}: {value!r} {how.refusal(text)}.")
     return found
 
 
 def _typed(value: Any, field: Field, where: str) -> Any:
     """A value as admission would store it; refused where admission would refuse."""
-    if value is None:
+    text = _text(value)
+    if value is None or (text is not None and admission.given(text, field) is None):
         return None
     if field.kind == "timestamp":
         return _time(value, field.time, where)
-    typed: Any = value
-    try:
-        match field.kind:
-            case "decimal":
-                typed = Decimal(str(value))
-                fits = typed.scaleb(field.scale) % 1 == 0 and abs(typed.scaleb(field.scale)) <= DECIMAL_BOUND
-            case "integer":
-                fits = type(value) is int and abs(value) <= DECIMAL_BOUND
-            case "double":
-                typed = float(value)
-                fits = math.isfinite(typed)
-            case _:
-                fits = isinstance(value, KINDS[field.kind].python)
-    except (InvalidOperation, TypeError, ValueError):
-        fits = False
-    if not fits:
+    if field.kind == "text":
+        typed, remedy = value if isinstance(value, str) else None, ""
+    else:
+        typed, remedy = admission.value(text, field), admission.remedy(text or "", field)
+    if typed is None:
         kind = f"a decimal with {field.scale} digits after the point" if field.kind == "decimal" else field.kind
-        raise InputError(f"{where}: {value!r} does not fit the field, which is {kind}; correct it.")
+        raise InputError(f"{where}: {value!r} does not fit the field, which is {kind}{remedy}; correct it.")
     return typed
+
+
+def _text(value: Any) -> str | None:
+    """A value as payloads write it; None if it is no text, number, true or false."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float | Decimal) else None
 
 
 def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] = ()) -> list[dict[str, Any]]:

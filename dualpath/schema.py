@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from dualpath.errors import DeclarationError
 from dualpath.kinds import INSTANT, KINDS
+from dualpath.leniency import STRICT, Leniency
 from dualpath.signature import declares
 from dualpath.times import ISO, Time
 
@@ -26,6 +27,8 @@ NULL = -(2**63)
 
 DECIMAL_BOUND = 10**15
 """Largest magnitude of a decimal's unscaled integer and of an integer field: 9,000 of them still sum in int64."""
+IDENTIFIER_BOUND = 2**63 - 1
+"""Largest magnitude of an identifier: all of 64 bits but `NULL`."""
 DERIVED_BOUND = 10**17
 """The same for what is calculated from fields: every engine computes so many digits exactly."""
 SATURATED = 2**63 - 1
@@ -38,7 +41,8 @@ class Field:
     """One typed column of an event.
 
     `scale` is the number of digits after the point of a decimal; `choices` are the only texts allowed; `time` is how
-    payloads write a timestamp; a row whose `required` field is null goes to the dead-letter table.
+    payloads write a timestamp, and `leniency` what they may write beside the plain form; a row whose `required` field
+    is null goes to the dead-letter table.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Field:
     required: bool = False
     choices: tuple[str, ...] = ()
     time: Time = ISO
+    leniency: Leniency = STRICT
 
     called: ClassVar[str] = "a field such as text('name')"
 
@@ -55,51 +60,87 @@ class Field:
         """Its Arrow type in the event log."""
         return KINDS[self.kind].stored(self.scale)
 
+    @property
+    def key(self) -> str:
+        """The rule of `entities.cast` for it as a join key; empty if it cannot be one."""
+        return KINDS[self.kind].key
+
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal field. A time in ISO-8601 is left out, as it ever was."""
-        plain = asdict(self)
+        """A JSON-ready form; `from_dict` restores an equal field. ISO-8601 and strictness are left out, as ever."""
+        plain = {**asdict(self), "leniency": self.leniency.to_dict()}
         if self.time == ISO:
             del plain["time"]
+        if self.leniency == STRICT:
+            del plain["leniency"]
         return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Field":
         """The inverse of `to_dict`."""
-        return cls(**{**plain, "choices": tuple(plain["choices"]), "time": Time(**plain.get("time", {}))})
+        made = {"time": Time(**plain.get("time", {})), "leniency": Leniency(**plain.get("leniency", {}))}
+        return cls(**{**plain, "choices": tuple(plain["choices"]), **made})
 
 
 @declares
-def text(name: str, *, required: bool = False, choices: Iterable[str] = ()) -> Field:
-    """A string; with `choices`, one of a closed set."""
-    return Field(name, "text", required=required, choices=tuple(choices))
+def text(name: str, *, required: bool = False, choices: Iterable[str] = (), empty_is_null: bool = False) -> Field:
+    """A string; with `choices`, one of a closed set. With `empty_is_null`, one of blanks alone is null."""
+    leniency = Leniency(empty_is_null=empty_is_null)
+    return Field(name, "text", required=required, choices=tuple(choices), leniency=leniency)
 
 
 @declares
-def integer(name: str, *, required: bool = False) -> Field:
-    """A whole number of at most fifteen digits."""
-    return Field(name, "integer", required=required)
+def integer(name: str, *, required: bool = False, lenient: bool = False, empty_is_null: bool = False) -> Field:
+    """A whole number of at most fifteen digits; `dualpath.leniency.Leniency` says what the options take.
 
-
-@declares
-def decimal(name: str, *, scale: int, required: bool = False) -> Field:
-    """An exact number with `scale` digits after the point, as money is.
-
-    >>> decimal("amount", scale=2)
-    Field(name='amount', kind='decimal', scale=2, required=False, choices=(), time=Time())
+    >>> integer("quantity", lenient=True).leniency
+    Leniency(lenient=True)
     """
-    return Field(name, "decimal", scale=scale, required=required)
+    return Field(name, "integer", required=required, leniency=Leniency(lenient, empty_is_null))
 
 
 @declares
-def double(name: str, *, required: bool = False) -> Field:
-    """A finite IEEE 754 double."""
-    return Field(name, "double", required=required)
+def identifier(name: str, *, required: bool = False, lenient: bool = False, empty_is_null: bool = False) -> Field:
+    """A whole number of 64 bits that names something, such as a snowflake id or a hash; options as for `integer`.
+
+    It can be a join key, be counted, listed, chosen and compared, and not be calculated with. The one number -2^63 is
+    refused, because it stands for null.
+
+    >>> identifier("user_id").stored
+    DataType(int64)
+    """
+    return Field(name, "identifier", required=required, leniency=Leniency(lenient, empty_is_null))
 
 
 @declares
-def boolean(name: str, *, required: bool = False) -> Field:
-    """True or false."""
-    return Field(name, "boolean", required=required)
+def decimal(
+    name: str,
+    *,
+    scale: int,
+    required: bool = False,
+    lenient: bool = False,
+    empty_is_null: bool = False,
+    rounded: bool = False,
+) -> Field:
+    """An exact number with `scale` digits after the point, as money is; `dualpath.leniency.Leniency` has the options.
+
+    >>> amount = decimal("amount", scale=2, rounded=True)
+    >>> amount.scale, amount.leniency
+    (2, Leniency(rounded=True))
+    """
+    leniency = Leniency(lenient, empty_is_null, rounded)
+    return Field(name, "decimal", scale=scale, required=required, leniency=leniency)
+
+
+@declares
+def double(name: str, *, required: bool = False, lenient: bool = False, empty_is_null: bool = False) -> Field:
+    """A finite IEEE 754 double; `dualpath.leniency.Leniency` says what the options take."""
+    return Field(name, "double", required=required, leniency=Leniency(lenient, empty_is_null))
+
+
+@declares
+def boolean(name: str, *, required: bool = False, lenient: bool = False, empty_is_null: bool = False) -> Field:
+    """True or false; `dualpath.leniency.Leniency` says what the options take."""
+    return Field(name, "boolean", required=required, leniency=Leniency(lenient, empty_is_null))
 
 
 @declares
@@ -111,6 +152,7 @@ def timestamp(
     zone: str | None = None,
     format: str | None = None,
     truncate: bool = False,
+    empty_is_null: bool = False,
 ) -> Field:
     """An instant, microseconds UTC. Payloads write it in ISO-8601, UTC without an offset, or as the options say.
 
@@ -121,6 +163,7 @@ def timestamp(
         zone: the time zone of texts without an offset, an IANA name.
         format: the texts' pattern, such as "dd/MM/yyyy HH:mm:ss"; `dualpath.times.Time` says its letters.
         truncate: digits finer than a microsecond are cut; otherwise a row with some is refused.
+        empty_is_null: a text of blanks alone is null.
 
     >>> timestamp("shipped_at", unit="ms").time
     Time(unit='ms')
@@ -130,9 +173,10 @@ def timestamp(
 none of s, ms, us, ns; write one of them.
     """
     try:
-        return Field(name, "timestamp", required=required, time=Time(unit, zone, format, truncate))
+        time = Time(unit, zone, format, truncate)
     except DeclarationError as error:
         raise DeclarationError(f"timestamp '{name}': {error.message}") from None
+    return Field(name, "timestamp", required=required, time=time, leniency=Leniency(empty_is_null=empty_is_null))
 
 
 @declares
@@ -184,6 +228,10 @@ class EventSource:
             if each.kind != "timestamp":
                 raise DeclarationError(
                     f"event source '{self.name}': its time '{each.name}' is of kind {each.kind}; declare a timestamp."
+                )
+            if each.leniency != STRICT:
+                raise DeclarationError(
+                    f"event source '{self.name}': every event has '{each.name}', its time; leave out empty_is_null."
                 )
         if self.late_after < timedelta(0) or self.duplicates_within <= timedelta(0):
             raise DeclarationError(

@@ -90,7 +90,7 @@ def _size(node: exp.Expr) -> str:
 
 
 def _has_double(checker: Checker, nodes: list[exp.Expr]) -> bool:
-    return any(checker.type(node).kind == "double" for node in nodes)
+    return any(not is_number(node) and checker.type(node).kind == "double" for node in nodes)
 
 
 def _cast(node: exp.Expr, kind: str) -> exp.Expr:

@@ -11,7 +11,6 @@ import xxhash
 from dualpath.aggregates.base import Aggregate, Output
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type, check
-from dualpath.kinds import KEYS
 from dualpath.schema import EventSource, check_name
 from dualpath.signature import declares
 from dualpath.spelling import spell as spelled
@@ -68,9 +67,9 @@ class View:
             if key in self.own_names:
                 raise DeclarationError(f"{where}: the join key '{key}' has a name that training sets need; rename it.")
             field = self.source.by_name.get(key)
-            if field is None or field.kind not in KEYS:
+            if field is None or not field.key:
                 raise DeclarationError(
-                    f"{where}: the join key '{key}' is not a text or integer field of '{self.source.name}'; "
+                    f"{where}: the join key '{key}' is not a text, integer or identifier field of '{self.source.name}'; "
                     f"it has {', '.join(self.source.by_name)}."
                 )
         if not self.features:

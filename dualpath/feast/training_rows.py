@@ -21,7 +21,7 @@ from feast.utils import compute_non_entity_date_range
 from dualpath import entities, instants
 from dualpath.declare import view_of
 from dualpath.errors import InputError
-from dualpath.kinds import INSTANT, KEYS
+from dualpath.kinds import INSTANT
 from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
 from dualpath.view import KNOWN_AT
@@ -180,7 +180,7 @@ def _columns(views: Sequence[FeatureView]) -> Mapping[EventSource, dict[str, str
     logs: dict[EventSource, dict[str, str]] = {}
     others = [column for fv in views for column in _keys(fv)]
     for source, columns in own:
-        fields = {name: name for name in others if name in source.by_name and source.by_name[name].kind in KEYS}
+        fields = {name: name for name in others if name in source.by_name and source.by_name[name].key}
         logs[source] = fields | logs.get(source, {}) | columns
     for source, columns in logs.items():
         if len({*columns.values()}) < len(columns):

@@ -47,7 +47,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql.functions import expr
 
 from dualpath.errors import DualpathError
-from dualpath.schema import DECIMAL_BOUND, EventSource, Field
+from dualpath.schema import DECIMAL_BOUND, IDENTIFIER_BOUND, EventSource, Field
 from dualpath.spark.admit import AHEAD
 from dualpath.steps import Step, step
 
@@ -56,7 +56,7 @@ EXAMPLES = 3
 
 KEY = "event_id"
 PRUNING = "spark.sql.inMemoryColumnarStorage.partitionPruning"
-LIMITS = {"double": sys.float_info.max, "integer": DECIMAL_BOUND}
+LIMITS = {"double": sys.float_info.max, "integer": DECIMAL_BOUND, "identifier": IDENTIFIER_BOUND}
 # Asked for every rule, examples would cost a scan each; so the first look only says which rules fail.
 VERDICT = {"result_format": "BOOLEAN_ONLY"}
 DETAIL = {

@@ -142,7 +142,7 @@ def _object(payload: str) -> dict[str, Any] | None:
 def _keys(payload: Mapping[str, Any], view: View) -> list[str | int] | None:
     """The join keys that a payload names, cast; None if one cannot be."""
     try:
-        return [cast([payload.get(key)], view.source.by_name[key].kind, key)[0] for key in view.keys]
+        return [cast([payload.get(key)], view.source.by_name[key].key, key)[0] for key in view.keys]
     except InputError:
         return None
 

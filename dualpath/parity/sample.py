@@ -44,7 +44,7 @@ def draw(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tuple
     columns = []
     for key, by_chance in zip(keys, chance, strict=True):
         values = sample[key].combine_chunks()
-        nobody = pa.scalar(UNKNOWN[views[0].source.by_name[key].kind], values.type)
+        nobody = pa.scalar(UNKNOWN[views[0].source.by_name[key].key], values.type)
         values = pa.compute.if_else(pa.array(unknown), nobody, values)
         columns.append(pa.compute.if_else(pa.array(by_chance > 0.99), pa.scalar(None, values.type), values))
     return columns, as_of

@@ -9,14 +9,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_type
 
-from dualpath.schema import DECIMAL_BOUND, EventSource, Field
-from dualpath.spark import times
+from dualpath.schema import EventSource, Field
+from dualpath.spark import fields, times
 from dualpath.spelling import excesses
 
-WHOLE = r"^[+-]?\d{1,18}$"
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
-EXPONENT = r"[eE]([+-]?\d+)$"
-NOT_FINITE = r'(?i)^"?[+-]?(nan|inf|infinity)"?$'
 EARLIEST = "2000-01-01 00:00:00"
 AHEAD = "INTERVAL 1 DAY"
 PLACE = ("__origin", "__position")
@@ -73,7 +69,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         "admitted_at",
         event_time.alias("event_time"),
         arrival_time.alias("arrival_time"),
-        *(_typed(_raw(f.name), f).alias(f.name) for f in source.fields),
+        *(fields.value(_raw(f.name), f).alias(f.name) for f in source.fields),
     )
     late = F.col("arrival_time") - F.col("event_time") > F.lit(source.late_after)
     judged = typed.select(
@@ -100,22 +96,6 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
 
 def _raw(name: str) -> Column:
     return F.col(f"__json.`{name}`")
-
-
-def _typed(raw: Column, field: Field) -> Column:
-    """A payload's text as a value of the field; null where it is not one."""
-    match field.kind:
-        case "text":
-            return raw
-        case "timestamp":
-            return times.instant(raw, field.time)
-        case "integer":
-            return F.when(raw.rlike(WHOLE), raw.try_cast("bigint"))
-        case "decimal":
-            return F.when(raw.rlike(NUMBER), raw.try_cast(f"decimal(18,{field.scale})"))
-        case "boolean":
-            return F.when(raw.isin("true", "false"), raw == "true")
-    return F.when(raw.rlike(NUMBER), raw.try_cast("double"))
 
 
 def _event_id(source: EventSource) -> Column:
@@ -151,8 +131,7 @@ def _faults(source: EventSource) -> list[Column]:
     # Each read asks for every arrival day that has rows, so it would ask for one of the far future until it comes.
     unborn = F.col("arrival_time") > F.col("admitted_at") + F.expr(AHEAD)
     faults.append(F.when(unborn, F.lit(f"{source.arrival_time or 'the arrival'} is more than a day ahead")))
-    for field in source.fields:
-        faults += _field_faults(field)
+    faults += [fields.refusal(_raw(field.name), F.col(field.name), field) for field in source.fields]
     return faults
 
 
@@ -174,45 +153,6 @@ def _time_faults(source: EventSource, member: str, column: str) -> list[Column]:
 
 def _too_early(column: str) -> Column:
     return F.col(column) < F.lit(EARLIEST).cast("timestamp")
-
-
-def _field_faults(field: Field) -> list[Column]:
-    raw, typed = _raw(field.name), F.col(field.name)
-    faults = []
-    if field.required:
-        faults.append(F.when(F.coalesce(raw, F.lit("")) == "", F.lit(f"{field.name} is missing")))
-    if field.kind in ("decimal", "double"):
-        faults.append(F.when(raw.rlike(NOT_FINITE), _says(raw, f"{field.name} is not finite")))
-    if field.kind == "decimal":
-        exact = F.when(raw.rlike(NUMBER), raw.try_cast("decimal(38,18)"))
-        bound = F.lit(DECIMAL_BOUND).cast("decimal(38,0)") / F.lit(10**field.scale).cast("decimal(38,0)")
-        decimals = F.length(F.rtrim(F.regexp_extract(raw, r"\.(\d*)", 1), F.lit("0")))
-        exponent = F.coalesce(F.regexp_extract(raw, EXPONENT, 1).try_cast("int"), F.lit(0))
-        faults += [
-            F.when(
-                raw.rlike(NUMBER) & (exact.isNull() | (F.abs(exact) > bound)),
-                _says(raw, f"{field.name} is too large"),
-            ),
-            F.when(
-                # The second is of digits that `exact` has rounded away.
-                (exact != F.round(exact, field.scale)) | (decimals - exponent > 18),
-                _says(raw, f"{field.name} has more than {field.scale} decimals"),
-            ),
-        ]
-    if field.kind == "integer":
-        faults.append(F.when(F.abs(typed) > DECIMAL_BOUND, _says(raw, f"{field.name} is too large")))
-    if field.kind == "double":
-        finite = ~typed.isin(float("inf"), float("-inf"))
-        faults.append(F.when(~finite, _says(raw, f"{field.name} is too large")))
-    if field.kind == "timestamp":
-        unread = raw.isNotNull() & typed.isNull()
-        faults.append(F.when(unread, _says(raw, field.name, times.refusal(raw, field.time))))
-    elif field.kind != "text":
-        faults.append(F.when(raw.isNotNull() & typed.isNull(), _says(raw, f"{field.name} is not of kind {field.kind}")))
-    if field.choices:
-        known = typed.isin(*field.choices)
-        faults.append(F.when(~known, _says(raw, f"{field.name} is not one of the declared choices")))
-    return faults
 
 
 def _says(raw: Column, what: str, more: Column | None = None) -> Column:

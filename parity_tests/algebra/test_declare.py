@@ -95,11 +95,11 @@ WRONG_VIEWS = [
     (lambda: declare(count(), entity=[]), "no entity; name at least one with a join key"),
     (
         lambda: declare(count(), entity=who("who")),
-        "the join key 'who' is not a text or integer field of 'clicks'; it has user, shop",
+        "the join key 'who' is not a text, integer or identifier field of 'clicks'; it has user, shop",
     ),
     (
         lambda: declare(count(), entity=who("score")),
-        "the join key 'score' is not a text or integer field of 'clicks'",
+        "the join key 'score' is not a text, integer or identifier field of 'clicks'",
     ),
     (lambda: declare(count(), resolution=timedelta(seconds=7)), "7000000 µs does not divide a day; choose one"),
     (lambda: declare(count(), resolution=timedelta(days=2)), "does not divide a day; choose one"),
