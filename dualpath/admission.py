@@ -102,7 +102,7 @@ def _remedies(field: Field) -> Iterator[tuple[Field, str]]:
         wide = replace(field, kind="identifier")
         yield wide, " (identifier(...) takes it)"
         for other, more in _with_options(wide):
-            if not other.leniency.empty_is_null:
+            if "empty_is_null" not in more:
                 yield other, f" (identifier(..., {more}) takes it)"
 
 
@@ -200,7 +200,8 @@ def _decimal_fault(text: str, field: Field) -> str | None:
 
 
 def _to_scale(number: Decimal, scale: int) -> Decimal:
-    return number.quantize(Decimal(1).scaleb(-scale), context=EXACT)
+    """A number at a scale; of the two zeros the one without a sign."""
+    return EXACT.add(EXACT.quantize(number, Decimal(1).scaleb(-scale)), Decimal(0))
 
 
 def _decimals(text: str) -> int:

@@ -69,8 +69,8 @@ class View:
             field = self.source.by_name.get(key)
             if field is None or not field.key:
                 raise DeclarationError(
-                    f"{where}: the join key '{key}' is not a text, integer or identifier field of '{self.source.name}'; "
-                    f"it has {', '.join(self.source.by_name)}."
+                    f"{where}: the join key '{key}' is not a text, integer or identifier field of "
+                    f"'{self.source.name}'; it has {', '.join(self.source.by_name)}."
                 )
         if not self.features:
             raise DeclarationError(f"{where}: no features; declare at least one.")

@@ -17,7 +17,15 @@ from parity_tests.events import evaluated
 from parity_tests.strategies import CLICKS, OF, POOLS, WHERE
 
 BOOLEAN, INTEGER = Type("boolean"), Type("integer")
-PYTHON = {"text": str, "identifier": int, "integer": int, "decimal": Decimal, "double": float, "boolean": bool, "timestamp": int}
+PYTHON = {
+    "text": str,
+    "identifier": int,
+    "integer": int,
+    "decimal": Decimal,
+    "double": float,
+    "boolean": bool,
+    "timestamp": int,
+}
 ALL = [(kind, sql) for kind, sqls in OF.items() for sql in sqls] + [("boolean", sql) for sql in WHERE if sql]
 
 

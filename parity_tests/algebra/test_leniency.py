@@ -13,7 +13,7 @@ from dualpath.errors import DeclarationError, InputError
 from dualpath.preview import preview
 from dualpath.schema import Field, boolean, decimal, double, identifier, integer, text, timestamp
 from dualpath.view import Feature, View
-from dualpath.windows import lifetime
+from dualpath.windows import days
 from parity_tests.written import FIELDS, ODD, texts
 
 N, PRICE, FLAG, ID = integer("n"), decimal("price", scale=2), boolean("flag"), identifier("id")
@@ -150,7 +150,7 @@ CLICKS = event_source(
 
 
 def view(*aggregates: Aggregate) -> View:
-    return View("v", ("user",), CLICKS, tuple(Feature(f"f{i}", each, lifetime()) for i, each in enumerate(aggregates)))
+    return View("v", ("user",), CLICKS, tuple(Feature(f"f{i}", each, days(7)) for i, each in enumerate(aggregates)))
 
 
 def test_an_id_of_64_bits_is_a_key_and_a_value_in_every_digit() -> None:
