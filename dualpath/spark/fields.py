@@ -13,7 +13,6 @@ from dualpath.admission import (
     NOT_FINITE,
     NUMBER,
     PLAIN,
-    PRINTED,
     TRUE,
     WHOLE,
     remedies,
@@ -22,6 +21,7 @@ from dualpath.leniency import BLANKS
 from dualpath.schema import DECIMAL_BOUND, NULL, Field
 from dualpath.spark import times
 from dualpath.spark.times import entire
+from dualpath.times import NUMBER as PRINTED
 
 EXPONENT = r"[eE]([+-]?[0-9]+)\z"
 MAYBE_FINER = rf"[eE]-|.{{{FINEST + 2}}}"
