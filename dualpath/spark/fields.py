@@ -133,7 +133,8 @@ def _fault(text: Column, typed: Column, field: Field) -> Column:
 
 
 def _bound(field: Field) -> Column:
-    return F.lit(DECIMAL_BOUND).cast("decimal(38,0)") / F.lit(10**field.scale).cast("decimal(38,0)")
+    """A whole number, since a scale has at most nine digits; Spark's comparison with a wider decimal would round."""
+    return F.lit(DECIMAL_BOUND // 10**field.scale)
 
 
 def _decimals(text: Column) -> Column:
