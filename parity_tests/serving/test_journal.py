@@ -10,7 +10,7 @@ import pytest
 
 from dualpath.errors import InputError
 from dualpath.runtime.kafka import Broker, create_topic
-from dualpath.serving.decision import Decision, compact
+from dualpath.serving.decision import Decision
 from dualpath.serving.journal import KafkaJournal, NoJournal
 from parity_tests.serving.events import read
 
@@ -32,7 +32,7 @@ def test_what_is_safe_is_in_the_topic_with_its_bits(broker: Broker) -> None:
     assert asyncio.run(write()) == [True] * 50 and journal.healthy
     journal.close()
     messages = sorted(read(broker, "safe", 50), key=lambda each: json.loads(each[1])["decided_at"])
-    assert messages == [("ånn", compact(decision(n).event())) for n in range(50)]
+    assert messages == [("ånn", decision(n).json) for n in range(50)]
 
 
 def test_a_broker_that_stands_still_costs_the_budget_and_gets_it_later(broker: Broker) -> None:
