@@ -74,6 +74,13 @@ def test_a_field_takes_what_it_says_exactly(field: Field, written: str, expected
         (PRICE, "1.005", "price has more than 2 decimals: 1.005 (decimal(..., rounded=True) takes it)"),
         (PRICE, " 1.005", "price is not of kind decimal:  1.005 (decimal(..., lenient=True, rounded=True) takes it)"),
         (PRICE, "1e14", "price is too large: 1e14"),
+        # A finer digit is seen however far behind the point, and a space of another script is no blank.
+        (
+            PRICE,
+            "1.0000000000000000001",
+            "price has more than 2 decimals: 1.0000000000000000001 (decimal(..., rounded=True) takes it)",
+        ),
+        (integer("n", **LENIENT), "\u00a03", "n is not of kind integer: \u00a03"),
         (decimal("price", scale=2, rounded=True), "10000000000000.005", "price is too large: 10000000000000.005"),
         (FLAG, "yes", "flag is not of kind boolean: yes (boolean(..., lenient=True) takes it)"),
         (FLAG, "maybe", "flag is not of kind boolean: maybe"),
