@@ -21,10 +21,10 @@ def schema_id(payload: bytes, remedy: str) -> int:
     Traceback (most recent call last):
     dualpath.decoders.base.Refused: no Confluent framing: first byte is 123; declare avro(schema=...) for bare Avro
     """
+    if payload[:1] not in (b"", b"\0"):
+        raise Refused(f"no Confluent framing: first byte is {payload[0]}; {remedy}")
     if len(payload) < HEADER:
         raise Refused(f"no Confluent framing: the payload has {len(payload)} bytes; {remedy}")
-    if payload[0]:
-        raise Refused(f"no Confluent framing: first byte is {payload[0]}; {remedy}")
     return struct.unpack_from(">I", payload, 1)[0]
 
 

@@ -80,8 +80,10 @@ def _not_of(message: str, said: object) -> str:
 
 
 def _indexes(message: Any) -> tuple[int, ...]:
+    """Which message of its file it is, from the outermost inwards."""
     outer = message.containing_type
-    return (*(_indexes(outer) if outer else ()), message.index)
+    beside = outer.nested_types if outer else message.file.message_types_by_name.values()
+    return (*(_indexes(outer) if outer else ()), list(beside).index(message))
 
 
 @declares
