@@ -18,7 +18,7 @@ from dualpath.serving.breaker import Breaker
 from dualpath.serving.journal import Journal
 from dualpath.serving.meters import Meters
 from dualpath.serving.policies import Policies, untaught
-from dualpath.serving.rank import Answer, Asked, Ranker
+from dualpath.serving.rank import UNREADABLE, Answer, Asked, Ranker
 from dualpath.serving.ranking import Ranking
 from dualpath.serving.reading import Features
 from dualpath.windows import SECOND
@@ -65,7 +65,7 @@ class Service:
         self.meters.staleness.set_function(lambda: float("nan") if self.staleness is None else self.staleness)
 
     async def start(self) -> None:
-        """Connect, and refresh policies and staleness every second, in a thread of its own, until it is closed."""
+        """Connect and read once; refresh policies and staleness every second, in a thread, until it is closed."""
         with suppress(*FAILED):  # the first request connects, if Redis is away now
             await (await self.ranker.clients.of_loop(self.repo.redis_address)).ping()
 
@@ -74,6 +74,8 @@ class Service:
                 self.refresh()
 
         self.refresh()
+        with suppress(*UNREADABLE):  # compiles and loads what every read needs, so that no request waits for it
+            await self.features.read("", "", ("",), self.ranker.clock())
         Thread(target=run, name="refresh", daemon=True).start()
 
     def refresh(self) -> None:
