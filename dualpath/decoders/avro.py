@@ -24,9 +24,9 @@ class Avro(Decoder):
     def settings(self, environ: Mapping[str, str]) -> Mapping[str, str]:
         if self.registry:
             return registry.settings(environ)
+        require("avro")
         from dualpath.decoders.avro_schema import compiled
 
-        require("avro")
         try:
             compiled(self.schema or "")
         except Refused as error:

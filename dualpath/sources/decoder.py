@@ -8,7 +8,7 @@ from functools import lru_cache
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
+from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import BinaryType
 
 from dualpath.decoders.base import Decoder, Reader, Refused
@@ -37,7 +37,7 @@ def in_spark(decoder: Decoder) -> Callable[[str], Column]:
         with crossing():
             return decoded_batch(payloads, _reader(decoder, settings))
 
-    return arrow_udf(decode, "value string, refusal string", ArrowUDFType.SCALAR)
+    return arrow_udf(decode, "value string, refusal string")  # type: ignore[call-overload]  # it takes the hints
 
 
 @lru_cache(64)
