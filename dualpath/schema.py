@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
 from dualpath.kinds import INSTANT, KINDS
 from dualpath.leniency import STRICT, Leniency
@@ -192,7 +193,7 @@ class EventSource:
     arrives more than `late_after` after it happened. Lateness is counted and changes no value.
 
     `times` are the two of them that the payload does not write in ISO-8601, declared as fields are; `event_source`
-    fills it.
+    fills it. `decoder` says what the bytes of a message are; None: JSON.
     """
 
     name: str
@@ -205,6 +206,7 @@ class EventSource:
     duplicates_within: timedelta = timedelta(days=1)
     description: str = ""
     times: tuple[Field, ...] = ()
+    decoder: Decoder | None = None
 
     called: ClassVar[str] = "an event_source(...)"
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
@@ -251,13 +253,16 @@ class EventSource:
         return declared[column].time if column in declared else ISO
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. Without `times` it is as it ever was."""
+        """A JSON-ready form; `from_dict` restores an equal source. Without `times` and decoder as it ever was."""
         plain = asdict(self)
         plain.pop("by_name")
         for name in ("fields", "times"):
             plain[name] = [each.to_dict() for each in getattr(self, name)]
         if not self.times:
             del plain["times"]
+        del plain["decoder"]
+        if self.decoder is not None:
+            plain["decoder"] = self.decoder.to_dict()
         plain["late_after"] = self.late_after.total_seconds()
         plain["duplicates_within"] = self.duplicates_within.total_seconds()
         return plain
@@ -268,6 +273,8 @@ class EventSource:
         kept = dict(plain)
         for name in ("fields", "times"):
             kept[name] = tuple(map(Field.from_dict, plain.get(name, ())))
+        if "decoder" in plain:
+            kept["decoder"] = Decoder.from_dict(plain["decoder"])
         kept["late_after"] = timedelta(seconds=plain["late_after"])
         kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])
         return cls(**kept)

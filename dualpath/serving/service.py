@@ -8,11 +8,15 @@ from functools import partial
 from threading import Event, Thread
 from typing import Any
 
+import numpy as np
 from prometheus_client import CollectorRegistry
 
+from dualpath import kernel
 from dualpath.instants import iso
 from dualpath.online import high_water_mark, manifest
 from dualpath.online.connection import FAILED, connect
+from dualpath.plan import plan
+from dualpath.record import layout
 from dualpath.repo import Repo
 from dualpath.serving.breaker import Breaker
 from dualpath.serving.journal import Journal
@@ -74,9 +78,20 @@ class Service:
                 self.refresh()
 
         self.refresh()
-        with suppress(*UNREADABLE):  # compiles and loads what every read needs, so that no request waits for it
-            await self.features.read("", "", ("",), self.ranker.clock())
+        await self._rehearse()
         Thread(target=run, name="refresh", daemon=True).start()
+
+    async def _rehearse(self) -> None:
+        """Do what a request does, for nobody: the first one is not to wait until that is compiled."""
+        now, nothing = np.array([self.ranker.clock()]), np.zeros((1, 2), np.int64)
+        for view in {*self.features.reader.views, *self.features.candidates.views}:
+            words = np.empty((0, layout(view).width), np.int64)
+            kernel.arrange(words, nothing[0])
+            plan(view).evaluate(words, nothing, now)
+        for policy in self.policies.present.values():
+            policy.choose(np.zeros((1, len(policy.names)), np.int64), "")
+        with suppress(*UNREADABLE):  # there may be no state yet
+            await self.features.read("", "", ("",), self.ranker.clock())
 
     def refresh(self) -> None:
         """Take the policies that are published now, and ask how far the stream is."""
