@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from dualpath.errors import DeclarationError
 from dualpath.kinds import INSTANT, KINDS
+from dualpath.limits import Limits
 from dualpath.signature import declares
 from dualpath.times import ISO, Time
 
@@ -148,7 +149,7 @@ class EventSource:
     arrives more than `late_after` after it happened. Lateness is counted and changes no value.
 
     `times` are the two of them that the payload does not write in ISO-8601, declared as fields are; `event_source`
-    fills it.
+    fills it. `limits` are what the quality gate allows a night.
     """
 
     name: str
@@ -161,6 +162,7 @@ class EventSource:
     duplicates_within: timedelta = timedelta(days=1)
     description: str = ""
     times: tuple[Field, ...] = ()
+    limits: Limits = Limits()
 
     called: ClassVar[str] = "an event_source(...)"
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
@@ -180,6 +182,12 @@ class EventSource:
             if not 0 <= each.scale <= 9:
                 raise DeclarationError(f"{where}: scale {each.scale} is outside 0 to 9; choose a smaller one.")
             seen[each.name] = each
+        for limit in self.limits.nulls:
+            if limit.field not in seen:
+                raise DeclarationError(
+                    f"event source '{self.name}': limits name the field '{limit.field}', which it does not have; "
+                    f"name one of {', '.join(seen)}."
+                )
         for each in self.times:
             if each.kind != "timestamp":
                 raise DeclarationError(
@@ -203,13 +211,16 @@ class EventSource:
         return declared[column].time if column in declared else ISO
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. Without `times` it is as it ever was."""
+        """A JSON-ready form; `from_dict` restores an equal source. Without `times` and `limits` it is as it ever was."""
         plain = asdict(self)
         plain.pop("by_name")
         for name in ("fields", "times"):
             plain[name] = [each.to_dict() for each in getattr(self, name)]
         if not self.times:
             del plain["times"]
+        plain["limits"] = self.limits.to_dict()
+        if not plain["limits"]:
+            del plain["limits"]
         plain["late_after"] = self.late_after.total_seconds()
         plain["duplicates_within"] = self.duplicates_within.total_seconds()
         return plain
@@ -220,6 +231,7 @@ class EventSource:
         kept = dict(plain)
         for name in ("fields", "times"):
             kept[name] = tuple(map(Field.from_dict, plain.get(name, ())))
+        kept["limits"] = Limits.from_dict(plain.get("limits", {}))
         kept["late_after"] = timedelta(seconds=plain["late_after"])
         kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])
         return cls(**kept)
