@@ -199,8 +199,8 @@ def clocks(ledger: Path, block: Block) -> dict[int, int]:
     return {number: plain.get(str(number), block.clock) for number in block.with_rows(block.arrival_days)}
 
 
-def refused(ledger: Path, days: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """For each of some arrival days the rows read and the dead letters of the batches that hold rows of it.
+def refused(ledger: Path) -> dict[str, tuple[int, int]]:
+    """For each arrival day the rows read and the dead letters of the batches that hold rows of it.
 
     A dead letter has no arrival day of its own. A batch that accepted nothing counts on the day of its clock, UTC.
     """
@@ -211,10 +211,11 @@ def refused(ledger: Path, days: Iterable[str]) -> dict[str, tuple[int, int]]:
             lines = (ledger / "blocks" / f"{block.name}.json").read_text().splitlines()
         # An earlier version wrote no such line.
         parts.append(json.loads(lines[3]) if len(lines) > 3 else _by_days([block]))
-    found = {}
-    for day in days:
-        counts = [each for part in parts for names, each in part.items() if day in names.split()]
-        found[day] = (sum(read for read, _ in counts), sum(dead for _, dead in counts))
+    found: dict[str, tuple[int, int]] = {}
+    for names, (rows_read, dead) in (each for part in parts for each in part.items()):
+        for day in names.split():
+            before = found.get(day, (0, 0))
+            found[day] = (before[0] + rows_read, before[1] + dead)
     return found
 
 
