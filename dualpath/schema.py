@@ -162,7 +162,7 @@ class EventSource:
     duplicates_within: timedelta = timedelta(days=1)
     description: str = ""
     times: tuple[Field, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = Limits()  # noqa: RUF009 - it is frozen
 
     called: ClassVar[str] = "an event_source(...)"
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
@@ -211,7 +211,7 @@ class EventSource:
         return declared[column].time if column in declared else ISO
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. Without `times` and `limits` it is as it ever was."""
+        """A JSON-ready form; `from_dict` restores an equal source. Without `times` and `limits` it is as before."""
         plain = asdict(self)
         plain.pop("by_name")
         for name in ("fields", "times"):

@@ -21,6 +21,7 @@ from dualpath.errors import DualpathError, InputError
 from dualpath.online.connection import configured, connect, embedded_folder
 from dualpath.online.removal import remove_project
 from dualpath.parity.events import read
+from dualpath.log.dead_letters import reasons
 from dualpath.repo import Repo
 from dualpath.runtime import jars, redis
 from dualpath.schema import EventSource
@@ -166,7 +167,7 @@ def drain(
             done = stream.drain(spark, repo, inputs, say=say)
         story.say(*done.shown)
         why = table("rows", "refused because", numbers=("rows",))
-        for reason, rows in status.reasons(repo.storage(source.name)).items():
+        for reason, rows in reasons(repo.storage(source.name)).items():
             why.add_row(str(rows), reason)
         story.say(why)
     return spark

@@ -1,17 +1,17 @@
-"""The gate's page: Great Expectations' own Data Docs of a night's results, in one file that asks nobody for anything."""
+"""The gate's page: Great Expectations' Data Docs of a night's results, one file without parts elsewhere."""
 
 import re
 from html import escape
 
 from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-from great_expectations.render.view import DefaultJinjaPageView
+from great_expectations.render.view.view import DefaultJinjaPageView
 
 from dualpath.jobs.gate_report import GateReport
 
 # Their template takes styles, scripts and pictures from other machines; without them the page is as complete.
 ASSETS = re.compile(r"<script\b.*?</script>|<link\b[^>]*>|<img\b[^>]*>", re.DOTALL | re.IGNORECASE)
-FOREIGN = re.compile(r"@font-face\s*{.*?}|@import[^;]*;", re.DOTALL)
+FOREIGN = re.compile(r"@font-face\s*{.*?}|@import[^;]*;|url\([^)]*\)", re.DOTALL)
 STYLE = """<style>
 body { font: 14px/1.4 sans-serif; margin: 2em; color: #222; background: #fff; }
 table { border-collapse: collapse; margin: 0.5em 0; } td, th { border: 1px solid #ccc; padding: 0.3em 0.6em; text-align: left; vertical-align: top; }

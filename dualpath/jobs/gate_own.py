@@ -1,4 +1,4 @@
-"""Users' own expectations: `expectations/{source}.json` in the feature repo, a suite as Great Expectations writes it."""
+"""Users' own expectations: `expectations/{source}.json` in the feature repo, a suite of Great Expectations."""
 
 import json
 from collections.abc import Iterable
@@ -39,8 +39,7 @@ def own_expectations(repo: Path, source: str, sources: Iterable[str]) -> list[Ex
         ) from None
 
 
-def _expectation(plain: ExpectationConfiguration | dict, file: Path) -> Expectation:  # type: ignore[type-arg]
+def _expectation(plain: ExpectationConfiguration | dict, file: Path) -> Expectation:
     config = plain if isinstance(plain, ExpectationConfiguration) else ExpectationConfiguration(**plain)
-    config.id = None
     config.meta = {**(config.meta or {}), REMEDY: f"repair the producer, or change {FOLDER}/{file.name}"}
     return config.to_domain_obj()

@@ -84,7 +84,7 @@ def gate(
     )
     report = GateReport(not failures, report.checked, failures)
     if days or failures:
-        html = page(results and results.results, report, f"{source.name}, {iso}")
+        html = page(results.results if results else None, report, f"{source.name}, {iso}")
         checks.keep(storage, iso, {**asdict(report), "days": rows, "refused": counts}, html)
     if failures:
         raise GateError(source, sorted({*days, *counts}), report)

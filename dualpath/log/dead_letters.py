@@ -13,8 +13,8 @@ from dualpath.log.storage import Storage
 def reasons(storage: Storage, day: str = "") -> dict[str, int]:
     """Why rows were refused: the reason without the offending text, and how many rows, most frequent first.
 
-    With a `day`, of the batches that hold rows of that arrival day, or accepted none and have their clock on it; batches
-    that are folded into a block count as one.
+    With a `day`, of the batches that hold rows of that arrival day, or accepted none and have their clock on it;
+    batches that are folded into a block count as one.
     """
     counts: Counter[str] = Counter()
     for block in storage.blocks():
