@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
 from dualpath.kinds import INSTANT, KINDS
 from dualpath.limits import Limits
@@ -149,7 +150,8 @@ class EventSource:
     arrives more than `late_after` after it happened. Lateness is counted and changes no value.
 
     `times` are the two of them that the payload does not write in ISO-8601, declared as fields are; `event_source`
-    fills it. `limits` are what the quality gate allows a night.
+    fills it. `decoder` says what the bytes of a message are; None: JSON. `limits` are what the quality gate allows a
+    night.
     """
 
     name: str
@@ -162,6 +164,7 @@ class EventSource:
     duplicates_within: timedelta = timedelta(days=1)
     description: str = ""
     times: tuple[Field, ...] = ()
+    decoder: Decoder | None = None
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
 
     called: ClassVar[str] = "an event_source(...)"
@@ -211,13 +214,17 @@ class EventSource:
         return declared[column].time if column in declared else ISO
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. Without `times` and `limits` it is as before."""
+        """A JSON-ready form; `from_dict` restores an equal source. What is the default of `times`, `decoder` and `limits`
+        is left out."""
         plain = asdict(self)
         plain.pop("by_name")
         for name in ("fields", "times"):
             plain[name] = [each.to_dict() for each in getattr(self, name)]
         if not self.times:
             del plain["times"]
+        del plain["decoder"]
+        if self.decoder is not None:
+            plain["decoder"] = self.decoder.to_dict()
         plain["limits"] = self.limits.to_dict()
         if not plain["limits"]:
             del plain["limits"]
@@ -231,6 +238,8 @@ class EventSource:
         kept = dict(plain)
         for name in ("fields", "times"):
             kept[name] = tuple(map(Field.from_dict, plain.get(name, ())))
+        if "decoder" in plain:
+            kept["decoder"] = Decoder.from_dict(plain["decoder"])
         kept["limits"] = Limits.from_dict(plain.get("limits", {}))
         kept["late_after"] = timedelta(seconds=plain["late_after"])
         kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])

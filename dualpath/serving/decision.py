@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,11 @@ class Decision:
             "known": {view: list(tokens) for view, tokens in self.known.items()},
         }
         return plain | {TIME: iso(self.decided_at)} | {name: compact(value) for name, value in lists.items()}
+
+    @cached_property
+    def json(self) -> str:
+        """The event as text, as it is journalled and kept."""
+        return compact(self.event())
 
     @classmethod
     def of_event(cls, event: Mapping[str, Any], decided_at: int) -> "Decision":

@@ -33,7 +33,8 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
 
     `expressions` are those that views compute of an event; a row with a calculation out of range is refused.
 
-    `raw` has `value`, a JSON object as a string; `event_id` and `arrival_time` as the transport gives them, or null;
+    `raw` has `value`, a JSON object as a string; `refusal`, why the payload could not be decoded, or null;
+    `event_id` and `arrival_time` as the transport gives them, or null;
     `origin` and `position`, the row's place there; and `admitted_at`, the instant of judging, a timestamp.
 
     Returns `event_id`, `event_time`, `arrival_time`, the declared fields, `late`, the place as `__origin` and
@@ -57,6 +58,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         F.col("arrival_time").alias("__given_arrival"),
         *(F.col(name.removeprefix("__")).alias(name) for name in PLACE),
         "admitted_at",
+        "refusal",
     )
 
     event_time = times.instant(_raw(source.event_time), source.time(source.event_time))
@@ -71,6 +73,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         "__given_id",
         *PLACE,
         "admitted_at",
+        "refusal",
         event_time.alias("event_time"),
         arrival_time.alias("arrival_time"),
         *(_typed(_raw(f.name), f).alias(f.name) for f in source.fields),
@@ -135,6 +138,7 @@ def _event_id(source: EventSource) -> Column:
 def _faults(source: EventSource) -> list[Column]:
     """What can be wrong, most basic first: each column is null or a reason."""
     faults = [
+        F.col("refusal"),
         F.when(F.col("payload").isNull(), F.lit("no payload")),
         F.when(~F.col("__utf8"), F.lit("not UTF-8")),
         F.when(F.col("__json").isNull(), F.lit("not a JSON object")),
