@@ -214,8 +214,8 @@ class EventSource:
         return declared[column].time if column in declared else ISO
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. What is the default of `times`, `decoder` and `limits`
-        is left out."""
+        """A JSON-ready form; `from_dict` restores an equal source. Of `times`, `decoder` and `limits` a
+        default is left out."""
         plain = asdict(self)
         plain.pop("by_name")
         for name in ("fields", "times"):
