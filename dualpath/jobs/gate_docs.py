@@ -16,6 +16,7 @@ STYLE = """<style>
 body { font: 14px/1.4 sans-serif; margin: 2em; color: #222; background: #fff; }
 table { border-collapse: collapse; margin: 0.5em 0; } td, th { border: 1px solid #ccc; padding: 0.3em 0.6em; text-align: left; vertical-align: top; }
 nav, .modal, .ge-walkthrough-modal, .navbar, footer, #ge-cta-footer, button, .cta { display: none; }
+.fa-check-circle::before { content: "✓"; color: #070; } .fa-times::before { content: "✗"; color: #b00; }
 .refused { border-left: 4px solid #b00; padding-left: 1em; }
 </style>"""  # noqa: E501
 

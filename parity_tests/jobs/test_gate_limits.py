@@ -167,6 +167,8 @@ def test_the_page_names_the_failed_rule_and_takes_nothing_from_other_machines(sp
     page = Path(checks.last(shop.storage(SOURCE))["page"]).read_text()  # type: ignore[index]
     assert "expect_column_values_to_be_in_set" in page and "only x" in page
     assert "must belong to this set" in page, "Great Expectations' own words"
+    for icon, mark in (("fa-check-circle", "✓"), ("fa-times", "✗")):
+        assert f'.{icon}::before {{ content: "{mark}"' in page and f'class="fas {icon}' in page
     for asset in ("<script", "<link", "<img", "@import", "@font-face", "url("):
         assert asset not in page
 
