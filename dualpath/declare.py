@@ -21,6 +21,7 @@ from dualpath.aggregates.base import Aggregate, Output
 from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
 from dualpath.kinds import KINDS
+from dualpath.limits import Limits
 from dualpath.schema import EventSource, Field
 from dualpath.signature import declares
 from dualpath.view import MAX_RECORDS, Feature, View
@@ -48,6 +49,7 @@ def event_source(
     duplicates_within: timedelta = timedelta(days=1),
     description: str = "",
     decoder: Decoder | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
 ) -> EventSource:
     """Declare a source of events; raises `DeclarationError` naming file, source and remedy.
 
@@ -65,6 +67,7 @@ def event_source(
         duplicates_within: how long an id is remembered.
         description: a sentence for people.
         decoder: what the bytes of a message are, such as `avro(registry=...)`. None: JSON.
+        limits: the nights that may be published.
 
     >>> from dualpath.schema import text, timestamp
     >>> clicks = event_source("clicks", fields=[text("user")], event_time=timestamp("ts", unit="ms"))
@@ -83,6 +86,7 @@ def event_source(
         description,
         tuple(each for each in (event_time, arrival_time) if isinstance(each, Field)),
         decoder,
+        limits,
     )
 
 

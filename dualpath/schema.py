@@ -15,6 +15,7 @@ from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
 from dualpath.kinds import INSTANT, KINDS
 from dualpath.leniency import STRICT, Leniency
+from dualpath.limits import Limits
 from dualpath.signature import declares
 from dualpath.times import ISO, Time
 
@@ -193,7 +194,8 @@ class EventSource:
     arrives more than `late_after` after it happened. Lateness is counted and changes no value.
 
     `times` are the two of them that the payload does not write in ISO-8601, declared as fields are; `event_source`
-    fills it. `decoder` says what the bytes of a message are; None: JSON.
+    fills it. `decoder` says what the bytes of a message are; None: JSON. `limits` are what the quality gate allows a
+    night.
     """
 
     name: str
@@ -207,6 +209,7 @@ class EventSource:
     description: str = ""
     times: tuple[Field, ...] = ()
     decoder: Decoder | None = None
+    limits: Limits = Limits()  # noqa: RUF009 - it is frozen
 
     called: ClassVar[str] = "an event_source(...)"
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
@@ -226,6 +229,12 @@ class EventSource:
             if not 0 <= each.scale <= 9:
                 raise DeclarationError(f"{where}: scale {each.scale} is outside 0 to 9; choose a smaller one.")
             seen[each.name] = each
+        for limit in self.limits.nulls:
+            if limit.field not in seen:
+                raise DeclarationError(
+                    f"event source '{self.name}': limits name the field '{limit.field}', which it does not have; "
+                    f"name one of {', '.join(seen)}."
+                )
         for each in self.times:
             if each.kind != "timestamp":
                 raise DeclarationError(
@@ -253,7 +262,8 @@ class EventSource:
         return declared[column].time if column in declared else ISO
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. Without `times` and decoder as it ever was."""
+        """A JSON-ready form; `from_dict` restores an equal source. Of `times`, `decoder` and `limits` a
+        default is left out."""
         plain = asdict(self)
         plain.pop("by_name")
         for name in ("fields", "times"):
@@ -263,6 +273,9 @@ class EventSource:
         del plain["decoder"]
         if self.decoder is not None:
             plain["decoder"] = self.decoder.to_dict()
+        plain["limits"] = self.limits.to_dict()
+        if not plain["limits"]:
+            del plain["limits"]
         plain["late_after"] = self.late_after.total_seconds()
         plain["duplicates_within"] = self.duplicates_within.total_seconds()
         return plain
@@ -275,6 +288,7 @@ class EventSource:
             kept[name] = tuple(map(Field.from_dict, plain.get(name, ())))
         if "decoder" in plain:
             kept["decoder"] = Decoder.from_dict(plain["decoder"])
+        kept["limits"] = Limits.from_dict(plain.get("limits", {}))
         kept["late_after"] = timedelta(seconds=plain["late_after"])
         kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])
         return cls(**kept)
