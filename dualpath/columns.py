@@ -1,6 +1,8 @@
 """The columns of the event log: its own, and one for each field, whatever the field's name is."""
 
-from collections.abc import Iterable
+import keyword
+
+from dualpath.errors import DeclarationError
 
 EVERY = ("event_id", "event_time", "arrival_time")
 """What every event has, in expressions too, so that no field can be called so."""
@@ -9,32 +11,17 @@ OWN = (
     *("payload", "reason", "admitted_at"),  # of a micro-batch
 )
 """Columns that are not a field's."""
+APART = "__field_"
+"""Before the name of a field whose column would be one of `OWN`; no field's name begins so."""
 
 
-def columns(names: Iterable[str]) -> dict[str, str]:
-    """The column of each field by its name: the name itself, or the name and a number if an engine would mix it up.
+def column(name: str) -> str:
+    """The column of a field, by its name alone, so that no other field of a later declaration can take it over.
 
-    Spark and DuckDB do not tell `userId` from `userid`. The first field keeps its name, so one that is declared later
-    stands after it.
-
-    >>> columns(["user", "userId", "userid", "late"])
-    {'user': 'user', 'userId': 'userId', 'userid': 'userid_2', 'late': 'late_2'}
+    >>> column("userId"), column("late"), column("Batch")
+    ('userId', '__field_late', '__field_Batch')
     """
-    found: dict[str, str] = {}
-    wanted = list(names)
-    # A name that is free is never given to another field.
-    taken = {*map(folded, OWN), *map(folded, wanted)}
-    free = {folded(name) for name in wanted}.difference(map(folded, OWN))
-    for name in wanted:
-        column, number = name, 2
-        if folded(name) in free:
-            free.remove(folded(name))
-        else:
-            while folded(column) in taken:
-                column, number = f"{name}_{number}", number + 1
-            taken.add(folded(column))
-        found[name] = column
-    return found
+    return f"{APART}{name}" if folded(name) in _FOLDED else name
 
 
 def folded(name: str) -> str:
@@ -50,3 +37,17 @@ def folded(name: str) -> str:
 def _letter(letter: str) -> str:
     upper = letter.upper() if len(letter.upper()) == 1 else letter
     return upper.lower() if len(upper.lower()) == 1 else upper
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise `DeclarationError` unless `name` is a plain identifier (it becomes a column and a key).
+
+    >>> check_name("2fast", "view '2fast'")
+    Traceback (most recent call last):
+    dualpath.errors.DeclarationError: view '2fast': '2fast' is not a plain name; use letters, digits and underscores.
+    """
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("__"):
+        raise DeclarationError(f"{where}: '{name}' is not a plain name; use letters, digits and underscores.")
+
+
+_FOLDED = frozenset(map(folded, OWN))

@@ -18,9 +18,12 @@ from feast.type_map import pa_to_feast_value_type
 from feast.types import Array, FeastType, Int64, Json, String, from_value_type
 
 from dualpath.aggregates.base import Aggregate, Output
+from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
+from dualpath.field import Field
 from dualpath.kinds import KINDS
-from dualpath.schema import EventSource, Field
+from dualpath.limits import Limits
+from dualpath.schema import EventSource
 from dualpath.signature import declares
 from dualpath.view import MAX_RECORDS, Feature, View
 from dualpath.windows import Window, window
@@ -46,6 +49,8 @@ def event_source(
     late_after: timedelta = timedelta(hours=1),
     duplicates_within: timedelta = timedelta(days=1),
     description: str = "",
+    decoder: Decoder | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
 ) -> EventSource:
     """Declare a source of events; raises `DeclarationError` naming file, source and remedy.
 
@@ -62,6 +67,8 @@ def event_source(
         late_after: an event that arrives later than this after it happened counts as late; no value depends on it.
         duplicates_within: how long an id is remembered.
         description: a sentence for people.
+        decoder: what the bytes of a message are, such as `avro(registry=...)`. None: JSON.
+        limits: the nights that may be published.
 
     >>> from dualpath.schema import text, timestamp
     >>> clicks = event_source("clicks", fields=[text("user")], event_time=timestamp("ts", unit="ms"))
@@ -79,6 +86,8 @@ def event_source(
         duplicates_within,
         description,
         tuple(each for each in (event_time, arrival_time) if isinstance(each, Field)),
+        decoder,
+        limits,
         tuple(each for each in (event_id, occurrence) if isinstance(each, Field)),
     )
 

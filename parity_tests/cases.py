@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class Case:
     words: np.ndarray
     texts: Dictionary
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         return layout(self.view)
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+import parity_tests.startup.sitecustomize as startup  # before Feast
 from dualpath.demo.generate import generate
 from dualpath.errors import UnavailableError
 from dualpath.jobs.build import build
@@ -35,7 +36,9 @@ BRIEFLY = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
 
 
 def pytest_configure() -> None:
-    """Let the JVM of Spark, here and in all processes that tests start, compile quickly."""
+    """Let all processes that tests start import Feast quickly, and the JVM of Spark compile quickly."""
+    paths = [str(Path(startup.__file__).parent), os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     os.environ["SPARK_SUBMIT_OPTS"] = f"{BRIEFLY} {os.environ.get('SPARK_SUBMIT_OPTS', '')}".strip()
 
 

@@ -18,6 +18,7 @@ from dualpath.console import demo_broker, jobs, land, poison, repos, status, str
 from dualpath.console.report import Report, busy, plural, table
 from dualpath.console.story import Story
 from dualpath.errors import DualpathError, InputError
+from dualpath.log.dead_letters import reasons
 from dualpath.online.connection import configured, connect, embedded_folder
 from dualpath.online.removal import remove_project
 from dualpath.parity.events import read
@@ -166,7 +167,7 @@ def drain(
             done = stream.drain(spark, repo, inputs, say=say)
         story.say(*done.shown)
         why = table("rows", "refused because", numbers=("rows",))
-        for reason, rows in status.reasons(repo.storage(source.name)).items():
+        for reason, rows in reasons(repo.storage(source.name)).items():
             why.add_row(str(rows), reason)
         story.say(why)
     return spark

@@ -1,5 +1,6 @@
 """`serve`: the serving application in the foreground, until a signal."""
 
+import gc
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,8 @@ def run(repo: Repo, *, host: str, port: int, settings: Path | None, kafka: Mappi
         service = Service(repo, declared, journal, metrics.registry)
     app = create_app(chosen, repo.store, metrics=metrics, service=service)
     server = uvicorn.Server(uvicorn.Config(app, host, port, loop="uvloop", access_log=False, log_level="warning"))
+    gc.collect()
+    gc.freeze()  # else requests wait for full collections of everything that is imported
     try:
         with asked_to_stop():  # uvicorn raises a signal once more when it has ended; then it is only noted
             server.run()

@@ -1,19 +1,19 @@
 """`status`: where every row went, whether the counts add up with what is on disk, and what was never read."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dualpath.console import live
 from dualpath.console.report import Report, plural, table
 from dualpath.errors import UnavailableError
 from dualpath.instants import iso
+from dualpath.log import checks
+from dualpath.log.dead_letters import reasons
 from dualpath.log.ledger import Block
 from dualpath.log.outcomes import GREATEST, Outcomes
 from dualpath.log.storage import Storage
@@ -86,20 +86,6 @@ def faults(storage: Storage) -> list[str]:
             if rows != expected:
                 found.append(f"{block.name}: {kind}/ holds {rows} rows of {expected}")
     return found
-
-
-def reasons(storage: Storage) -> dict[str, int]:
-    """Why rows were refused: the reason without the offending text, and how many rows, most frequent first."""
-    counts: Counter[str] = Counter()
-    for block in storage.blocks():
-        for file in storage.files("dead", block) if block.dead_letter else ():
-            try:
-                column = pq.read_table(file, columns=["reason"])["reason"]
-            except (pa.ArrowException, OSError):
-                continue  # `faults` names the file
-            for each in pc.value_counts(pc.list_element(pc.split_pattern(column, ":"), 0)).to_pylist():
-                counts[each["values"]] += each["counts"]
-    return dict(counts.most_common())
 
 
 def unread(found: Delivery) -> list[str]:
@@ -195,6 +181,7 @@ def _source(storage: Storage) -> dict[str, Any]:
         "closed_through": storage.closed_through,
         "last_arrival_day": max(storage.arrival_days(), default=""),
         "dead_letter_reasons": reasons(storage),
+        "gate": checks.last(storage),
         "unread": unread(landing),
         "changed_in_landing": landing.changed,
         "ignored_in_landing": landing.ignored,
@@ -232,6 +219,10 @@ def _shown(
             for reason, rows in s["dead_letter_reasons"].items():
                 why.add_row(f"{rows:,}", reason)
             shown.append(why)
+        if gate := s["gate"]:
+            verdict = "passed" if gate["passed"] else f"FAILED, {plural(len(gate['failures']), 'rule')}"
+            rows = plural(gate["checked"], "row")
+            shown.append(f"{name}: the last quality gate, of {gate['day']}, {verdict}; {rows} checked; {gate['page']}.")
         if waiting := s["waiting_in_landing"]:
             shown.append(f"{name}: {plural(waiting, 'landed file')} not read yet.")
     if online.silence:

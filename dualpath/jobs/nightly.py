@@ -1,16 +1,23 @@
 """The nightly job: close a day, check it, fold it into records, publish its snapshot."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 
 import tenacity
+from great_expectations.expectations.expectation import Expectation
 from pyspark.sql import SparkSession
 
 from dualpath.errors import InputError, RunningError, StateError
 from dualpath.jobs.build import build
-from dualpath.jobs.gate import GateError, GateReport, check
+from dualpath.jobs.gate import validate
+from dualpath.jobs.gate_docs import page
+from dualpath.jobs.gate_limits import refused_share, volume
+from dualpath.jobs.gate_own import own_expectations
+from dualpath.jobs.gate_report import GateError, GateReport
 from dualpath.jobs.log_compaction import compact_log
 from dualpath.jobs.publish import Published, publish, served
+from dualpath.log import checks, ledger
 from dualpath.log.storage import Storage
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
@@ -45,18 +52,43 @@ def nightly(spark: SparkSession, repo: Repo, source: EventSource, day: date, *, 
     nothing is built or published.
     """
     storage = repo.storage(source.name)
+    own = own_expectations(repo.folder, source.name, repo.sources)
     closable(storage, day, today or datetime.now(UTC).date())
     settle(storage, day)
     compact_log(spark, storage)
-    report = GateReport(passed=True, checked=0, failures=())
-    if days := unchecked(repo, source, day):
-        report = check(read_log(spark, storage, source, days).drop("arrival_day", "batch"), source, day)
-    if not report.passed:
-        raise GateError(source, days, report)
+    report = gate(spark, repo, source, day, own)
     built = build(spark, repo, source, through=day)
     published = publish(spark, repo, repo.views_of(source.name), day)
     quiet = day.isoformat() not in storage.arrival_days()
     return Night(source.name, day.isoformat(), quiet, report, tuple(built), tuple(published))
+
+
+def gate(
+    spark: SparkSession, repo: Repo, source: EventSource, day: date, own: Sequence[Expectation] = ()
+) -> GateReport:
+    """Check the days that a night publishes, and keep what is found; raises `GateError` if they fail."""
+    storage, days, iso = repo.storage(source.name), unchecked(repo, source, day), day.isoformat()
+    since = min(known.snapshot for known in served(repo, repo.views_of(source.name)).values())
+    counts = ledger.refused(storage.folder("ledger"))
+    counts = {e: of for e, of in sorted(counts.items()) if since < e < iso or e == iso}
+    results, rows, report = None, {}, GateReport(passed=True, checked=0, failures=())
+    if days:
+        events = read_log(spark, storage, source, days)
+        rows = {row["arrival_day"]: row["count"] for row in events.groupBy("arrival_day").count().collect()}
+        results = validate(events.drop("arrival_day", "batch"), source, day, own)
+        report = results.report
+    failures = (
+        *report.failures,
+        *refused_share(storage, source.limits, counts),
+        *volume(source.limits, dict(sorted(rows.items())), checks.volumes(storage, min([*days, iso]))),
+    )
+    report = GateReport(not failures, report.checked, failures)
+    if days or failures:
+        html = page(results.results if results else None, report, f"{source.name}, {iso}")
+        checks.keep(storage, iso, {**asdict(report), "days": rows, "refused": counts}, html)
+    if failures:
+        raise GateError(source, sorted({*days, *counts}), report)
+    return report
 
 
 def unchecked(repo: Repo, source: EventSource, day: date) -> list[str]:

@@ -1,6 +1,6 @@
 """The streaming path: payloads in, event log and online store out, each row exactly once.
 
-read -> admit -> per micro-batch: deduplicate, rows to the log, outcomes to the ledger, records to Redis.
+read -> decode -> admit -> per micro-batch: deduplicate, rows to the log, outcomes to the ledger, records to Redis.
 """
 
 from datetime import timedelta
@@ -16,6 +16,7 @@ from dualpath.log import generation
 from dualpath.record import expressions
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
+from dualpath.sources.decoder import decoded
 from dualpath.sources.source import PayloadSource
 from dualpath.spark.admit import admit
 
@@ -40,7 +41,7 @@ def start(
     meter = Meter(metrics or Metrics(), source.name, storage.folder("ledger") / FILE)
     sink = Sink(repo, source, query, meter)
     sink.ready(spark)
-    raw = payloads.read(spark, storage.positions(before=query))
+    raw = decoded(payloads.read(spark, storage.positions(before=query)), source.decoder)
     # The clock is a constant in the code that Spark generates, and compiles anew for each batch. A watermark is what
     # keeps it out of the long code that judges payloads; nothing is dropped by it, for nothing here has state.
     timed = raw.withColumn("admitted_at", F.current_timestamp() if clock is None else clock)

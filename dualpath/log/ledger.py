@@ -2,8 +2,8 @@
 
 A stream that runs for a year has ten million batches; whoever reads the ledger opens a file for each block and for
 at most two thousand batches of each query. `query=G/batch=N.json` is an entry; `blocks/query=G/batches=A-B.json` is a
-block: in one line what is summed up, in another the positions, which only a handover wants, and in a third the clock of
-each batch that has rows, which only the start of a stream wants.
+block: in one line what is summed up, in another the positions, which only a handover wants, in a third the clock of
+each batch that has rows, which only the start of a stream wants, and in a fourth the refused rows by days, for a night.
 """
 
 import json
@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cache, reduce
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 from dualpath.log.files import write_atomically
 from dualpath.log.outcomes import GREATEST, Outcomes
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BLOCK = 1_000
 """Batches in a block."""
 
@@ -197,6 +199,46 @@ def clocks(ledger: Path, block: Block) -> dict[int, int]:
     return {number: plain.get(str(number), block.clock) for number in block.with_rows(block.arrival_days)}
 
 
+def refused(ledger: Path) -> dict[str, tuple[int, int]]:
+    """For each arrival day the rows read and the dead letters of the batches that hold rows of it.
+
+    A dead letter has no arrival day of its own. A batch that accepted nothing counts on the day of its clock, UTC.
+    """
+    parts = []
+    for block in blocks(ledger):
+        lines = [""]
+        if block.first < block.last:
+            lines = (ledger / "blocks" / f"{block.name}.json").read_text().splitlines()
+        # An earlier version wrote no such line.
+        parts.append(json.loads(lines[3]) if len(lines) > 3 else _by_days([block]))
+    found: dict[str, tuple[int, int]] = {}
+    for names, (rows_read, dead) in (each for part in parts for each in part.items()):
+        for day in names.split():
+            before = found.get(day, (0, 0))
+            found[day] = (before[0] + rows_read, before[1] + dead)
+    return found
+
+
+def clock_day(clock: int) -> str:
+    """The day of a batch's clock, UTC.
+
+    >>> clock_day(1_772_323_200_000_000)
+    '2026-03-01'
+    """
+    return (EPOCH + timedelta(microseconds=clock)).date().isoformat()
+
+
+def _by_days(found: Iterable[Block]) -> dict[str, list[int]]:
+    """Rows read and dead letters by the arrival days of batches, such as "2026-03-01 2026-03-02"."""
+    sums: dict[str, list[int]] = {}
+    for block in found:
+        if block.rows_read:
+            names = " ".join(sorted(block.arrival_days)) or clock_day(block.clock)
+            read, dead = sums.get(names, [0, 0])
+            sums[names] = [read + block.rows_read, dead + block.dead_letter]
+    return sums
+
+
 def fold(ledger: Path, last: Entry) -> None:
     """Put blocks in place of the entries of whole thousands before a finished batch. May die anywhere."""
     earlier = [e for e in entries(ledger) if e.query == last.query and e.batch // BLOCK < last.batch // BLOCK]
@@ -208,7 +250,7 @@ def fold(ledger: Path, last: Entry) -> None:
             for entry in found:
                 _take(most, entry.positions)
             clocks = {entry.batch: entry.clock for entry in found if entry.arrival_days}
-            lines = json.dumps(asdict(whole)), json.dumps(most), json.dumps(clocks)
+            lines = *map(json.dumps, (asdict(whole), most, clocks)), json.dumps(_by_days(map(Block.of, found)))
             write_atomically(ledger / "blocks" / f"{whole.name}.json", "\n".join(lines))
         for entry in found:
             file_of(ledger, entry).unlink()

@@ -190,11 +190,12 @@ def _fence(mark: bytes | None) -> bytes:
 
 def _last_batches(marks: Sequence[bytes | None], values: Sequence[bytes | None]) -> list[Fence]:
     """The last micro-batch of each entity, from the mark that speaks for it and the fences of its parts."""
-    found = []
-    for i, mark in enumerate(marks):
-        parts = values[i * len(values) // len(marks) : (i + 1) * len(values) // len(marks)]
-        fences = [Fence(*HEADER.unpack_from(value)[2:]) for value in parts if value is not None]
-        found.append(max([high_water_mark.lowest([mark]).fence, *fences]))
+    of_mark = {mark: high_water_mark.lowest([mark]).fence for mark in set(marks)}
+    found = [of_mark[mark] for mark in marks]
+    for place, value in enumerate(values if marks else ()):
+        if value is not None:
+            entity = place * len(marks) // len(values)
+            found[entity] = max(found[entity], Fence(*HEADER.unpack_from(value)[2:]))
     return found
 
 

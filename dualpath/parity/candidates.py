@@ -144,7 +144,7 @@ def _keys(payload: Mapping[str, Any], view: View) -> list[str | int] | None:
     """The join keys that a payload names, cast; None if one cannot be."""
     fields = [view.source.by_name[key] for key in view.keys]
     try:
-        return [cast([walk(payload, each.place)], each.kind, each.name)[0] for each in fields]
+        return [cast([walk(payload, each.place)], each.key, each.name)[0] for each in fields]
     except InputError:
         return None
 

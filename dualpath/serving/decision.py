@@ -8,14 +8,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dualpath.errors import StateError
+from dualpath.field import Field
 from dualpath.instants import iso
-from dualpath.schema import Field, integer, text
+from dualpath.schema import integer, text
 
 FIELDS: tuple[Field, ...] = (
     text("decision_id", required=True),
@@ -104,6 +106,11 @@ class Decision:
             "known": {view: list(tokens) for view, tokens in self.known.items()},
         }
         return plain | {TIME: iso(self.decided_at)} | {name: compact(value) for name, value in lists.items()}
+
+    @cached_property
+    def json(self) -> str:
+        """The event as text, as it is journalled and kept."""
+        return compact(self.event())
 
     @classmethod
     def of_event(cls, event: Mapping[str, Any], decided_at: int) -> "Decision":

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from confluent_kafka import Message
 
 from dualpath.runtime import kafka
-from dualpath.serving.decision import Decision, compact
+from dualpath.serving.decision import Decision
 
 SETTINGS = {
     "linger.ms": 1,
@@ -78,7 +78,7 @@ class KafkaJournal:
             if not safe.done():
                 safe.set_result(is_safe)
 
-        value = compact(decision.event()).encode()
+        value = decision.json.encode()
         self.sent += 1
         try:
             self.producer.produce(self.topic, value, key=decision.user_id, on_delivery=delivered)

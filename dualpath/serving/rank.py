@@ -20,7 +20,7 @@ from dualpath.online.deadline import Budget
 from dualpath.serving.breaker import Breaker
 from dualpath.serving.choice import Choice
 from dualpath.serving.context import Context
-from dualpath.serving.decision import TIME, Decision, compact, identify
+from dualpath.serving.decision import TIME, Decision, identify
 from dualpath.serving.journal import Journal
 from dualpath.serving.meters import Meters
 from dualpath.serving.policies import Policies
@@ -164,7 +164,7 @@ class Ranker:
                 async with self.clients.spending(Budget(STORE_SECONDS)):
                     redis = await self.clients.of_loop(self.address)
                     async with redis.pipeline(transaction=False) as both:
-                        both.set(name, compact(decision.event()), nx=True, ex=KEPT_SECONDS)
+                        both.set(name, decision.json, nx=True, ex=KEPT_SECONDS)
                         is_new, kept = await both.get(name).execute()
         except FAILED as error:
             self.meters.failed(error)

@@ -3,7 +3,6 @@
 Both give `Inputs`, so the context is evaluated by the same code on the same bits.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -75,31 +74,45 @@ class Features:
 
     async def read(self, user_id: str, device: str, candidates: Sequence[str], as_of: int) -> Read:
         """Read at `as_of`, microseconds UTC. Raises as `get_online_features` does."""
-        (reader, known, stale), (articles, more, staler) = await asyncio.gather(
-            self._online(self.reader, [user_id], as_of), self._online(self.candidates, candidates, as_of)
-        )
-        one = {name: values[0] for name, values in reader.items()}
-        return Read(Inputs(as_of, device, one, articles, len(candidates)), known | more, stale or staler)
+        found, known, stale = await self._online({self.reader: [user_id], self.candidates: candidates}, as_of)
+        one = {name: values[0] for name, values in found[self.reader].items()}
+        return Read(Inputs(as_of, device, one, found[self.candidates], len(candidates)), known, stale)
 
     async def of_reader(self, user_id: str, as_of: int) -> tuple[dict[str, Any], Known, bool]:
         """The features of a reader alone, by name, with what was known and whether the stream is behind."""
-        found, known, stale = await self._online(self.reader, [user_id], as_of)
-        return {name: values[0] for name, values in found.items()}, known, stale
+        found, known, stale = await self._online({self.reader: [user_id]}, as_of)
+        return {name: values[0] for name, values in found[self.reader].items()}, known, stale
 
-    async def _online(self, group: Group, keys: Sequence[str], as_of: int) -> tuple[Columns, Known, bool]:
-        if not group.features:
-            return {}, {}, False
-        at = np.full(len(keys), as_of, dtype="int64").astype("datetime64[us]")
-        rows: dict[str, Any] = {group.key: list(keys), COLUMN: at}
-        names = [*group.features, *group.tokens]
+    async def _online(
+        self, keys: Mapping[Group, Sequence[str]], as_of: int
+    ) -> tuple[dict[Group, Columns], Known, bool]:
+        """The features of each group, a row for each of its keys: one read, in which a row has a key of one group."""
+        asked = {group: those for group, those in keys.items() if group.features}
+        if not asked:
+            return {group: {} for group in keys}, {}, False
+        count, start = sum(map(len, asked.values())), 0
+        rows: dict[str, Any] = {COLUMN: np.full(count, as_of, dtype="int64").astype("datetime64[us]")}
+        place = {}
+        for group, those in asked.items():
+            place[group] = slice(start, start + len(those))
+            rows[group.key] = [*[None] * start, *those, *[None] * (count - start - len(those))]
+            start += len(those)
+        names = [name for group in asked for name in (*group.features, *group.tokens)]
         store = self.repo.store
         online: Any = store._get_provider().online_store
         answer = await online.get_columns(store.config, names, rows, store.registry, True)
-        found, stale = answer.values, any(STALE in each for each in answer.statuses.values())
-        # A read beside the stream may know more of one entity than of another.
-        tokens = {view.name: found[f"{view.name}__{view.known_feature}"] for view in group.views}
-        known = {name: tuple(each[:1] if len(set(each)) == 1 else each) for name, each in tokens.items()}
-        return {name: found[name.replace(":", "__")] for name in group.features}, known, stale
+        found = {
+            group: {name: answer.values[name.replace(":", "__")][place[group]] for name in group.features}
+            if group in asked
+            else {}
+            for group in keys
+        }
+        known = {}
+        for group in asked:
+            for view in group.views:  # a read beside the stream may know more of one entity than of another
+                tokens = answer.values[f"{view.name}__{view.known_feature}"][place[group]]
+                known[view.name] = tuple(tokens[:1] if len(set(tokens)) == 1 else tokens)
+        return found, known, any(STALE in each for each in answer.statuses.values())
 
     def trained(self, decisions: Sequence[Decision]) -> list[Inputs]:
         """What each decision read, from the log alone. Raises as `get_historical_features` does."""

@@ -8,17 +8,21 @@ from functools import partial
 from threading import Event, Thread
 from typing import Any
 
+import numpy as np
 from prometheus_client import CollectorRegistry
 
+from dualpath import kernel
 from dualpath.instants import iso
 from dualpath.online import high_water_mark, manifest
 from dualpath.online.connection import FAILED, connect
+from dualpath.plan import plan
+from dualpath.record import layout
 from dualpath.repo import Repo
 from dualpath.serving.breaker import Breaker
 from dualpath.serving.journal import Journal
 from dualpath.serving.meters import Meters
 from dualpath.serving.policies import Policies, untaught
-from dualpath.serving.rank import Answer, Asked, Ranker
+from dualpath.serving.rank import UNREADABLE, Answer, Asked, Ranker
 from dualpath.serving.ranking import Ranking
 from dualpath.serving.reading import Features
 from dualpath.windows import SECOND
@@ -65,7 +69,7 @@ class Service:
         self.meters.staleness.set_function(lambda: float("nan") if self.staleness is None else self.staleness)
 
     async def start(self) -> None:
-        """Connect, and refresh policies and staleness every second, in a thread of its own, until it is closed."""
+        """Connect and read once; refresh policies and staleness every second, in a thread, until it is closed."""
         with suppress(*FAILED):  # the first request connects, if Redis is away now
             await (await self.ranker.clients.of_loop(self.repo.redis_address)).ping()
 
@@ -74,7 +78,20 @@ class Service:
                 self.refresh()
 
         self.refresh()
+        await self._rehearse()
         Thread(target=run, name="refresh", daemon=True).start()
+
+    async def _rehearse(self) -> None:
+        """Do what a request does, for nobody: the first one is not to wait until that is compiled."""
+        now, nothing = np.array([self.ranker.clock()]), np.zeros((1, 2), np.int64)
+        for view in {*self.features.reader.views, *self.features.candidates.views}:
+            words = np.empty((0, layout(view).width), np.int64)
+            kernel.arrange(words, nothing[0])
+            plan(view).evaluate(words, nothing, now)
+        for policy in self.policies.present.values():
+            policy.choose(np.zeros((1, len(policy.names)), np.int64), "")
+        with suppress(*UNREADABLE):  # there may be no state yet
+            await self.features.read("", "", ("",), self.ranker.clock())
 
     def refresh(self) -> None:
         """Take the policies that are published now, and ask how far the stream is."""

@@ -9,7 +9,6 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dualpath.sources.decoder import Decoder, decoded, json_text
 from dualpath.sources.delivery import SUFFIX, version
 from dualpath.sources.source import NOTHING
 
@@ -18,8 +17,8 @@ from dualpath.sources.source import NOTHING
 class Directory:
     """New `*.jsonl` files of a folder and those below it, in the order they appear.
 
-    Each line is a payload, which `decode` makes a JSON object of. One that is not UTF-8 JSON ends in the dead-letter
-    table. `files_per_batch` bounds a micro-batch.
+    Each line is a payload, a JSON object whatever the source's decoder. One that is not UTF-8 JSON ends in the
+    dead-letter table. `files_per_batch` bounds a micro-batch.
 
     The origin of a row is the path of its file below the folder, as a URI spells it. Its position is the version that
     the file had then (`dualpath.sources.delivery`): a file is read as a whole or not at all.
@@ -27,7 +26,6 @@ class Directory:
 
     folder: Path
     files_per_batch: int = 16
-    decode: Decoder = json_text
 
     @property
     def name(self) -> str:
@@ -52,7 +50,7 @@ class Directory:
         above = F.lit(base.toUri().getRawPath() + "/")
         modified, size = F.unix_millis("_metadata.file_modification_time"), F.col("_metadata.file_size")
         rows = lines.select(
-            decoded(F.col("value").cast("binary"), self.decode).alias("value"),
+            "value",
             F.lit(None).cast("string").alias("event_id"),
             F.lit(None).cast("timestamp").alias("arrival_time"),
             F.substring(path, F.instr(path, above) + F.length(above), F.length(path)).alias("origin"),

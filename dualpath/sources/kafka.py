@@ -13,7 +13,6 @@ from pyspark.sql import functions as F
 
 from dualpath.errors import InputError, StateError, UnavailableError
 from dualpath.runtime import jars
-from dualpath.sources.decoder import Decoder, decoded, json_text
 from dualpath.sources.source import NOTHING
 
 PROVIDER = "org.apache.spark.sql.kafka010.KafkaSourceProvider"
@@ -36,7 +35,7 @@ class Kafka:
     earliest message: at the first one of that time or later, in every partition; one that goes on behind others
     (`after`) is not moved by it. `client` holds settings of the Kafka consumer by Kafka's names, such as
     `security.protocol` and `sasl.jaas.config`. If Kafka has deleted messages before they were read the query
-    fails, unless `accept_loss`. `decode` makes a JSON object of the bytes of a message.
+    fails, unless `accept_loss`.
     """
 
     bootstrap: str
@@ -46,7 +45,6 @@ class Kafka:
     starting_timestamp: datetime | None = None
     accept_loss: bool = False
     client: Mapping[str, str] = field(default_factory=dict, repr=False)  # it may hold passwords
-    decode: Decoder = json_text
 
     def __post_init__(self) -> None:
         if (self.topic is None) == (self.pattern is None):
@@ -78,7 +76,7 @@ class Kafka:
         if self.offsets_per_batch:
             rows = rows.option("maxOffsetsPerTrigger", self.offsets_per_batch)
         return rows.load().select(
-            decoded(F.col("value"), self.decode).alias("value"),
+            "value",
             _header(EVENT_ID).alias("event_id"),
             F.col("timestamp").alias("arrival_time"),
             F.concat_ws("/", "topic", "partition").alias("origin"),

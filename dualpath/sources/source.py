@@ -21,9 +21,10 @@ class PayloadSource(Protocol):
 
         `after` has the last position of each origin that an earlier query has read.
 
-        The columns are those that `dualpath.spark.admit` takes:
+        The columns:
 
-        - `value` string: a JSON object; what is none ends in the dead-letter table.
+        - `value` binary: a message, which the source's decoder reads (JSON by default); or string: a JSON object,
+          whatever the decoder. What is neither ends in the dead-letter table.
         - `event_id` string and `arrival_time` timestamp: as the transport knows them, else null.
         - `origin` string and `position` bigint: the place that the row comes from. Positions grow within an origin, and
           no two rows of one share theirs unless the origin is read as a whole.

@@ -9,15 +9,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_type
 
-from dualpath.schema import DECIMAL_BOUND, EventSource, Field
-from dualpath.spark import times
+from dualpath.field import Field
+from dualpath.schema import EventSource
+from dualpath.spark import fields, times
 from dualpath.spark.payload import Parses
 from dualpath.spelling import excesses
 
-WHOLE = r"^[+-]?\d{1,18}$"
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
-EXPONENT = r"[eE]([+-]?\d+)$"
-NOT_FINITE = r'(?i)^"?[+-]?(nan|inf|infinity)"?$'
 EARLIEST = "2000-01-01 00:00:00"
 AHEAD = "INTERVAL 1 DAY"
 PLACE = ("__origin", "__position")
@@ -34,7 +31,8 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
 
     `expressions` are those that views compute of an event; a row with a calculation out of range is refused.
 
-    `raw` has `value`, a JSON object as a string; `event_id` and `arrival_time` as the transport gives them, or null;
+    `raw` has `value`, a JSON object as a string; `refusal`, why the payload could not be decoded, or null;
+    `event_id` and `arrival_time` as the transport gives them, or null;
     `origin` and `position`, the row's place there; and `admitted_at`, the instant of judging, a timestamp.
 
     Returns `event_id`, `event_time`, `arrival_time`, the columns of the fields, `late`, the place as `__origin` and
@@ -46,7 +44,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
     transport. If that has none either, the id is the hash of the content and the arrival the event time.
     """
     parses = Parses([*(f.place for f in source.fields), *(f.place for f in source.members.values())])
-    columns = [source.columns[f.name] for f in source.fields]
+    columns = [f.column for f in source.fields]
     rows = raw.select(
         F.make_valid_utf8("value").alias("payload"),
         F.is_valid_utf8("value").alias("__utf8"),
@@ -55,6 +53,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         F.col("arrival_time").alias("__given_arrival"),
         *(F.col(name.removeprefix("__")).alias(name) for name in PLACE),
         "admitted_at",
+        "refusal",
     )
 
     declared = {
@@ -71,9 +70,10 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         "__given_id",
         *PLACE,
         "admitted_at",
+        "refusal",
         event_time.alias("event_time"),
         arrival_time.alias("arrival_time"),
-        *(_typed(parses.text(f.place), f).alias(source.columns[f.name]) for f in source.fields),
+        *(fields.value(parses.text(f.place), f).alias(f.column) for f in source.fields),
     )
     late = F.col("arrival_time") - F.col("event_time") > F.lit(source.late_after)
     judged = typed.select(
@@ -98,22 +98,6 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
     )
 
 
-def _typed(raw: Column, field: Field) -> Column:
-    """A payload's text as a value of the field; null where it is not one."""
-    match field.kind:
-        case "text":
-            return raw
-        case "timestamp":
-            return times.instant(raw, field.time)
-        case "integer":
-            return F.when(raw.rlike(WHOLE), raw.try_cast("bigint"))
-        case "decimal":
-            return F.when(raw.rlike(NUMBER), raw.try_cast(f"decimal(18,{field.scale})"))
-        case "boolean":
-            return F.when(raw.isin("true", "false"), raw == "true")
-    return F.when(raw.rlike(NUMBER), raw.try_cast("double"))
-
-
 def _event_id(source: EventSource, parses: Parses) -> Column:
     """The payload's id; else the transport's; else the hash of the content: every declared field, time, occurrence."""
     members = source.members
@@ -121,9 +105,9 @@ def _event_id(source: EventSource, parses: Parses) -> Column:
         return parses.text(members["event_id"].place)
     content = [F.unix_micros("event_time").alias("event_time")]
     for field in source.fields:
-        name = source.columns[field.name]
+        value = F.col(field.column)
         # As text an instant would lose its microseconds.
-        content.append(F.unix_micros(name).alias(name) if field.kind == "timestamp" else F.col(name))
+        content.append(F.unix_micros(value).alias(field.column) if field.kind == "timestamp" else value)
     if "occurrence" in members:
         content.append(parses.text(members["occurrence"].place).alias("occurrence"))
     return F.coalesce("__given_id", F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32))
@@ -132,6 +116,7 @@ def _event_id(source: EventSource, parses: Parses) -> Column:
 def _faults(source: EventSource, parses: Parses) -> list[Column]:
     """What can be wrong, most basic first: each column is null or a reason."""
     faults = [
+        F.col("refusal"),
         F.when(F.col("payload").isNull(), F.lit("no payload")),
         F.when(~F.col("__utf8"), F.lit("not UTF-8")),
         F.when(F.col("__json").isNull(), F.lit("not a JSON object")),
@@ -151,15 +136,14 @@ def _faults(source: EventSource, parses: Parses) -> list[Column]:
     # Each read asks for every arrival day that has rows, so it would ask for one of the far future until it comes.
     unborn = F.col("arrival_time") > F.col("admitted_at") + F.expr(AHEAD)
     faults.append(F.when(unborn, F.lit(f"{members.get('arrival_time', 'the arrival')} is more than a day ahead")))
-    for field in source.fields:
-        faults += _field_faults(field, parses.text(field.place), F.col(source.columns[field.name]))
+    faults += [fields.refusal(parses.text(f.place), F.col(f.column), f) for f in source.fields]
     return faults
 
 
 def _excesses(source: EventSource, expressions: Iterable[str]) -> list[Column]:
     return [
         F.when(F.expr(excess.condition), F.lit(f"{excess.calculation} has more than seventeen digits"))
-        for excess in excesses(expressions, source.by_name, source.columns)
+        for excess in excesses(expressions, source.by_name)
     ]
 
 
@@ -174,44 +158,6 @@ def _time_faults(raw: Column, member: Field, column: str) -> list[Column]:
 
 def _too_early(column: str) -> Column:
     return F.col(column) < F.lit(EARLIEST).cast("timestamp")
-
-
-def _field_faults(field: Field, raw: Column, typed: Column) -> list[Column]:
-    faults = []
-    if field.required:
-        faults.append(F.when(F.coalesce(raw, F.lit("")) == "", F.lit(f"{field} is missing")))
-    if field.kind in ("decimal", "double"):
-        faults.append(F.when(raw.rlike(NOT_FINITE), _says(raw, f"{field} is not finite")))
-    if field.kind == "decimal":
-        exact = F.when(raw.rlike(NUMBER), raw.try_cast("decimal(38,18)"))
-        bound = F.lit(DECIMAL_BOUND).cast("decimal(38,0)") / F.lit(10**field.scale).cast("decimal(38,0)")
-        decimals = F.length(F.rtrim(F.regexp_extract(raw, r"\.(\d*)", 1), F.lit("0")))
-        exponent = F.coalesce(F.regexp_extract(raw, EXPONENT, 1).try_cast("int"), F.lit(0))
-        faults += [
-            F.when(
-                raw.rlike(NUMBER) & (exact.isNull() | (F.abs(exact) > bound)),
-                _says(raw, f"{field} is too large"),
-            ),
-            F.when(
-                # The second is of digits that `exact` has rounded away.
-                (exact != F.round(exact, field.scale)) | (decimals - exponent > 18),
-                _says(raw, f"{field} has more than {field.scale} decimals"),
-            ),
-        ]
-    if field.kind == "integer":
-        faults.append(F.when(F.abs(typed) > DECIMAL_BOUND, _says(raw, f"{field} is too large")))
-    if field.kind == "double":
-        finite = ~typed.isin(float("inf"), float("-inf"))
-        faults.append(F.when(~finite, _says(raw, f"{field} is too large")))
-    if field.kind == "timestamp":
-        unread = raw.isNotNull() & typed.isNull()
-        faults.append(F.when(unread, _says(raw, str(field), times.refusal(raw, field.time))))
-    elif field.kind != "text":
-        faults.append(F.when(raw.isNotNull() & typed.isNull(), _says(raw, f"{field} is not of kind {field.kind}")))
-    if field.choices:
-        known = typed.isin(*field.choices)
-        faults.append(F.when(~known, _says(raw, f"{field} is not one of the declared choices")))
-    return faults
 
 
 def _says(raw: Column, what: str, more: Column | None = None) -> Column:

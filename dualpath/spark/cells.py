@@ -143,7 +143,7 @@ def computed(sql: str, view: View) -> Column:
     the job, with a sentence.
     """
     column = F.expr(view.spell(sql, "spark"))
-    for excess in excesses([sql], view.source.by_name, view.source.columns):
+    for excess in excesses([sql], view.source.by_name):
         said = (
             f"view '{view.name}': {excess.calculation} has more than seventeen digits in an event of the log; "
             "calculate with smaller numbers. (event '"

@@ -11,7 +11,9 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import lit
 
-from dualpath.jobs.gate import Failure, GateError, GateReport, check, suite
+from dualpath.jobs.gate import check
+from dualpath.jobs.gate_report import Failure, GateError, GateReport
+from dualpath.jobs.gate_suite import suite
 from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
 from dualpath.spark.admit import spark_type
 

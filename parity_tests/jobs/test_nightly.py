@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from dualpath.console import jobs
 from dualpath.errors import DualpathError, InputError, StateError
 from dualpath.jobs.build import build
-from dualpath.jobs.gate import GateError
+from dualpath.jobs.gate_report import GateError
 from dualpath.jobs.nightly import Night, nightly, settle
 from dualpath.jobs.stream import start
 from dualpath.log import ledger

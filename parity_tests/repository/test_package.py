@@ -68,6 +68,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, now the current one, from which nothing of the checkout can be imported."""
     monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # else each process compiles all that it imports
     monkeypatch.delenv("DUALPATH_REDIS", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from dualpath import extras
 from dualpath.cli import app
+from dualpath.decoders import Avro
 from dualpath.errors import UnavailableError
 from dualpath.feast.windowed import on_spark
 from dualpath.runtime import doctor, java
@@ -77,7 +78,15 @@ def test_a_command_whose_extra_is_absent_says_what_to_install(
 
 
 def test_every_extra_has_such_a_command() -> None:
-    assert {*COMMANDS.values()} == extras.EXTRAS.keys()
+    # A decoder needs "avro", and no command: `dualpath stream` reads JSON without it.
+    assert {*COMMANDS.values()} == extras.EXTRAS.keys() - {"avro"}
+
+
+@pytest.mark.parametrize("options", [{"registry": "http://localhost:8081"}, {"schema": '"long"'}])
+def test_a_stream_of_avro_says_what_to_install(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "fastavro")
+    with pytest.raises(UnavailableError, match=r"^fastavro is not .* Run: pip install 'dualpath\[avro\]'$"):
+        Avro(**options).settings({})
 
 
 def test_a_training_set_for_spark_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

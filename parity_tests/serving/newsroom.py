@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from dualpath.jobs.stream import start
 from dualpath.repo import Repo
-from dualpath.serving.decision import Decision, compact
+from dualpath.serving.decision import Decision
 from dualpath.sources.directory import Directory
 from parity_tests import filled as filled_by
 from parity_tests.conftest import CHECKOUT
@@ -44,7 +44,7 @@ class Landing:
         self.lines[topic].append(json.dumps(event))
 
     async def write(self, decision: Decision, seconds: float) -> bool:
-        self.lines["decisions"].append(compact(decision.event()))
+        self.lines["decisions"].append(decision.json)
         return True
 
     def queued(self) -> int:

@@ -7,12 +7,12 @@ import signal
 
 import numpy as np
 import pytest
-from confluent_kafka import Consumer
 
 from dualpath.errors import InputError
 from dualpath.runtime.kafka import Broker, create_topic
-from dualpath.serving.decision import Decision, compact
+from dualpath.serving.decision import Decision
 from dualpath.serving.journal import KafkaJournal, NoJournal
+from parity_tests.serving.events import read
 
 pytestmark = pytest.mark.slow
 
@@ -20,19 +20,6 @@ pytestmark = pytest.mark.slow
 def decision(number: int) -> Decision:
     context = np.array([[1024, number]])
     return Decision(f"d{number}", number, "q", "ånn", "m", ("a",), "bandit", "p", (1,), 1, (0.1,), (0,), context)
-
-
-def read(broker: Broker, topic: str, count: int) -> list[tuple[str, str]]:
-    """The messages of a topic, key and value, in the order of the log."""
-    settings = {"bootstrap.servers": broker.address, "group.id": "test", "auto.offset.reset": "earliest"}
-    consumer, found = Consumer(settings), list[tuple[str, str]]()
-    consumer.subscribe([topic])
-    while len(found) < count:
-        message = consumer.poll(30)
-        assert message is not None and message.error() is None
-        found.append((message.key().decode(), message.value().decode()))
-    consumer.close()
-    return found
 
 
 def test_what_is_safe_is_in_the_topic_with_its_bits(broker: Broker) -> None:
@@ -45,7 +32,7 @@ def test_what_is_safe_is_in_the_topic_with_its_bits(broker: Broker) -> None:
     assert asyncio.run(write()) == [True] * 50 and journal.healthy
     journal.close()
     messages = sorted(read(broker, "safe", 50), key=lambda each: json.loads(each[1])["decided_at"])
-    assert messages == [("ånn", compact(decision(n).event())) for n in range(50)]
+    assert messages == [("ånn", decision(n).json) for n in range(50)]
 
 
 def test_a_broker_that_stands_still_costs_the_budget_and_gets_it_later(broker: Broker) -> None:

@@ -6,25 +6,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from dualpath.errors import InputError
-from dualpath.kinds import INSTANT
 from dualpath.log.tail import NUMBER, Tail
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
-from dualpath.serving.decision import COLUMNS, Decision, parsed
+from dualpath.serving.decision import COLUMNS, parsed
 from dualpath.serving.learner import SLACK, Learner, Outcome
 from dualpath.windows import SECOND
+from parity_tests.serving.events import DAY, MINUTE, NOON, click, decided, write
 from parity_tests.serving.newsroom import applied
-
-NOON = 1_772_625_600 * SECOND
-MINUTE = 60 * SECOND
-DAY = "2026-03-04"
 
 
 @pytest.fixture(scope="module")
@@ -41,37 +36,6 @@ def repo(news: Repo, tmp_path: Path) -> Repo:
     found.__dict__["store"] = news.store
     news.store.config.offline_store.path = str(tmp_path)
     return found
-
-
-def write(repo: Repo, source: str, batch: int, rows: list[dict[str, Any]], query: int = 1) -> None:
-    """A finished micro-batch of the log."""
-    storage, declared = repo.storage(source), repo.sources[source]
-    entry = storage.begin(query, batch)
-    if rows:
-        schema = [("event_id", pa.string()), ("event_time", INSTANT), ("arrival_time", INSTANT)]
-        schema += [(field.name, field.stored) for field in declared.fields]
-        folder = storage.folder("log") / entry.name / f"epoch={DAY}"
-        folder.mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(rows, pa.schema(schema)), folder / "rows.parquet")
-    noted = storage.note(entry, arrival_days=(DAY,) if rows else ())
-    storage.finish(noted)
-
-
-def decided(number: int, at: int = NOON, **change: Any) -> dict[str, Any]:
-    """A logged decision about two candidates, the second of which was chosen."""
-    context = np.array([[1024, *[0] * 7], [1024, number % 1000, *[7] * 6]])
-    made = Decision(
-        f"d{number}", at, "q", "ann", "mobile", ("a1", "a2"), "bandit", "p", (1, 1), 2, (0.1, 0.2), (1, 0), context
-    )
-    event = made.event() | change
-    return {**event, "event_id": made.decision_id, "event_time": at, "arrival_time": at + SECOND}
-
-
-def click(number: int, at: int, arrived: int | None = None, position: int = 1) -> dict[str, Any]:
-    """A logged click on a decision's article in some position."""
-    event = {"user_id": "ann", "article_id": "a2", "category": "sport", "decision_id": f"d{number}"}
-    times = {"event_time": at, "arrival_time": at if arrived is None else arrived}
-    return event | times | {"event_id": f"c{number} {at} {position}", "position": position}
 
 
 def learner(repo: Repo, grace: int = 5 * MINUTE) -> Learner:

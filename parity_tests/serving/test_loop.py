@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -132,16 +133,22 @@ def test_a_learner_that_starts_anew_learns_the_same(played: Played) -> None:
 
 
 def test_a_candidate_is_judged_by_the_log(played: Played) -> None:
-    """The uniform policy has decided for half of the readers, so what it would earn is close to what it did."""
+    """Its IPS is by the log's exact probabilities; on the decisions that it made itself, it is what was earned."""
     made = replay.decisions(played.repo, played.ranking.decisions)
     uniform = policies.untaught(played.ranking)["uniform"]
     found = evaluated(played.repo, played.ranking, made, uniform, 2**62)
-    of_uniform = [d for d in made if d.variant == "uniform"]
-    earned = replay.rewards(played.repo, played.ranking, of_uniform).mean()
     assert found.decisions == VISITS and [each.estimator for each in found.estimates] == ["IPS", "SNIPS", "DM", "DR"]
-    for each in found.estimates:
-        # The direct method's interval leaves out how wrong its model is.
-        assert each.estimator == "DM" or each.interval[0] < earned < each.interval[1]
+    rewards = replay.rewards(played.repo, played.ranking, made)
+    weighed = [
+        Fraction(int(reward)) * Fraction(each.total, len(each.candidates) * each.weights[each.chosen])
+        for each, reward in zip(made, rewards, strict=True)
+    ]
+    assert found.estimates[0].value == pytest.approx(float(sum(weighed) / VISITS), rel=1e-12)
+
+    own = [each for each in made if each.variant == "uniform"]
+    earned = float(replay.rewards(played.repo, played.ranking, own).mean())
+    again = evaluated(played.repo, played.ranking, own, uniform, 2**62)
+    assert 0 < earned == again.logged.value == again.estimates[0].value and again.largest_weight == 1
 
 
 def test_decisions_whose_window_is_open_do_not_count(played: Played) -> None:

@@ -1,6 +1,5 @@
 """Kafka: a real broker before the stream, disturbed in every way, and the same bits behind it."""
 
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,10 +9,9 @@ from typing import Any
 
 import pyarrow.dataset as ds
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions
 from pyspark.sql import DataFrame, Row, SparkSession
-from pyspark.sql import functions as F
 
 from dualpath.errors import StateError
 from dualpath.jobs.build import build
@@ -24,15 +22,7 @@ from dualpath.runtime.kafka import Broker, client, create_topic
 from dualpath.sources.kafka import Kafka
 from parity_tests import faults
 from parity_tests.conftest import SOURCE
-from parity_tests.sources.topics import LINES, NUMBERS, stream
-
-
-def send(broker: Broker, topic: str, values: Sequence[bytes | None], **message: Any) -> None:
-    """Send messages, dealt out to partitions by the producer unless `partition` is given."""
-    producer = Producer({"bootstrap.servers": broker.address})
-    for number, value in enumerate(values):
-        producer.produce(topic, value, key=str(number), **message)
-    assert producer.flush(30) == 0
+from parity_tests.sources.topics import LINES, NUMBERS, send, stream
 
 
 def taken(spark: SparkSession, payloads: Kafka, folder: Path, after: Mapping[str, int] | None = None) -> list[Row]:
@@ -173,14 +163,6 @@ def test_a_row_has_the_brokers_time_the_id_of_the_header_and_its_place(
     assert [row.event_id for row in rows] == ["e1", None, None, None, None]
     assert places(rows) == [(f"{topic}/2", n) for n in range(5)]
     assert all(abs(row.arrival_time.astimezone(UTC) - began) < timedelta(minutes=5) for row in rows)
-
-
-def test_messages_of_another_format_are_decoded_by_what_the_source_is_given(
-    spark: SparkSession, broker: Broker, topic: str, tmp_path: Path
-) -> None:
-    send(broker, topic, [b64encode(b'{"a":1}')])
-    payloads = Kafka(broker.address, topic, decode=lambda value: F.unbase64(value.cast("string")).cast("string"))
-    assert [row.value for row in taken(spark, payloads, tmp_path)] == ['{"a":1}']
 
 
 def test_reading_after_given_positions_begins_exactly_behind_them(

@@ -3,8 +3,10 @@
 import importlib
 import re
 import sys
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,10 +22,12 @@ from dualpath.jobs.build import build
 from dualpath.jobs.stream import start
 from dualpath.parity.check import check
 from dualpath.repo import Repo
-from dualpath.sources.directory import Directory
+from dualpath.runtime.kafka import Broker
+from dualpath.sources.kafka import Kafka
 from dualpath.sources.source import PayloadSource
 from parity_tests import faults
 from parity_tests.conftest import CHECKOUT, SOURCE
+from parity_tests.sources.topics import send
 
 EVENTS = faults.events()
 LINES = faults.payloads(EVENTS)
@@ -52,21 +56,29 @@ def stream(spark: SparkSession, repo: Repo, payloads: PayloadSource) -> None:
 def test_a_decoder_in_a_file_of_its_own_feeds_the_stream(
     spark: SparkSession,
     new_repo: Callable[[], Repo],
+    broker: Broker,
+    topic: str,
     own: dict[str, ModuleType],
     expected: tuple[Counter[Any], Counter[str]],
 ) -> None:
     repo = new_repo()
     wrapped = [b'{"op": "c", "before": null, "after": ' + line + b"}" for line in LINES]
     strays = [b"no JSON", b'{"op": "d", "after": null}', LINES[0], b'{"op": "c", "after": [1]}']
-    faults.post(repo, [*wrapped, *strays])
-    stream(spark, repo, Directory(repo.storage(SOURCE).folder("landing"), decode=own["changes"].row_after))
+    send(broker, topic, [*wrapped, *strays])
+    # A user names the folder in PYTHONPATH; the workers of this session are there already.
+    spark.sparkContext.addPyFile(str(own["changes"].__file__))
+    source = replace(repo.sources[SOURCE], decoder=own["changes"].Changes())
+    start(spark, repo, source, Kafka(broker.address, topic)).awaitTermination()
     assert faults.bits(repo) == expected
-    # What the decoder gives null for is judged as it came; one such payload is an event without an envelope.
     assert faults.counts(repo)["rows_read"] == len(LINES) + len(strays)
     files = [str(f) for f in repo.storage(SOURCE).folder("dead").rglob("*.parquet")]
     dead = {row["payload"]: row["reason"] for row in ds.dataset(files).to_table().to_pylist()}
-    assert dead.keys() == {"no JSON", '{"op": "d", "after": null}', "[1]"}
-    assert dead["no JSON"] == dead["[1]"] == "not a JSON object"
+    assert dead == {
+        b64encode(strays[0]).decode(): "not a change event of Debezium",
+        b64encode(strays[1]).decode(): "the change is a deletion",
+        b64encode(strays[2]).decode(): "not a change event of Debezium",
+        "[1]": "not a JSON object",
+    }
 
 
 @pytest.mark.slow

@@ -53,14 +53,14 @@ def payload(**changes: Any) -> str:
 
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
-ROW = "value string, event_id string, arrival_time timestamp, origin string, position bigint"
+ROW = "value string, event_id string, arrival_time timestamp, origin string, position bigint, refusal string"
 
 
 def frame(
     spark: SparkSession, payloads: Iterable[str | None], event_id: str | None = None, arrival: datetime | None = None
 ) -> DataFrame:
     """Payloads as a source delivers them; the transport gives all of them the same id and arrival, or none."""
-    rows = [(p, event_id, arrival, "a file", i) for i, p in enumerate(payloads)]
+    rows = [(p, event_id, arrival, "a file", i, None) for i, p in enumerate(payloads)]
     return spark.createDataFrame(rows, ROW).coalesce(1).withColumn("admitted_at", F.lit(NOW))
 
 
