@@ -11,15 +11,15 @@ OWN = (
     *("payload", "reason", "admitted_at"),  # of a micro-batch
 )
 """Columns that are not a field's."""
-APART = "__field_"
-"""Before the name of a field whose column would be one of `OWN`; no field's name begins so."""
+APART = "field-"
+"""Before the name of a field whose column would be one of `OWN`; no field's name has a hyphen."""
 
 
 def column(name: str) -> str:
     """The column of a field, by its name alone, so that no other field of a later declaration can take it over.
 
     >>> column("userId"), column("late"), column("Batch")
-    ('userId', '__field_late', '__field_Batch')
+    ('userId', 'field-late', 'field-Batch')
     """
     return f"{APART}{name}" if folded(name) in _FOLDED else name
 

@@ -100,7 +100,9 @@ def walk(payload: Any, steps: Sequence[str | int]) -> Any:
 
     None: a member or an element is missing or null, or something else stands where an object or a list should. If one
     element of a list is neither null nor what the next step needs, all of the list is as if missing: Spark's parser
-    gives up such a list.
+    gives up such a list, and one of lists with it.
+
+    A parsed payload has the last of a member that was written twice. Spark has the last that fits the declaration.
 
     >>> payload = {"user": {"id": 7}, "items": [{"price": 5}, {"price": 6}]}
     >>> walk(payload, ["user", "id"]), walk(payload, ["items", 1, "price"]), walk(payload, ["items", 2, "price"])
@@ -110,19 +112,21 @@ def walk(payload: Any, steps: Sequence[str | int]) -> Any:
     """
     found = payload
     for at, step in enumerate(steps):
-        if not _is_container(found, step):
+        if not _fits(found, steps[at:]):
             return None
         if isinstance(step, int):
-            if at + 1 < len(steps) and not all(e is None or _is_container(e, steps[at + 1]) for e in found):
-                return None
             found = found[step] if step < len(found) else None
         else:
             found = found.get(step)
+        if found is None:
+            return None
     return found
 
 
-def _is_container(value: Any, step: str | int) -> bool:
-    """Whether a value can have a member or an element."""
-    if isinstance(step, str):
+def _fits(value: Any, steps: Sequence[str | int]) -> bool:
+    """Whether a value is what steps need: an object, or a list with nothing in it that they cannot pass."""
+    if not steps:
+        return True
+    if isinstance(steps[0], str):
         return isinstance(value, Mapping)
-    return isinstance(value, list | tuple)
+    return isinstance(value, list | tuple) and all(each is None or _fits(each, steps[1:]) for each in value)

@@ -7,6 +7,7 @@ decimals as `Decimal`; the other fields as plain Python values; None for null. I
 event log.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -122,11 +123,9 @@ def _field(name: str, values: list[Any]) -> Field:
 
 def _event(view: View, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
     source, where, members = view.source, f"event {number}", view.source.members
-    moved = [f for f in source.fields if f.name in given and f.path]
-    known = {each.place[0] for each in (*source.fields, *members.values())}
-    if unknown := set(given).difference(known):
-        if misplaced := [each for each in moved if each.name in unknown]:
-            raise InputError(f"{where}: '{source.name}' reads {misplaced[0]} at its path; write it there.")
+    if unknown := set(given).difference(each.place[0] for each in (*source.fields, *members.values())):
+        for name in unknown.intersection(source.by_name):
+            raise InputError(f"{where}: '{source.name}' reads {source.by_name[name]} at its path; write it there.")
         raise InputError(f"{where}: '{source.name}' has no {', '.join(sorted(unknown))}; correct the name.")
     written = {what: walk(given, member.place) for what, member in members.items()}
     times = {
@@ -168,7 +167,7 @@ def _typed(value: Any, field: Field, where: str) -> Any:
     if field.kind == "timestamp":
         return _time(value, field.time, where)
     if field.kind == "text":
-        typed, remedy = value if isinstance(value, str) else None, ""
+        typed, remedy = text if isinstance(value, str | Mapping | list | tuple) else None, ""
     else:
         typed, remedy = admission.value(text, field), admission.remedy(text or "", field)
     if typed is None:
@@ -178,9 +177,11 @@ def _typed(value: Any, field: Field, where: str) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    """A value as payloads write it; None if it is no text, number, true or false."""
+    """A value as payloads write it, an object or a list as its JSON text; None if a payload cannot have it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     return str(value) if isinstance(value, str | int | float | Decimal) else None
 
 
