@@ -34,6 +34,8 @@ NEVER_NULL = "never_null"
 MAP_OF = "map_of"
 """The tag of fields that hold maps; it says the kind of their values."""
 LOG = "event log"
+DECLARED = "declared"
+"""The tag of an event log that has its source's declaration as JSON."""
 EXACT = timedelta(microseconds=1)
 
 
@@ -217,6 +219,11 @@ def is_event_log(data_source: DataSource) -> bool:
     return data_source.tags.get(TAG) == LOG
 
 
+def source_of(event_log: DataSource) -> EventSource:
+    """The declaration behind the event log of windowed views."""
+    return EventSource.from_dict(json.loads(event_log.tags[DECLARED]))
+
+
 @cache
 def _event_log(source: EventSource) -> FileSource:
     """Feast's form of an event source. All its views share one, because `feast plan` refuses two of one name."""
@@ -226,7 +233,7 @@ def _event_log(source: EventSource) -> FileSource:
         timestamp_field="event_time",
         created_timestamp_column="arrival_time",
         description=source.description,
-        tags={TAG: LOG},
+        tags={TAG: LOG, DECLARED: json.dumps(source.to_dict())},
     )
 
 

@@ -1,7 +1,7 @@
 """A field: one typed value of an event, where payloads have it, and how they write it. Pure data, no engine."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -11,12 +11,13 @@ from dualpath.columns import EVERY, check_name, column
 from dualpath.errors import DeclarationError
 from dualpath.kinds import KINDS
 from dualpath.leniency import STRICT, Leniency
-from dualpath.paths import Steps
+from dualpath.paths import FirstOf, Steps
 from dualpath.signature import declares
 from dualpath.times import ISO, Time
 
-Path = str | Iterable[str | int] | None
-"""Where a payload has a field: a path of `dualpath.paths`, or its steps; None: the member of the field's name."""
+Path = str | Iterable[str | int] | FirstOf | None
+"""Where a payload has a field: a path of `dualpath.paths`, its steps, or the `first_of` several; None: the member of
+the field's name."""
 
 
 @declares
@@ -27,7 +28,8 @@ class Field:
     `scale` is the number of digits after the point of a decimal; `choices` are the only texts allowed; `time` is how
     payloads write a timestamp, and `leniency` what they may write beside the plain form; a row whose `required` field
     is null goes to the dead-letter table. `path` has the steps to its place in the payload (`dualpath.paths`), none for
-    the member of its name.
+    the member of its name; payloads without a value there may have it at one of `fallbacks`, in this order. `former`
+    are names that it had in declarations before, and `was` gives them.
     """
 
     name: str
@@ -37,22 +39,42 @@ class Field:
     choices: tuple[str, ...] = ()
     time: Time = ISO
     leniency: Leniency = STRICT
-    path: tuple[str | int, ...] = ()
+    path: tuple[str | int, ...] | FirstOf = ()
+    fallbacks: tuple[tuple[str | int, ...], ...] = ()
+    former: tuple[str, ...] = ()
 
     called: ClassVar[str] = "a field such as text('name')"
 
     def __post_init__(self) -> None:
+        if isinstance(self.path, FirstOf):
+            path, *others = self.path.places
+            object.__setattr__(self, "path", path)
+            object.__setattr__(self, "fallbacks", tuple(others))
         if self.path == (self.name,):  # which is where it stands without one
             object.__setattr__(self, "path", ())
 
     def __str__(self) -> str:
-        """Its name, and the path if it has one, as reasons for a refusal say it."""
-        return f"{self.name} ({paths.written(self.path)})" if self.path else self.name
+        """Its name, and its paths if it has some, as reasons for a refusal say it."""
+        at = " or ".join(map(paths.written, self.places))
+        return self.name if self.places == ((self.name,),) else f"{self.name} ({at})"
+
+    def was(self, *names: str) -> "Field":
+        """The same field, that was called so in declarations before: events of then are read by that name.
+
+        >>> Field("sku", "text").was("product_id").former
+        ('product_id',)
+        """
+        return replace(self, former=(*self.former, *names))
+
+    @property
+    def places(self) -> tuple[Steps, ...]:
+        """The steps to its places in a payload; the first that has a value counts."""
+        return (self.path or (self.name,), *self.fallbacks)  # type: ignore[arg-type]  # it is no FirstOf any more
 
     @property
     def place(self) -> Steps:
-        """The steps to its place in a payload."""
-        return self.path or (self.name,)
+        """The steps to the first of its places."""
+        return self.places[0]
 
     @property
     def column(self) -> str:
@@ -76,13 +98,17 @@ class Field:
             raise DeclarationError(f"{where}: every event has {', '.join(EVERY)} of its own; rename the field.")
         if self.kind not in KINDS:
             raise DeclarationError(f"{where}: unknown kind '{self.kind}'; use one of {', '.join(KINDS)}.")
+        for former in self.former:
+            check_name(former, f"{where}, a former name")
         if not 0 <= self.scale <= 9:
             raise DeclarationError(f"{where}: scale {self.scale} is outside 0 to 9; choose a smaller one.")
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal field. ISO-8601, strictness and no path are left out."""
-        plain = {**asdict(self), "leniency": self.leniency.to_dict(), "path": paths.written(self.path)}
-        for name, default in (("time", ISO), ("leniency", STRICT), ("path", ())):
+        """A JSON-ready form; `from_dict` restores an equal field. ISO-8601, strictness, no path and no former name are
+        left out."""
+        plain = {**asdict(self), "leniency": self.leniency.to_dict(), "path": paths.written(self.place)}
+        plain["fallbacks"] = [*map(paths.written, self.fallbacks)]
+        for name, default in (("time", ISO), ("leniency", STRICT), ("path", ()), ("fallbacks", ()), ("former", ())):
             if getattr(self, name) == default:
                 del plain[name]
         return plain
@@ -92,14 +118,30 @@ class Field:
         """The inverse of `to_dict`."""
         made = {"time": Time(**plain.get("time", {})), "leniency": Leniency(**plain.get("leniency", {}))}
         path = paths.parse(plain["path"]) if "path" in plain else ()
-        return cls(**{**plain, "choices": tuple(plain["choices"]), "path": path, **made})
+        listed = {name: tuple(plain.get(name, ())) for name in ("choices", "former")}
+        fallbacks = tuple(map(paths.parse, plain.get("fallbacks", ())))
+        return cls(**{**plain, **listed, "path": path, "fallbacks": fallbacks, **made})
 
 
-def steps(name: str, path: Path) -> Steps:
+def steps(name: str, path: Path) -> Steps | FirstOf:
     """The steps of the path that is declared for a field; raises `DeclarationError` if it names no value."""
     if path is None:
         return ()
+    if isinstance(path, FirstOf):
+        return path
     try:
         return paths.parse(path)
     except DeclarationError as error:
         raise DeclarationError(f"field '{name}': {error.message}") from None
+
+
+def check_former(fields: Iterable[Field], where: str) -> None:
+    """Raise `DeclarationError` if a former name of one field is also another's, now or formerly."""
+    owners = {each.name: each.name for each in fields}
+    for each in fields:
+        for name in each.former:
+            if (owner := owners.setdefault(name, each.name)) != each.name or name == each.name:
+                raise DeclarationError(
+                    f"{where}, field '{each.name}': it was '{name}', and so is or was '{owner}'; events of before "
+                    "would have one value for both: give the new field a name that no field has had."
+                )

@@ -8,7 +8,8 @@ index from 0. `$.` in front may be left out. Beyond it, a member after a point m
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from dualpath.errors import DeclarationError
 
@@ -22,6 +23,30 @@ STEP = re.compile(
 INDEXES = 2**31
 """So many elements a list has at most."""
 HOW = """write members as a.b, an element as a[0], and any other name in quotes, as a["unit price"]"""
+
+
+@dataclass(frozen=True)
+class FirstOf:
+    """Several places; a field is read at the first that has a value, so payloads may have it at an old or a new one."""
+
+    places: tuple[Steps, ...]
+
+    called: ClassVar[str] = "first_of(...)"
+
+
+def first_of(*paths: str | Iterable[str | int]) -> FirstOf:
+    """Where a field stands in some payloads, else where it stands in others: `text("sku", path=first_of(...))`.
+
+    A payload that has a value at several of them is read at the first. Raises `DeclarationError` for a path that names
+    no value, and for one that is there twice.
+
+    >>> first_of("product.sku", "product_id").places
+    (('product', 'sku'), ('product_id',))
+    """
+    places = tuple(map(parse, paths))
+    if not places or len({*places}) < len(places):
+        raise DeclarationError("first_of(...) needs a path or several, each once; remove what is twice.")
+    return FirstOf(places)
 
 
 def parse(path: str | Iterable[str | int]) -> Steps:
@@ -121,6 +146,15 @@ def walk(payload: Any, steps: Sequence[str | int]) -> Any:
         if found is None:
             return None
     return found
+
+
+def first_value(payload: Any, places: Iterable[Steps]) -> Any:
+    """The value at the first of several places of a parsed payload that has one; None: none has.
+
+    >>> first_value({"product_id": "p1", "product": {"sku": None}}, [("product", "sku"), ("product_id",)])
+    'p1'
+    """
+    return next((found for steps in places if (found := walk(payload, steps)) is not None), None)
 
 
 def _fits(value: Any, steps: Sequence[str | int]) -> bool:

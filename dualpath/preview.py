@@ -27,7 +27,7 @@ from dualpath.entities import name as entity
 from dualpath.errors import InputError
 from dualpath.field import Field
 from dualpath.kinds import INSTANT, KINDS
-from dualpath.paths import walk
+from dualpath.paths import first_value
 from dualpath.plan import plan
 from dualpath.record import layout
 from dualpath.schema import EventSource
@@ -123,11 +123,13 @@ def _field(name: str, values: list[Any]) -> Field:
 
 def _event(view: View, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
     source, where, members = view.source, f"event {number}", view.source.members
-    if unknown := set(given).difference(each.place[0] for each in (*source.fields, *members.values())):
+    if unknown := set(given).difference(
+        place[0] for each in (*source.fields, *members.values()) for place in each.places
+    ):
         for name in unknown.intersection(source.by_name):
             raise InputError(f"{where}: '{source.name}' reads {source.by_name[name]} at its path; write it there.")
         raise InputError(f"{where}: '{source.name}' has no {', '.join(sorted(unknown))}; correct the name.")
-    written = {what: walk(given, member.place) for what, member in members.items()}
+    written = {what: first_value(given, member.places) for what, member in members.items()}
     times = {
         what: _time(written[what], members[what].time, f"{where}, {members[what]}")
         for what in ("event_time", "arrival_time")
@@ -137,7 +139,7 @@ def _event(view: View, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
         "event_id": str(number if written.get("event_id") is None else written["event_id"]),
         "event_time": times["event_time"],
         "arrival_time": times.get("arrival_time", times["event_time"]),
-        **{f.column: _typed(walk(given, f.place), f, f"{where}, {f}") for f in source.fields},
+        **{f.column: _typed(first_value(given, f.places), f, f"{where}, {f}") for f in source.fields},
     }
 
 

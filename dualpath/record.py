@@ -8,7 +8,7 @@ meaning, so a fold of records is a record. State is a bag of records: merging is
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -17,7 +17,8 @@ import xxhash
 
 from dualpath.cells import Cell
 from dualpath.errors import OtherDeclarationError, StateError
-from dualpath.schema import NULL
+from dualpath.expression import columns
+from dualpath.schema import NULL, EventSource
 from dualpath.view import View
 
 VERSION = 1
@@ -92,9 +93,18 @@ def layout(view: View) -> Layout:
             found.update(dict.fromkeys(reduction.cells))
     cells = tuple(found)
     types = [asdict(view.type_of(c.of)) if c.of else None for c in cells]
-    meaning = [view.source.name, [c.to_dict() for c in cells], types]
+    sqls = {sql for c in cells for sql in (c.of, c.where) if sql}
+    # Not there if no field had another name, as in state of earlier versions.
+    former = [names] if (names := former_names(view.source, {*view.keys}.union(*map(columns, sqls)))) else []
+    meaning = [view.source.name, [c.to_dict() for c in cells], types, *former]
     identity = json.dumps([VERSION, view.name, view.keys, view.resolution, meaning])
     return Layout(view.name, view.resolution, cells, xxhash.xxh32_intdigest(identity.encode()))
+
+
+def former_names(source: EventSource, fields: Iterable[str]) -> list[tuple[str, ...]]:
+    """Of some fields, each that had other names, with these; what is read of the log depends on them."""
+    found = (source.by_name[name] for name in sorted(fields) if name in source.by_name)
+    return [(field.name, *field.former) for field in found if field.former]
 
 
 def expressions(views: Sequence[View]) -> list[str]:

@@ -14,7 +14,7 @@ from dualpath import paths
 from dualpath.columns import check_name, folded
 from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
-from dualpath.field import Field, Path, steps
+from dualpath.field import Field, Path, check_former, steps
 from dualpath.kinds import INSTANT
 from dualpath.leniency import STRICT, Leniency
 from dualpath.limits import Limits
@@ -212,6 +212,7 @@ class EventSource:
                     f"path={paths.written(each.place)!r} says where it is."
                 )
             seen[each.name] = each
+        check_former(self.fields, own)
         for limit in self.limits.nulls:
             if limit.field not in seen:
                 raise DeclarationError(

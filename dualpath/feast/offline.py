@@ -17,9 +17,9 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _parse_feature_ref
 from pydantic import field_validator
 
-from dualpath.declare import is_event_log, is_windowed
+from dualpath.declare import is_event_log, is_windowed, source_of
 from dualpath.errors import InputError
-from dualpath.feast import ordinary, training_known, windowed
+from dualpath.feast import evolution, ordinary, training_known, windowed
 from dualpath.feast.derived import derived
 from dualpath.feast.duration import duration
 from dualpath.feast.errors import translated
@@ -151,9 +151,12 @@ class DualpathOfflineStore(OfflineStore):
         """Feast's own, for feature services of either kind of view."""
         ordinary.log(config, data, source, logging_config, registry)
 
+    @translated()
     def validate_data_source(self, config: RepoConfig, data_source: Any) -> None:
-        """Feast's own, but for event logs: one need not exist yet when its views are applied."""
-        if not is_event_log(data_source):
+        """Feast's own, but for event logs: what is in one must be readable by the declaration that is to be applied."""
+        if is_event_log(data_source):
+            evolution.check(config, source_of(data_source))
+        else:
             super().validate_data_source(config, data_source)
 
     @translated()

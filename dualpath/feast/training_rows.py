@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from feast import FeatureView, RepoConfig
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from feast.utils import compute_non_entity_date_range
@@ -22,6 +21,7 @@ from dualpath import entities, instants
 from dualpath.declare import view_of
 from dualpath.errors import InputError
 from dualpath.kinds import INSTANT
+from dualpath.log.reading import Reading
 from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
 from dualpath.view import KNOWN_AT
@@ -146,16 +146,15 @@ def rows_of_events(config: RepoConfig, views: Sequence[FeatureView], start: Any,
     root = Path(config.repo_path or ".") / config.offline_store.path
     found = []
     for source, columns in logs.items():
-        fields = {name: source.by_name[field] for name, field in columns.items()}
-        logged = {name: field.column for name, field in fields.items()}
-        types = {field.column: field.stored for field in fields.values()}
-        schema = pa.schema({"event_time": INSTANT, **types})
-        files = [str(f) for folder in Storage(root, source.name).log_folders() for f in folder.rglob("*.parquet")]
+        storage = Storage(root, source.name)
+        reading = Reading(storage, source)
+        logged = {name: reading.column(source.by_name[field].column) for name, field in columns.items()}
+        files = [str(f) for folder in storage.log_folders() for f in folder.rglob("*.parquet")]
         within = (pc.field("event_time") >= first) & (pc.field("event_time") <= last)
-        for name in logged.values():
-            within &= pc.field(name).is_valid()
-        wanted = {name: pc.field(logged[name]) for name in names} | {instants.COLUMN: pc.field("event_time")}
-        found.append(ds.dataset(files, schema, format="parquet").to_table(columns=wanted, filter=within))
+        for each in logged.values():
+            within &= each.is_valid()
+        wanted = {name: logged[name] for name in names} | {instants.COLUMN: pc.field("event_time")}
+        found.append(reading.dataset(files).to_table(columns=wanted, filter=within))
     distinct = pa.concat_tables(found).group_by([*names, instants.COLUMN]).aggregate([])
     order = [(name, "ascending") for name in (instants.COLUMN, *names)]
     return distinct.select([*names, instants.COLUMN]).sort_by(order)

@@ -26,6 +26,7 @@ from dualpath.errors import OtherDeclarationError, StateError, crossing
 from dualpath.jobs.metrics import Meter
 from dualpath.jobs.rebuild import rebuild
 from dualpath.jobs.staging import Staged, StagingWriter, stage
+from dualpath.log import forms
 from dualpath.log.files import move, sync
 from dualpath.log.ledger import Entry
 from dualpath.log.storage import first_open
@@ -59,7 +60,10 @@ class MicroBatch:
 
 
 class Sink:
-    """Takes the micro-batches of one source through their steps; `query` is the generation of the checkpoint."""
+    """Takes the micro-batches of one source through their steps; `query` is the generation of the checkpoint.
+
+    It goes on with the declaration that it was made with, and writes its forms, whatever is applied meanwhile.
+    """
 
     def __init__(self, repo: Repo, source: EventSource, query: int, meter: Meter) -> None:
         self.repo, self.source, self.query, self.meter = repo, source, query, meter
@@ -67,6 +71,7 @@ class Sink:
         self.storage = repo.storage(source.name)
         self.retention = repo.retention(*self.views)
         self.dedup = DedupStore(self.storage, source)
+        self.columns = forms.note(self.storage, source).columns(source)
         self.small = True
 
     @crossing()
@@ -101,7 +106,8 @@ class Sink:
         views = self.views if self.small and not entry.logged else ()
         arrival_day = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.closed_through)).cast("date"))
         known = self.dedup.files_before(entry)
-        writer = StagingWriter(staging / uuid4().hex, SMALL_BATCH if views else -1, known, self.dedup.horizon)
+        limit = SMALL_BATCH if views else -1
+        writer = StagingWriter(staging / uuid4().hex, limit, known, self.dedup.horizon, self.columns)
         return stage(rows, writer, arrival_day=arrival_day, retention=self.retention, views=views)
 
     def log(self, batch: MicroBatch) -> None:

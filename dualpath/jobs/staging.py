@@ -6,7 +6,7 @@ a small batch come back with the counts.
 
 import gc
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -105,13 +105,15 @@ class StagingWriter:
     """Stages a task's rows below `folder`, and answers the records of up to `limit` events; of none if it is negative.
 
     An event is a duplicate if its id is in a file of `known`, the deduplication store's, and was accepted within
-    `horizon`, microseconds, before the batch's clock.
+    `horizon`, microseconds, before the batch's clock. `columns` are those of files that have another name there
+    (`dualpath.log.forms`).
     """
 
     folder: Path
     limit: int
     known: tuple[Path, ...]
     horizon: int
+    columns: Mapping[str, str]
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write a task's rows; answers one row of `ANSWER`."""
@@ -162,7 +164,7 @@ class _Task:
         if accepted.num_rows:
             self.log(accepted)
         if accepted.num_rows < good.num_rows:
-            self.hold("duplicate", logged(good.filter(pc.invert(first))))
+            self.hold("duplicate", logged(good.filter(pc.invert(first)), self.to.columns))
 
     def first(self, events: pa.RecordBatch) -> pa.Array:
         """Which events came for the first time; bool[n]."""
@@ -199,7 +201,7 @@ class _Task:
         """Hold accepted rows for the files of their arrival days, and their records for the answer."""
         if self.counts["accepted"] <= self.to.limit:
             self.records.append(SmallBatch.of(accepted.filter(pc.invert(accepted["__out_of_retention"]))))
-        events = logged(accepted)
+        events = logged(accepted, self.to.columns)
         days = accepted["arrival_day"].unique()
         for day in days:
             self.arrival_days.add(arrival_day := str(day))
@@ -238,10 +240,10 @@ class _Task:
         }
 
 
-def logged(events: pa.RecordBatch) -> pa.RecordBatch:
+def logged(events: pa.RecordBatch, columns: Mapping[str, str]) -> pa.RecordBatch:
     """The columns of events that files keep: those of the event, and the place it came from."""
     own = [n for n in events.schema.names if not n.startswith("__") and n not in ROW_COLUMNS]
-    return events.select([*own, *PLACE])
+    return events.select([*own, *PLACE]).rename_columns([*(columns.get(n, n) for n in own), *PLACE])
 
 
 def _micros(instants: pa.Array) -> np.ndarray:

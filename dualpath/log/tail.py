@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from dualpath.log import ledger
+from dualpath.log.reading import Reading
 from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
 
@@ -20,7 +20,6 @@ class Tail:
     def __init__(self, storage: Storage, source: EventSource, position: Mapping[int, int] | None = None) -> None:
         self.storage, self.source = storage, source
         self.position = dict(position or {})
-        self.schema = source.stored.append(pa.field(NUMBER, pa.int64()))
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Columns of the accepted events of all finished batches that were not read yet; moves the position.
@@ -28,17 +27,18 @@ class Tail:
         Any of `event_id`, `event_time`, `arrival_time` (timestamp[us, UTC]) and the columns of the fields.
         """
         tables, reached = [], dict(self.position)
+        reading = Reading(self.storage, self.source, [(NUMBER, pa.int64())])
         for block in ledger.blocks(self.storage.folder("ledger"), after=self.position):
             before = self.position.get(block.query, -1)
             numbers = [n for n in block.with_rows(block.arrival_days) if n > before]
             folders = self.storage.folders("log", block, numbers) if numbers else []
             files = [str(file) for folder in folders for file in sorted(folder.rglob("*.parquet"))]
             if files:
-                rows = ds.dataset(files, schema=self.schema, format="parquet").to_table([*columns, NUMBER])
+                rows = reading.dataset(files).to_table(reading.columns([*columns, NUMBER]))
                 # Only compacted rows have a number; a block may have been compacted after a part of it was read.
                 unread = pc.greater(pc.fill_null(rows[NUMBER], before + 1), before)
                 tables.append(rows.filter(unread).select(columns))
             reached[block.query] = block.last
         self.position = reached
-        empty = pa.schema([self.schema.field(name) for name in columns]).empty_table()
+        empty = pa.schema([self.source.stored.field(name) for name in columns]).empty_table()
         return pa.concat_tables(tables) if tables else empty

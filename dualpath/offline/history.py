@@ -25,10 +25,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from dualpath.errors import StaleRecordsError, StateError
+from dualpath.expression import columns
 from dualpath.known import parse, place, token
 from dualpath.log.files import write_atomically
 from dualpath.log.storage import Storage
-from dualpath.record import UNFENCED, Fence, layout, text_expressions
+from dualpath.record import UNFENCED, Fence, former_names, layout, text_expressions
 from dualpath.values import Dictionary
 from dualpath.view import View
 
@@ -55,7 +56,9 @@ def record_salt(source: str) -> str:
 
 def dictionary_salt(source: str, views: Sequence[View]) -> str:
     """What the parts of a dictionary depend on besides the batches of the log: the texts that views ask for."""
-    return " ".join([source, *text_expressions(views)])
+    sqls = text_expressions(views)
+    former = former_names(views[0].source, {*()}.union(*map(columns, sqls))) if sqls else []
+    return " ".join([source, *sqls, *(" ".join(names) for names in former)])
 
 
 class Partition(NamedTuple):

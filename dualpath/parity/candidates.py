@@ -16,8 +16,9 @@ import pyarrow.dataset as ds
 
 from dualpath.entities import cast
 from dualpath.errors import InputError
+from dualpath.log.reading import Reading
 from dualpath.log.storage import Storage
-from dualpath.paths import walk
+from dualpath.paths import first_value
 from dualpath.record import Fence
 from dualpath.schema import EventSource
 from dualpath.view import View
@@ -75,7 +76,8 @@ def refused(storage: Storage, view: View, keys: Sequence[str | int]) -> list[Can
     for each in named[1:]:
         named[0] &= each
     found = []
-    for row in _rows(files, schema, wanted | named[0]):
+    letters = ds.dataset([*map(str, files)], schema=schema, format="parquet")
+    for row in _rows(letters, {name: pc.field(name) for name in schema.names}, wanted | named[0]):
         payload = _object(row["payload"])
         if payload is not None and _keys(payload, view) == list(keys):
             batch, _ = _batch(storage.folder("dead"), row)
@@ -98,14 +100,15 @@ def clocks(storage: Storage, batches: Sequence[Fence]) -> dict[Fence, int]:
 def _events(
     storage: Storage, kind: Literal["log", "duplicate"], outcome: str, view: View, keys: Sequence[str | int]
 ) -> list[Candidate]:
-    schema = view.source.stored
-    wanted = pc.field(view.key_columns[0]) == keys[0]
+    reading = Reading(storage, view.source, PLACE)
+    wanted = reading.column(view.key_columns[0]) == keys[0]
     for key, value in zip(view.key_columns[1:], keys[1:], strict=True):
-        wanted &= pc.field(key) == value
+        wanted &= reading.column(key) == value
     found = []
-    for row in _rows(_files(storage, kind, outcome), pa.schema([*schema, *PLACE]), wanted):
+    events = reading.dataset([*map(str, _files(storage, kind, outcome))])
+    for row in _rows(events, reading.columns([*reading.names, *(name for name, _ in PLACE)]), wanted):
         batch, arrival_day = _batch(storage.folder(kind), row)
-        event = {name: row[name] for name in schema.names}
+        event = {name: row[name] for name in reading.names}
         found.append(Candidate(event, batch, arrival_day, row["__origin"], row["__position"]))
     return found
 
@@ -115,10 +118,9 @@ def _files(storage: Storage, kind: str, outcome: str) -> list[Path]:
     return [file for block in storage.blocks() if getattr(block, outcome) for file in storage.files(kind, block)]
 
 
-def _rows(files: Sequence[Path], schema: pa.Schema, wanted: pc.Expression) -> Iterator[dict[str, Any]]:
-    """The wanted rows of some files; instants as microseconds."""
-    dataset = ds.dataset([*map(str, files)], schema=schema, format="parquet")
-    for batch in dataset.to_batches(columns=[*schema.names, FILE], filter=wanted):
+def _rows(rows: ds.Dataset, columns: Mapping[str, pc.Expression], wanted: pc.Expression) -> Iterator[dict[str, Any]]:
+    """Columns of the wanted rows, and the file of each; instants as microseconds."""
+    for batch in rows.to_batches(columns={**columns, FILE: pc.field(FILE)}, filter=wanted):
         times = {name: pa.types.is_timestamp(batch.schema.field(name).type) for name in batch.schema.names}
         columns = {n: batch[n].cast(pa.int64()) if is_time else batch[n] for n, is_time in times.items()}
         yield from pa.record_batch(columns).to_pylist()
@@ -144,7 +146,7 @@ def _keys(payload: Mapping[str, Any], view: View) -> list[str | int] | None:
     """The join keys that a payload names, cast; None if one cannot be."""
     fields = [view.source.by_name[key] for key in view.keys]
     try:
-        return [cast([walk(payload, each.place)], each.key, each.name)[0] for each in fields]
+        return [cast([first_value(payload, each.places)], each.key, each.name)[0] for each in fields]
     except InputError:
         return None
 
@@ -154,9 +156,9 @@ def _times(payload: Mapping[str, Any], source: EventSource) -> dict[str, Any]:
     members = source.members
     event: dict[str, Any] = dict.fromkeys(("event_id", "event_time", "arrival_time"))
     if "event_id" in members:
-        event["event_id"] = walk(payload, members["event_id"].place)
+        event["event_id"] = first_value(payload, members["event_id"].places)
     for what in ("event_time", "arrival_time"):
         if member := members.get(what):
             # Digits that are too fine are why a row is refused, and no reason not to say when it happened.
-            event[what] = replace(member.time, truncate=True).micros(str(walk(payload, member.place)))
+            event[what] = replace(member.time, truncate=True).micros(str(first_value(payload, member.places)))
     return event

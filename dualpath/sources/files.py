@@ -158,13 +158,13 @@ def _is_seen(name: str) -> bool:
 
 def members(names: Sequence[str], source: EventSource, what: str) -> list[str]:
     """Of the columns of a table, those the source reads; raises `InputError` if one is there twice or is missing."""
-    given = [member.place[0] for member in source.members.values()]
-    needed = given + [f.place[0] for f in source.fields if f.required]
-    if missing := [str(n) for n in dict.fromkeys(needed) if n not in names]:
+    needed = [*source.members.values(), *(f for f in source.fields if f.required)]
+    lacking = [f for f in needed if not any(place[0] in names for place in f.places)]
+    if missing := [*dict.fromkeys(str(f.place[0]) for f in lacking)]:
         raise InputError(
             f"{what}: no column {', '.join(missing)}, which source '{source.name}' needs; it has {', '.join(names)}."
         )
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise InputError(f"{what}: the column {', '.join(twice)} stands there twice; rename or remove one.")
-    known = {*given, *(f.place[0] for f in source.fields)}
+    known = {place[0] for f in (*source.members.values(), *source.fields) for place in f.places}
     return [n for n in names if n in known]

@@ -43,7 +43,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
     The id and the arrival come from the payload's members that the source names. If it names none, they come from the
     transport. If that has none either, the id is the hash of the content and the arrival the event time.
     """
-    parses = Parses([*(f.place for f in source.fields), *(f.place for f in source.members.values())])
+    parses = Parses([place for f in (*source.fields, *source.members.values()) for place in f.places])
     columns = [f.column for f in source.fields]
     rows = raw.select(
         F.make_valid_utf8("value").alias("payload"),
@@ -57,7 +57,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
     )
 
     declared = {
-        what: times.instant(parses.text(member.place), member.time)
+        what: times.instant(parses.text(member.places), member.time)
         for what, member in source.members.items()
         if what in ("event_time", "arrival_time")
     }
@@ -73,7 +73,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         "refusal",
         event_time.alias("event_time"),
         arrival_time.alias("arrival_time"),
-        *(fields.value(parses.text(f.place), f).alias(f.column) for f in source.fields),
+        *(fields.value(parses.text(f.places), f).alias(f.column) for f in source.fields),
     )
     late = F.col("arrival_time") - F.col("event_time") > F.lit(source.late_after)
     judged = typed.select(
@@ -102,14 +102,14 @@ def _event_id(source: EventSource, parses: Parses) -> Column:
     """The payload's id; else the transport's; else the hash of the content: every declared field, time, occurrence."""
     members = source.members
     if "event_id" in members:
-        return parses.text(members["event_id"].place)
+        return parses.text(members["event_id"].places)
     content = [F.unix_micros("event_time").alias("event_time")]
     for field in source.fields:
         value = F.col(field.column)
         # As text an instant would lose its microseconds.
         content.append(F.unix_micros(value).alias(field.column) if field.kind == "timestamp" else value)
     if "occurrence" in members:
-        content.append(parses.text(members["occurrence"].place).alias("occurrence"))
+        content.append(parses.text(members["occurrence"].places).alias("occurrence"))
     return F.coalesce("__given_id", F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32))
 
 
@@ -124,11 +124,11 @@ def _faults(source: EventSource, parses: Parses) -> list[Column]:
     members = source.members
     for what in ("event_id", "occurrence"):
         if member := members.get(what):
-            blank = F.coalesce(F.trim(parses.text(member.place)), F.lit("")) == ""
+            blank = F.coalesce(F.trim(parses.text(member.places)), F.lit("")) == ""
             faults.append(F.when(blank, F.lit(f"{member} is missing")))
     for what in ("event_time", "arrival_time"):
         if member := members.get(what):
-            faults += _time_faults(parses.text(member.place), member, what)
+            faults += _time_faults(parses.text(member.places), member, what)
     if "arrival_time" not in members:
         faults.append(F.when(_too_early("arrival_time"), F.lit(f"the transport's time is before {EARLIEST[:4]}")))
     too_far = F.col("event_time") > F.col("arrival_time") + F.expr(AHEAD)
@@ -136,7 +136,7 @@ def _faults(source: EventSource, parses: Parses) -> list[Column]:
     # Each read asks for every arrival day that has rows, so it would ask for one of the far future until it comes.
     unborn = F.col("arrival_time") > F.col("admitted_at") + F.expr(AHEAD)
     faults.append(F.when(unborn, F.lit(f"{members.get('arrival_time', 'the arrival')} is more than a day ahead")))
-    faults += [fields.refusal(parses.text(f.place), F.col(f.column), f) for f in source.fields]
+    faults += [fields.refusal(parses.text(f.places), F.col(f.column), f) for f in source.fields]
     return faults
 
 

@@ -1,14 +1,18 @@
 """The event log as a Spark frame, and its files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_type
 
 from dualpath import known
+from dualpath.columns import EVERY
+from dualpath.field import Field
+from dualpath.log import forms
 from dualpath.log.files import written
 from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
@@ -26,19 +30,34 @@ def read_log(
 
 
 def read_folders(spark: SparkSession, storage: Storage, source: EventSource, folders: Sequence[Path]) -> DataFrame:
-    """The same of some batches' folders, finished or not."""
-    fields = ", ".join(f"`{f.column}` {spark_type(f)}" for f in source.fields)
-    schema = f"event_id string, event_time timestamp, arrival_time timestamp, {fields}, late boolean"
+    """The same of some batches' folders, finished or not, whatever declarations wrote them."""
     if not folders:
-        return spark.createDataFrame([], f"{schema}, arrival_day string, batch bigint")
+        declared = {f.column: f.stored for f in source.fields}
+        return spark.createDataFrame([], f"{_schema(declared)}, arrival_day string, batch bigint")
+    found = forms.known(storage, source)
+    stored = {f.column: found.readable(source, f) for f in source.fields}
+    schema = _schema({column: kind for each in stored.values() for column, kind in each.items()})
     # The folders are named `epoch=D`. A compacted row has its batch's number in a column.
     files = spark.read.schema(f"{schema}, __batch bigint, epoch string, query int, batch string").option(
         "basePath", str(storage.folder("log"))
     )
+    fields = [_value(stored[f.column], f).alias(f.column) for f in source.fields]
     number = F.coalesce("__batch", F.col("batch").try_cast("bigint"))
     place = F.shiftleft(F.col("query").cast("bigint"), known.BATCH_BITS).bitwiseOR(number)
-    found = files.parquet(*map(str, folders)).withColumns({"batch": place, "arrival_day": F.col("epoch")})
-    return found.drop("query", "epoch", "__batch")
+    beside = ("late", F.col("epoch").alias("arrival_day"), place.alias("batch"))
+    return files.parquet(*map(str, folders)).select(*EVERY, *fields, *beside)
+
+
+def _schema(columns: Mapping[str, pa.DataType]) -> str:
+    """A schema with some fields' columns, as Spark writes it."""
+    fields = "".join(f", `{name}` {from_arrow_type(kind).simpleString()}" for name, kind in columns.items())
+    return f"event_id string, event_time timestamp, arrival_time timestamp{fields}, late boolean"
+
+
+def _value(stored: Mapping[str, pa.DataType], field: Field) -> Column:
+    """A field, of whichever of some columns a file has. A cast is exact, or it raises."""
+    found = [F.col(f"`{name}`").cast(spark_type(field)) for name in stored]
+    return F.coalesce(*found) if found else F.lit(None).cast(spark_type(field))
 
 
 def write_rows(rows: pa.Table, file: Path) -> None:

@@ -1,6 +1,6 @@
 """Payloads as Spark columns: one parse reads every declared path."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pyspark.sql import Column
@@ -75,11 +75,15 @@ class Parses:
             for each, name in zip(parsed, self.names, strict=True)
         ]
 
-    def text(self, place: Steps) -> Column:
-        """The text at a place, of `columns`; null where there is none, as `dualpath.paths.walk` says.
+    def text(self, places: Sequence[Steps]) -> Column:
+        """The text at the first of some places that has one, of `columns`; null where none has, as
+        `dualpath.paths.first_value` says.
 
         An object or a list is its JSON text.
         """
+        return F.coalesce(*map(self._at, places)) if len(places) > 1 else self._at(places[0])
+
+    def _at(self, place: Steps) -> Column:
         found = F.col(self.names[self.of[place]])
         for step in place:
             found = F.get(found, F.lit(step)) if isinstance(step, int) else found.getField(step)

@@ -84,7 +84,7 @@ def batches(rows: list[dict[str, Any]], size: int) -> Iterator[pa.RecordBatch]:
 
 
 def answer(folder: Path, rows: list[dict[str, Any]], size: int = 7, known: tuple[Path, ...] = ()) -> dict[str, Any]:
-    [found] = StagingWriter(folder, limit=-1, known=known, horizon=HOUR).write(batches(rows, size))
+    [found] = StagingWriter(folder, limit=-1, known=known, horizon=HOUR, columns={}).write(batches(rows, size))
     return found.to_pylist()[0]
 
 

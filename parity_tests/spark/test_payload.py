@@ -71,7 +71,7 @@ def read(spark: SparkSession, texts: list[str], places: list[Steps]) -> list[lis
     parses = Parses(places)
     frame = spark.createDataFrame([(text,) for text in texts], "value string")
     parsed = frame.select(*parses.columns(frame["value"]))
-    columns = parsed.select(*(parses.text(each).alias(f"c{n}") for n, each in enumerate(places))).toArrow()
+    columns = parsed.select(*(parses.text([each]).alias(f"c{n}") for n, each in enumerate(places))).toArrow()
     return [columns[f"c{n}"].to_pylist() for n in range(len(places))]
 
 

@@ -1,0 +1,48 @@
+"""A log without Spark, written by one declaration after another, as the stream writes it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dualpath import preview
+from dualpath.aggregates import Count
+from dualpath.log import forms
+from dualpath.log.storage import Storage
+from dualpath.schema import EventSource
+from dualpath.spark.log import write_rows
+from dualpath.view import Feature, View
+from dualpath.windows import window, days
+
+DAY = "2026-03-01"
+
+
+def view(source: EventSource, *features: Feature, key: str = "user") -> View:
+    """A view of a source; by default it counts events."""
+    return View("seen", (key,), source, features or (Feature("events", Count(), window(days(7))),))
+
+
+def append(storage: Storage, source: EventSource, payloads: Sequence[Mapping[str, Any]]) -> None:
+    """Write payloads to the log in a micro-batch of their own, by a stream that has just started."""
+    columns = forms.note(storage, source).columns(source)
+    typed = [preview._event(view(source), number, each) for number, each in enumerate(payloads)]
+    number = sum(len(block.batches) for block in storage.blocks())
+    entry = storage.begin(1, number)
+    rows = pa.Table.from_pylist(typed, source.stored)
+    rows = rows.rename_columns([columns.get(name, name) for name in rows.column_names])
+    rows = rows.append_column("late", pa.array([False] * len(rows)))
+    write_rows(rows, storage.folder("log") / entry.name / f"epoch={DAY}" / "part.parquet")
+    counts = {"rows_read": len(rows), "accepted": len(rows), "arrival_days": (DAY,)}
+    storage.finish(storage.note(entry, **counts))
+
+
+def declared(source: EventSource, *fields: Any, **more: Any) -> EventSource:
+    """The source with other fields."""
+    return replace(source, fields=fields, **more)
+
+
+def storage(folder: Path) -> Storage:
+    """The folders of the source `orders`."""
+    return Storage(folder, "orders")
