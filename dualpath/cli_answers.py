@@ -1,5 +1,5 @@
-"""The commands about answers: serving them, that served and training values agree, what an answer knew, and why two
-differ."""
+"""The commands about answers: what a changed declaration makes of them, serving them, that served and training values
+agree, what an answer knew, and why two differ."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +18,17 @@ SinceOption = Annotated[
     str, typer.Option(metavar="INSTANT", help="The first instant, ISO-8601, UTC if it has no zone.")
 ]
 ServiceOption = Annotated[str | None, typer.Option(help="A feature service; by default all whose answers are logged.")]
+
+
+@command(app)
+def plan(repo: "Repo") -> Report:
+    """Say what the repo's files would make of records and answers if they were applied; change nothing.
+
+    Exits with 1 if `feast apply` will refuse them.
+    """
+    from dualpath.console import plan
+
+    return plan.run(repo)
 
 
 @command(app, extra="serving")

@@ -1,7 +1,6 @@
 """A log without Spark, written by one declaration after another, as the stream writes it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
 from dualpath.spark.log import write_rows
 from dualpath.view import Feature, View
-from dualpath.windows import window, days
+from dualpath.windows import days, window
 
 DAY = "2026-03-01"
 
@@ -36,11 +35,6 @@ def append(storage: Storage, source: EventSource, payloads: Sequence[Mapping[str
     write_rows(rows, storage.folder("log") / entry.name / f"epoch={DAY}" / "part.parquet")
     counts = {"rows_read": len(rows), "accepted": len(rows), "arrival_days": (DAY,)}
     storage.finish(storage.note(entry, **counts))
-
-
-def declared(source: EventSource, *fields: Any, **more: Any) -> EventSource:
-    """The source with other fields."""
-    return replace(source, fields=fields, **more)
 
 
 def storage(folder: Path) -> Storage:

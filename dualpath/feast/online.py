@@ -12,17 +12,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from feast import FeatureView, RepoConfig, utils
+from feast.infra.infra_object import InfraObject
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisType
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.online_response import OnlineResponse
+from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
 from redis.asyncio import RedisCluster
 
-from dualpath.declare import is_windowed
+from dualpath.declare import is_windowed, view_of
 from dualpath.errors import InputError
-from dualpath.feast import derived, errors, request
+from dualpath.feast import derived, errors, evolution, request
 from dualpath.feast.answer import Answer
 from dualpath.feast.columns import Columns
 from dualpath.feast.online_settings import OnlineSettings
@@ -33,6 +36,7 @@ from dualpath.online import reader, removal
 from dualpath.online.clients import Clients
 from dualpath.online.connection import address, located, named, shown
 from dualpath.online.deadline import Budget
+from dualpath.repo import Repo
 
 
 class DualpathRedisOnlineStoreConfig(OnlineSettings):
@@ -179,6 +183,13 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
             self._open(config)
             self._refuse_values(table)
             await super().online_write_batch_async(config, table, data, progress)
+
+    def plan(self, config: RepoConfig, desired_registry_proto: RegistryProto) -> list[InfraObject]:
+        """On `feast plan`: say what becomes of records. The registry has nothing of Redis."""
+        found = {each.spec.name: view_of(FeatureView.from_proto(each)) for each in desired_registry_proto.feature_views}
+        declared = {name: view for name, view in found.items() if view}
+        print(*evolution.lines(evolution.changes(Repo(Path(config.repo_path or ".")), declared)), sep="\n")
+        return []
 
     def update(self, config: RepoConfig, tables_to_delete: Any, *args: Any, **kwargs: Any) -> None:
         """On `feast apply`: delete the state of removed windowed views; Feast itself only sees the ordinary ones."""

@@ -21,7 +21,7 @@ from dualpath.log.tail import Tail
 from dualpath.parity import events
 from dualpath.paths import first_of
 from dualpath.schema import EventSource, boolean, decimal, double, identifier, integer, text, timestamp
-from parity_tests.evolved import append, declared, storage
+from parity_tests.evolved import append, storage
 
 USER = text("user", required=True)
 
@@ -203,6 +203,10 @@ REFUSED: dict[str, tuple[EventSource, EventSource, str]] = {
 }
 
 
+def kind_of(source: EventSource, name: str) -> str:
+    return source.by_name[name].kind if name in source.by_name else ""
+
+
 @pytest.mark.parametrize("change", REFUSED)
 def test_a_change_that_stored_events_do_not_allow_is_refused_in_one_sentence(change: str, tmp_path: Path) -> None:
     old, new, said = REFUSED[change]
@@ -213,6 +217,92 @@ def test_a_change_that_stored_events_do_not_allow_is_refused_in_one_sentence(cha
     given = payload(1, **({"a": {"b": "7"}} if "path='a.b'" in said else values), **times)
     given = {name: value for name, value in given.items() if value is not None and (name != "event_time" or not times)}
     append(storage(tmp_path), old, [{n: v for n, v in given.items() if n != "event_id" or old.event_id}])
+    with pytest.raises(DeclarationError) as refused:
+        forms.check(storage(tmp_path), new)
+    assert said in refused.value.message and refused.value.message.startswith("event source 'orders'")
+    with pytest.raises(DeclarationError):
+        forms.note(storage(tmp_path), new)
+    forms.check(storage(tmp_path), old)
+
+
+def test_a_former_name_that_is_left_out_later_is_refused(tmp_path: Path) -> None:
+    append(storage(tmp_path), orders(text("a")), [payload(1, a="1")])
+    append(storage(tmp_path), orders(text("b").was("a")), [payload(2, b="2")])
+    for changed in (orders(text("b")), orders(text("c").was("b"))):
+        with pytest.raises(DeclarationError, match=r"'b' was 'a', whose events would be lost; write \.was\(.*'a'\)\."):
+            forms.check(storage(tmp_path), changed)
+    forms.check(storage(tmp_path), orders(text("c").was("b", "a")))
+
+
+def test_a_name_that_a_field_had_is_no_new_field_s(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match="field 'b': it was 'a', and so is or was 'a'; events of before would"):
+        orders(text("a"), text("b").was("a"))
+
+
+def test_a_stored_value_too_large_for_a_larger_scale_is_refused(tmp_path: Path) -> None:
+    append(storage(tmp_path), orders(integer("x")), [payload(1, x=10**13), payload(2, x=-(10**13) - 1)])
+    forms.check(storage(tmp_path), orders(decimal("x", scale=1)))
+    said = (
+        r"field 'x': it was integer and is decimal\(scale=2\), which goes up to 10,000,000,000,000, and a stored event "
+        r"has 10,000,000,000,001; declare a smaller scale\."
+    )
+    with pytest.raises(DeclarationError, match=said):
+        forms.check(storage(tmp_path), orders(decimal("x", scale=2)))
+
+
+def test_a_declaration_that_was_taken_unchecked_is_refused_by_readers(tmp_path: Path) -> None:
+    append(storage(tmp_path), orders(text("x")), [payload(1, x="a")])
+    with pytest.raises(StateError, match="event source 'orders', field 'x': it was text and is integer"):
+        Reading(storage(tmp_path), orders(integer("x")))
+
+
+def test_what_only_says_how_payloads_write_a_field_may_change(tmp_path: Path) -> None:
+    append(storage(tmp_path), orders(integer("x"), text("y")), [payload(1, x=1, y="a")])
+    changed = orders(
+        integer("x", path="n", lenient=True, empty_is_null=True),
+        text("y", empty_is_null=True),
+        late_after=timedelta(days=1),
+        description="Orders of the shop.",
+    )
+    forms.check(storage(tmp_path), changed)
+    assert column(tmp_path, changed, "x") == [1]
+    assert forms.note(storage(tmp_path), changed) == forms.known(storage(tmp_path), orders(integer("x"), text("y")))
+
+
+def a_wider(draw: st.DrawFn, old: Field) -> Field:
+    """A form that is the same or wider."""
+    match old.kind:
+        case "integer":
+            made: list[Callable[[], Field]] = [
+                lambda: old,
+                lambda: replace(old, kind="identifier"),
+                lambda: replace(old, kind="double"),
+                lambda: replace(old, kind="decimal", scale=draw(st.integers(0, 9))),
+            ]
+            return draw(st.sampled_from(made))()
+        case "decimal":
+            return replace(old, scale=draw(st.integers(old.scale, 9)))
+        case "text" if old.choices:
+            return replace(old, choices=draw(st.sampled_from([old.choices, ("a", "b", "c"), ()])))
+    return old
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> list[tuple[EventSource, list[dict[str, Any]]]]:
+    """Declarations, each one that is allowed after the one before it, with the payloads of its time."""
+    names = iter([f"f{number}" for number in range(40)])
+    fields = [
+        replace(each, name=next(names)) for each in (integer("f"), decimal("f", scale=1), text("f", choices=["a"]))
+    ]
+    found, number = [], 0
+    for _ in range(draw(st.integers(2, 5))):
+        source, payloads = orders(*fields), []
+        for _ in range(draw(st.integers(1, 3))):
+            event = payload(
+                1, ts=1_772_323_200, a={"b": "7"}, x={"text": "a", "boolean": True}.get(kind_of(old, "x"), 1)
+            )
+    read = {place[0] for field in (*old.fields, *old.members.values()) for place in field.places}
+    append(storage(tmp_path), old, [{name: value for name, value in event.items() if name in read}])
     with pytest.raises(DeclarationError) as refused:
         forms.check(storage(tmp_path), new)
     assert said in refused.value.message and refused.value.message.startswith("event source 'orders'")
