@@ -8,14 +8,18 @@ import pyarrow as pa
 
 from dualpath import preview
 from dualpath.aggregates import Count
+from dualpath.declare import event_source
+from dualpath.field import Field
 from dualpath.log import forms
 from dualpath.log.storage import Storage
-from dualpath.schema import EventSource
+from dualpath.schema import EventSource, text
 from dualpath.spark.log import write_rows
 from dualpath.view import Feature, View
 from dualpath.windows import days, window
 
 DAY = "2026-03-01"
+START = "2026-03-01T10:00:00Z"
+USER = text("user", required=True)
 
 
 def view(source: EventSource, *features: Feature, key: str = "user") -> View:
@@ -40,3 +44,13 @@ def append(storage: Storage, source: EventSource, payloads: Sequence[Mapping[str
 def storage(folder: Path) -> Storage:
     """The folders of the source `orders`."""
     return Storage(folder, "orders")
+
+
+def orders(*fields: Field, **more: Any) -> EventSource:
+    """A source with a user and some fields; the transport gives no arrival."""
+    return event_source("orders", fields=[USER, *fields], **{"arrival_time": None, **more})
+
+
+def payload(number: int, **values: Any) -> dict[str, Any]:
+    """An event of that source."""
+    return {"event_id": f"e{number}", "event_time": f"2026-03-01T10:{number:02}:00Z", "user": "ann", **values}

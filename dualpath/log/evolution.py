@@ -5,7 +5,7 @@ loss. What only says where or how payloads write a field (`path`, `lenient`, the
 come, and may change. Nothing here reads or writes a file.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -86,7 +86,8 @@ def fault(old: Field, new: Field) -> str:
 def identity(source: EventSource) -> dict[str, Any]:
     """What tells the events of a source apart, and when they happen: a JSON-ready form to be compared.
 
-    Where the payload has no id, the fields are a part of it, because the hash of the content may be the id.
+    Where the payload has no id, the fields are a part of it in their order, because the hash of the content may be the
+    id. A null is no part of the content, so a new field changes no id of events without it.
     """
     members = source.members
     found: dict[str, Any] = {
@@ -95,7 +96,7 @@ def identity(source: EventSource) -> dict[str, Any]:
         if what in members
     }
     if "event_id" not in members:
-        found["content"] = sorted([each.name, str(each.stored)] for each in source.fields)
+        found["content"] = [[each.name, str(each.stored)] for each in source.fields]
     return found
 
 
@@ -109,11 +110,12 @@ def identity_fault(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     for what, called in (("event_id", "id"), ("event_time", "time"), ("occurrence", "occurrence")):
         if old.get(what) != new.get(what):
             return f"the {called} of its events was {_said(old, what)} and is {_said(new, what)}; {anew}."
-    if old.get("content") != new.get("content"):
-        changed = sorted({name for name, _ in _differing(old["content"], new["content"])})
+    rest = iter(new.get("content", ()))
+    if (moved := next((name for name, kind in old.get("content", ()) if [name, kind] not in rest), None)) is not None:
         return (
-            f"its events have no id of their own, so all fields tell them apart, and {', '.join(changed)} changed: "
-            f"an event that comes again would count twice; leave the fields as they were, or {anew}."
+            f"its events have no id of their own, so all fields, in their order, tell them apart, and '{moved}' is not "
+            f"as it was: an event that comes again would count twice; leave '{moved}' in its place (a field that no "
+            f"view reads costs no record, and path=first_of(...) follows a producer's new name), or {anew}."
         )
     return ""
 
@@ -124,8 +126,3 @@ def _said(found: Mapping[str, Any], what: str) -> str:
     places, time = found[what]
     how = ", ".join(f"{name}={value!r}" for name, value in time.items())
     return " or ".join(places) + (f" with {how}" if how else "")
-
-
-def _differing(old: Collection[Any], new: Collection[Any]) -> Iterator[tuple[str, str]]:
-    before, after = {tuple(each) for each in old}, {tuple(each) for each in new}
-    yield from before ^ after
