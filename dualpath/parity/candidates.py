@@ -120,10 +120,15 @@ def _files(storage: Storage, kind: str, outcome: str) -> list[Path]:
 
 def _rows(rows: ds.Dataset, columns: Mapping[str, pc.Expression], wanted: pc.Expression) -> Iterator[dict[str, Any]]:
     """Columns of the wanted rows, and the file of each; instants as microseconds."""
-    for batch in rows.to_batches(columns={**columns, FILE: pc.field(FILE)}, filter=wanted):
-        times = {name: pa.types.is_timestamp(batch.schema.field(name).type) for name in batch.schema.names}
-        columns = {n: batch[n].cast(pa.int64()) if is_time else batch[n] for n, is_time in times.items()}
-        yield from pa.record_batch(columns).to_pylist()
+    for batch in rows.to_batches(columns=[*rows.schema.names, FILE], filter=wanted):
+        if batch.num_rows:
+            # Arrow knows the file only by its name, not in an expression.
+            stored = pa.table(batch.columns[:-1], names=rows.schema.names)
+            found = ds.dataset(stored).to_table(columns=dict(columns)).append_column(FILE, batch[FILE])
+            times = {name: pa.types.is_timestamp(found.schema.field(name).type) for name in found.schema.names}
+            yield from pa.table(
+                {n: found[n].cast(pa.int64()) if is_time else found[n] for n, is_time in times.items()}
+            ).to_pylist()
 
 
 def _batch(folder: Path, row: Mapping[str, Any]) -> tuple[Fence, str | None]:
