@@ -2,13 +2,14 @@
 plan` say before it is taken."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from feast import RepoConfig
 
 from dualpath.errors import DeclarationError, InputError
 from dualpath.field import Field
+from dualpath.limits import Limits
 from dualpath.log import forms
 from dualpath.log.evolution import described
 from dualpath.offline.history import view_version
@@ -74,11 +75,19 @@ def lines(found: Sequence[Change]) -> list[str]:
         said += [f"{each.source}: {field}" for field in each.fields]
         for what in (BUILT, PUBLISHED, REMOVED):
             names = ", ".join(view for view, of_view in each.views.items() if of_view == what)
-            source = f" from {each.events:,} events of {each.days:,} arrival days" if what == BUILT else ""
-            said += [f"{each.source}: records of {names} are {what}{source}."] if names else []
+            source = (
+                f" from {_count(each.events, 'event')} of {_count(each.days, 'arrival day')}" if what == BUILT else ""
+            )
+            said += [f"{each.source}: records of {names} are {what}{source}."] if names and each.events else []
     if any(each.rebuilds for each in taken):
         return [*said, REBUILD]
-    return [*said, RESTART] if any(each.fields for each in taken) else said or [NOTHING]
+    if any(each.fields for each in taken):
+        return [*said, RESTART]
+    return said or [NOTHING] * (len(taken) == len(found))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _sources(views: Mapping[str, View]) -> dict[str, EventSource]:
@@ -127,8 +136,12 @@ def _of_fields(old: EventSource, new: EventSource) -> Iterator[str]:
             yield f"{field.name} is new; it is null in stored events."
         elif said := _differences(was, field):
             yield f"{field.name} {said}; stored events are read exactly."
+        elif field != was:
+            yield f"{field.name} is read from payloads in another way; stored events are as they are."
     for name in old.by_name.keys() - new.by_name.keys() - former:
         yield f"{name} is gone; its stored values stay in the files, and nobody reads them."
+    if replace(old, fields=(), limits=Limits()) != replace(new, fields=(), limits=Limits()):
+        yield "what it says of all events differs; events to come go by it, and stored ones are as they are."
 
 
 def _differences(was: Field, field: Field) -> str:

@@ -69,17 +69,20 @@ def bound(old: Field, new: Field) -> int | None:
 def fault(old: Field, new: Field) -> str:
     """Why events of one form cannot be read in another, and what to do, to follow the field's name; empty: they can."""
     elsewhere = f"declare a new field with path={paths.written(new.place)!r}, {OTHERWISE}"
-    was = f"it was {described(old)} and is {described(new)}"
+    changed = f"it was {described(old)} and is {described(new)}"
     if not widens(old, new):
-        return f"{was}, and stored values are not exactly that; {elsewhere}."
+        return f"{changed}, and stored values are not exactly that; {elsewhere}."
     if new.choices and not (old.choices and {*old.choices} <= {*new.choices}):
-        return f"{was}, and stored events may have other texts; leave in all choices that it ever had, or {elsewhere}."
+        return (
+            f"{changed}, and stored events may have other texts; leave in all choices that it ever had, or {elsewhere}."
+        )
     if new.required and not old.required:
         return f"it was optional and is required, and stored events may lack it; leave out required=True, {OTHERWISE}."
     if old.time.unit and new.time.unit and old.time.unit != new.time.unit:
         return f"its unit was '{old.time.unit}' and is '{new.time.unit}', which no number tells apart; {elsewhere}."
-    if old.time.zone != new.time.zone:
-        return f"its zone was {old.time.zone or 'UTC'} and is {new.time.zone or 'UTC'}; {elsewhere}."
+    was, is_ = (each.time.zone or "UTC" for each in (old, new))
+    if was != is_:
+        return f"its zone was {was} and is {is_}; {elsewhere}."
     return ""
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from dualpath.errors import DeclarationError, StateError
 from dualpath.field import Field
-from dualpath.log import forms
+from dualpath.jobs.log_compaction import BlockRows, _compact, _place
+from dualpath.log import forms, ledger
 from dualpath.log.reading import Reading
 from dualpath.log.tail import Tail
 from dualpath.parity import events
@@ -34,6 +35,7 @@ WIDER: dict[str, tuple[Field, Field, Any, Any, Any]] = {
     "more choices": (text("x", choices=["a"]), text("x", choices=["a", "b"]), "a", "a", "b"),
     "all choices": (text("x", choices=["a"]), text("x"), "a", "a", "anything"),
     "optional": (integer("x", required=True), integer("x"), 1, 1, None),
+    "a zone that is said": (timestamp("x"), timestamp("x", zone="UTC"), START, ..., "2026-03-01T11:00:00"),
     "another spelling of a time": (timestamp("x"), timestamp("x", unit="s"), "2026-03-01T00:00:00Z", ..., 1772323200),
 }
 
@@ -93,6 +95,19 @@ def test_files_that_were_written_are_not_touched_and_a_column_keeps_its_type(tmp
     columns = [set(pq.read_schema(f).names) for f in sorted(tmp_path.rglob("part.parquet"))]
     every = {"event_id", "event_time", "arrival_time", "user", "late"}
     assert [found - every for found in columns] == [{"x"}, {"x-decimal2"}, {"X-decimal2-2"}]
+
+
+def test_a_compacted_folder_of_several_forms_reads_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "BLOCK", 2)
+    last = orders(decimal("y", scale=2).was("x"))
+    for number, source in enumerate([orders(integer("x")), orders(decimal("x", scale=1)), last]):
+        append(storage(tmp_path), source, [payload(number, **{source.fields[-1].name: 7})])
+    before, read = column(tmp_path, last, "y"), Tail(storage(tmp_path), last).read(["y"])
+    [block] = [each for each in storage(tmp_path).blocks() if each.first < each.last]
+    rows = BlockRows(storage(tmp_path), "log", block)
+    assert _place(rows, _compact(rows)) and storage(tmp_path).folders("log", block, [0]) == [rows.compacted]
+    assert column(tmp_path, last, "y") == before == [Decimal("7.00")] * 3
+    assert Tail(storage(tmp_path), last).read(["y"]).equals(read)
 
 
 def test_a_log_without_events_takes_any_declaration(tmp_path: Path) -> None:
