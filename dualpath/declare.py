@@ -20,9 +20,10 @@ from feast.types import Array, FeastType, Int64, Json, String, from_value_type
 from dualpath.aggregates.base import Aggregate, Output
 from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
+from dualpath.field import Field
 from dualpath.kinds import KINDS
 from dualpath.limits import Limits
-from dualpath.schema import EventSource, Field
+from dualpath.schema import EventSource
 from dualpath.signature import declares
 from dualpath.view import MAX_RECORDS, Feature, View
 from dualpath.windows import Window, window
@@ -41,10 +42,10 @@ def event_source(
     name: str,
     *,
     fields: Iterable[Field],
-    event_id: str | None = "event_id",
+    event_id: str | Field | None = "event_id",
     event_time: str | Field = "event_time",
     arrival_time: str | Field | None = "arrival_time",
-    occurrence: str | None = None,
+    occurrence: str | Field | None = None,
     late_after: timedelta = timedelta(hours=1),
     duplicates_within: timedelta = timedelta(days=1),
     description: str = "",
@@ -55,14 +56,14 @@ def event_source(
 
     Args:
         name: its name in commands, folders and views.
-        fields: the typed columns of an event; other columns of a payload are dropped.
-        event_id: the column that identifies an event, so that duplicates are recognised. None: the id of the transport
-            if it has one, else the hash of the content.
-        event_time: the column of the instant at which the event happened, in ISO-8601, or `timestamp(column, ...)`
-            that says how payloads write it.
-        arrival_time: the column of the instant at which it arrived, likewise. None: the transport's time if it has one,
+        fields: the typed values of an event; anything else in a payload is dropped.
+        event_id: the member that identifies an event, so that duplicates are recognised, or `text(name, path=...)` that
+            says where it stands. None: the id of the transport if it has one, else the hash of the content.
+        event_time: the member of the instant at which the event happened, in ISO-8601, or `timestamp(name, ...)` that
+            says where it stands and how payloads write it.
+        arrival_time: the member of the instant at which it arrived, likewise. None: the transport's time if it has one,
             else the event time.
-        occurrence: the column that distinguishes events of equal content, for sources without an `event_id`.
+        occurrence: what distinguishes events of equal content, as `event_id`; for sources without one.
         late_after: an event that arrives later than this after it happened counts as late; no value depends on it.
         duplicates_within: how long an id is remembered.
         description: a sentence for people.
@@ -71,22 +72,23 @@ def event_source(
 
     >>> from dualpath.schema import text, timestamp
     >>> clicks = event_source("clicks", fields=[text("user")], event_time=timestamp("ts", unit="ms"))
-    >>> clicks.event_time, clicks.time("ts")
+    >>> clicks.event_time, clicks.members["event_time"].time
     ('ts', Time(unit='ms'))
     """
     return EventSource(
         name,
         tuple(fields),
-        event_id,
+        event_id.name if isinstance(event_id, Field) else event_id,
         event_time.name if isinstance(event_time, Field) else event_time,
         arrival_time.name if isinstance(arrival_time, Field) else arrival_time,
-        occurrence,
+        occurrence.name if isinstance(occurrence, Field) else occurrence,
         late_after,
         duplicates_within,
         description,
         tuple(each for each in (event_time, arrival_time) if isinstance(each, Field)),
         decoder,
         limits,
+        tuple(each for each in (event_id, occurrence) if isinstance(each, Field)),
     )
 
 

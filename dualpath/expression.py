@@ -6,6 +6,7 @@ BETWEEN, IS NULL, LIKE, exact `+ - *`, CASE, COALESCE, LOWER and UPPER. It leave
 point, because engines round them differently.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ import sqlglot
 from sqlglot import exp
 
 from dualpath.errors import DeclarationError
+from dualpath.field import Field
 from dualpath.kinds import REALS
-from dualpath.schema import Field
+from dualpath.schema import IDENTIFIER_BOUND
 
 EVENT_COLUMNS = {
     "event_time": Field("event_time", "timestamp"),
@@ -95,6 +97,13 @@ def is_number(node: exp.Expr) -> bool:
     return isinstance(node, exp.Literal) and not node.is_string
 
 
+def _whole(node: exp.Expr) -> float:
+    """The whole number as which a number is written; infinite if it is none."""
+    digits = node.sql().replace(" ", "").removeprefix("-")
+    sign = -1 if isinstance(node, exp.Neg) else 1
+    return sign * int(digits) if digits.isdecimal() else math.inf
+
+
 class Checker:
     """Type inference by recursion over the syntax tree."""
 
@@ -165,6 +174,8 @@ class Checker:
 
     def number(self, node: exp.Expr) -> Type:
         found = self.type(node)
+        if found.kind == "identifier":
+            return self.refuse(f"'{node.sql()}' is an identifier, which is not calculated with; declare an integer")
         return found if found.kind in REALS else self.refuse(f"'{node.sql()}' is not a number")
 
     def arithmetic(self, node: exp.Expr) -> Type:
@@ -181,7 +192,15 @@ class Checker:
         return found if found.kind in (kind, "null") else self.refuse(f"'{node.sql()}' is {found.kind}, not {kind}")
 
     def unify(self, nodes: list[exp.Expr]) -> Type:
-        """The one type of values that are compared or alternatives; exact numbers mix, and doubles with literals."""
+        """The one type of values that are compared or alternatives; exact numbers mix, doubles and identifiers do with
+        literals."""
+        others = [node for node in nodes if not is_number(node)]
+        if any(self.type(node).kind == "identifier" for node in others):
+            # Literals of any size, up to 64 bits.
+            for number in (node for node in nodes if is_number(node)):
+                if not -IDENTIFIER_BOUND <= _whole(number) <= IDENTIFIER_BOUND:
+                    self.refuse(f"{number.sql()} is no identifier; those are whole numbers of 64 bits")
+            nodes = others
         types = [t for t in map(self.type, nodes) if t.kind != "null"]
         if any(t.kind == "double" for t in types):
             types = [t for t in (self.type(n) for n in nodes if not is_number(n)) if t.kind != "null"]

@@ -17,14 +17,15 @@ class Kind:
     """One kind of value.
 
     `python` is the type in which a user writes it. `seen` is the Arrow type in which a model sees it: decimals become
-    doubles, instants microseconds since 1970 UTC. A `key` may be a join key.
+    doubles, instants microseconds since 1970 UTC. One with a `key` may be a join key, and is cast by that rule of
+    `dualpath.entities`.
     """
 
     name: str
     python: type
     seen: pa.DataType
     log: pa.DataType | None = None
-    key: bool = False
+    key: str = ""
 
     def stored(self, scale: int = 0) -> pa.DataType:
         """The Arrow type in the event log."""
@@ -34,8 +35,9 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("text", str, pa.string(), pa.string(), key=True),
-        Kind("integer", int, pa.int64(), pa.int64(), key=True),
+        Kind("text", str, pa.string(), pa.string(), key="text"),
+        Kind("integer", int, pa.int64(), pa.int64(), key="integer"),
+        Kind("identifier", int, pa.int64(), pa.int64(), key="integer"),
         Kind("decimal", Decimal, pa.float64()),
         Kind("double", float, pa.float64(), pa.float64()),
         Kind("boolean", bool, pa.bool_(), pa.bool_()),
@@ -46,6 +48,4 @@ NUMBERS = ("integer", "decimal")
 """Those whose sum is a sum of int64 words."""
 REALS = (*NUMBERS, "double")
 ORDERED = (*REALS, "boolean", "timestamp")
-ANY = ("text", *ORDERED)
-KEYS = tuple(kind.name for kind in KINDS.values() if kind.key)
-"""Those of join keys."""
+ANY = ("text", "identifier", *ORDERED)

@@ -3,13 +3,14 @@
 DuckDB evaluates the SQL; there is no Spark, no Redis and no file.
 
 Inside, an event is a dict: `event_id`; `event_time`, `arrival_time` and timestamp fields as integer microseconds UTC;
-decimals as `Decimal`; the other fields as plain Python values; None for null.
+decimals as `Decimal`; the other fields as plain Python values; None for null. Its fields are under their columns in the
+event log.
 """
 
-import math
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -18,16 +19,18 @@ import numpy as np
 import pyarrow as pa
 from feast import FeatureView
 
-from dualpath import instants, kernel
+from dualpath import admission, instants, kernel
 from dualpath.aggregates.base import Aggregate
 from dualpath.cells import Cell
 from dualpath.declare import view_of
 from dualpath.entities import name as entity
 from dualpath.errors import InputError
+from dualpath.field import Field
 from dualpath.kinds import INSTANT, KINDS
+from dualpath.paths import walk
 from dualpath.plan import plan
 from dualpath.record import layout
-from dualpath.schema import DECIMAL_BOUND, EventSource, Field
+from dualpath.schema import EventSource
 from dualpath.times import Time
 from dualpath.values import Dictionary, arrow
 from dualpath.view import Feature, View
@@ -42,9 +45,9 @@ LATELY = timedelta(days=1)
 def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of: Any) -> list[dict[str, Any]]:
     """The join keys and the features of every entity among the events, at one instant, in order of appearance.
 
-    An event has the columns that its source names; one that is left out is null. Without an id its place is its
-    id, and without an arrival time it arrives when it happens. Instants are datetimes (naive is UTC), or texts and
-    numbers as payloads have them.
+    An event has the shape of a payload, of dicts and lists: a field with a path is read there and nowhere else. What is
+    left out is null. Without an id its place is its id, and without an arrival time it arrives when it happens.
+    Instants are datetimes (naive is UTC), or texts and numbers as payloads have them.
     No event counts as a duplicate or is refused. Raises `InputError` for a value that is not of its field's kind.
 
     >>> from datetime import datetime
@@ -65,14 +68,18 @@ def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of
         view = declared
     if not events:
         return []
-    typed = [_event(view, number, event) for number, event in enumerate(events)]
-    owners, words = records(view, typed)
-    texts, instant = dictionary(view, typed), _instant(as_of, "as_of")
+    return answers(view, [_event(view, number, event) for number, event in enumerate(events)], _instant(as_of, "as_of"))
+
+
+def answers(view: View, events: Sequence[dict[str, Any]], as_of: int) -> list[dict[str, Any]]:
+    """`preview` of events in the form that this module has inside; `as_of` is in microseconds UTC."""
+    owners, words = records(view, events)
+    texts = dictionary(view, events)
     rows = []
-    for keys in dict.fromkeys(tuple(event[key] for key in view.keys) for event in typed):
+    for keys in dict.fromkeys(tuple(event[key] for key in view.key_columns) for event in events):
         if None not in keys:
             mine = words[[owner == entity(keys) for owner in owners]] if owners else words
-            found = values(view, mine, [instant], texts)
+            found = values(view, mine, [as_of], texts)
             rows.append({**dict(zip(view.keys, keys, strict=True)), **{name: each[0] for name, each in found.items()}})
     return rows
 
@@ -115,21 +122,22 @@ def _field(name: str, values: list[Any]) -> Field:
 
 
 def _event(view: View, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    source, where = view.source, f"event {number}"
-    names = (source.event_id, source.event_time, source.arrival_time)
-    unknown = set(given).difference(source.by_name, (name for name in names if name))
-    if unknown:
+    source, where, members = view.source, f"event {number}", view.source.members
+    if unknown := set(given).difference(each.place[0] for each in (*source.fields, *members.values())):
+        for name in unknown.intersection(source.by_name):
+            raise InputError(f"{where}: '{source.name}' reads {source.by_name[name]} at its path; write it there.")
         raise InputError(f"{where}: '{source.name}' has no {', '.join(sorted(unknown))}; correct the name.")
-    time = _time(given.get(source.event_time), source.time(source.event_time), f"{where}, {source.event_time}")
-    arrival = time
-    if source.arrival_time and given.get(source.arrival_time) is not None:
-        how = source.time(source.arrival_time)
-        arrival = _time(given[source.arrival_time], how, f"{where}, {source.arrival_time}")
+    written = {what: walk(given, member.place) for what, member in members.items()}
+    times = {
+        what: _time(written[what], members[what].time, f"{where}, {members[what]}")
+        for what in ("event_time", "arrival_time")
+        if what == "event_time" or written.get(what) is not None
+    }
     return {
-        "event_id": str(given.get(source.event_id, number) if source.event_id else number),
-        "event_time": time,
-        "arrival_time": arrival,
-        **{f.name: _typed(given.get(f.name), f, f"{where}, {f.name}") for f in source.fields},
+        "event_id": str(number if written.get("event_id") is None else written["event_id"]),
+        "event_time": times["event_time"],
+        "arrival_time": times.get("arrival_time", times["event_time"]),
+        **{f.column: _typed(walk(given, f.place), f, f"{where}, {f}") for f in source.fields},
     }
 
 
@@ -142,39 +150,39 @@ def _instant(value: Any, where: str) -> int:
 
 def _time(value: Any, how: Time, where: str) -> int:
     """An event's time: a text or a number as admission reads it, or any instant."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+    text = _text(value)
+    if text is None or isinstance(value, bool):
         return _instant(value, where)
-    found = how.micros(str(value))
+    found = how.micros(text)
     if found is None:
-        raise InputError(f"{where}: {value!r} {how.refusal(str(value))}.")
+        raise InputError(f"{where}: {value!r} {how.refusal(text)}.")
     return found
 
 
 def _typed(value: Any, field: Field, where: str) -> Any:
     """A value as admission would store it; refused where admission would refuse."""
-    if value is None:
+    text = _text(value)
+    if value is None or (text is not None and admission.given(text, field) is None):
         return None
     if field.kind == "timestamp":
         return _time(value, field.time, where)
-    typed: Any = value
-    try:
-        match field.kind:
-            case "decimal":
-                typed = Decimal(str(value))
-                fits = typed.scaleb(field.scale) % 1 == 0 and abs(typed.scaleb(field.scale)) <= DECIMAL_BOUND
-            case "integer":
-                fits = type(value) is int and abs(value) <= DECIMAL_BOUND
-            case "double":
-                typed = float(value)
-                fits = math.isfinite(typed)
-            case _:
-                fits = isinstance(value, KINDS[field.kind].python)
-    except (InvalidOperation, TypeError, ValueError):
-        fits = False
-    if not fits:
+    if field.kind == "text":
+        typed, remedy = text if isinstance(value, str | Mapping | list | tuple) else None, ""
+    else:
+        typed, remedy = admission.value(text, field), admission.remedy(text or "", field)
+    if typed is None:
         kind = f"a decimal with {field.scale} digits after the point" if field.kind == "decimal" else field.kind
-        raise InputError(f"{where}: {value!r} does not fit the field, which is {kind}; correct it.")
+        raise InputError(f"{where}: {value!r} does not fit the field, which is {kind}{remedy}; correct it.")
     return typed
+
+
+def _text(value: Any) -> str | None:
+    """A value as payloads write it, an object or a list as its JSON text; None if a payload cannot have it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return str(value) if isinstance(value, str | int | float | Decimal) else None
 
 
 def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] = ()) -> list[dict[str, Any]]:
@@ -188,7 +196,7 @@ def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] 
     if not sqls or not events:
         return list(events)
     types = {"event_time": INSTANT, "arrival_time": INSTANT}
-    types |= {field.name: field.stored for field in view.source.fields}
+    types |= {field.column: field.stored for field in view.source.fields}
     table = pa.table({name: pa.array([e.get(name) for e in events], kind) for name, kind in types.items()})
     _engine().register("events", table)
     rows = _engine().execute(f"SELECT {', '.join(plain(view, sql) for sql in sqls)} FROM events").fetchall()
@@ -225,7 +233,7 @@ def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np
             else cell.nothing
             for cell, scale in zip(kind.cells, scales, strict=True)
         ]
-        keys = [event[key] for key in view.keys]
+        keys = [event[key] for key in view.key_columns]
         if None not in keys and any(words[0] != cell.nothing[0] for cell, words in zip(kind.cells, cells, strict=True)):
             bucket = time // view.resolution * view.resolution
             header = [time, name] if view.resolution == 1 else [bucket, time, time]

@@ -3,7 +3,6 @@
 Pure data, no engine. All instants are microseconds since 1970-01-01 UTC.
 """
 
-import keyword
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -11,23 +10,24 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from dualpath import paths
+from dualpath.columns import check_name, folded
 from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
-from dualpath.kinds import INSTANT, KINDS
+from dualpath.field import Field, Path, steps
+from dualpath.kinds import INSTANT
+from dualpath.leniency import STRICT, Leniency
 from dualpath.limits import Limits
 from dualpath.signature import declares
-from dualpath.times import ISO, Time
+from dualpath.times import Time
 
-RESERVED = (
-    *("event_id", "event_time", "arrival_time", "late", "arrival_day", "epoch", "batch", "query"),  # columns of the log
-    *("payload", "reason", "admitted_at"),  # columns of a micro-batch
-)
-"""Names that a declared field cannot have."""
 NULL = -(2**63)
 """The word that stands for SQL null in a record. No encoded value may take it."""
 
 DECIMAL_BOUND = 10**15
 """Largest magnitude of a decimal's unscaled integer and of an integer field: 9,000 of them still sum in int64."""
+IDENTIFIER_BOUND = 2**63 - 1
+"""Largest magnitude of an identifier: all of 64 bits but `NULL`."""
 DERIVED_BOUND = 10**17
 """The same for what is calculated from fields: every engine computes so many digits exactly."""
 SATURATED = 2**63 - 1
@@ -35,94 +35,117 @@ SATURATED = 2**63 - 1
 
 
 @declares
-@dataclass(frozen=True)
-class Field:
-    """One typed column of an event.
+def text(
+    name: str,
+    *,
+    path: Path = None,
+    required: bool = False,
+    choices: Iterable[str] = (),
+    empty_is_null: bool = False,
+) -> Field:
+    """A string; with `choices`, one of a closed set. With `empty_is_null`, one of blanks alone is null.
 
-    `scale` is the number of digits after the point of a decimal; `choices` are the only texts allowed; `time` is how
-    payloads write a timestamp; a row whose `required` field is null goes to the dead-letter table.
+    `path` says where payloads have it, as for every field: `dualpath.paths` has the notation. An object or a list there
+    is taken as its JSON text.
+
+    >>> print(text("user", path="context.user.id"))
+    user (context.user.id)
     """
-
-    name: str
-    kind: str
-    scale: int = 0
-    required: bool = False
-    choices: tuple[str, ...] = ()
-    time: Time = ISO
-
-    called: ClassVar[str] = "a field such as text('name')"
-
-    @property
-    def stored(self) -> pa.DataType:
-        """Its Arrow type in the event log."""
-        return KINDS[self.kind].stored(self.scale)
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal field. A time in ISO-8601 is left out, as it ever was."""
-        plain = asdict(self)
-        if self.time == ISO:
-            del plain["time"]
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "Field":
-        """The inverse of `to_dict`."""
-        return cls(**{**plain, "choices": tuple(plain["choices"]), "time": Time(**plain.get("time", {}))})
+    leniency, at = Leniency(empty_is_null=empty_is_null), steps(name, path)
+    return Field(name, "text", required=required, choices=tuple(choices), leniency=leniency, path=at)
 
 
 @declares
-def text(name: str, *, required: bool = False, choices: Iterable[str] = ()) -> Field:
-    """A string; with `choices`, one of a closed set."""
-    return Field(name, "text", required=required, choices=tuple(choices))
+def integer(
+    name: str, *, path: Path = None, required: bool = False, lenient: bool = False, empty_is_null: bool = False
+) -> Field:
+    """A whole number of at most fifteen digits; `dualpath.leniency.Leniency` says what the options take.
 
-
-@declares
-def integer(name: str, *, required: bool = False) -> Field:
-    """A whole number of at most fifteen digits."""
-    return Field(name, "integer", required=required)
-
-
-@declares
-def decimal(name: str, *, scale: int, required: bool = False) -> Field:
-    """An exact number with `scale` digits after the point, as money is.
-
-    >>> decimal("amount", scale=2)
-    Field(name='amount', kind='decimal', scale=2, required=False, choices=(), time=Time())
+    >>> integer("quantity", lenient=True).leniency
+    Leniency(lenient=True)
     """
-    return Field(name, "decimal", scale=scale, required=required)
+    leniency = Leniency(lenient, empty_is_null)
+    return Field(name, "integer", required=required, leniency=leniency, path=steps(name, path))
 
 
 @declares
-def double(name: str, *, required: bool = False) -> Field:
-    """A finite IEEE 754 double."""
-    return Field(name, "double", required=required)
+def identifier(
+    name: str, *, path: Path = None, required: bool = False, lenient: bool = False, empty_is_null: bool = False
+) -> Field:
+    """A whole number of 64 bits that names something, such as a snowflake id or a hash; options as for `integer`.
+
+    It can be a join key, be counted, listed, chosen and compared, and not be calculated with. The one number -2^63 is
+    refused, because it stands for null.
+
+    >>> identifier("user_id").stored
+    DataType(int64)
+    """
+    leniency = Leniency(lenient, empty_is_null)
+    return Field(name, "identifier", required=required, leniency=leniency, path=steps(name, path))
 
 
 @declares
-def boolean(name: str, *, required: bool = False) -> Field:
-    """True or false."""
-    return Field(name, "boolean", required=required)
+def decimal(
+    name: str,
+    *,
+    scale: int,
+    path: Path = None,
+    required: bool = False,
+    lenient: bool = False,
+    empty_is_null: bool = False,
+    rounded: bool = False,
+) -> Field:
+    """An exact number with `scale` digits after the point, as money is; `dualpath.leniency.Leniency` has the options.
+
+    >>> amount = decimal("amount", scale=2, rounded=True)
+    >>> amount.scale, amount.leniency
+    (2, Leniency(rounded=True))
+    """
+    leniency = Leniency(lenient, empty_is_null, rounded)
+    return Field(name, "decimal", scale=scale, required=required, leniency=leniency, path=steps(name, path))
+
+
+@declares
+def double(
+    name: str, *, path: Path = None, required: bool = False, lenient: bool = False, empty_is_null: bool = False
+) -> Field:
+    """A finite IEEE 754 double; `dualpath.leniency.Leniency` says what the options take."""
+    leniency = Leniency(lenient, empty_is_null)
+    return Field(name, "double", required=required, leniency=leniency, path=steps(name, path))
+
+
+@declares
+def boolean(
+    name: str, *, path: Path = None, required: bool = False, lenient: bool = False, empty_is_null: bool = False
+) -> Field:
+    """True or false; `dualpath.leniency.Leniency` says what the options take."""
+    leniency = Leniency(lenient, empty_is_null)
+    return Field(name, "boolean", required=required, leniency=leniency, path=steps(name, path))
 
 
 @declares
 def timestamp(
     name: str,
     *,
+    path: Path = None,
     required: bool = False,
     unit: str | None = None,
     zone: str | None = None,
     format: str | None = None,
     truncate: bool = False,
+    empty_is_null: bool = False,
 ) -> Field:
     """An instant, microseconds UTC. Payloads write it in ISO-8601, UTC without an offset, or as the options say.
 
     Args:
-        name: the payload's member, and the field.
+        name: the field's.
+        path: where payloads have it; None: the member of its name.
         required: a row in which it is missing is refused.
         unit: "s", "ms", "us" or "ns": it is a number of these since 1970 UTC, or a text of one.
         zone: the time zone of texts without an offset, an IANA name.
         format: the texts' pattern, such as "dd/MM/yyyy HH:mm:ss"; `dualpath.times.Time` says its letters.
         truncate: digits finer than a microsecond are cut; otherwise a row with some is refused.
+        empty_is_null: a text of blanks alone is null.
 
     >>> timestamp("shipped_at", unit="ms").time
     Time(unit='ms')
@@ -132,9 +155,11 @@ def timestamp(
 none of s, ms, us, ns; write one of them.
     """
     try:
-        return Field(name, "timestamp", required=required, time=Time(unit, zone, format, truncate))
+        time = Time(unit, zone, format, truncate)
     except DeclarationError as error:
         raise DeclarationError(f"timestamp '{name}': {error.message}") from None
+    leniency = Leniency(empty_is_null=empty_is_null)
+    return Field(name, "timestamp", required=required, time=time, leniency=leniency, path=steps(name, path))
 
 
 @declares
@@ -142,16 +167,16 @@ none of s, ms, us, ns; write one of them.
 class EventSource:
     """A stream of immutable facts.
 
-    `event_id`, `event_time` and `arrival_time` name the payload's columns for them. Without `event_id`, the id is the
+    `event_id`, `event_time` and `arrival_time` name the payload's members for them. Without `event_id`, the id is the
     one the transport gives (a Kafka message's header `event_id`), else the SHA-256 of the row's content: every declared
-    field and the event time, not the arrival. So an exact repetition is a duplicate. If a column tells real identical
+    field and the event time, not the arrival. So an exact repetition is a duplicate. If a member tells real identical
     rows apart, `occurrence` names it, and its value joins the hash. Without `arrival_time` an event arrives at the time
     the transport gives (that of the Kafka record), else when it happens, so none is ever late. An event is *late* if it
     arrives more than `late_after` after it happened. Lateness is counted and changes no value.
 
-    `times` are the two of them that the payload does not write in ISO-8601, declared as fields are; `event_source`
-    fills it. `decoder` says what the bytes of a message are; None: JSON. `limits` are what the quality gate allows a
-    night.
+    `times` are the two of them that the payload does not write in ISO-8601, or has at a path, declared as fields are,
+    and `ids` the id and the occurrence that it has at a path; `event_source` fills them. `decoder` says what the bytes
+    of a message are; None: JSON. `limits` are what the quality gate allows a night.
     """
 
     name: str
@@ -166,68 +191,75 @@ class EventSource:
     times: tuple[Field, ...] = ()
     decoder: Decoder | None = None
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
+    ids: tuple[Field, ...] = ()
 
     called: ClassVar[str] = "an event_source(...)"
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_name(self.name, f"event source '{self.name}'")
+        own = f"event source '{self.name}'"
+        check_name(self.name, own)
         seen: dict[str, Field] = {}
+        spelled: dict[str, str] = {}
         for each in self.fields:
-            where = f"event source '{self.name}', field '{each.name}'"
-            check_name(each.name, where)
-            if each.name in RESERVED:
-                raise DeclarationError(f"{where}: the name is reserved for dualpath; choose another.")
+            where = f"{own}, field '{each.name}'"
+            each.check(where)
             if each.name in seen:
                 raise DeclarationError(f"{where}: declared twice; remove or rename one.")
-            if each.kind not in KINDS:
-                raise DeclarationError(f"{where}: unknown kind '{each.kind}'; use one of {', '.join(KINDS)}.")
-            if not 0 <= each.scale <= 9:
-                raise DeclarationError(f"{where}: scale {each.scale} is outside 0 to 9; choose a smaller one.")
+            if (twin := spelled.setdefault(folded(each.name), each.name)) != each.name:
+                raise DeclarationError(
+                    f"{where}: columns do not tell it from '{twin}'; give it another name, and "
+                    f"path={paths.written(each.place)!r} says where it is."
+                )
             seen[each.name] = each
         for limit in self.limits.nulls:
             if limit.field not in seen:
                 raise DeclarationError(
-                    f"event source '{self.name}': limits name the field '{limit.field}', which it does not have; "
+                    f"{own}: limits name the field '{limit.field}', which it does not have; "
                     f"name one of {', '.join(seen)}."
                 )
-        for each in self.times:
-            if each.kind != "timestamp":
-                raise DeclarationError(
-                    f"event source '{self.name}': its time '{each.name}' is of kind {each.kind}; declare a timestamp."
-                )
+        for each in (*self.times, *self.ids):
+            kind, what = ("timestamp", "its time") if each in self.times else ("text", "what tells its events apart,")
+            if each.kind != kind:
+                raise DeclarationError(f"{own}: {what} '{each.name}' is of kind {each.kind}; declare a {kind}.")
+            if each.leniency != STRICT:
+                raise DeclarationError(f"{own}: every event has '{each.name}', {what}; leave out empty_is_null.")
+            if any(each.name == other.name and each != other for other in self.times + self.ids):
+                raise DeclarationError(f"{own}: two of its id and times are called '{each.name}'; rename one.")
         if self.late_after < timedelta(0) or self.duplicates_within <= timedelta(0):
-            raise DeclarationError(
-                f"event source '{self.name}': late_after must not be negative and duplicates_within must be positive."
-            )
+            raise DeclarationError(f"{own}: late_after must not be negative and duplicates_within must be positive.")
         object.__setattr__(self, "by_name", seen)
 
     @property
     def stored(self) -> pa.Schema:
-        """The Arrow types of what the event log has of every event: its id, its times and its fields."""
+        """The Arrow types of what the event log has of every event: its id, its times and its fields' columns."""
         times = [("event_time", INSTANT), ("arrival_time", INSTANT)]
-        return pa.schema([("event_id", pa.string()), *times, *((f.name, f.stored) for f in self.fields)])
+        return pa.schema([("event_id", pa.string()), *times, *((f.column, f.stored) for f in self.fields)])
 
-    def time(self, column: str) -> Time:
-        """How payloads write the event or the arrival time: as declared for it, or for the field of its name."""
-        declared = {field.name: field for field in (*self.fields, *self.times)}
-        return declared[column].time if column in declared else ISO
+    @property
+    def members(self) -> dict[str, Field]:
+        """Where payloads have ids and times, and how they write them, by what each is: `event_id`, `event_time`,
+        `arrival_time` or `occurrence`. A time is as declared for it, or for the field at the member of its name."""
+        times = (*self.times, *(each for each in self.fields if not each.path))
+        found = {}
+        for what in ("event_id", "event_time", "arrival_time", "occurrence"):
+            if name := getattr(self, what):
+                declared = times if what.endswith("time") else self.ids
+                found[what] = next((each for each in declared if each.name == name), Field(name, "text"))
+        return found
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. Of `times`, `decoder` and `limits` a
+        """A JSON-ready form; `from_dict` restores an equal source. Of `times`, `ids`, `decoder` and `limits` a
         default is left out."""
         plain = asdict(self)
-        plain.pop("by_name")
-        for name in ("fields", "times"):
+        del plain["by_name"]
+        for name in ("fields", "times", "ids"):
             plain[name] = [each.to_dict() for each in getattr(self, name)]
-        if not self.times:
-            del plain["times"]
-        del plain["decoder"]
-        if self.decoder is not None:
-            plain["decoder"] = self.decoder.to_dict()
+        plain["decoder"] = self.decoder and self.decoder.to_dict()
         plain["limits"] = self.limits.to_dict()
-        if not plain["limits"]:
-            del plain["limits"]
+        for name in ("times", "ids", "decoder", "limits"):
+            if not plain[name]:
+                del plain[name]
         plain["late_after"] = self.late_after.total_seconds()
         plain["duplicates_within"] = self.duplicates_within.total_seconds()
         return plain
@@ -236,7 +268,7 @@ class EventSource:
     def from_dict(cls, plain: Mapping[str, Any]) -> "EventSource":
         """The inverse of `to_dict`."""
         kept = dict(plain)
-        for name in ("fields", "times"):
+        for name in ("fields", "times", "ids"):
             kept[name] = tuple(map(Field.from_dict, plain.get(name, ())))
         if "decoder" in plain:
             kept["decoder"] = Decoder.from_dict(plain["decoder"])
@@ -244,14 +276,3 @@ class EventSource:
         kept["late_after"] = timedelta(seconds=plain["late_after"])
         kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])
         return cls(**kept)
-
-
-def check_name(name: str, where: str) -> None:
-    """Raise `DeclarationError` unless `name` is a plain identifier (it becomes a column and a key).
-
-    >>> check_name("2fast", "view '2fast'")
-    Traceback (most recent call last):
-    dualpath.errors.DeclarationError: view '2fast': '2fast' is not a plain name; use letters, digits and underscores.
-    """
-    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("__"):
-        raise DeclarationError(f"{where}: '{name}' is not a plain name; use letters, digits and underscores.")

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from dualpath.expression import DIGITS, EVENT_COLUMNS, Checker, is_number, operands_of_one_type, parse
-from dualpath.schema import DERIVED_BOUND, Field
+from dualpath.field import Field
+from dualpath.schema import DERIVED_BOUND
 
 ARITHMETIC = (exp.Add, exp.Sub, exp.Mul)
 
@@ -21,13 +22,15 @@ def spell(sql: str, dialect: str, fields: Mapping[str, Field]) -> str:
     >>> from dualpath.schema import decimal, integer
     >>> fields = {"price": decimal("price", scale=2), "quantity": integer("quantity")}
     >>> spell("price * quantity > 1.5", "duckdb", fields)
-    'CAST(price * quantity AS DECIMAL(18, 2)) > 1.5'
+    'CAST("price" * "quantity" AS DECIMAL(18, 2)) > 1.5'
     """
     tree = parse(sql).copy()
     checker = Checker(sql, {**EVENT_COLUMNS, **fields})
     compared = [nodes for node in tree.walk() if (nodes := operands_of_one_type(node))]
     doubles = [n for nodes in compared if _has_double(checker, nodes) for n in nodes if is_number(n)]
     kinds = [(node, checker.type(node)) for node in tree.find_all(*ARITHMETIC)]
+    for column in list(tree.find_all(exp.Column)):
+        column.set("this", _column(column.name, fields))
     for number in doubles:
         number.replace(_cast(exp.Literal.string(number.sql()), "double"))
     # The inner ones first: a node is replaced by a copy of itself.
@@ -58,7 +61,7 @@ def excesses(sqls: Iterable[str], fields: Mapping[str, Field]) -> list[Excess]:
 
     >>> from dualpath.schema import integer
     >>> [each.condition for each in excesses(["n - 1"], {"n": integer("n")})]
-    ["ABS(CAST(n AS DOUBLE)) + CAST('1' AS DOUBLE) > CAST('1e17' AS DOUBLE)"]
+    ["ABS(CAST(`n` AS DOUBLE)) + CAST('1' AS DOUBLE) > CAST('1e17' AS DOUBLE)"]
     """
     found: dict[str, Excess] = {}
     for sql in sqls:
@@ -66,31 +69,36 @@ def excesses(sqls: Iterable[str], fields: Mapping[str, Field]) -> list[Excess]:
         for node in parse(sql).find_all(*ARITHMETIC):
             digits = len(str(DERIVED_BOUND)) - 1 - checker.type(node).scale
             text = node.sql(dialect="spark")
-            found[text] = Excess(text, f"{_size(node)} > CAST('1e{digits}' AS DOUBLE)")
+            found[text] = Excess(text, f"{_size(node, fields)} > CAST('1e{digits}' AS DOUBLE)")
     return list(found.values())
 
 
-def _size(node: exp.Expr) -> str:
+def _size(node: exp.Expr, fields: Mapping[str, Field]) -> str:
     """Spark SQL of a double that is not smaller than the number's absolute value; null only where that is."""
     match node:
         case exp.Paren() | exp.Neg():
-            return _size(node.this)
+            return _size(node.this, fields)
         case exp.Column():
-            return f"ABS(CAST({node.sql(dialect='spark')} AS DOUBLE))"
+            return f"ABS(CAST({_column(node.name, fields).sql(dialect='spark')} AS DOUBLE))"
         case exp.Literal():
             return f"CAST('{node.name}' AS DOUBLE)"
         case exp.Null():
             return "CAST(NULL AS DOUBLE)"
         case exp.Mul():
-            return f"({_size(node.this)}) * ({_size(node.expression)})"
+            return f"({_size(node.this, fields)}) * ({_size(node.expression, fields)})"
         case exp.Add() | exp.Sub():
-            return f"{_size(node.this)} + {_size(node.expression)}"
-    sizes = list(map(_size, operands_of_one_type(node)))
+            return f"{_size(node.this, fields)} + {_size(node.expression, fields)}"
+    sizes = [_size(each, fields) for each in operands_of_one_type(node)]
     return f"GREATEST({', '.join(sizes)})" if len(sizes) > 1 else sizes[0]
 
 
+def _column(name: str, fields: Mapping[str, Field]) -> exp.Identifier:
+    """A field's column in the event log, or a time; quoted, so that any name is one in any engine."""
+    return exp.to_identifier(fields[name].column if name in fields else name, quoted=True)
+
+
 def _has_double(checker: Checker, nodes: list[exp.Expr]) -> bool:
-    return any(checker.type(node).kind == "double" for node in nodes)
+    return any(not is_number(node) and checker.type(node).kind == "double" for node in nodes)
 
 
 def _cast(node: exp.Expr, kind: str) -> exp.Expr:

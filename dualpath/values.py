@@ -12,6 +12,7 @@ import pyarrow.compute
 from dualpath.aggregates.base import Groups, Output, Scalars
 from dualpath.errors import CollisionError, StateError
 from dualpath.kinds import KINDS
+from dualpath.numbers import EXACT
 
 NO_CODES = np.empty(0, dtype=np.int64)
 
@@ -100,8 +101,20 @@ def maps(values: Sequence[Mapping[str, Any] | None], items: pa.DataType | None =
 
 
 def frame(table: pa.Table) -> pd.DataFrame:
-    """A table for pandas; maps are dicts in their order, where pandas would have lists of pairs."""
-    return table.to_pandas(maps_as_pydicts="strict")
+    """A table for pandas; maps are dicts in their order, where pandas would have lists of pairs.
+
+    Whole numbers with a null become floats, as ever with pandas; those that a float cannot hold become its `Int64`.
+
+    >>> frame(pa.table({"id": [2**60 + 1, None]}))["id"].tolist()
+    [1152921504606846977, <NA>]
+    """
+    made = table.to_pandas(maps_as_pydicts="strict")
+    for at, column in enumerate(table.columns):
+        if column.null_count and column.type == pa.int64():
+            least, most = pa.compute.min_max(column).as_py().values()
+            if least is not None and (least < -EXACT or most > EXACT):
+                made.isetitem(at, column.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get))
+    return made
 
 
 def _lists(values: Groups, output: Output, dictionary: Dictionary) -> pa.Array:

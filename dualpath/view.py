@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import xxhash
 
 from dualpath.aggregates.base import Aggregate, Output
+from dualpath.columns import check_name
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type, check
-from dualpath.kinds import KEYS
-from dualpath.schema import EventSource, check_name
+from dualpath.schema import EventSource
 from dualpath.signature import declares
 from dualpath.spelling import spell as spelled
 from dualpath.windows import SECOND, Window, spell
@@ -68,10 +68,10 @@ class View:
             if key in self.own_names:
                 raise DeclarationError(f"{where}: the join key '{key}' has a name that training sets need; rename it.")
             field = self.source.by_name.get(key)
-            if field is None or field.kind not in KEYS:
+            if field is None or not field.key:
                 raise DeclarationError(
-                    f"{where}: the join key '{key}' is not a text or integer field of '{self.source.name}'; "
-                    f"it has {', '.join(self.source.by_name)}."
+                    f"{where}: the join key '{key}' is not a text, integer or identifier field of "
+                    f"'{self.source.name}'; it has {', '.join(self.source.by_name)}."
                 )
         if not self.features:
             raise DeclarationError(f"{where}: no features; declare at least one.")
@@ -118,6 +118,11 @@ class View:
     def own_names(self) -> tuple[str, ...]:
         """Names that no feature and no join key of the view can have."""
         return self.known_feature, self.arrived_feature, KNOWN_AT
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The event log's columns of the join keys."""
+        return tuple(self.source.by_name[key].column for key in self.keys)
 
     def type_of(self, sql: str) -> Type:
         """The type of an expression over the source's events."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dualpath.aggregates import Aggregate
 from dualpath.kinds import NUMBERS
-from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
+from dualpath.schema import EventSource, boolean, decimal, double, identifier, integer, text, timestamp
 from dualpath.view import Feature, View
 from dualpath.windows import DAY, SECOND, Window, calendar, days, lifetime, minutes, seconds, sliding
 
@@ -19,6 +19,7 @@ CLICKS = EventSource(
     (
         text("user"),
         integer("shop"),
+        identifier("owner"),
         text("action"),
         text("note"),
         integer("quantity"),
@@ -32,6 +33,7 @@ CENTS = Decimal("0.01")
 POOLS: dict[str, list[Any]] = {
     "user": ["ann", "ann", "ann", "bob", "", None],
     "shop": [1, 1, -1, None],
+    "owner": [2**63 - 1, 1 - 2**63, 2**53 + 1, 2**53, 7, None],
     "action": ["buy", "view", "click", None],
     "note": ["new", "", "Ünï 😀", "it's", "New", None],
     "quantity": [1, 0, -3, 7, 100, None],
@@ -42,6 +44,7 @@ POOLS: dict[str, list[Any]] = {
 }
 OF: dict[str, list[str]] = {
     "text": ["action", "coalesce(note, action)", "lower(note)"],
+    "identifier": ["owner", "coalesce(owner, 9223372036854775806)"],
     "integer": ["quantity", "quantity * 3 - 1", "CASE WHEN flag THEN quantity END"],
     "decimal": ["amount", "amount * 3 - quantity", "coalesce(amount, 0.5)"],
     "double": ["score", "coalesce(score, score)"],
@@ -56,6 +59,7 @@ WHERE = [
     "quantity IN (1, 7) OR action IS NULL",
     "note LIKE 'n%' OR upper(note) = 'NEW'",
     "event_time <= arrival_time",
+    "owner = 9007199254740993 OR owner IN (-9223372036854775807, 7)",
     "CASE WHEN flag THEN quantity > 0 ELSE score IS NOT NULL END",
     "score > -0.5 AND amount * quantity < 40",
 ]

@@ -29,7 +29,7 @@ class ApproxDistinctCount(Aggregate):
     """
 
     error: float = 0.05
-    kinds = ("text", "integer", "decimal", "timestamp")
+    kinds = ("text", "identifier", "integer", "decimal", "timestamp")
 
     def check_options(self) -> None:
         if not 0.005 <= self.error < 1:

@@ -9,6 +9,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from dualpath.errors import InputError, UnavailableError
+from dualpath.paths import walk
 from dualpath.runtime import kafka
 from dualpath.schema import EventSource
 from dualpath.windows import SECOND
@@ -52,13 +53,12 @@ def own(source: EventSource, speed: float) -> Pace:
     >>> [pace(n, {"arrival_time": t}) for n, t in enumerate(times)]
     [0.0, 1.5, 1.5]
     """
-    column = source.arrival_time or source.event_time
-    how, first = source.time(column), None
+    member, first = source.members.get("arrival_time", source.members["event_time"]), None
     due = 0.0
 
     def pace(number: int, members: Mapping[str, Any]) -> float:
         nonlocal first, due
-        instant = how.micros(str(members.get(column)))
+        instant = member.time.micros(str(walk(members, member.place)))
         if instant is not None:
             first = instant if first is None else first
             due = (instant - first) / SECOND / speed
@@ -108,10 +108,12 @@ def replay(
 
     sent = 0
     for value, members in paced(lines, pace, Clock(time.monotonic, producer.poll)):
-        name = "/".join(str(members.get(field, "")) for field in key)
+        keys = (walk(members, source.by_name[field].place) for field in key)
+        name = "/".join("" if each is None else str(each) for each in keys)
         headers: list[tuple[str, str | bytes | None]] = [("produced_at", str(time.time_ns() // 1000))]
-        if source.event_id and members.get(source.event_id) is not None:
-            headers.append(("event_id", str(members[source.event_id])))
+        identity = source.members.get("event_id")
+        if identity and (found := walk(members, identity.place)) is not None:
+            headers.append(("event_id", str(found)))
         while not failed:
             try:
                 producer.produce(topic, value, key=name if members else None, headers=headers, on_delivery=delivered)

@@ -34,7 +34,7 @@ class CompiledView:
         self.tokens = not own.keys().isdisjoint(features)
         self.plan = plan(view, tuple(name for name in features if name not in own))
         self.format = reader.Format(self.plan.layout)
-        self.key_kinds = [view.source.by_name[key].kind for key in view.keys]
+        self.key_kinds = [view.source.by_name[key].key for key in view.keys]
 
 
 compiled = lru_cache(maxsize=512)(CompiledView)

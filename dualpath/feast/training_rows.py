@@ -21,7 +21,7 @@ from feast.utils import compute_non_entity_date_range
 from dualpath import entities, instants
 from dualpath.declare import view_of
 from dualpath.errors import InputError
-from dualpath.kinds import INSTANT, KEYS
+from dualpath.kinds import INSTANT
 from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
 from dualpath.view import KNOWN_AT
@@ -146,12 +146,15 @@ def rows_of_events(config: RepoConfig, views: Sequence[FeatureView], start: Any,
     root = Path(config.repo_path or ".") / config.offline_store.path
     found = []
     for source, columns in logs.items():
-        schema = pa.schema([("event_time", INSTANT), *((f, source.by_name[f].stored) for f in columns.values())])
+        fields = {name: source.by_name[field] for name, field in columns.items()}
+        logged = {name: field.column for name, field in fields.items()}
+        types = {field.column: field.stored for field in fields.values()}
+        schema = pa.schema({"event_time": INSTANT, **types})
         files = [str(f) for folder in Storage(root, source.name).log_folders() for f in folder.rglob("*.parquet")]
         within = (pc.field("event_time") >= first) & (pc.field("event_time") <= last)
-        for name in columns.values():
+        for name in logged.values():
             within &= pc.field(name).is_valid()
-        wanted = {name: pc.field(columns[name]) for name in names} | {instants.COLUMN: pc.field("event_time")}
+        wanted = {name: pc.field(logged[name]) for name in names} | {instants.COLUMN: pc.field("event_time")}
         found.append(ds.dataset(files, schema, format="parquet").to_table(columns=wanted, filter=within))
     distinct = pa.concat_tables(found).group_by([*names, instants.COLUMN]).aggregate([])
     order = [(name, "ascending") for name in (instants.COLUMN, *names)]
@@ -180,7 +183,7 @@ def _columns(views: Sequence[FeatureView]) -> Mapping[EventSource, dict[str, str
     logs: dict[EventSource, dict[str, str]] = {}
     others = [column for fv in views for column in _keys(fv)]
     for source, columns in own:
-        fields = {name: name for name in others if name in source.by_name and source.by_name[name].kind in KEYS}
+        fields = {name: name for name in others if name in source.by_name and source.by_name[name].key}
         logs[source] = fields | logs.get(source, {}) | columns
     for source, columns in logs.items():
         if len({*columns.values()}) < len(columns):

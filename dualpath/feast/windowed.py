@@ -26,8 +26,7 @@ def features(config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: Tr
     view = view_of(fv)
     assert view is not None, "the caller chose windowed views"
     columns = [
-        rows.key(fv.projection.join_key_map.get(key, key), view.source.by_name[key].kind, view.name)
-        for key in view.keys
+        rows.key(fv.projection.join_key_map.get(key, key), view.source.by_name[key].key, view.name) for key in view.keys
     ]
     entity = entities.names(columns)
     root = Path(config.repo_path or ".") / config.offline_store.path

@@ -32,14 +32,15 @@ from great_expectations.expectations.metrics.map_metric_provider.column_pair_map
 from pyspark.sql import Column
 from pyspark.sql.functions import expr
 
+from dualpath.field import Field
 from dualpath.limits import NullLimit
-from dualpath.schema import DECIMAL_BOUND, EventSource, Field
+from dualpath.schema import DECIMAL_BOUND, IDENTIFIER_BOUND, EventSource
 from dualpath.spark.admit import AHEAD
 
 KEY = "event_id"
 REMEDY = "remedy"
 """Where an expectation says what to do if it fails, in its `meta`."""
-LIMITS = {"double": sys.float_info.max, "integer": DECIMAL_BOUND}
+LIMITS = {"double": sys.float_info.max, "integer": DECIMAL_BOUND, "identifier": IDENTIFIER_BOUND}
 
 
 class _NotFarAhead(ColumnPairMapMetricProvider):
@@ -63,10 +64,10 @@ class ExpectColumnPairNotFarAhead(ColumnPairMapExpectation):
 def suite(source: EventSource, day: date) -> gx.ExpectationSuite:
     """Everything the declaration promises about one arrival day (UTC) of the source's event log.
 
-    Made for a frame of `event_id` string, `event_time` and `arrival_time` timestamp, every declared field in
-    its Spark type and `late` boolean, in any order. Each expectation says what it demands in its `notes`.
+    Made for a frame of `event_id` string, `event_time` and `arrival_time` timestamp, the column of every declared field
+    in its Spark type and `late` boolean, in any order. Each expectation says what it demands in its `notes`.
     """
-    columns = [KEY, "event_time", "arrival_time", *source.by_name, "late"]
+    columns = [KEY, "event_time", "arrival_time", *(field.column for field in source.fields), "late"]
     expectations: list[Expectation] = [
         ExpectTableRowCountToBeBetween(min_value=1, notes=f"{source.name} has at least one event on {day}"),
         ExpectTableColumnsToMatchSet(
@@ -79,13 +80,13 @@ def suite(source: EventSource, day: date) -> gx.ExpectationSuite:
             notes="no event_time is more than a day after its arrival_time",
         ),
     ]
-    required = [KEY, "event_time", "arrival_time", *(field.name for field in source.fields if field.required)]
+    required = [KEY, "event_time", "arrival_time", *(field.column for field in source.fields if field.required)]
     expectations += [
         ExpectColumnValuesToNotBeNull(column=name, notes=f"every event has its {name}") for name in required
     ]
     for field in source.fields:
         expectations += _within(field)
-    expectations += [_filled(limit) for limit in source.limits.nulls]
+    expectations += [_filled(limit, source.by_name[limit.field].column) for limit in source.limits.nulls]
     return gx.ExpectationSuite(f"{source.name} {day}", expectations=expectations)
 
 
@@ -93,7 +94,7 @@ def _within(field: Field) -> list[Expectation]:
     """The bounds a declaration sets on a field's values; null is never out of bounds."""
     if field.choices:
         notes = f"every {field.name} is one of {', '.join(field.choices)}"
-        return [ExpectColumnValuesToBeInSet(column=field.name, value_set=list(field.choices), notes=notes)]
+        return [ExpectColumnValuesToBeInSet(column=field.column, value_set=list(field.choices), notes=notes)]
     # The division is exact: a scale has at most nine digits, and the bound is a power of ten with fifteen.
     limit = DECIMAL_BOUND // 10**field.scale if field.kind == "decimal" else LIMITS.get(field.kind)
     if limit is None:
@@ -101,12 +102,12 @@ def _within(field: Field) -> list[Expectation]:
     reach = "finite" if field.kind == "double" else f"within +-{limit}"
     notes = f"every {field.name} is {reach}"
     # Spark orders NaN above every number, so the upper bound refuses it too.
-    return [ExpectColumnValuesToBeBetween(column=field.name, min_value=-limit, max_value=limit, notes=notes)]
+    return [ExpectColumnValuesToBeBetween(column=field.column, min_value=-limit, max_value=limit, notes=notes)]
 
 
-def _filled(limit: NullLimit) -> Expectation:
+def _filled(limit: NullLimit, column: str) -> Expectation:
     """The largest share of nulls. Great Expectations asks for the smallest share of values, as `1 - share`, whose
     last digits are rounded away: 1 - 0.7 is more than 0.3."""
     notes = f"at most {limit.share:.2%} of the events have no {limit.field}"
     meta = {REMEDY: f"fix the producer, or raise the limit of '{limit.field}' in the source's `limits`"}
-    return ExpectColumnValuesToNotBeNull(column=limit.field, mostly=round(1 - limit.share, 12), notes=notes, meta=meta)
+    return ExpectColumnValuesToNotBeNull(column=column, mostly=round(1 - limit.share, 12), notes=notes, meta=meta)

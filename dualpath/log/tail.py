@@ -25,7 +25,7 @@ class Tail:
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Columns of the accepted events of all finished batches that were not read yet; moves the position.
 
-        Any of `event_id`, `event_time`, `arrival_time` (timestamp[us, UTC]) and the declared fields.
+        Any of `event_id`, `event_time`, `arrival_time` (timestamp[us, UTC]) and the columns of the fields.
         """
         tables, reached = [], dict(self.position)
         for block in ledger.blocks(self.storage.folder("ledger"), after=self.position):

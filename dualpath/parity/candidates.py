@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 from dualpath.entities import cast
 from dualpath.errors import InputError
 from dualpath.log.storage import Storage
+from dualpath.paths import walk
 from dualpath.record import Fence
 from dualpath.schema import EventSource
 from dualpath.view import View
@@ -98,8 +99,8 @@ def _events(
     storage: Storage, kind: Literal["log", "duplicate"], outcome: str, view: View, keys: Sequence[str | int]
 ) -> list[Candidate]:
     schema = view.source.stored
-    wanted = pc.field(view.keys[0]) == keys[0]
-    for key, value in zip(view.keys[1:], keys[1:], strict=True):
+    wanted = pc.field(view.key_columns[0]) == keys[0]
+    for key, value in zip(view.key_columns[1:], keys[1:], strict=True):
         wanted &= pc.field(key) == value
     found = []
     for row in _rows(_files(storage, kind, outcome), pa.schema([*schema, *PLACE]), wanted):
@@ -141,16 +142,21 @@ def _object(payload: str) -> dict[str, Any] | None:
 
 def _keys(payload: Mapping[str, Any], view: View) -> list[str | int] | None:
     """The join keys that a payload names, cast; None if one cannot be."""
+    fields = [view.source.by_name[key] for key in view.keys]
     try:
-        return [cast([payload.get(key)], view.source.by_name[key].kind, key)[0] for key in view.keys]
+        return [cast([walk(payload, each.place)], each.key, each.name)[0] for each in fields]
     except InputError:
         return None
 
 
 def _times(payload: Mapping[str, Any], source: EventSource) -> dict[str, Any]:
     """What can be read of the id and the times of a payload."""
-    event: dict[str, Any] = {"event_id": payload.get(source.event_id) if source.event_id else None}
-    for name, member in (("event_time", source.event_time), ("arrival_time", source.arrival_time)):
-        # Digits that are too fine are why a row is refused, and no reason not to say when it happened.
-        event[name] = replace(source.time(member), truncate=True).micros(str(payload.get(member))) if member else None
+    members = source.members
+    event: dict[str, Any] = dict.fromkeys(("event_id", "event_time", "arrival_time"))
+    if "event_id" in members:
+        event["event_id"] = walk(payload, members["event_id"].place)
+    for what in ("event_time", "arrival_time"):
+        if member := members.get(what):
+            # Digits that are too fine are why a row is refused, and no reason not to say when it happened.
+            event[what] = replace(member.time, truncate=True).micros(str(walk(payload, member.place)))
     return event

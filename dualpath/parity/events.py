@@ -8,6 +8,6 @@ from dualpath.schema import EventSource
 
 
 def read(storage: Storage, source: EventSource) -> pa.Table:
-    """Read accepted events: `event_id`, `event_time`, `arrival_time` (timestamp[us, UTC]) and the fields."""
+    """Read accepted events: `event_id`, `event_time`, `arrival_time` (timestamp[us, UTC]) and the fields' columns."""
     files = [str(f) for folder in storage.log_folders() for f in sorted(folder.rglob("*.parquet"))]
     return ds.dataset(files, schema=source.stored, format="parquet").to_table()

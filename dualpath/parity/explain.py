@@ -194,7 +194,7 @@ def _keys(view: View, entity: Mapping[str, Any]) -> list[str | int]:
         raise InputError(f"view '{view.name}' has the join keys {', '.join(view.keys)}, and {given} was given.")
     found = []
     for key in view.keys:
-        kind = view.source.by_name[key].kind
+        kind = view.source.by_name[key].key
         try:
             [value] = cast([entity[key]], kind, key)
         except InputError:

@@ -20,7 +20,8 @@ def answers(
     """
     sqls = sorted(set().union(*(expressions(feature.aggregate) for feature in view.features)))
     columns = ["event_id", *view.keys]
-    select = [*columns, "epoch_us(event_time)", "epoch_us(arrival_time)", *(plain(view, sql) for sql in sqls)]
+    quoted = ("event_id", *(f'"{column}"' for column in view.key_columns))
+    select = [*quoted, "epoch_us(event_time)", "epoch_us(arrival_time)", *(plain(view, sql) for sql in sqls)]
     names = [*columns, "event_time", "arrival_time", *sqls]
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")

@@ -22,7 +22,7 @@ def draw(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tuple
     """
     random = np.random.default_rng(seed)
     keys = views[0].keys
-    known = events.filter(_has(events, keys))
+    known = events.filter(_has(events, views[0].key_columns))
     sample = known.take(pa.array(random.integers(0, len(known), rows)))
     time = sample["event_time"].cast(pa.int64()).to_numpy()
     first, last = (
@@ -43,8 +43,9 @@ def draw(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tuple
     unknown = chance[0] < 0.02
     columns = []
     for key, by_chance in zip(keys, chance, strict=True):
-        values = sample[key].combine_chunks()
-        nobody = pa.scalar(UNKNOWN[views[0].source.by_name[key].kind], values.type)
+        of = views[0].source.by_name[key]
+        values = sample[of.column].combine_chunks()
+        nobody = pa.scalar(UNKNOWN[of.key], values.type)
         values = pa.compute.if_else(pa.array(unknown), nobody, values)
         columns.append(pa.compute.if_else(pa.array(by_chance > 0.99), pa.scalar(None, values.type), values))
     return columns, as_of

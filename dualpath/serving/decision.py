@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from dualpath.errors import StateError
+from dualpath.field import Field
 from dualpath.instants import iso
-from dualpath.schema import Field, integer, text
+from dualpath.schema import integer, text
 
 FIELDS: tuple[Field, ...] = (
     text("decision_id", required=True),

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dualpath.errors import InputError
 from dualpath.log.tail import Tail
-from dualpath.preview import preview
+from dualpath.preview import answers
 from dualpath.repo import Repo
 from dualpath.serving.decision import COLUMNS, Decision, parsed
 from dualpath.serving.policy import State
@@ -116,17 +116,10 @@ class Outcome:
         return self.asked_at(decided_at) + self.grace
 
     def reward(self, decided_at: int, clicks: list[dict[str, Any]]) -> int:
-        """0 or 1. `clicks` are events of the source with `event_time` and `arrived`, microseconds UTC."""
-        known = [
-            {n: v for n, v in c.items() if n != "arrived"} for c in clicks if c["arrived"] <= self.known_at(decided_at)
-        ]
-        [row] = preview(self.view, known, instant(self.asked_at(decided_at))) if known else [{self.feature: 0}]
+        """0 or 1. `clicks` are events of the log in the form that `dualpath.preview` has inside."""
+        known = [click for click in clicks if click["arrival_time"] <= self.known_at(decided_at)]
+        [row] = answers(self.view, known, self.asked_at(decided_at)) if known else [{self.feature: 0}]
         return int(bool(row[self.feature]))
-
-
-def instant(microseconds: int) -> Any:
-    """An instant as `preview` takes it."""
-    return np.datetime64(microseconds, "us").item()
 
 
 class Learner:
@@ -139,7 +132,6 @@ class Learner:
         source = outcome.view.source
         self.decisions = Tail(repo.storage(decisions), repo.sources[decisions])
         self.clicks = Tail(repo.storage(source.name), source)
-        self.fields = [f.name for f in source.fields]
         self.waiting: dict[str, Waiting] = {}
         self.early: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.newest = 0
@@ -162,16 +154,17 @@ class Learner:
                 touched[each.decision_id] = each
         if teaching:
             self.state = self.state.with_decisions(np.stack([each.row for each in teaching]))
+        [key] = self.outcome.view.key_columns
         for click in self._clicked():
-            waiting = self.waiting.get(click[KEY])
+            waiting = self.waiting.get(click[key])
             if waiting is None:
-                self.early[click[KEY]].append(click)
+                self.early[click[key]].append(click)
             elif not waiting.rewarded:
                 waiting.clicks.append(click)
-                touched[click[KEY]] = waiting
+                touched[click[key]] = waiting
         rewarded = [w for w in touched.values() if self.outcome.reward(w.decided_at, w.clicks)]
         for found in rewarded:
-            found.rewarded, found.arrived, found.clicks = True, max(c["arrived"] for c in found.clicks), []
+            found.rewarded, found.arrived, found.clicks = True, max(c["arrival_time"] for c in found.clicks), []
         if rewarded:
             self.state = self.state.with_rewards(np.stack([each.row for each in rewarded]))
         return Progress(new, rewarded, self._forget(), len(refused))
@@ -184,18 +177,20 @@ class Learner:
         return sorted(found, key=lambda w: w.decided_at)
 
     def _clicked(self) -> Iterator[dict[str, Any]]:
-        source = self.outcome.view.source
-        table = self.clicks.read([*self.fields, "event_id", "event_time", "arrival_time"])
-        arrived = table["arrival_time"].cast(pa.int64()).to_pylist()
-        for event, at in zip(table.to_pylist(), arrived, strict=True):
-            named = {name: event[name] for name in self.fields}
-            self.newest = max(self.newest, at)
-            yield named | {source.event_time: event["event_time"], "arrived": at}
+        names = self.clicks.source.stored.names
+        table = self.clicks.read(names)
+        columns = {
+            n: c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c
+            for n, c in zip(names, table.columns, strict=True)
+        }
+        for event in pa.table(columns).to_pylist():
+            self.newest = max(self.newest, event["arrival_time"])
+            yield event
 
     def _forget(self) -> int:
         """Forget decisions that no click can change any more; returns how many clicks came too late for theirs."""
         past = self.newest - SLACK
         for name in [n for n, w in self.waiting.items() if self.outcome.known_at(w.decided_at) < past]:
             del self.waiting[name]
-        lost = [n for n, clicks in self.early.items() if max(c["arrived"] for c in clicks) < past]
+        lost = [n for n, clicks in self.early.items() if max(c["arrival_time"] for c in clicks) < past]
         return sum(len(self.early.pop(name)) for name in lost)

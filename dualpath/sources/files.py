@@ -158,13 +158,13 @@ def _is_seen(name: str) -> bool:
 
 def members(names: Sequence[str], source: EventSource, what: str) -> list[str]:
     """Of the columns of a table, those the source reads; raises `InputError` if one is there twice or is missing."""
-    given = [n for n in (source.event_id, source.event_time, source.arrival_time, source.occurrence) if n]
-    needed = given + [f.name for f in source.fields if f.required]
-    if missing := [n for n in needed if n not in names]:
+    given = [member.place[0] for member in source.members.values()]
+    needed = given + [f.place[0] for f in source.fields if f.required]
+    if missing := [str(n) for n in dict.fromkeys(needed) if n not in names]:
         raise InputError(
             f"{what}: no column {', '.join(missing)}, which source '{source.name}' needs; it has {', '.join(names)}."
         )
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise InputError(f"{what}: the column {', '.join(twice)} stands there twice; rename or remove one.")
-    known = {*given, *source.by_name}
+    known = {*given, *(f.place[0] for f in source.fields)}
     return [n for n in names if n in known]

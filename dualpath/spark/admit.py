@@ -9,14 +9,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_type
 
-from dualpath.schema import DECIMAL_BOUND, EventSource, Field
-from dualpath.spark import times
+from dualpath.field import Field
+from dualpath.schema import EventSource
+from dualpath.spark import fields, times
+from dualpath.spark.payload import Parses
 from dualpath.spelling import excesses
 
-WHOLE = r"^[+-]?\d{1,18}$"
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
-EXPONENT = r"[eE]([+-]?\d+)$"
-NOT_FINITE = r'(?i)^"?[+-]?(nan|inf|infinity)"?$'
 EARLIEST = "2000-01-01 00:00:00"
 AHEAD = "INTERVAL 1 DAY"
 PLACE = ("__origin", "__position")
@@ -37,23 +35,20 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
     `event_id` and `arrival_time` as the transport gives them, or null;
     `origin` and `position`, the row's place there; and `admitted_at`, the instant of judging, a timestamp.
 
-    Returns `event_id`, `event_time`, `arrival_time`, the declared fields, `late`, the place as `__origin` and
+    Returns `event_id`, `event_time`, `arrival_time`, the columns of the fields, `late`, the place as `__origin` and
     `__position`, `admitted_at`, `payload` and `reason`: null for a good row, else the value as it came and what is
     wrong with it. All between the id and the place is null in a refused row, so that nothing is ever computed of it.
     Unknown members of the object are ignored.
 
-    The id and the arrival come from the payload's columns that the source names. If it names none, they come from the
+    The id and the arrival come from the payload's members that the source names. If it names none, they come from the
     transport. If that has none either, the id is the hash of the content and the arrival the event time.
     """
-    names = [source.event_id, source.event_time, source.arrival_time, source.occurrence]
-    members = dict.fromkeys([*(f.name for f in source.fields), *(n for n in names if n)])
-    schema = ", ".join(f"`{m}` string" for m in members)
-    # Spark's parser stops where the first value ends; only as one of two in a list is a payload read to its end.
-    parsed = F.from_json(F.concat(F.lit("["), F.col("value"), F.lit(",{}]")), f"array<struct<{schema}>>")
+    parses = Parses([*(f.place for f in source.fields), *(f.place for f in source.members.values())])
+    columns = [f.column for f in source.fields]
     rows = raw.select(
         F.make_valid_utf8("value").alias("payload"),
         F.is_valid_utf8("value").alias("__utf8"),
-        F.when(F.size(parsed) == 2, F.get(parsed, 0)).alias("__json"),
+        *parses.columns(F.col("value")),
         F.col("event_id").alias("__given_id"),
         F.col("arrival_time").alias("__given_arrival"),
         *(F.col(name.removeprefix("__")).alias(name) for name in PLACE),
@@ -61,36 +56,38 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         "refusal",
     )
 
-    event_time = times.instant(_raw(source.event_time), source.time(source.event_time))
-    declared = None
-    if source.arrival_time:
-        declared = times.instant(_raw(source.arrival_time), source.time(source.arrival_time))
-    arrival_time = F.coalesce("__given_arrival", event_time) if declared is None else declared
+    declared = {
+        what: times.instant(parses.text(member.place), member.time)
+        for what, member in source.members.items()
+        if what in ("event_time", "arrival_time")
+    }
+    event_time = declared["event_time"]
+    arrival_time = declared.get("arrival_time", F.coalesce("__given_arrival", event_time))
     typed = rows.select(
         "payload",
         "__utf8",
-        "__json",
+        *parses.names,
         "__given_id",
         *PLACE,
         "admitted_at",
         "refusal",
         event_time.alias("event_time"),
         arrival_time.alias("arrival_time"),
-        *(_typed(_raw(f.name), f).alias(f.name) for f in source.fields),
+        *(fields.value(parses.text(f.place), f).alias(f.column) for f in source.fields),
     )
     late = F.col("arrival_time") - F.col("event_time") > F.lit(source.late_after)
     judged = typed.select(
-        _event_id(source).alias("event_id"),
+        _event_id(source, parses).alias("event_id"),
         "event_time",
         "arrival_time",
-        *(f.name for f in source.fields),
+        *columns,
         F.coalesce(late, F.lit(False)).alias("late"),
         *PLACE,
         "admitted_at",
         "payload",
-        F.coalesce(*_faults(source), *_excesses(source, expressions)).alias("reason"),
+        F.coalesce(*_faults(source, parses), *_excesses(source, expressions)).alias("reason"),
     )
-    good, event = F.col("reason").isNull(), ("event_time", "arrival_time", *(f.name for f in source.fields), "late")
+    good, event = F.col("reason").isNull(), ("event_time", "arrival_time", *columns, "late")
     return judged.select(
         "event_id",
         *(F.when(good, F.col(name)).alias(name) for name in event),
@@ -101,41 +98,22 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
     )
 
 
-def _raw(name: str) -> Column:
-    return F.col(f"__json.`{name}`")
-
-
-def _typed(raw: Column, field: Field) -> Column:
-    """A payload's text as a value of the field; null where it is not one."""
-    match field.kind:
-        case "text":
-            return raw
-        case "timestamp":
-            return times.instant(raw, field.time)
-        case "integer":
-            return F.when(raw.rlike(WHOLE), raw.try_cast("bigint"))
-        case "decimal":
-            return F.when(raw.rlike(NUMBER), raw.try_cast(f"decimal(18,{field.scale})"))
-        case "boolean":
-            return F.when(raw.isin("true", "false"), raw == "true")
-    return F.when(raw.rlike(NUMBER), raw.try_cast("double"))
-
-
-def _event_id(source: EventSource) -> Column:
+def _event_id(source: EventSource, parses: Parses) -> Column:
     """The payload's id; else the transport's; else the hash of the content: every declared field, time, occurrence."""
-    if source.event_id:
-        return _raw(source.event_id)
+    members = source.members
+    if "event_id" in members:
+        return parses.text(members["event_id"].place)
     content = [F.unix_micros("event_time").alias("event_time")]
     for field in source.fields:
-        column = F.col(field.name)
+        value = F.col(field.column)
         # As text an instant would lose its microseconds.
-        content.append(F.unix_micros(column).alias(field.name) if field.kind == "timestamp" else column)
-    if source.occurrence:
-        content.append(_raw(source.occurrence).alias("occurrence"))
+        content.append(F.unix_micros(value).alias(field.column) if field.kind == "timestamp" else value)
+    if "occurrence" in members:
+        content.append(parses.text(members["occurrence"].place).alias("occurrence"))
     return F.coalesce("__given_id", F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32))
 
 
-def _faults(source: EventSource) -> list[Column]:
+def _faults(source: EventSource, parses: Parses) -> list[Column]:
     """What can be wrong, most basic first: each column is null or a reason."""
     faults = [
         F.col("refusal"),
@@ -143,20 +121,22 @@ def _faults(source: EventSource) -> list[Column]:
         F.when(~F.col("__utf8"), F.lit("not UTF-8")),
         F.when(F.col("__json").isNull(), F.lit("not a JSON object")),
     ]
-    for name in filter(None, (source.event_id, source.occurrence)):
-        faults.append(F.when(F.coalesce(F.trim(_raw(name)), F.lit("")) == "", F.lit(f"{name} is missing")))
-    faults += _time_faults(source, source.event_time, "event_time")
-    if source.arrival_time:
-        faults += _time_faults(source, source.arrival_time, "arrival_time")
-    else:
+    members = source.members
+    for what in ("event_id", "occurrence"):
+        if member := members.get(what):
+            blank = F.coalesce(F.trim(parses.text(member.place)), F.lit("")) == ""
+            faults.append(F.when(blank, F.lit(f"{member} is missing")))
+    for what in ("event_time", "arrival_time"):
+        if member := members.get(what):
+            faults += _time_faults(parses.text(member.place), member, what)
+    if "arrival_time" not in members:
         faults.append(F.when(_too_early("arrival_time"), F.lit(f"the transport's time is before {EARLIEST[:4]}")))
     too_far = F.col("event_time") > F.col("arrival_time") + F.expr(AHEAD)
-    faults.append(F.when(too_far, F.lit(f"{source.event_time} is more than a day after the arrival")))
+    faults.append(F.when(too_far, F.lit(f"{members['event_time']} is more than a day after the arrival")))
     # Each read asks for every arrival day that has rows, so it would ask for one of the far future until it comes.
     unborn = F.col("arrival_time") > F.col("admitted_at") + F.expr(AHEAD)
-    faults.append(F.when(unborn, F.lit(f"{source.arrival_time or 'the arrival'} is more than a day ahead")))
-    for field in source.fields:
-        faults += _field_faults(field)
+    faults.append(F.when(unborn, F.lit(f"{members.get('arrival_time', 'the arrival')} is more than a day ahead")))
+    faults += [fields.refusal(parses.text(f.place), F.col(f.column), f) for f in source.fields]
     return faults
 
 
@@ -167,56 +147,17 @@ def _excesses(source: EventSource, expressions: Iterable[str]) -> list[Column]:
     ]
 
 
-def _time_faults(source: EventSource, member: str, column: str) -> list[Column]:
-    raw, time = _raw(member), F.col(column)
+def _time_faults(raw: Column, member: Field, column: str) -> list[Column]:
+    time = F.col(column)
     return [
         F.when(raw.isNull(), F.lit(f"{member} is missing")),
-        F.when(time.isNull(), _says(raw, member, times.refusal(raw, source.time(member)))),
+        F.when(time.isNull(), _says(raw, str(member), times.refusal(raw, member.time))),
         F.when(_too_early(column), _says(raw, f"{member} is before {EARLIEST[:4]}")),
     ]
 
 
 def _too_early(column: str) -> Column:
     return F.col(column) < F.lit(EARLIEST).cast("timestamp")
-
-
-def _field_faults(field: Field) -> list[Column]:
-    raw, typed = _raw(field.name), F.col(field.name)
-    faults = []
-    if field.required:
-        faults.append(F.when(F.coalesce(raw, F.lit("")) == "", F.lit(f"{field.name} is missing")))
-    if field.kind in ("decimal", "double"):
-        faults.append(F.when(raw.rlike(NOT_FINITE), _says(raw, f"{field.name} is not finite")))
-    if field.kind == "decimal":
-        exact = F.when(raw.rlike(NUMBER), raw.try_cast("decimal(38,18)"))
-        bound = F.lit(DECIMAL_BOUND).cast("decimal(38,0)") / F.lit(10**field.scale).cast("decimal(38,0)")
-        decimals = F.length(F.rtrim(F.regexp_extract(raw, r"\.(\d*)", 1), F.lit("0")))
-        exponent = F.coalesce(F.regexp_extract(raw, EXPONENT, 1).try_cast("int"), F.lit(0))
-        faults += [
-            F.when(
-                raw.rlike(NUMBER) & (exact.isNull() | (F.abs(exact) > bound)),
-                _says(raw, f"{field.name} is too large"),
-            ),
-            F.when(
-                # The second is of digits that `exact` has rounded away.
-                (exact != F.round(exact, field.scale)) | (decimals - exponent > 18),
-                _says(raw, f"{field.name} has more than {field.scale} decimals"),
-            ),
-        ]
-    if field.kind == "integer":
-        faults.append(F.when(F.abs(typed) > DECIMAL_BOUND, _says(raw, f"{field.name} is too large")))
-    if field.kind == "double":
-        finite = ~typed.isin(float("inf"), float("-inf"))
-        faults.append(F.when(~finite, _says(raw, f"{field.name} is too large")))
-    if field.kind == "timestamp":
-        unread = raw.isNotNull() & typed.isNull()
-        faults.append(F.when(unread, _says(raw, field.name, times.refusal(raw, field.time))))
-    elif field.kind != "text":
-        faults.append(F.when(raw.isNotNull() & typed.isNull(), _says(raw, f"{field.name} is not of kind {field.kind}")))
-    if field.choices:
-        known = typed.isin(*field.choices)
-        faults.append(F.when(~known, _says(raw, f"{field.name} is not one of the declared choices")))
-    return faults
 
 
 def _says(raw: Column, what: str, more: Column | None = None) -> Column:

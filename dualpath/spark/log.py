@@ -18,8 +18,8 @@ from dualpath.spark.admit import spark_type
 def read_log(
     spark: SparkSession, storage: Storage, source: EventSource, arrival_days: Iterable[str] | None = None
 ) -> DataFrame:
-    """Accepted events of finished batches: `event_id`, both times, the fields, `late`, `arrival_day`, and as `batch`
-    the `dualpath.known.place` of the micro-batch."""
+    """Accepted events of finished batches: `event_id`, both times, the fields, `late`, `arrival_day`, and as
+    `batch` the `dualpath.known.place` of the micro-batch."""
     wanted = None if arrival_days is None else list(arrival_days)
     events = read_folders(spark, storage, source, storage.log_folders(wanted))
     return events if wanted is None else events.where(F.col("arrival_day").isin(wanted))
@@ -27,7 +27,7 @@ def read_log(
 
 def read_folders(spark: SparkSession, storage: Storage, source: EventSource, folders: Sequence[Path]) -> DataFrame:
     """The same of some batches' folders, finished or not."""
-    fields = ", ".join(f"`{f.name}` {spark_type(f)}" for f in source.fields)
+    fields = ", ".join(f"`{f.column}` {spark_type(f)}" for f in source.fields)
     schema = f"event_id string, event_time timestamp, arrival_time timestamp, {fields}, late boolean"
     if not folders:
         return spark.createDataFrame([], f"{schema}, arrival_day string, batch bigint")

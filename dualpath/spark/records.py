@@ -15,8 +15,8 @@ from dualpath.view import View
 def entity(view: View) -> Column:
     """The entity's key as one string: `dualpath.entities.name` in Spark."""
     if len(view.keys) == 1:
-        return F.col(view.keys[0]).cast("string")
-    parts = [F.col(k).cast("string") for k in view.keys]
+        return F.col(view.key_columns[0]).cast("string")
+    parts = [F.col(k).cast("string") for k in view.key_columns]
     return F.concat(*(F.concat(F.length(p).cast("string"), F.lit(":"), p) for p in parts))
 
 

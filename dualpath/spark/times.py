@@ -32,7 +32,7 @@ def instant(raw: Column, time: Time) -> Column:
 
 def refusal(raw: Column, time: Time) -> Column:
     """What is wrong with a text that `instant` refuses."""
-    said = [F.when(raw.rlike(_whole(expression)), F.lit(sentence)) for expression, sentence in time.refusals]
+    said = [F.when(raw.rlike(entire(expression)), F.lit(sentence)) for expression, sentence in time.refusals]
     if time.unit is not None and not time.truncate:
         said.insert(0, F.when(_count(raw, time) != F.floor(_count(raw, time)), F.lit(FINER)))
     return F.coalesce(*said, F.lit(time.otherwise))
@@ -45,10 +45,10 @@ def _instant(raw: Column, time: Time) -> Column:
     """
     found: Column | None = None
     for pattern in time.patterns:
-        matches = raw.rlike(_whole(pattern.expression))
+        matches = raw.rlike(entire(pattern.expression))
         # ISO-8601 with seconds, which is nearly every text, is what the cast reads.
         plain = time.format is None and "s" in pattern.letters
-        written = raw if plain else F.regexp_replace(raw, _whole(pattern.expression), _target(pattern))
+        written = raw if plain else F.regexp_replace(raw, entire(pattern.expression), _target(pattern))
         read = written.try_cast("timestamp")
         if time.zone is not None:
             local = F.to_utc_timestamp(read, time.zone)
@@ -74,8 +74,9 @@ def _count(raw: Column, time: Time) -> Column:
     # The exponent moves the point before there is a decimal, whose product would lose digits.
     moved = F.concat(F.substring_index(F.upper(raw), "E", 1), F.lit("E"), (given + F.lit(power)).cast("string"))
     count = moved.try_cast(f"decimal({DIGITS},{DECIMALS - min(power, 0)})")
-    return F.when(raw.rlike(_whole(NUMBER)), count)
+    return F.when(raw.rlike(entire(NUMBER)), count)
 
 
-def _whole(expression: str) -> str:
+def entire(expression: str) -> str:
+    """An expression that a whole text must match. `$` would also match before a line's end."""
     return rf"\A(?:{expression})\z"

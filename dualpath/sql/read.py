@@ -5,8 +5,7 @@ from sqlglot import exp
 from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
 from dualpath.errors import InputError
-from dualpath.kinds import KEYS
-from dualpath.schema import Field
+from dualpath.field import Field
 from dualpath.sql.aggregates import Translator
 from dualpath.sql.levels import Conditions
 from dualpath.sql.query import Aggregated, Query
@@ -128,7 +127,7 @@ def _keys(select: exp.Select, declared: dict[str, Field]) -> tuple[str, ...]:
     others = any(value for key, value in group.args.items() if key != "expressions")
     for each in group.expressions or [group]:
         known = declared.get(each.name) if isinstance(each, exp.Column) else None
-        if others or known is None or known.kind not in KEYS:
+        if others or known is None or not known.key:
             refuse(group, shown(group).strip(), "group by text or integer columns of the source")
     return tuple(dict.fromkeys(each.name for each in group.expressions))
 

@@ -3,7 +3,8 @@
 from sqlglot import exp
 
 from dualpath.errors import InputError
-from dualpath.schema import EventSource, Field
+from dualpath.field import Field
+from dualpath.schema import EventSource
 from dualpath.sql.refusal import declaring, refuse, shown
 
 KINDS = {

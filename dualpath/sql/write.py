@@ -7,7 +7,7 @@ from dataclasses import fields
 from importlib.metadata import packages_distributions
 
 from dualpath.errors import InputError
-from dualpath.schema import Field
+from dualpath.field import Field
 from dualpath.sql.query import Aggregated, Levels, Query
 from dualpath.windows import SECOND, Window
 

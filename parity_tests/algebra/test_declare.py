@@ -27,9 +27,12 @@ from dualpath.aggregates import (
     Sum,
     SumBy,
 )
+from dualpath.columns import EVERY
 from dualpath.declare import event_source, feature, feature_view, view_of
 from dualpath.errors import DeclarationError
-from dualpath.schema import RESERVED, EventSource, Field, decimal, integer, text
+from dualpath.field import Field
+from dualpath.kinds import KINDS
+from dualpath.schema import EventSource, decimal, integer, text
 from dualpath.view import View
 from dualpath.windows import calendar, days, lifetime, minutes, sliding, today
 from parity_tests.strategies import CLICKS, COMBINATIONS, views
@@ -95,11 +98,11 @@ WRONG_VIEWS = [
     (lambda: declare(count(), entity=[]), "no entity; name at least one with a join key"),
     (
         lambda: declare(count(), entity=who("who")),
-        "the join key 'who' is not a text or integer field of 'clicks'; it has user, shop",
+        "the join key 'who' is not a text, integer or identifier field of 'clicks'; it has user, shop",
     ),
     (
         lambda: declare(count(), entity=who("score")),
-        "the join key 'score' is not a text or integer field of 'clicks'",
+        "the join key 'score' is not a text, integer or identifier field of 'clicks'",
     ),
     (lambda: declare(count(), resolution=timedelta(seconds=7)), "7000000 µs does not divide a day; choose one"),
     (lambda: declare(count(), resolution=timedelta(days=2)), "does not divide a day; choose one"),
@@ -108,11 +111,16 @@ WRONG_VIEWS = [
 ]
 WRONG_SOURCES = [
     (lambda: event_source("s", fields=[text("a b")]), "'a b' is not a plain name; use letters, digits and underscores"),
-    *(
-        (lambda name=name: event_source("s", fields=[text(name)]), "the name is reserved for dualpath; choose another")
-        for name in RESERVED
-    ),
+    *((lambda name=name: event_source("s", fields=[text(name)]), "of its own; rename the field") for name in EVERY),
     (lambda: event_source("s", fields=[text("a"), text("a")]), "declared twice; remove or rename one"),
+    (
+        lambda: event_source("s", fields=[text("userId"), decimal("userid", scale=2, path="a.b")]),
+        "field 'userid': columns do not tell it from 'userId'; give it another name, and path='a.b' says where it is",
+    ),
+    (
+        lambda: event_source("s", fields=[text("k"), text("\N{KELVIN SIGN}")]),
+        "columns do not tell it from 'k'; give it another name, and path='\N{KELVIN SIGN}' says where it is",
+    ),
     (lambda: event_source("s", fields=[decimal("a", scale=10)]), "scale 10 is outside 0 to 9; choose a smaller one"),
     (lambda: event_source("s", fields=[Field("a", "money")]), "unknown kind 'money'; use one of text, integer"),
     (lambda: event_source("s", fields=[], late_after=timedelta(-1)), "late_after must not be negative"),
@@ -197,7 +205,7 @@ WRONG_TYPES = [
 ]
 PUBLIC = [
     *(event_source, feature, feature_view),
-    *(getattr(schema, kind) for kind in schema.KINDS),
+    *(getattr(schema, kind) for kind in KINDS),
     *(windows.seconds, windows.minutes, windows.hours, windows.days, windows.sliding, windows.calendar, windows.today),
     *(getattr(aggregates, name) for name in Aggregate.registry),
 ]

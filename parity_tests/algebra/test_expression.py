@@ -17,7 +17,15 @@ from parity_tests.events import evaluated
 from parity_tests.strategies import CLICKS, OF, POOLS, WHERE
 
 BOOLEAN, INTEGER = Type("boolean"), Type("integer")
-PYTHON = {"text": str, "integer": int, "decimal": Decimal, "double": float, "boolean": bool, "timestamp": int}
+PYTHON = {
+    "text": str,
+    "identifier": int,
+    "integer": int,
+    "decimal": Decimal,
+    "double": float,
+    "boolean": bool,
+    "timestamp": int,
+}
 ALL = [(kind, sql) for kind, sqls in OF.items() for sql in sqls] + [("boolean", sql) for sql in WHERE if sql]
 
 
@@ -43,6 +51,8 @@ ALL = [(kind, sql) for kind, sqls in OF.items() for sql in sqls] + [("boolean", 
         ("amount = NULL", BOOLEAN),
         ("`action` LIKE 'b%'", BOOLEAN),
         ("true", BOOLEAN),
+        ("owner <> 9223372036854775807", BOOLEAN),
+        ("coalesce(owner, 0)", Type("identifier")),
     ],
 )
 def test_an_expression_has_a_type(sql: str, expected: Type) -> None:
@@ -84,6 +94,13 @@ def test_an_expression_has_a_type(sql: str, expected: Type) -> None:
         ("action LIKE 1", "'1' is integer, not text"),
         ("lower(quantity)", "'quantity' is integer, not text"),
         ("flag IS TRUE", "IS goes with NULL only"),
+        ("owner + 1", "'owner' is an identifier, which is not calculated with; declare an integer"),
+        ("-owner", "'owner' is an identifier, which is not calculated with"),
+        ("owner = 9223372036854775808", "9223372036854775808 is no identifier; those are whole numbers of 64 bits"),
+        ("owner IN (-9223372036854775808, 1)", "-9223372036854775808 is no identifier"),
+        ("owner = 1.0", "1.0 is no identifier"),
+        ("owner = quantity", "identifier and integer do not compare"),
+        ("owner = 'ann'", "identifier and text do not compare"),
         ("quantity > 1e3", "the number 1e3 is not a plain decimal"),
     ],
 )
@@ -107,9 +124,9 @@ def test_an_expression_is_spelled_for_each_engine() -> None:
     assert spell("`action` = 'it\\'s'", "duckdb", fields) == "\"action\" = 'it''s'"
     assert spell("`action` = 'it\\'s'", "spark", fields) == "`action` = 'it\\'s'"
     assert spell("-(amount * 3 - quantity)", "spark", fields) == (
-        "-(CAST(CAST(amount * CAST(3 AS BIGINT) AS DECIMAL(18, 2)) - quantity AS DECIMAL(18, 2)))"
+        "-(CAST(CAST(`amount` * CAST(3 AS BIGINT) AS DECIMAL(18, 2)) - `quantity` AS DECIMAL(18, 2)))"
     )
-    assert spell("score IN (-0.5, 2)", "duckdb", fields) == "score IN (CAST('-0.5' AS DOUBLE), CAST('2' AS DOUBLE))"
+    assert spell("score IN (-0.5, 2)", "duckdb", fields) == "\"score\" IN (CAST('-0.5' AS DOUBLE), CAST('2' AS DOUBLE))"
 
 
 @pytest.mark.parametrize(

@@ -94,11 +94,15 @@ def test_times_are_read_as_the_source_declares_them_or_given_as_instants() -> No
     [
         (
             {"fare": "1.505"},
-            "event 0, fare: '1.505' does not fit the field, which is a decimal with 2 digits after the point;",
+            "event 0, fare: '1.505' does not fit the field, which is a decimal with 2 digits after the point "
+            "(decimal(..., rounded=True) takes it); correct it.",
         ),
         ({"fare": "NaN"}, "event 0, fare: 'NaN' does not fit the field, which is a decimal"),
         ({"fare": 10**14}, "event 0, fare: 100000000000000 does not fit the field, which is a decimal"),
-        ({"metres": 1.0}, "event 0, metres: 1.0 does not fit the field, which is integer; correct it."),
+        (
+            {"metres": 1.0},
+            "event 0, metres: 1.0 does not fit the field, which is integer (integer(..., lenient=True) takes it);",
+        ),
         ({"metres": True}, "event 0, metres: True does not fit the field, which is integer"),
         ({"metres": 10**16}, "event 0, metres: 10000000000000000 does not fit the field, which is integer"),
         ({"score": float("inf")}, "event 0, score: inf does not fit the field, which is double"),

@@ -137,7 +137,7 @@ def test_a_time_that_means_nothing_cannot_be_declared(options: dict, sentence: s
 def test_a_source_keeps_how_its_times_are_written_and_one_of_plain_names_is_as_ever() -> None:
     fields = [text("user"), timestamp("seen", format="d.M.yyyy")]
     told = event_source("clicks", fields=fields, event_time=timestamp("ts", unit="ms"), arrival_time=None)
-    assert (told.event_time, told.time("ts")) == ("ts", Time(unit="ms"))
+    assert (told.event_time, told.members["event_time"].time) == ("ts", Time(unit="ms"))
     assert EventSource.from_dict(told.to_dict()) == told and hash(told)
     plain = event_source("clicks", fields=[timestamp("seen")], event_time="ts").to_dict()
     assert "times" not in plain
@@ -147,7 +147,7 @@ def test_a_source_keeps_how_its_times_are_written_and_one_of_plain_names_is_as_e
 
 def test_a_time_named_like_a_field_is_written_as_the_field_says() -> None:
     source = event_source("clicks", fields=[timestamp("ts", unit="s")], event_time="ts")
-    assert source.time("ts") == Time(unit="s")
+    assert source.members["event_time"].time == Time(unit="s")
 
 
 def test_a_time_of_another_kind_is_refused() -> None:

@@ -32,6 +32,7 @@ def payloads(count: int) -> Iterator[str]:
             "visit": f"v{n}",
             "at": f"{np.datetime64(at, 'us')}Z",
             "visitor": int(random.integers(0, 4)),
+            "device": [2**63 - 1, 1 - 2**63, 2**53 + 1, 2**53, 0, None][n % 6],
             "page": random.choice(["Home", "home", "basket", "Ünï 😀", None]),
             "clicks": random.choice([0, 1, 2, -3, 1000, None]),
             "price": random.choice(["19.99", "0.01", "-0.01", "1234567.89", None]),

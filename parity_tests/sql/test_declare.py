@@ -219,7 +219,7 @@ def test_the_line_is_said() -> None:
         ("x NUMERIC(18, 12)", "scale 12"),
         ("x INT DEFAULT 5", "DEFAULT"),
         ("x INT AS (1 + 1)", "events have what was sent"),
-        ("batch INT", "reserved"),
+        ("event_time INT", "every event has event_id, event_time, arrival_time of its own"),
         ("PRIMARY KEY (k)", "one row for each k"),
     ],
 )

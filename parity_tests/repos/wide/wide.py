@@ -6,11 +6,12 @@ from feast import Entity, ValueType
 
 from dualpath.aggregates import Aggregate, Count, Ratio, Sum
 from dualpath.declare import event_source, feature, feature_view
-from dualpath.schema import boolean, decimal, double, integer, text, timestamp
+from dualpath.schema import boolean, decimal, double, identifier, integer, text, timestamp
 from dualpath.windows import calendar, days, hours, minutes
 
 COLUMNS = {
     "text": "lower(page)",
+    "identifier": "device",
     "integer": "clicks",
     "decimal": "price * clicks",
     "double": "score",
@@ -28,6 +29,7 @@ visits = event_source(
     fields=[
         integer("visitor", required=True),
         text("page"),
+        identifier("device"),
         integer("clicks"),
         decimal("price", scale=2),
         double("score"),
