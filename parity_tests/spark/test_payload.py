@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from dualpath.paths import Steps, walk
+from dualpath.paths import Steps, first_value, walk
 from dualpath.spark.payload import Parses
 
 NAMES = (
@@ -84,11 +84,16 @@ def says(text: str | None, found: Any) -> bool:
 
 def read(spark: SparkSession, texts: list[str], places: list[Steps]) -> list[list[str | None]]:
     """What Spark reads at each place of each payload."""
-    parses = Parses(places)
+    return read_first(spark, texts, [[each] for each in places])
+
+
+def read_first(spark: SparkSession, texts: list[str], fields: list[list[Steps]]) -> list[list[str | None]]:
+    """What Spark reads at the first place of each field that has a value."""
+    parses = Parses(place for places in fields for place in places)
     frame = spark.createDataFrame([(text,) for text in texts], "value string")
     parsed = frame.select(*parses.columns(frame["value"]))
-    columns = parsed.select(*(parses.text([each]).alias(f"c{n}") for n, each in enumerate(places))).toArrow()
-    return [columns[f"c{n}"].to_pylist() for n in range(len(places))]
+    columns = parsed.select(*(parses.text(each).alias(f"c{n}") for n, each in enumerate(fields))).toArrow()
+    return [columns[f"c{n}"].to_pylist() for n in range(len(fields))]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -106,6 +111,19 @@ def test_spark_reads_at_every_path_what_the_walk_says(spark: SparkSession, seed:
                 wrong.append((text, at, found, walk(payload, at)))
     assert wrong == []
     assert there > 700, "the payloads have what is asked for"
+
+
+def test_of_several_paths_the_first_that_has_a_value_counts(spark: SparkSession) -> None:
+    random = Random(7)
+    names = ("a", "A", "b", "a.b")
+    fields = [[*dict.fromkeys(place(random, names) for _ in range(random.choice((2, 3))))] for _ in range(8)]
+    payloads = [value(random, [each for places in fields for each in places]) for _ in range(500)]
+    later = 0
+    for places, column in zip(fields, read_first(spark, [*map(json.dumps, payloads)], fields), strict=True):
+        for payload, found in zip(payloads, column, strict=True):
+            assert says(found, first_value(payload, places))
+            later += found is not None and walk(payload, places[0]) is None
+    assert later > 50, "some have a value only at a later path"
 
 
 def test_of_a_member_that_is_written_twice_the_last_that_fits_counts(spark: SparkSession) -> None:
