@@ -240,6 +240,15 @@ def test_a_source_without_ids_may_have_new_fields_and_wider_ones_of_one_type(tmp
     forms.check(storage(tmp_path), orders(text("new"), identifier("x", path="n"), boolean("more"), **IDLESS))
 
 
+def test_a_field_that_was_away_is_no_longer_in_all_stored_events(tmp_path: Path) -> None:
+    held = orders(integer("x", required=True))
+    append(storage(tmp_path), held, [payload(1, x=1)])
+    forms.check(storage(tmp_path), held)
+    append(storage(tmp_path), orders(), [payload(2)])
+    with pytest.raises(DeclarationError, match="field 'x': it is new and required, and stored events lack it"):
+        forms.check(storage(tmp_path), held)
+
+
 def test_a_former_name_that_is_left_out_later_is_refused(tmp_path: Path) -> None:
     append(storage(tmp_path), orders(text("a")), [payload(1, a="1")])
     append(storage(tmp_path), orders(text("b").was("a")), [payload(2, b="2")])

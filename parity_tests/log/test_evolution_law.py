@@ -3,16 +3,21 @@
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyspark.sql import SparkSession
 
 from dualpath.field import Field
 from dualpath.log import forms
+from dualpath.log.storage import Storage
 from dualpath.parity import events
 from dualpath.schema import EventSource, decimal, integer, text
+from dualpath.spark.log import read_log
 from parity_tests.evolved import append, orders, payload, storage
 
 
@@ -35,7 +40,7 @@ def a_wider(draw: st.DrawFn, old: Field) -> Field:
 
 
 @st.composite
-def chains(draw: st.DrawFn) -> list[tuple[EventSource, list[dict[str, Any]]]]:
+def chains(draw: st.DrawFn) -> "Chain":
     """Declarations, each one that is allowed after the one before it, with the payloads of its time."""
     names = iter([f"f{number}" for number in range(40)])
     fields = [integer(next(names)), decimal(next(names), scale=1), text(next(names), choices=["a"])]
@@ -72,20 +77,46 @@ def _value(draw: st.DrawFn, field: Field) -> Any:
     return draw(st.integers(-99_999, 99_999))
 
 
+Chain = list[tuple[EventSource, list[dict[str, Any]]]]
+
+
+def written(chain: Chain, make: Callable[[str], Path]) -> tuple[Storage, Storage]:
+    """A log that each declaration of a chain wrote a part of, and one that the last wrote all of."""
+    evolved, fresh = (storage(make(name)) for name in ("evolved", "fresh"))
+    last, _ = chain[-1]
+    for source, payloads in chain:
+        forms.check(evolved, source)
+        append(evolved, source, payloads)
+    known = {place[0] for field in (*last.fields, *last.members.values()) for place in field.places}
+    append(fresh, last, [{n: v for n, v in each.items() if n in known} for _, payloads in chain for each in payloads])
+    return evolved, fresh
+
+
+def same(one: pa.Table, other: pa.Table) -> bool:
+    """Whether two tables have the same columns, types and bits."""
+    assert one.schema == other.schema and one.num_rows > 1
+    return repr(one.sort_by("event_id").to_pylist()) == repr(other.sort_by("event_id").to_pylist())
+
+
 @given(chain=chains())
 @settings(max_examples=60, deadline=None)
 def test_after_any_chain_of_changes_events_are_those_of_the_last_declaration_from_the_beginning(
-    chain: list[tuple[EventSource, list[dict[str, Any]]]], tmp_path_factory: pytest.TempPathFactory
+    chain: Chain, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    evolved, fresh = tmp_path_factory.mktemp("evolved"), tmp_path_factory.mktemp("fresh")
+    evolved, fresh = written(chain, tmp_path_factory.mktemp)
     last, _ = chain[-1]
-    for source, payloads in chain:
-        forms.check(storage(evolved), source)
-        append(storage(evolved), source, payloads)
-    known = {place[0] for field in (*last.fields, *last.members.values()) for place in field.places}
-    every = [{n: v for n, v in each.items() if n in known} for _, payloads in chain for each in payloads]
-    append(storage(fresh), last, every)
-    one, other = (events.read(storage(each), last).sort_by("event_id") for each in (evolved, fresh))
-    assert one.schema == other.schema
-    assert repr(one.to_pylist()) == repr(other.to_pylist())
-    assert one.num_rows == sum(len(payloads) for _, payloads in chain)
+    found = events.read(evolved, last)
+    assert same(found, events.read(fresh, last))
+    assert found.num_rows == sum(len(payloads) for _, payloads in chain)
+
+
+@pytest.mark.slow
+@given(chain=chains())
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_spark_reads_after_any_chain_of_changes_what_is_read_without_it(
+    spark: SparkSession, chain: Chain, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    evolved, _ = written(chain, tmp_path_factory.mktemp)
+    last, _ = chain[-1]
+    found = read_log(spark, evolved, last).select(*(f"`{name}`" for name in last.stored.names)).toArrow()
+    assert same(found.cast(last.stored), events.read(evolved, last))
