@@ -11,7 +11,7 @@ from dualpath.repo import Repo
 def run(repo: Repo) -> Report:
     """Compare the repo's files with the registry, and both with the logs; nothing is changed."""
     with busy("Reading the declarations"):
-        found = evolution.changes(repo, declared.views(repo.folder))
+        found = evolution.changes(repo.store.config, declared.views(repo.folder))
     refused = [each.refused for each in found if each.refused]
     data: dict[str, Any] = {each.source: asdict(each) | {"rebuilds": each.rebuilds} for each in found}
     return Report({"sources": data}, evolution.lines(found), not refused, refused, "declaration")

@@ -5,15 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from feast import RepoConfig
+from feast import FeatureStore, RepoConfig
 
-from dualpath.errors import DeclarationError, InputError
+from dualpath.declare import view_of
+from dualpath.errors import DeclarationError
 from dualpath.field import Field
 from dualpath.limits import Limits
 from dualpath.log import forms
 from dualpath.log.evolution import described
+from dualpath.log.storage import Storage
 from dualpath.offline.history import view_version
-from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.view import View
 
@@ -48,23 +49,25 @@ class Change:
 
 def check(config: RepoConfig, source: EventSource) -> None:
     """Raise `DeclarationError`, one sentence, unless the source's log can be read as `source` declares it."""
-    repo = Repo(Path(config.repo_path or "."))
-    forms.check(repo.storage(source.name), source, before=_sources(applied(repo)).get(source.name))
+    before = _sources(_applied(config))
+    forms.check(Storage(_root(config), source.name), source, before.get(source.name))
 
 
-def applied(repo: Repo) -> Mapping[str, View]:
-    """The views that the registry has, by name; none before the first `feast apply`."""
-    try:
-        return repo.views
-    except InputError:
-        return {}
-
-
-def changes(repo: Repo, declared: Mapping[str, View]) -> list[Change]:
+def changes(config: RepoConfig, declared: Mapping[str, View]) -> list[Change]:
     """What it makes of each source if these views replace those of the registry."""
-    before = applied(repo)
-    old, new = _sources(before), _sources(declared)
-    return [_change(repo, name, before, declared, old.get(name), new.get(name)) for name in sorted({*old, *new})]
+    before = _applied(config)
+    return [_change(_root(config), name, before, declared) for name in sorted({*_sources(before), *_sources(declared)})]
+
+
+def _root(config: RepoConfig) -> Path:
+    return Path(config.repo_path or ".") / config.offline_store.path
+
+
+def _applied(config: RepoConfig) -> dict[str, View]:
+    """The windowed views that the registry has; none before the first `feast apply`."""
+    store = FeatureStore(repo_path=str(config.repo_path or "."), config=config)
+    found = {fv.name: view_of(fv) for fv in store.list_feature_views()}
+    return {name: view for name, view in found.items() if view}
 
 
 def lines(found: Sequence[Change]) -> list[str]:
@@ -94,18 +97,12 @@ def _sources(views: Mapping[str, View]) -> dict[str, EventSource]:
     return {view.source.name: view.source for view in views.values()}
 
 
-def _change(
-    repo: Repo,
-    name: str,
-    before: Mapping[str, View],
-    after: Mapping[str, View],
-    old: EventSource | None,
-    new: EventSource | None,
-) -> Change:
-    storage, refused = repo.storage(name), ""
+def _change(root: Path, name: str, before: Mapping[str, View], after: Mapping[str, View]) -> Change:
+    storage, refused = Storage(root, name), ""
+    old, new = _sources(before).get(name), _sources(after).get(name)
     if new:
         try:
-            forms.check(storage, new, before=old)
+            forms.check(storage, new, old)
         except DeclarationError as error:
             refused = error.message
     both = {each: (before.get(each), after.get(each)) for each in sorted({*before, *after})}

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 from feast import FeatureView, RepoConfig, utils
@@ -36,7 +35,6 @@ from dualpath.online import reader, removal
 from dualpath.online.clients import Clients
 from dualpath.online.connection import address, located, named, shown
 from dualpath.online.deadline import Budget
-from dualpath.repo import Repo
 
 
 class DualpathRedisOnlineStoreConfig(OnlineSettings):
@@ -188,7 +186,7 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         """On `feast plan`: say what becomes of records. The registry has nothing of Redis."""
         found = {each.spec.name: view_of(FeatureView.from_proto(each)) for each in desired_registry_proto.feature_views}
         declared = {name: view for name, view in found.items() if view}
-        print(*evolution.lines(evolution.changes(Repo(Path(config.repo_path or ".")), declared)), sep="\n")
+        print(*evolution.lines(evolution.changes(config, declared)), sep="\n")
         return []
 
     def update(self, config: RepoConfig, tables_to_delete: Any, *args: Any, **kwargs: Any) -> None:

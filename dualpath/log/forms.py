@@ -132,8 +132,8 @@ def kept(storage: Storage) -> Forms | None:
 
 
 def known(storage: Storage, source: EventSource) -> Forms:
-    """The forms that are noted, else those of a declaration."""
-    return kept(storage) or Forms.of(source)
+    """The forms that a log has: those that are noted, or of a log without events or notes those of a declaration."""
+    return (None if _is_empty(storage) else kept(storage)) or Forms.of(source)
 
 
 def check(storage: Storage, source: EventSource, before: EventSource | None = None) -> None:
@@ -151,8 +151,9 @@ def check(storage: Storage, source: EventSource, before: EventSource | None = No
     if found is not None:
         found.check(source)
         for field in source.fields:
-            for each in found.read_by(field):
-                _check_values(storage, source, field, each)
+            if not any(each.field == form(field) for each in found.forms):
+                for each in found.read_by(field):
+                    _check_values(storage, source, field, each)
 
 
 def note(storage: Storage, source: EventSource) -> Forms:
@@ -171,7 +172,7 @@ def note(storage: Storage, source: EventSource) -> Forms:
 def _check_values(storage: Storage, source: EventSource, field: Field, stored: Form) -> None:
     """Raise `DeclarationError` if a stored value has more digits before the point than its field has now."""
     most = evolution.bound(stored.field, field)
-    if most is None or any(each.field == form(field) for each in known(storage, source).forms):
+    if most is None:
         return
     for kind in ("log", "duplicate"):
         files = [str(file) for file in storage.folder(kind).rglob("*.parquet")]

@@ -29,12 +29,14 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
 
 def planned(repo: Repo, source: EventSource) -> list[str]:
     """The plan for the repo's views of another source of the same name."""
-    return evolution.lines(evolution.changes(repo, {n: replace(v, source=source) for n, v in repo.views.items()}))
+    return evolution.lines(
+        evolution.changes(repo.store.config, {n: replace(v, source=source) for n, v in repo.views.items()})
+    )
 
 
 def test_a_plan_of_what_is_applied_says_so(repo: Repo) -> None:
     assert declared.views(repo.folder) == repo.views
-    assert evolution.lines(evolution.changes(repo, declared.views(repo.folder))) == [evolution.NOTHING]
+    assert evolution.lines(evolution.changes(repo.store.config, declared.views(repo.folder))) == [evolution.NOTHING]
 
 
 def test_a_plan_that_changes_no_record_asks_for_a_new_start_of_the_stream(repo: Repo) -> None:
@@ -50,10 +52,12 @@ def test_a_plan_that_changes_no_record_asks_for_a_new_start_of_the_stream(repo: 
 
 def test_a_plan_names_the_views_that_are_removed_and_leaves_out_what_is_refused(repo: Repo) -> None:
     seen = repo.views["seen"]
-    assert evolution.lines(evolution.changes(repo, {"seen": seen})) == ["orders: records of spent are removed."]
+    assert evolution.lines(evolution.changes(repo.store.config, {"seen": seen})) == [
+        "orders: records of spent are removed."
+    ]
     fewer = [replace(f, choices=f.choices[:1]) if f.name == "state" else f for f in seen.source.fields]
     narrow = replace(seen, source=replace(seen.source, fields=tuple(fewer)))
-    [refused] = evolution.changes(repo, {"seen": narrow})
+    [refused] = evolution.changes(repo.store.config, {"seen": narrow})
     assert "it was text(choices=['new', 'paid']) and is text(choices=['new'])" in refused.refused
     assert evolution.lines([refused]) == []
 

@@ -113,6 +113,7 @@ def test_a_compacted_folder_of_several_forms_reads_as_before(tmp_path: Path, mon
 def test_a_log_without_events_takes_any_declaration(tmp_path: Path) -> None:
     forms.note(storage(tmp_path), orders(text("x")))
     forms.check(storage(tmp_path), orders(integer("x")))
+    assert events.read(storage(tmp_path), orders(integer("x"))).num_rows == 0
     assert forms.note(storage(tmp_path), orders(integer("x"))).columns(orders(integer("x")))["x"] == "x"
 
 
