@@ -17,15 +17,17 @@ from dualpath.log.storage import Storage
 from dualpath.parity import candidates
 from dualpath.parity.candidates import Candidate
 from dualpath.parity.oracle import expressions
-from dualpath.preview import counts, dictionary, evaluated, records, values
+from dualpath.preview import counts, deleted, dictionary, evaluated, records, values, version
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.view import Feature, View
 from dualpath.windows import edges
+from dualpath.words import code
 
 FINAL = "final"
 LEFT_EDGE, AFTER_AS_OF, CONDITION = "left edge", "after as_of", "condition"
 NOT_YET_KNOWN, BEYOND_RETENTION = "not yet known", "beyond retention"
+REPLACED, DELETED = "replaced", "deleted"
 EVER = 2**63 - 1
 
 
@@ -85,6 +87,7 @@ class Question:
     def __init__(self, repo: Repo, view: View, feature: Feature, keys: Sequence[str | int], as_of: int) -> None:
         self.repo, self.declared, self.feature, self.keys, self.as_of = repo, view, feature, keys, as_of
         self.view = replace(view, features=(feature,))
+        self.changes = view.source.changes
         self.storage = repo.storage(view.source.name)
         left, right = edges((feature.over,), np.array([as_of]), view.resolution)
         self.left, self.right = int(left[0, 0]), int(right[0, 0])
@@ -106,6 +109,8 @@ class Question:
             return LEFT_EDGE
         if time > self.right:
             return AFTER_AS_OF
+        if deleted(self.view, row.event):
+            return DELETED
         # It counts for a feature that computes several things if it counts for one of them.
         passed = any(all(counts(row.event, cell) for cell in each.cells) for each in self.reductions)
         return "" if passed else CONDITION
@@ -114,6 +119,8 @@ class Question:
         """Why a knowledge lacks an event that could count; empty if it has it."""
         if not by.has(row):
             return NOT_YET_KNOWN
+        if self.changes and any(by.has(other) for other in self._later(row)):
+            return REPLACED
         return BEYOND_RETENTION if by.by == "batch" and row in self.unwritten else ""
 
     def has(self, by: Knowledge) -> np.ndarray:
@@ -125,6 +132,23 @@ class Question:
         words, owners = self._records
         [found] = values(self.view, words[chosen[owners]], [self.as_of], self._texts).values()
         return found[0]
+
+    def _later(self, row: Candidate) -> list[Candidate]:
+        """The later versions of an event's row that have happened at `as_of`."""
+        mine = self._versions[id(row)]
+        happened = [other for other in self.events if other.event["event_time"] <= self.as_of]
+        return [
+            other for other in happened if mine[0] == self._versions[id(other)][0] and mine < self._versions[id(other)]
+        ]
+
+    @cached_property
+    def _versions(self) -> dict[int, tuple[int, ...]]:
+        """Row, time, version and id of each event, in the order of versions."""
+        found: dict[int, tuple[int, ...]] = {}
+        for each in self.events:
+            row, number = version(self.view, each.event)
+            found[id(each)] = (row, each.event["event_time"], number, code(each.event["event_id"]))
+        return found
 
     @cached_property
     def unwritten(self) -> frozenset[Candidate]:
