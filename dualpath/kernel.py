@@ -112,8 +112,8 @@ def reduce(words, later, a, b, right, as_of, coarse, op, slot, known, limit):
                 best = word
         elif words[k, slot + 1] != NULL:
             t, i = words[k, slot + 1], words[k, slot + 2]
-            later = t > time or (t == time and i > name)
-            if time == NULL or later == (op == LAST):
+            newer = t > time or (t == time and i > name)
+            if time == NULL or newer == (op == LAST):
                 best, time, name = word, t, i
     # Sums wrap on the way, in whatever order; only a carry that is left at the end does not fit.
     return OVERFLOW if carry else OK, total if op == SUM else best

@@ -33,9 +33,10 @@ from dualpath.record import expressions, layout
 from dualpath.schema import EventSource
 from dualpath.times import Time
 from dualpath.values import Dictionary, arrow
+from dualpath.versions import deleted, version
 from dualpath.view import Feature, View
 from dualpath.windows import Window, window
-from dualpath.words import code, encode
+from dualpath.words import code
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 """When the first event happens that does not say."""
@@ -226,7 +227,7 @@ def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np
     changes, entities, rows = view.source.changes, [], []
     for event in evaluated(view, events):
         time, name = event["event_time"], code(event["event_id"])
-        gone = changes is not None and event.get(changes.deleted) is True
+        gone = deleted(view, event)
         cells = [
             cell.contribution(event[cell.of] if cell.of else None, scale, time, name)
             if not gone and counts(event, cell)
@@ -243,14 +244,6 @@ def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np
             entities.append(entity(keys))
             rows.append(header + [word for words in cells for word in words])
     return entities, np.array(rows, dtype=np.int64).reshape(-1, kind.width)
-
-
-def version(view: View, event: Mapping[str, Any]) -> list[int]:
-    """The code of the event's row, and its version, of a view of changes."""
-    changes, fields = view.source.changes, view.source.by_name
-    assert changes, "only they have versions"
-    row = code(entity([event[fields[name].column] for name in changes.key]))
-    return [row, encode(event[fields[changes.version].column], 0) if changes.version else 0]
 
 
 def counts(event: Mapping[str, Any], cell: Cell) -> bool:

@@ -113,7 +113,8 @@ class View:
             )
         if changes.deleted and self.type_of(changes.deleted).kind != "boolean":
             raise DeclarationError(
-                f'{where}: "{changes.deleted}" says of no row that it is deleted; write a condition.'
+                f'{where}: "{changes.deleted}" does not say of each version whether it deletes its row; '
+                "compare something."
             )
 
     def _check_needs(self, feature: Feature) -> None:

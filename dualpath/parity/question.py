@@ -17,12 +17,12 @@ from dualpath.log.storage import Storage
 from dualpath.parity import candidates
 from dualpath.parity.candidates import Candidate
 from dualpath.parity.oracle import expressions
-from dualpath.preview import counts, deleted, dictionary, evaluated, records, values, version
+from dualpath.preview import counts, dictionary, evaluated, records, values
 from dualpath.record import Fence
 from dualpath.repo import Repo
+from dualpath.versions import deleted, order
 from dualpath.view import Feature, View
 from dualpath.windows import edges
-from dualpath.words import code
 
 FINAL = "final"
 LEFT_EDGE, AFTER_AS_OF, CONDITION = "left edge", "after as_of", "condition"
@@ -135,20 +135,14 @@ class Question:
 
     def _later(self, row: Candidate) -> list[Candidate]:
         """The later versions of an event's row that have happened at `as_of`."""
-        mine = self._versions[id(row)]
+        mine, places = self._places[id(row)], self._places
         happened = [other for other in self.events if other.event["event_time"] <= self.as_of]
-        return [
-            other for other in happened if mine[0] == self._versions[id(other)][0] and mine < self._versions[id(other)]
-        ]
+        return [other for other in happened if mine[0] == places[id(other)][0] and mine < places[id(other)]]
 
     @cached_property
-    def _versions(self) -> dict[int, tuple[int, ...]]:
-        """Row, time, version and id of each event, in the order of versions."""
-        found: dict[int, tuple[int, ...]] = {}
-        for each in self.events:
-            row, number = version(self.view, each.event)
-            found[id(each)] = (row, each.event["event_time"], number, code(each.event["event_id"]))
-        return found
+    def _places(self) -> dict[int, tuple[int, ...]]:
+        """Of each event its row, and its place among the versions of that."""
+        return {id(each): order(self.view, each.event) for each in self.events}
 
     @cached_property
     def unwritten(self) -> frozenset[Candidate]:
