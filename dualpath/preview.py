@@ -30,10 +30,10 @@ from dualpath.kinds import INSTANT, KINDS
 from dualpath.paths import walk
 from dualpath.plan import plan
 from dualpath.record import expressions, layout
+from dualpath.row_versions import deleted, version
 from dualpath.schema import EventSource
 from dualpath.times import Time
 from dualpath.values import Dictionary, arrow
-from dualpath.versions import deleted, version
 from dualpath.view import Feature, View
 from dualpath.windows import Window, window
 from dualpath.words import code

@@ -20,7 +20,7 @@ from dualpath.parity.oracle import expressions
 from dualpath.preview import counts, dictionary, evaluated, records, values
 from dualpath.record import Fence
 from dualpath.repo import Repo
-from dualpath.versions import deleted, order
+from dualpath.row_versions import deleted, order
 from dualpath.view import Feature, View
 from dualpath.windows import edges
 
