@@ -88,8 +88,9 @@ def reduce(words, later, a, b, right, as_of, coarse, op, slot, known, limit):
     for k in range(a, b):
         if known >= 0 and words[k, known] > limit:
             continue
-        if len(later) and replaced(words, later, k, as_of, known, limit):
-            continue
+        if later is not None:
+            if replaced(words, later, k, as_of, known, limit):
+                continue
         if coarse:
             side = outside(words, k, right, coarse)
             if side == STRADDLES:
@@ -131,8 +132,9 @@ def gather(words, later, a, b, right, as_of, coarse, how, slot, member, weight, 
     for k in range(a, b):
         if known >= 0 and words[k, known] > limit:
             continue
-        if len(later) and replaced(words, later, k, as_of, known, limit):
-            continue
+        if later is not None:
+            if replaced(words, later, k, as_of, known, limit):
+                continue
         side = outside(words, k, right, coarse)
         if side == STRADDLES:
             return STRADDLES, 0
@@ -201,8 +203,8 @@ def fold(words, later, spans, as_of, left, right, plan, groups, coarse, known, l
     """Every reduction of a view at every instant.
 
     words: int64[n, width], records sorted by time within an entity. later: their `successors`, int64[n], if they are
-    versions of rows, else int64[0]. spans: int64[m, 2], each row's records. as_of: int64[m]. left, right: int64[m, w],
-    window edges, open and closed. plan: int64[r, 3] of (op, window, slot), one a
+    versions of rows, else None, for which numba compiles code of its own. spans: int64[m, 2], each row's records. as_of:
+    int64[m]. left, right: int64[m, w], window edges, open and closed. plan: int64[r, 3] of (op, window, slot), one a
     scalar reduction. groups: int64[g, 5] of (op, window, slot, member slot, weight slot). known: the slot of the word
     that must be at most limits int64[m] for a record to count for a row; -1 if all records count.
 
@@ -215,7 +217,9 @@ def fold(words, later, spans, as_of, left, right, plan, groups, coarse, known, l
     size = 64 if g else 0
     codes, times, weights = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
     # Compiled code reads whatever lies behind an array's end, so shapes are looked at before anything is read.
-    if len(as_of) != m or len(left) != m or len(right) != m or len(limits) != m or len(later) not in (0, len(words)):
+    if len(as_of) != m or len(left) != m or len(right) != m or len(limits) != m:
+        return MISSHAPEN, 0, 0, scalars, offsets, codes, times, weights
+    if later is not None and len(later) != len(words):
         return MISSHAPEN, 0, 0, scalars, offsets, codes, times, weights
     for i in range(m):
         if not 0 <= spans[i, 0] <= spans[i, 1] <= len(words):

@@ -16,8 +16,6 @@ from dualpath.schema import NULL
 from dualpath.view import Feature, View
 from dualpath.windows import Window, edges
 
-NONE = np.empty(0, dtype=np.int64)
-
 
 class FoldError(InputError):
     """A value that cannot be computed; `row` says for which of the rows asked."""
@@ -112,7 +110,7 @@ class Plan:
         left, right = edges(self.windows, as_of, self.view.resolution)
         status, row, at, scalars, offsets, codes, times, weights = kernel.fold(
             words,
-            kernel.successors(words, spans) if self.layout.versions else NONE,
+            kernel.successors(words, spans) if self.layout.versions else None,
             spans,
             as_of,
             left,

@@ -37,9 +37,8 @@ def test_rows_that_name_several_entities_are_counted(
     spark: SparkSession, key: list[str], keys: list[str], count: int
 ) -> None:
     source = EventSource("orders", FIELDS, changes=Changes(key))
-    events = spark.createDataFrame(
-        ROWS, ", ".join(f"`{f.column}` {t}" for f, t in zip(FIELDS, ("bigint", "string", "string"), strict=True))
-    )
+    names = [f"`{field.column}`" for field in FIELDS]
+    events = spark.createDataFrame(ROWS, f"{names[0]} bigint, {names[1]} string, {names[2]} string")
     found = moved(events, source, [by(source, *keys)])
     assert [failure.unexpected_count for failure in found] == ([count] if count else [])
     if count and len(key) == 1:
