@@ -88,7 +88,7 @@ def reduce(words, later, a, b, right, as_of, coarse, op, slot, known, limit):
     for k in range(a, b):
         if known >= 0 and words[k, known] > limit:
             continue
-        if later is not None:
+        if later is not None:  # noqa: SIM102 - numba leaves out only a whole `if`
             if replaced(words, later, k, as_of, known, limit):
                 continue
         if coarse:
@@ -132,7 +132,7 @@ def gather(words, later, a, b, right, as_of, coarse, how, slot, member, weight, 
     for k in range(a, b):
         if known >= 0 and words[k, known] > limit:
             continue
-        if later is not None:
+        if later is not None:  # noqa: SIM102 - numba leaves out only a whole `if`
             if replaced(words, later, k, as_of, known, limit):
                 continue
         side = outside(words, k, right, coarse)
@@ -203,8 +203,8 @@ def fold(words, later, spans, as_of, left, right, plan, groups, coarse, known, l
     """Every reduction of a view at every instant.
 
     words: int64[n, width], records sorted by time within an entity. later: their `successors`, int64[n], if they are
-    versions of rows, else None, for which numba compiles code of its own. spans: int64[m, 2], each row's records. as_of:
-    int64[m]. left, right: int64[m, w], window edges, open and closed. plan: int64[r, 3] of (op, window, slot), one a
+    versions of rows, else None, for which numba compiles code of its own. spans: int64[m, 2], each row's records.
+    as_of: int64[m]. left, right: int64[m, w], window edges, open and closed. plan: int64[r, 3] of (op, window, slot), one a
     scalar reduction. groups: int64[g, 5] of (op, window, slot, member slot, weight slot). known: the slot of the word
     that must be at most limits int64[m] for a record to count for a row; -1 if all records count.
 

@@ -32,7 +32,8 @@ def moved(events: DataFrame, source: EventSource, views: Sequence[View]) -> list
                 ", ".join(f"{n} {row[c]}" for n, c in zip(source.changes.key, key, strict=True))
                 for row in wrong.orderBy(*key).limit(1).collect()
             ]
-            sentence = f"{count:,} rows by {names} have several values of {', '.join(view.keys)}, which view '{view.name}' is by"
+            several_of = ", ".join(view.keys)
+            sentence = f"{count:,} rows by {names} have several values of {several_of}, by which view '{view.name}' is"
             remedy = (
                 f"let the producer send a deletion for the old {', '.join(view.keys)}, and add it to the key of the "
                 "source's changes"

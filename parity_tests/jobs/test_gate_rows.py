@@ -43,7 +43,7 @@ def test_rows_that_name_several_entities_are_counted(
     assert [failure.unexpected_count for failure in found] == ([count] if count else [])
     if count and len(key) == 1:
         assert found[0].examples == ("order_id 1",) if "user_id" in keys else ("order_id 3",)
-        assert f"have several values of {', '.join(keys)}, which view 'of' is by" in found[0].sentence
+        assert f"have several values of {', '.join(keys)}, by which view 'of' is" in found[0].sentence
 
 
 def test_other_sources_are_not_looked_at(spark: SparkSession) -> None:
