@@ -202,11 +202,12 @@ def enlarged(column, filled, size):
 def fold(words, later, spans, as_of, left, right, plan, groups, coarse, known, limits):
     """Every reduction of a view at every instant.
 
-    words: int64[n, width], records sorted by time within an entity. later: their `successors`, int64[n], if they are
-    versions of rows, else None, for which numba compiles code of its own. spans: int64[m, 2], each row's records.
-    as_of: int64[m]. left, right: int64[m, w], window edges, open and closed. plan: int64[r, 3] of (op, window, slot), one a
-    scalar reduction. groups: int64[g, 5] of (op, window, slot, member slot, weight slot). known: the slot of the word
-    that must be at most limits int64[m] for a record to count for a row; -1 if all records count.
+    words: int64[n, width], records sorted by time within an entity. later: their `successors`, int64[n], if they
+    are versions of rows, else None, for which numba compiles code of its own. spans: int64[m, 2], each row's
+    records. as_of: int64[m]. left, right: int64[m, w], window edges, open and closed. plan: int64[r, 3] of (op,
+    window, slot), one a scalar reduction. groups: int64[g, 5] of (op, window, slot, member slot, weight slot).
+    known: the slot of the word that must be at most limits int64[m] for a record to count for a row; -1 if all
+    records count.
 
     Answers (status, row, reduction, scalars int64[m, r], offsets int64[g, m + 1], codes, times, weights): the
     first three say where a fold failed; row i of group j owns `codes[offsets[j, i]:offsets[j, i + 1]]`.
