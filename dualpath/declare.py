@@ -20,7 +20,8 @@ from feast.types import Array, FeastType, Int64, Json, String, from_value_type
 from dualpath.aggregates.base import Aggregate, Output
 from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
-from dualpath.field import Field
+from dualpath.expression import condition
+from dualpath.field import Field, Path, steps
 from dualpath.kinds import KINDS
 from dualpath.limits import Limits
 from dualpath.schema import EventSource
@@ -51,6 +52,8 @@ def event_source(
     description: str = "",
     decoder: Decoder | None = None,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    each: Path = None,
+    where: str | None = None,
 ) -> EventSource:
     """Declare a source of events; raises `DeclarationError` naming file, source and remedy.
 
@@ -69,15 +72,24 @@ def event_source(
         description: a sentence for people.
         decoder: what the bytes of a message are, such as `avro(registry=...)`. None: JSON.
         limits: the nights that may be published.
+        each: the path of a list of which every element is an event, as "items"; what is read of an element has a path
+            that begins with it and `[*]`, as "items[*].price". None: a payload is an event.
+        where: the condition of an event, over the fields; what it is not true for is skipped. None: all are events.
 
     >>> from dualpath.schema import text, timestamp
     >>> clicks = event_source("clicks", fields=[text("user")], event_time=timestamp("ts", unit="ms"))
     >>> clicks.event_time, clicks.members["event_time"].time
     ('ts', Time(unit='ms'))
     """
+    declared = tuple(fields)
+    if where is not None:
+        try:
+            condition(where, {field.name: field for field in declared})
+        except DeclarationError as error:
+            raise DeclarationError(f"event source '{name}', where: {error.message}") from None
     return EventSource(
         name,
-        tuple(fields),
+        declared,
         event_id.name if isinstance(event_id, Field) else event_id,
         event_time.name if isinstance(event_time, Field) else event_time,
         arrival_time.name if isinstance(arrival_time, Field) else arrival_time,
@@ -85,10 +97,12 @@ def event_source(
         late_after,
         duplicates_within,
         description,
-        tuple(each for each in (event_time, arrival_time) if isinstance(each, Field)),
+        tuple(time for time in (event_time, arrival_time) if isinstance(time, Field)),
         decoder,
         limits,
-        tuple(each for each in (event_id, occurrence) if isinstance(each, Field)),
+        tuple(member for member in (event_id, occurrence) if isinstance(member, Field)),
+        steps(name, each),
+        where,
     )
 
 

@@ -11,7 +11,7 @@ from dualpath.columns import EVERY, check_name, column
 from dualpath.errors import DeclarationError
 from dualpath.kinds import KINDS
 from dualpath.leniency import STRICT, Leniency
-from dualpath.paths import Steps
+from dualpath.paths import EACH, Steps
 from dualpath.signature import declares
 from dualpath.times import ISO, Time
 
@@ -103,3 +103,26 @@ def steps(name: str, path: Path) -> Steps:
         return paths.parse(path)
     except DeclarationError as error:
         raise DeclarationError(f"field '{name}': {error.message}") from None
+
+
+def check_each(fields: Iterable[Field], each: Steps, where: str) -> None:
+    """Raise `DeclarationError` unless each path is plainly of the whole payload, or of each element of the list `each`.
+
+    Some path must be of the elements if there is a list.
+    """
+    here, found = paths.written(each), False
+    for field in fields:
+        rest = paths.inside(field.place, each)
+        found |= rest is not None
+        if EACH in (field.place if rest is None else rest):
+            said = f"write one [*], after '{here}'" if each else 'declare the list, as each="items"'
+            raise DeclarationError(f"{where}, '{field}': the path has a [*] of no declared list; {said}.")
+        if rest is None and each and field.place[: len(each)] == each != field.place:
+            raise DeclarationError(
+                f"{where}, '{field}': every element of '{here}' is an event, and this path is of the same place in all "
+                f"of them; begin it with {here}[*]."
+            )
+    if each and not found:
+        raise DeclarationError(
+            f"{where}: each='{here}' and nothing is read of the elements; begin a path with {here}[*]."
+        )

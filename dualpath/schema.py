@@ -14,7 +14,7 @@ from dualpath import paths
 from dualpath.columns import check_name, folded
 from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
-from dualpath.field import Field, Path, steps
+from dualpath.field import Field, Path, check_each, steps
 from dualpath.kinds import INSTANT
 from dualpath.leniency import STRICT, Leniency
 from dualpath.limits import Limits
@@ -177,6 +177,9 @@ class EventSource:
     `times` are the two of them that the payload does not write in ISO-8601, or has at a path, declared as fields are,
     and `ids` the id and the occurrence that it has at a path; `event_source` fills them. `decoder` says what the bytes
     of a message are; None: JSON. `limits` are what the quality gate allows a night.
+
+    `each` leads to a list of which every element is an event; paths of an element begin with it and `[*]`. `where` is
+    the condition of an event: a payload, or an element, for which it is not true is skipped. `docs/events.md` has both.
     """
 
     name: str
@@ -192,6 +195,8 @@ class EventSource:
     decoder: Decoder | None = None
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
     ids: tuple[Field, ...] = ()
+    each: tuple[str | int, ...] = ()
+    where: str | None = None
 
     called: ClassVar[str] = "an event_source(...)"
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
@@ -226,6 +231,9 @@ class EventSource:
                 raise DeclarationError(f"{own}: every event has '{each.name}', {what}; leave out empty_is_null.")
             if any(each.name == other.name and each != other for other in self.times + self.ids):
                 raise DeclarationError(f"{own}: two of its id and times are called '{each.name}'; rename one.")
+        if paths.EACH in self.each:
+            raise DeclarationError(f"{own}: each='{paths.written(self.each)}' is of several lists; name one list.")
+        check_each([*self.fields, *self.members.values()], self.each, own)
         if self.late_after < timedelta(0) or self.duplicates_within <= timedelta(0):
             raise DeclarationError(f"{own}: late_after must not be negative and duplicates_within must be positive.")
         object.__setattr__(self, "by_name", seen)
@@ -249,15 +257,16 @@ class EventSource:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. Of `times`, `ids`, `decoder` and `limits` a
-        default is left out."""
+        """A JSON-ready form; `from_dict` restores an equal source. Of `times` and all after it a default is left
+        out."""
         plain = asdict(self)
         del plain["by_name"]
         for name in ("fields", "times", "ids"):
             plain[name] = [each.to_dict() for each in getattr(self, name)]
         plain["decoder"] = self.decoder and self.decoder.to_dict()
         plain["limits"] = self.limits.to_dict()
-        for name in ("times", "ids", "decoder", "limits"):
+        plain["each"] = paths.written(self.each)
+        for name in ("times", "ids", "decoder", "limits", "each", "where"):
             if not plain[name]:
                 del plain[name]
         plain["late_after"] = self.late_after.total_seconds()
@@ -272,6 +281,8 @@ class EventSource:
             kept[name] = tuple(map(Field.from_dict, plain.get(name, ())))
         if "decoder" in plain:
             kept["decoder"] = Decoder.from_dict(plain["decoder"])
+        if "each" in plain:
+            kept["each"] = paths.parse(plain["each"])
         kept["limits"] = Limits.from_dict(plain.get("limits", {}))
         kept["late_after"] = timedelta(seconds=plain["late_after"])
         kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])

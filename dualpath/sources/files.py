@@ -159,7 +159,7 @@ def _is_seen(name: str) -> bool:
 def members(names: Sequence[str], source: EventSource, what: str) -> list[str]:
     """Of the columns of a table, those the source reads; raises `InputError` if one is there twice or is missing."""
     given = [member.place[0] for member in source.members.values()]
-    needed = given + [f.place[0] for f in source.fields if f.required]
+    needed = given + [str(step) for step in source.each[:1]] + [f.place[0] for f in source.fields if f.required]
     if missing := [str(n) for n in dict.fromkeys(needed) if n not in names]:
         raise InputError(
             f"{what}: no column {', '.join(missing)}, which source '{source.name}' needs; it has {', '.join(names)}."
