@@ -23,13 +23,17 @@ class Elements:
     def __init__(self, places: Iterable[Steps], each: Steps) -> None:
         self.each, self.list = each, written(each)
         rests = {place: inside(place, each) for place in places}
-        self.payload = Parses([*(place for place, rest in rests.items() if rest is None), (*each, 0)])
+        self.texts = {
+            place: f"__of_payload{n}" for n, place in enumerate(p for p, rest in rests.items() if rest is None)
+        }
+        self.payload = Parses([*self.texts, (*each, 0)])
         self.element = Parses([rest for rest in rests.values() if rest], "__of_element")
 
     @property
     def names(self) -> list[str]:
         """The columns of rows beside those that were there."""
-        return [*self.payload.names, *self.element.names, INDEX, ELEMENT, COUNT, NO_LIST, TEXTS]
+        beside = [*self.element.names, INDEX, ELEMENT, COUNT, NO_LIST, TEXTS]
+        return [self.payload.names[0], *self.texts.values(), *beside]
 
     def columns(self, value: Column) -> list[Column]:
         """The parsed payload."""
@@ -49,20 +53,26 @@ class Elements:
             F.lit(f"{self.list} is missing, and an empty list is []; where=... skips payloads without it"),
         )
         too_many = F.concat(F.lit(f"{self.list} has more than {ELEMENTS:,} elements: "), F.size(found).cast("string"))
-        exploded = payloads.select(
-            "*",
+        # What is of the whole list is computed before it has a row for each element, which must not carry all of it.
+        others = [name for name in payloads.columns if name not in self.payload.names]
+        whole = payloads.select(
+            *others,
+            F.when(F.col(self.payload.names[0]).isNotNull(), F.lit(True)).alias(self.payload.names[0]),
+            *(self.payload.text(place).alias(name) for place, name in self.texts.items()),
             F.size(found).alias(COUNT),
             F.when(found.isNull(), no_list).when(F.size(found) > ELEMENTS, too_many).alias(NO_LIST),
             F.sha2(F.to_json(found), 256).alias(TEXTS),
-            F.posexplode_outer(F.when(F.size(found) <= ELEMENTS, found)).alias(INDEX, ELEMENT),
+            F.when(F.size(found) <= ELEMENTS, found).alias("__list"),
         )
+        beside = [name for name in whole.columns if name != "__list"]
+        exploded = whole.select(*beside, F.posexplode_outer("__list").alias(INDEX, ELEMENT))
         return exploded.select("*", *self.element.columns(F.col(ELEMENT)))
 
     def text(self, place: Steps) -> Column:
         """The text at a place, of the element or of the payload."""
         rest = inside(place, self.each)
         if rest is None:
-            return self.payload.text(place)
+            return F.col(self.texts[place])
         return self.element.text(rest) if rest else F.col(ELEMENT)
 
     def faults(self) -> list[Column]:

@@ -1,4 +1,4 @@
-"""Two sources of one folder, one of which has many events in a payload, from files through every job to every answer."""
+"""Two sources of one folder, one with many events in a payload, from files through every job to every answer."""
 
 import json
 import shutil

@@ -164,7 +164,8 @@ def test_every_element_has_the_fate_of_a_naive_reading(spark: SparkSession, sour
         expected, got = naive(each, source), [fate(row) for row in found[number]]
         fates |= {name for name, _ in expected}
         same = len(expected) == len(got) and all(
-            a == b if a[0] != "dead" else b[0] == "dead" and b[1].startswith(a[1]) for a, b in zip(expected, got)
+            a == b if a[0] != "dead" else b[0] == "dead" and b[1].startswith(a[1])
+            for a, b in zip(expected, got, strict=True)
         )
         if not same or [row["__further"] for row in found[number]] != [at > 0 for at in range(len(got))]:
             wrong.append((each, expected, got))
