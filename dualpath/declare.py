@@ -18,6 +18,7 @@ from feast.type_map import pa_to_feast_value_type
 from feast.types import Array, FeastType, Int64, Json, String, from_value_type
 
 from dualpath.aggregates.base import Aggregate, Output
+from dualpath.changes import Changes
 from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
 from dualpath.expression import condition
@@ -52,6 +53,7 @@ def event_source(
     description: str = "",
     decoder: Decoder | None = None,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    changes: Changes | None = None,
     each: Path = None,
     where: str | None = None,
 ) -> EventSource:
@@ -72,6 +74,7 @@ def event_source(
         description: a sentence for people.
         decoder: what the bytes of a message are, such as `avro(registry=...)`. None: JSON.
         limits: the nights that may be published.
+        changes: what makes events versions of rows, of which the latest counts; None: every event counts.
         each: the path of a list of which every element is an event, as "items"; what is read of an element has a path
             that begins with it and `[*]`, as "items[*].price". None: a payload is an event.
         where: the condition of an event, over the fields; what it is not true for is skipped. None: all are events.
@@ -101,6 +104,7 @@ def event_source(
         decoder,
         limits,
         tuple(member for member in (event_id, occurrence) if isinstance(member, Field)),
+        changes,
         steps(name, each),
         where,
     )

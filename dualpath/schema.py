@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from dualpath import paths
+from dualpath.changes import Changes
 from dualpath.columns import check_name, folded
 from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
@@ -176,7 +177,8 @@ class EventSource:
 
     `times` are the two of them that the payload does not write in ISO-8601, or has at a path, declared as fields are,
     and `ids` the id and the occurrence that it has at a path; `event_source` fills them. `decoder` says what the bytes
-    of a message are; None: JSON. `limits` are what the quality gate allows a night.
+    of a message are; None: JSON. `limits` are what the quality gate allows a night. With `changes`, events are versions
+    of rows.
 
     `each` leads to a list of which every element is an event; paths of an element begin with it and `[*]`. `where` is
     the condition of an event: a payload, or an element, for which it is not true is skipped. `docs/events.md` has both.
@@ -195,6 +197,7 @@ class EventSource:
     decoder: Decoder | None = None
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
     ids: tuple[Field, ...] = ()
+    changes: Changes | None = None
     each: tuple[str | int, ...] = ()
     where: str | None = None
 
@@ -217,6 +220,8 @@ class EventSource:
                     f"path={paths.written(each.place)!r} says where it is."
                 )
             seen[each.name] = each
+        if self.changes:
+            self.changes.check(own, seen)
         for limit in self.limits.nulls:
             if limit.field not in seen:
                 raise DeclarationError(
@@ -265,8 +270,9 @@ class EventSource:
             plain[name] = [each.to_dict() for each in getattr(self, name)]
         plain["decoder"] = self.decoder and self.decoder.to_dict()
         plain["limits"] = self.limits.to_dict()
+        plain["changes"] = self.changes and self.changes.to_dict()
         plain["each"] = paths.written(self.each)
-        for name in ("times", "ids", "decoder", "limits", "each", "where"):
+        for name in ("times", "ids", "decoder", "limits", "changes", "each", "where"):
             if not plain[name]:
                 del plain[name]
         plain["late_after"] = self.late_after.total_seconds()
@@ -281,6 +287,8 @@ class EventSource:
             kept[name] = tuple(map(Field.from_dict, plain.get(name, ())))
         if "decoder" in plain:
             kept["decoder"] = Decoder.from_dict(plain["decoder"])
+        if "changes" in plain:
+            kept["changes"] = Changes(**plain["changes"])
         if "each" in plain:
             kept["each"] = paths.parse(plain["each"])
         kept["limits"] = Limits.from_dict(plain.get("limits", {}))
