@@ -94,6 +94,7 @@ def value(
     The fields are those of the events, and their kinds those of the values: a `Decimal` is a decimal. An event without
     `event_time` happens a minute after the one before. Unless `as_of` is given, it is the time of the last event.
 
+    >>> from decimal import Decimal
     >>> from dualpath.aggregates import Sum
     >>> value(Sum("amount", where="action = 'buy'"), [
     ...     {"action": "buy", "amount": Decimal("19.90")},
