@@ -17,10 +17,12 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.type_map import pa_to_feast_value_type
 from feast.types import Array, FeastType, Int64, Json, String, from_value_type
 
+from dualpath import paths
 from dualpath.aggregates.base import Aggregate, Output
 from dualpath.changes import Changes
 from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
+from dualpath.expression import condition
 from dualpath.field import Field
 from dualpath.kinds import KINDS
 from dualpath.limits import Limits
@@ -55,6 +57,8 @@ def event_source(
     decoder: Decoder | None = None,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
     changes: Changes | None = None,
+    each: str | Iterable[str | int] | None = None,
+    where: str | None = None,
 ) -> EventSource:
     """Declare a source of events; raises `DeclarationError` naming file, source and remedy.
 
@@ -74,27 +78,38 @@ def event_source(
         decoder: what the bytes of a message are, such as `avro(registry=...)`. None: JSON.
         limits: the nights that may be published.
         changes: what makes events versions of rows, of which the latest counts; None: every event counts.
+        each: the path of a list of which every element is an event, as "items"; what is read of an element has a path
+            that begins with it and `[*]`, as "items[*].price". None: a payload is an event.
+        where: the condition of an event, over the fields; what it is not true for is skipped. None: all are events.
 
     >>> from dualpath.schema import text, timestamp
     >>> clicks = event_source("clicks", fields=[text("user")], event_time=timestamp("ts", unit="ms"))
     >>> clicks.event_time, clicks.members["event_time"].time
     ('ts', Time(unit='ms'))
     """
+    declared = tuple(fields)
+    if where is not None:
+        try:
+            condition(where, {field.name: field for field in declared})
+        except DeclarationError as error:
+            raise DeclarationError(f"event source '{name}', where: {error.message}") from None
     return EventSource(
         name,
-        tuple(fields),
-        event_id.name if isinstance(event_id, Field) else event_id,
-        event_time.name if isinstance(event_time, Field) else event_time,
-        arrival_time.name if isinstance(arrival_time, Field) else arrival_time,
-        occurrence.name if isinstance(occurrence, Field) else occurrence,
-        late_after,
-        duplicates_within,
-        description,
-        tuple(each for each in (event_time, arrival_time) if isinstance(each, Field)),
-        decoder,
-        limits,
-        tuple(each for each in (event_id, occurrence) if isinstance(each, Field)),
-        changes,
+        declared,
+        event_id=event_id.name if isinstance(event_id, Field) else event_id,
+        event_time=event_time.name if isinstance(event_time, Field) else event_time,
+        arrival_time=arrival_time.name if isinstance(arrival_time, Field) else arrival_time,
+        occurrence=occurrence.name if isinstance(occurrence, Field) else occurrence,
+        late_after=late_after,
+        duplicates_within=duplicates_within,
+        description=description,
+        times=tuple(time for time in (event_time, arrival_time) if isinstance(time, Field)),
+        decoder=decoder,
+        limits=limits,
+        ids=tuple(member for member in (event_id, occurrence) if isinstance(member, Field)),
+        changes=changes,
+        each=() if each is None else paths.parse(each),
+        where=where,
     )
 
 

@@ -74,6 +74,25 @@ def check(sql: str, fields: Mapping[str, Field]) -> Type:
     return Checker(sql, {**EVENT_COLUMNS, **fields}).type(parse(sql))
 
 
+def condition(sql: str, fields: Mapping[str, Field]) -> None:
+    """Raise `DeclarationError` unless the expression says of payloads with these fields which are events of a source.
+
+    It is judged before anything else of a payload is, so it reads fields, not the times, and calculates nothing.
+
+    >>> from dualpath.schema import integer, text
+    >>> condition("event_name = 'buy'", {"event_name": text("event_name")})
+    >>> condition("n + 1 > 2", {"n": integer("n")})
+    Traceback (most recent call last):
+    dualpath.errors.DeclarationError: the expression "n + 1 > 2" calculates n + 1; compare fields as they are.
+    """
+    if (found := check(sql, fields)).kind != "boolean":
+        raise DeclarationError(f"the expression \"{sql}\" is {found.kind}; write a condition, such as kind = 'buy'.")
+    if calculated := parse(sql).find(exp.Add, exp.Sub, exp.Mul):
+        raise DeclarationError(f'the expression "{sql}" calculates {calculated.sql()}; compare fields as they are.')
+    if times := sorted(columns(sql).difference(fields)):
+        raise DeclarationError(f'the expression "{sql}" reads {", ".join(times)}; compare fields alone.')
+
+
 def operands_of_one_type(node: exp.Expr) -> list[exp.Expr]:
     """The operands that must have one type: both sides of a comparison, or the alternatives of a value. Other nodes
     have none."""

@@ -11,7 +11,7 @@ from dualpath.columns import EVERY, check_name, column
 from dualpath.errors import DeclarationError
 from dualpath.kinds import KINDS
 from dualpath.leniency import STRICT, Leniency
-from dualpath.paths import FirstOf, Steps
+from dualpath.paths import EACH, FirstOf, Steps
 from dualpath.signature import declares
 from dualpath.times import ISO, Time
 
@@ -145,3 +145,30 @@ def check_former(fields: Iterable[Field], where: str) -> None:
                     f"{where}, field '{each.name}': it was '{name}', and so is or was '{owner}'; events of before "
                     "would have one value for both: give the new field a name that no field has had."
                 )
+
+
+def check_each(fields: Iterable[Field], each: Steps, where: str) -> None:
+    """Raise `DeclarationError` unless each path is plainly of the whole payload, or of each element of the list `each`.
+
+    Some path must be of the elements if there is a list.
+    """
+    here, found = paths.written(each), False
+    for field, place in [(one, place) for one in fields for place in one.places]:
+        rest = paths.inside(place, each)
+        found |= rest is not None
+        if EACH in (place if rest is None else rest):
+            said = f"write one [*], after '{here}'" if each else 'declare the list, as each="items"'
+            raise DeclarationError(f"{where}, '{field}': the path has a [*] of no declared list; {said}.")
+        if (rest is None) != (paths.inside(field.place, each) is None):
+            raise DeclarationError(
+                f"{where}, '{field}': one path is of the payload and one of its elements; write both of the same."
+            )
+        if rest is None and each and place[: len(each)] == each != place:
+            raise DeclarationError(
+                f"{where}, '{field}': every element of '{here}' is an event, and this path is of the same place in all "
+                f"of them; begin it with {here}[*]."
+            )
+    if each and not found:
+        raise DeclarationError(
+            f"{where}: each='{here}' and nothing is read of the elements; begin a path with {here}[*]."
+        )

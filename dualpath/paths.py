@@ -2,12 +2,12 @@
 
 The notation is JSONPath's (RFC 9535), as far as it names one value: a member after a point, a member in quotes, and an
 index from 0. `$.` in front may be left out. Beyond it, a member after a point may begin with a digit and have `$`,
-`@` and `-` in its name.
+`@` and `-` in its name. `[*]` is each element of the list whose elements are the events of a source.
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,11 +17,15 @@ Steps = tuple[str | int, ...]
 """The members (texts) and indexes (whole numbers) that lead to a value, from the outside in."""
 PLAIN = r"[\w$@-]+"
 STEP = re.compile(
-    rf'(?P<dot>\.)?(?P<plain>{PLAIN})|\[\s*(?:(?P<index>0|[1-9]\d*)|(?P<quoted>"(?:[^"\\]|\\.)*"'
+    rf'(?P<dot>\.)?(?P<plain>{PLAIN})|\[\s*(?:(?P<index>0|[1-9]\d*)|(?P<each>\*)|(?P<quoted>"(?:[^"\\]|\\.)*"'
     r"|'(?:[^'\\]|\\.)*'))\s*\]"
 )
 INDEXES = 2**31
 """So many elements a list has at most."""
+ELEMENTS = 10_000
+"""So many events a payload has at most."""
+EACH = -1
+"""The step `[*]`: the element that is the event."""
 HOW = """write members as a.b, an element as a[0], and any other name in quotes, as a["unit price"]"""
 
 
@@ -56,16 +60,18 @@ def parse(path: str | Iterable[str | int]) -> Steps:
     (('context', 'user', 'id'), ('items', 0, 'price'))
     >>> parse('["unit price"].$amount') == parse(["unit price", "$amount"])
     True
-    >>> parse("items[*].price")
+    >>> parse("items[*].price") == ("items", EACH, "price")
+    True
+    >>> parse("items[1:3].price")
     Traceback (most recent call last):
-    dualpath.errors.DeclarationError: the path 'items[*].price' cannot be read from '[*].price' on; write members as \
-a.b, an element as a[0], and any other name in quotes, as a["unit price"].
+    dualpath.errors.DeclarationError: the path 'items[1:3].price' cannot be read from '[1:3].price' on; write members \
+as a.b, an element as a[0], and any other name in quotes, as a["unit price"].
     """
     steps = _read(path) if isinstance(path, str) else tuple(path)
     if not steps or not isinstance(steps[0], str):
         raise DeclarationError(f"the path {path!r} does not begin with a member, and a payload is an object; {HOW}.")
     for step in steps:
-        if isinstance(step, int) and not 0 <= step < INDEXES:
+        if isinstance(step, int) and not (0 <= step < INDEXES or (step == EACH and isinstance(path, str))):
             raise DeclarationError(f"the path {path!r} has the index {step}; elements count from 0, up to 2147483647.")
         if isinstance(step, str) and re.search("[\ud800-\udfff]", step):
             raise DeclarationError(f"the path {path!r} has a member whose name is no Unicode text; correct it.")
@@ -83,6 +89,8 @@ def _read(path: str) -> Steps:
             raise DeclarationError(f"the path '{path}' cannot be read from '{rest[at:]}' on; {HOW}.")
         if found["plain"] is not None:
             steps.append(found["plain"])
+        elif found["each"]:
+            steps.append(EACH)
         else:
             steps.append(int(found["index"]) if found["index"] else _unquoted(found["quoted"], path))
         at = found.end()
@@ -111,7 +119,7 @@ def written(steps: Sequence[str | int]) -> str:
     text = ""
     for step in steps:
         if isinstance(step, int):
-            text += f"[{step}]"
+            text += "[*]" if step == EACH else f"[{step}]"
         # A first step that is only a dollar sign would be the root.
         elif re.fullmatch(PLAIN, step) and step != "$":
             text += f".{step}" if text else step
@@ -145,13 +153,14 @@ def walk(payload: Any, steps: Sequence[str | int]) -> Any:
     return found
 
 
-def first_value(payload: Any, places: Iterable[Steps]) -> Any:
-    """The value at the first of several places of a parsed payload that has one; None: none has.
+def first_value(places: Iterable[Steps], read: Callable[[Steps], Any]) -> Any:
+    """The value at the first of several places that has one; None: none has. `read` gives the value at a place.
 
-    >>> first_value({"product_id": "p1", "product": {"sku": None}}, [("product", "sku"), ("product_id",)])
+    >>> payload = {"product_id": "p1", "product": {"sku": None}}
+    >>> first_value([("product", "sku"), ("product_id",)], lambda place: walk(payload, place))
     'p1'
     """
-    return next((found for steps in places if (found := walk(payload, steps)) is not None), None)
+    return next((found for steps in places if (found := read(steps)) is not None), None)
 
 
 def _fits(value: Any, steps: Sequence[str | int]) -> bool:
@@ -161,3 +170,38 @@ def _fits(value: Any, steps: Sequence[str | int]) -> bool:
     if isinstance(steps[0], str):
         return isinstance(value, Mapping)
     return isinstance(value, list | tuple) and all(each is None or _fits(each, steps[1:]) for each in value)
+
+
+def inside(place: Steps, each: Steps) -> Steps | None:
+    """The rest of a path that begins at each element of the list `each`; None for a path of the whole payload.
+
+    >>> inside(parse("items[*].price"), parse("items")), inside(parse("user.id"), parse("items"))
+    (('price',), None)
+    """
+    head = (*each, EACH)
+    return place[len(head) :] if each and place[: len(head)] == head else None
+
+
+def value(payload: Any, place: Steps, each: Steps, element: Any) -> Any:
+    """The value of one event of a payload: of `element` if the path begins at each element of the list, else `walk`'s.
+
+    An element that is a text with JSON in it is read as that JSON.
+
+    >>> order = {"user": "ann", "items": [{"price": 5}, {"price": 6}]}
+    >>> [value(order, parse(path), parse("items"), order["items"][1]) for path in ("user", "items[*].price")]
+    ['ann', 6]
+    """
+    rest = inside(place, each)
+    if rest is None:
+        return walk(payload, place)
+    return walk(opened(element) if rest else element, rest)
+
+
+def opened(element: Any) -> Any:
+    """An element of a list of events, or, if it is a text with JSON in it, that JSON."""
+    if not isinstance(element, str):
+        return element
+    try:
+        return json.loads(element)
+    except ValueError:
+        return None

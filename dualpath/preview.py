@@ -7,11 +7,10 @@ decimals as `Decimal`; the other fields as plain Python values; None for null. I
 event log.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import duckdb
@@ -19,21 +18,21 @@ import numpy as np
 import pyarrow as pa
 from feast import FeatureView
 
-from dualpath import admission, instants, kernel
+from dualpath import admission, kernel, paths
 from dualpath.aggregates.base import Aggregate
 from dualpath.cells import Cell
 from dualpath.declare import view_of
 from dualpath.entities import name as entity
 from dualpath.errors import InputError
+from dualpath.expression import columns
 from dualpath.field import Field
 from dualpath.kinds import INSTANT, KINDS
-from dualpath.paths import first_value
+from dualpath.paths import Steps, first_value, walk
 from dualpath.plan import plan
 from dualpath.record import expressions, layout
 from dualpath.row_versions import deleted, version
 from dualpath.schema import EventSource
-from dualpath.times import Time
-from dualpath.values import Dictionary, arrow
+from dualpath.values import Dictionary, arrow, as_text, instant, time_of, typed
 from dualpath.view import Feature, View
 from dualpath.windows import Window, window
 from dualpath.words import code
@@ -47,7 +46,8 @@ def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of
     """The join keys and the features of every entity among the events, at one instant, in order of appearance.
 
     An event has the shape of a payload, of dicts and lists: a field with a path is read there and nowhere else. What is
-    left out is null. Without an id its place is its id, and without an arrival time it arrives when it happens.
+    left out is null. Without an id its place is its id, and without an arrival time it arrives when it happens. Of a
+    source with `each` it is a whole payload with its list, and what `where` is not true for is left out.
     Instants are datetimes (naive is UTC), or texts and numbers as payloads have them.
     No event counts as a duplicate or is refused. Raises `InputError` for a value that is not of its field's kind.
 
@@ -69,7 +69,8 @@ def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of
         view = declared
     if not events:
         return []
-    return answers(view, [_event(view, number, event) for number, event in enumerate(events)], _instant(as_of, "as_of"))
+    found = [event for number, payload in enumerate(events) for event in _events(view, number, payload)]
+    return answers(view, found, instant(as_of, "as_of"))
 
 
 def answers(view: View, events: Sequence[dict[str, Any]], as_of: int) -> list[dict[str, Any]]:
@@ -93,6 +94,7 @@ def value(
     The fields are those of the events, and their kinds those of the values: a `Decimal` is a decimal. An event without
     `event_time` happens a minute after the one before. Unless `as_of` is given, it is the time of the last event.
 
+    >>> from decimal import Decimal
     >>> from dualpath.aggregates import Sum
     >>> value(Sum("amount", where="action = 'buy'"), [
     ...     {"action": "buy", "amount": Decimal("19.90")},
@@ -122,70 +124,78 @@ def _field(name: str, values: list[Any]) -> Field:
     return Field(name, kind, max(scale, 0))
 
 
-def _event(view: View, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
+def _events(view: View, number: int, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The events of a payload: itself, or each element of its list."""
+    source, where = view.source, f"event {number}"
+    if not source.each:
+        if not _is_other(view, partial(walk, payload), None, where):
+            yield _event(view, number, payload)
+        return
+    found, list_of = walk(payload, source.each), paths.written(source.each)
+    wrong = None
+    if not isinstance(found, list | tuple):
+        wrong = f"{where}: {list_of} is {'missing' if found is None else 'not a list'}; write a list there."
+    elif len(found) > paths.ELEMENTS:
+        wrong = f"{where}: {list_of} has more than {paths.ELEMENTS:,} elements; write them in several payloads."
+    objects = any(paths.inside(f.place, source.each) for f in (*source.fields, *source.members.values()))
+    for at, element in enumerate([None] if wrong else found):
+        said = wrong
+        if said is None and (element is None or (objects and not isinstance(paths.opened(element), Mapping))):
+            said = f"{where}: {list_of}[{at}] is {'null' if element is None else 'no object'}; correct it."
+        if not _is_other(view, partial(paths.value, payload, each=source.each, element=element), said, where):
+            if said:
+                raise InputError(said)
+            yield _event(view, number, payload, at, element)
+
+
+def _is_other(view: View, read: Callable[[Steps], Any], wrong: str | None, where: str) -> bool:
+    """Whether a payload, or an element of it, is of another source. `wrong` is what is wrong with the element.
+
+    Raises `InputError` if it is unknown, because something in the condition cannot be read."""
+    source = view.source
+    if source.where is None:
+        return False
+    fields = [source.by_name[name] for name in sorted(columns(source.where))]
+    faults = [wrong] if wrong and any(paths.inside(f.place, source.each) is not None for f in fields) else []
+    known = {}
+    for field in fields:
+        found = first_value(field.places, read)
+        text = as_text(found)
+        fault = admission.refusal(text, field)
+        faults += [f"{where}, {fault}."] if fault else []
+        given = field.kind == "text" or fault is None
+        known[field.column] = typed(found, replace(field, choices=()), where) if given else None
+    [row] = evaluated(view, [known], [source.where])
+    if row[source.where] is None and faults:
+        raise InputError(faults[0])
+    return row[source.where] is not True
+
+
+def _event(
+    view: View, number: int, given: Mapping[str, Any], at: int | None = None, element: Any = None
+) -> dict[str, Any]:
+    """An event; if `at` is given, the element of that index."""
     source, where, members = view.source, f"event {number}", view.source.members
-    if unknown := set(given).difference(
-        place[0] for each in (*source.fields, *members.values()) for place in each.places
-    ):
+    known = {place[0] for each in (*source.fields, *members.values()) for place in each.places}
+    if source.where is None and (unknown := set(given).difference(known)):
         for name in unknown.intersection(source.by_name):
             raise InputError(f"{where}: '{source.name}' reads {source.by_name[name]} at its path; write it there.")
         raise InputError(f"{where}: '{source.name}' has no {', '.join(sorted(unknown))}; correct the name.")
-    written = {what: first_value(given, member.places) for what, member in members.items()}
+    read = partial(paths.value, given, each=source.each, element=element)
+    written = {what: first_value(member.places, read) for what, member in members.items()}
     times = {
-        what: _time(written[what], members[what].time, f"{where}, {members[what]}")
+        what: time_of(written[what], members[what].time, f"{where}, {members[what]}")
         for what in ("event_time", "arrival_time")
         if what == "event_time" or written.get(what) is not None
     }
+    name = str(number if written.get("event_id") is None else written["event_id"])
+    of_element = "event_id" in members and paths.inside(members["event_id"].place, source.each) is not None
     return {
-        "event_id": str(number if written.get("event_id") is None else written["event_id"]),
+        "event_id": name if at is None or (of_element and written["event_id"] is not None) else f"{name}/{at}",
         "event_time": times["event_time"],
         "arrival_time": times.get("arrival_time", times["event_time"]),
-        **{f.column: _typed(first_value(given, f.places), f, f"{where}, {f}") for f in source.fields},
+        **{f.column: typed(first_value(f.places, read), f, f"{where}, {f}") for f in source.fields},
     }
-
-
-def _instant(value: Any, where: str) -> int:
-    try:
-        return int(instants.parse([value])[0])
-    except InputError:
-        raise InputError(f"{where}: {value!r} is not an instant; give a datetime or ISO-8601 text.") from None
-
-
-def _time(value: Any, how: Time, where: str) -> int:
-    """An event's time: a text or a number as admission reads it, or any instant."""
-    text = _text(value)
-    if text is None or isinstance(value, bool):
-        return _instant(value, where)
-    found = how.micros(text)
-    if found is None:
-        raise InputError(f"{where}: {value!r} {how.refusal(text)}.")
-    return found
-
-
-def _typed(value: Any, field: Field, where: str) -> Any:
-    """A value as admission would store it; refused where admission would refuse."""
-    text = _text(value)
-    if value is None or (text is not None and admission.given(text, field) is None):
-        return None
-    if field.kind == "timestamp":
-        return _time(value, field.time, where)
-    if field.kind == "text":
-        typed, remedy = text if isinstance(value, str | Mapping | list | tuple) else None, ""
-    else:
-        typed, remedy = admission.value(text, field), admission.remedy(text or "", field)
-    if typed is None:
-        kind = f"a decimal with {field.scale} digits after the point" if field.kind == "decimal" else field.kind
-        raise InputError(f"{where}: {value!r} does not fit the field, which is {kind}{remedy}; correct it.")
-    return typed
-
-
-def _text(value: Any) -> str | None:
-    """A value as payloads write it, an object or a list as its JSON text; None if a payload cannot have it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping | list | tuple):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    return str(value) if isinstance(value, str | int | float | Decimal) else None
 
 
 def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] = ()) -> list[dict[str, Any]]:

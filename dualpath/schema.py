@@ -15,7 +15,7 @@ from dualpath.changes import Changes
 from dualpath.columns import check_name, folded
 from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
-from dualpath.field import Field, Path, check_former, steps
+from dualpath.field import Field, Path, check_each, check_former, steps
 from dualpath.kinds import INSTANT
 from dualpath.leniency import STRICT, Leniency
 from dualpath.limits import Limits
@@ -179,6 +179,9 @@ class EventSource:
     and `ids` the id and the occurrence that it has at a path; `event_source` fills them. `decoder` says what the bytes
     of a message are; None: JSON. `limits` are what the quality gate allows a night. With `changes`, events are versions
     of rows.
+
+    `each` leads to a list of which every element is an event; paths of an element begin with it and `[*]`. `where` is
+    the condition of an event: a payload, or an element, for which it is not true is skipped. `docs/events.md` has both.
     """
 
     name: str
@@ -195,6 +198,8 @@ class EventSource:
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
     ids: tuple[Field, ...] = ()
     changes: Changes | None = None
+    each: tuple[str | int, ...] = ()
+    where: str | None = None
 
     called: ClassVar[str] = "an event_source(...)"
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
@@ -232,6 +237,9 @@ class EventSource:
                 raise DeclarationError(f"{own}: every event has '{each.name}', {what}; leave out empty_is_null.")
             if any(each.name == other.name and each != other for other in self.times + self.ids):
                 raise DeclarationError(f"{own}: two of its id and times are called '{each.name}'; rename one.")
+        if paths.EACH in self.each:
+            raise DeclarationError(f"{own}: each='{paths.written(self.each)}' is of several lists; name one list.")
+        check_each([*self.fields, *self.members.values()], self.each, own)
         if self.late_after < timedelta(0) or self.duplicates_within <= timedelta(0):
             raise DeclarationError(f"{own}: late_after must not be negative and duplicates_within must be positive.")
         object.__setattr__(self, "by_name", seen)
@@ -255,8 +263,8 @@ class EventSource:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. Of `times`, `ids`, `decoder`, `limits` and
-        `changes` a default is left out."""
+        """A JSON-ready form; `from_dict` restores an equal source. Of `times` and all after it a default is left
+        out."""
         plain = asdict(self)
         del plain["by_name"]
         for name in ("fields", "times", "ids"):
@@ -264,7 +272,8 @@ class EventSource:
         plain["decoder"] = self.decoder and self.decoder.to_dict()
         plain["limits"] = self.limits.to_dict()
         plain["changes"] = self.changes and self.changes.to_dict()
-        for name in ("times", "ids", "decoder", "limits", "changes"):
+        plain["each"] = paths.written(self.each)
+        for name in ("times", "ids", "decoder", "limits", "changes", "each", "where"):
             if not plain[name]:
                 del plain[name]
         plain["late_after"] = self.late_after.total_seconds()
@@ -281,6 +290,8 @@ class EventSource:
             kept["decoder"] = Decoder.from_dict(plain["decoder"])
         if "changes" in plain:
             kept["changes"] = Changes(**plain["changes"])
+        if "each" in plain:
+            kept["each"] = paths.parse(plain["each"])
         kept["limits"] = Limits.from_dict(plain.get("limits", {}))
         kept["late_after"] = timedelta(seconds=plain["late_after"])
         kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])

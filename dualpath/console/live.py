@@ -15,6 +15,7 @@ from rich.table import Table
 from dualpath.console.report import output, table
 from dualpath.jobs.histogram import quantile
 from dualpath.jobs.metrics import FILE
+from dualpath.log.outcomes import OUTCOMES
 from dualpath.log.storage import Storage
 from dualpath.repo import Repo
 
@@ -146,12 +147,12 @@ def shown(found: Reading, earlier: Reading | None, now: float) -> Iterable[Rende
             f"{_number(found.value('dualpath_state_bytes') / 2**20)} MiB",
         }
     )
-    rows = table("read", "accepted", "duplicate", "dead letter", "late", "out of retention", "latest by", numbers=HEADS)
+    rows = table("read", *ROW_HEADS, "late", "out of retention", "latest by", numbers=HEADS)
     names = ("late_rows_total", "out_of_retention_rows_total", "latest_by_seconds")
     late, past, by = (found.value(f"dualpath_{name}") for name in names)
     counts = (
         sum(outcomes.values()),
-        *(outcomes.get(f, 0) for f in ("accepted", "duplicate", "dead_letter")),
+        *(outcomes.get(outcome, 0) for outcome in OUTCOMES),
         late,
         past,
     )
@@ -169,7 +170,8 @@ def shown(found: Reading, earlier: Reading | None, now: float) -> Iterable[Rende
     yield phases
 
 
-HEADS = ("read", "accepted", "duplicate", "dead letter", "late", "out of retention", "latest by", "p50", "p99", "mean")
+ROW_HEADS = [outcome.replace("_", " ") for outcome in OUTCOMES]
+HEADS = ("read", *ROW_HEADS, "late", "out of retention", "latest by", "p50", "p99", "mean")
 
 
 def _alive(found: Reading, now: float) -> str:

@@ -15,7 +15,7 @@ from dualpath.instants import iso
 from dualpath.log import checks
 from dualpath.log.dead_letters import reasons
 from dualpath.log.ledger import Block
-from dualpath.log.outcomes import GREATEST, Outcomes
+from dualpath.log.outcomes import COUNTS, GREATEST, Outcomes
 from dualpath.log.storage import Storage
 from dualpath.online import bounds
 from dualpath.online.bounds import LargeEntity
@@ -43,9 +43,11 @@ class Account(Outcomes):
         return Account(self.batches - earlier.batches, **rest, **most)
 
     def __str__(self) -> str:
+        of = f" of {plural(self.messages, 'message')}" if self.further else ""
         return (
-            f"{plural(self.rows_read, 'row')} read in {plural(self.batches, 'batch')}: {self.accepted:,} accepted "
+            f"{plural(self.rows_read, 'row')}{of} read in {plural(self.batches, 'batch')}: {self.accepted:,} accepted "
             f"({self.late:,} of them late), {plural(self.duplicate, 'duplicate')}, {self.dead_letter:,} refused"
+            + (f", {self.skipped:,} skipped" if self.skipped else "")
         )
 
 
@@ -192,7 +194,7 @@ def _source(storage: Storage) -> dict[str, Any]:
 def _numbers(each: Account) -> dict[str, Any]:
     newest = iso(each.newest_arrival) if each.newest_arrival else None
     spelled = {"latest_by": str(timedelta(microseconds=each.latest_by)), "newest_arrival": newest}
-    return asdict(each) | spelled | {"latest_by_us": each.latest_by}
+    return asdict(each) | {"messages": each.messages} | spelled | {"latest_by_us": each.latest_by}
 
 
 def _shown(
@@ -201,12 +203,15 @@ def _shown(
     total: Account,
     online: Served,
 ) -> list[Any]:
-    heads = ("rows read", "accepted", "duplicate", "dead letter", "late", "out of retention")
+    # Only a source with `each` or `where` has other numbers than 0 for them.
+    names = {name: name.replace("_", " ") for name in ("messages", *COUNTS) if name != "further"}
+    names = {n: h for n, h in names.items() if (n != "messages" or total.further) and (n != "skipped" or total.skipped)}
+    heads = tuple(names.values())
     outcomes = table("source", *heads, "latest by", "adds up", numbers=heads)
     for name, each in [*accounts.items(), ("total", total)]:
         ok = sources[name]["adds_up"] if name in sources else all(s["adds_up"] for s in sources.values())
         latest = str(timedelta(microseconds=each.latest_by)) if each.late else "-"
-        outcomes.add_row(name, *(f"{count:,}" for count in each.counts.values()), latest, "yes" if ok else "NO")
+        outcomes.add_row(name, *(f"{getattr(each, n):,}" for n in names), latest, "yes" if ok else "NO")
     days = table("source", "batches", "closed through", "last arrival day", numbers=("batches",))
     for name, s in sources.items():
         days.add_row(name, f"{s['batches']:,}", s["closed_through"] or "-", s["last_arrival_day"] or "-")

@@ -4,12 +4,13 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from dualpath.errors import InputError, UnavailableError
-from dualpath.paths import first_value
+from dualpath.paths import first_value, walk
 from dualpath.runtime import kafka
 from dualpath.schema import EventSource
 from dualpath.windows import SECOND
@@ -58,7 +59,7 @@ def own(source: EventSource, speed: float) -> Pace:
 
     def pace(number: int, members: Mapping[str, Any]) -> float:
         nonlocal first, due
-        instant = member.time.micros(str(first_value(members, member.places)))
+        instant = member.time.micros(str(first_value(member.places, partial(walk, members))))
         if instant is not None:
             first = instant if first is None else first
             due = (instant - first) / SECOND / speed
@@ -108,11 +109,11 @@ def replay(
 
     sent = 0
     for value, members in paced(lines, pace, Clock(time.monotonic, producer.poll)):
-        keys = (first_value(members, source.by_name[field].places) for field in key)
+        keys = (first_value(source.by_name[field].places, partial(walk, members)) for field in key)
         name = "/".join("" if each is None else str(each) for each in keys)
         headers: list[tuple[str, str | bytes | None]] = [("produced_at", str(time.time_ns() // 1000))]
         identity = source.members.get("event_id")
-        if identity and (found := first_value(members, identity.places)) is not None:
+        if identity and (found := first_value(identity.places, partial(walk, members))) is not None:
             headers.append(("event_id", str(found)))
         while not failed:
             try:

@@ -24,6 +24,7 @@ from prometheus_client import (
 from dualpath.dedup.segments import BYTES_PER_ID
 from dualpath.jobs.histogram import EDGES, AgeHistogram
 from dualpath.log.ledger import Entry
+from dualpath.log.outcomes import OUTCOMES
 from dualpath.online.writer import WriteCounts
 from dualpath.runtime.prometheus import new_registry
 from dualpath.steps import Step, step
@@ -51,6 +52,7 @@ class Metrics:
         self.reported = gauge("reported_timestamp_seconds", "When the stream last said anything")
         self.batches = counter("batches", "Finished micro-batches")
         self.rows = counter("rows", "Rows of finished micro-batches; the outcomes add up to the rows read", "outcome")
+        self.messages = counter("messages", "Messages that the rows are of")
         self.late = counter("late_rows", "Accepted rows that arrived later than the source's late_after")
         self.out_of_retention = counter("out_of_retention_rows", "Accepted rows that no window could reach any more")
         self.latest_by = gauge("latest_by_seconds", "How late the latest row came")
@@ -138,7 +140,8 @@ class Meter:
         """
         m = self.metrics
         m.batches.labels(self.source).inc(1)
-        for outcome in ("accepted", "duplicate", "dead_letter"):
+        m.messages.labels(self.source).inc(done.messages)
+        for outcome in OUTCOMES:
             m.rows.labels(self.source, outcome).inc(getattr(done, outcome))
         m.late.labels(self.source).inc(done.late)
         m.out_of_retention.labels(self.source).inc(done.out_of_retention)

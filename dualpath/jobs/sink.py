@@ -142,7 +142,7 @@ class Sink:
 
     def recognise(self, entry: Entry, outcomes: dict[str, Any]) -> None:
         """Raise `StateError` if a batch that was landed before holds other rows now, as after a lost checkpoint."""
-        if (outcomes["rows_read"], outcomes["dead_letter"]) != (entry.rows_read, entry.dead_letter):
+        if any(outcomes[name] != getattr(entry, name) for name in ("rows_read", "dead_letter", "skipped")):
             raise StateError(
                 f"source '{self.source.name}': batch {entry.batch} had {entry.rows_read} rows when it was landed and "
                 f"has {outcomes['rows_read']} now; the checkpoint is not the one the log was written with, or a landed "

@@ -156,9 +156,11 @@ class _Task:
             return
         refused = rows["reason"].is_valid()
         good, dead = rows.filter(pc.invert(refused)), rows.filter(refused)
+        if "__skipped" in rows.schema.names:
+            good = good.filter(pc.invert(good["__skipped"]))
         first = self.first(good)
         accepted = good.filter(first)
-        self.count(rows, accepted, dead)
+        self.count(rows, good, accepted, dead)
         if dead.num_rows:
             self.hold("dead", dead.select(list(DEAD_LETTER)).rename_columns(list(DEAD_LETTER.values())))
         if accepted.num_rows:
@@ -176,14 +178,17 @@ class _Task:
             self.deduplicator = Deduplicator(map(stored, self.to.known), since)
         return pa.array(self.deduplicator.new(ids))
 
-    def count(self, rows: pa.RecordBatch, accepted: pa.RecordBatch, dead: pa.RecordBatch) -> None:
+    def count(self, rows: pa.RecordBatch, good: pa.RecordBatch, accepted: pa.RecordBatch, dead: pa.RecordBatch) -> None:
         """Add to the counts."""
         late = accepted.filter(accepted["late"])
         counts = self.counts
         counts["rows_read"] += rows.num_rows
         counts["accepted"] += accepted.num_rows
-        counts["duplicate"] += rows.num_rows - accepted.num_rows - dead.num_rows
+        counts["duplicate"] += good.num_rows - accepted.num_rows
         counts["dead_letter"] += dead.num_rows
+        if "__skipped" in rows.schema.names:
+            counts["skipped"] += pc.sum(rows["__skipped"]).as_py()
+            counts["further"] += pc.sum(rows["__further"]).as_py()
         counts["late"] += late.num_rows
         counts["out_of_retention"] += pc.sum(accepted["__out_of_retention"]).as_py() or 0
         if accepted.num_rows:

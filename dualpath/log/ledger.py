@@ -200,7 +200,8 @@ def clocks(ledger: Path, block: Block) -> dict[int, int]:
 
 
 def refused(ledger: Path) -> dict[str, tuple[int, int]]:
-    """For each arrival day the rows read and the dead letters of the batches that hold rows of it.
+    """For each arrival day the rows read that were not skipped, and the dead letters, of the batches that hold rows of
+    it.
 
     A dead letter has no arrival day of its own. A batch that accepted nothing counts on the day of its clock, UTC.
     """
@@ -235,7 +236,7 @@ def _by_days(found: Iterable[Block]) -> dict[str, list[int]]:
         if block.rows_read:
             names = " ".join(sorted(block.arrival_days)) or clock_day(block.clock)
             read, dead = sums.get(names, [0, 0])
-            sums[names] = [read + block.rows_read, dead + block.dead_letter]
+            sums[names] = [read + block.rows_read - block.skipped, dead + block.dead_letter]
     return sums
 
 

@@ -1,4 +1,4 @@
-"""What became of rows: each is accepted, a duplicate, or a dead letter."""
+"""What became of rows: each is accepted, a duplicate, a dead letter, or skipped."""
 
 from dataclasses import dataclass, fields
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 class Outcomes:
     """The outcomes of all rows of a batch, or of several batches.
 
+    A message is a row, or, of a source with `each`, a row for every element of its list, or one if it has none. Rows of
+    no event of the source are `skipped`. `further` rows are those after the first of their message.
     `late` rows, and rows `out_of_retention`, which no window can reach, are among the accepted ones. `latest_by` is how
     late the latest row came, microseconds; `newest_arrival` is when the last accepted row arrived, microseconds UTC.
     """
@@ -15,8 +17,10 @@ class Outcomes:
     accepted: int = 0
     duplicate: int = 0
     dead_letter: int = 0
+    skipped: int = 0
     late: int = 0
     out_of_retention: int = 0
+    further: int = 0
     latest_by: int = 0
     newest_arrival: int = 0
 
@@ -32,7 +36,16 @@ class Outcomes:
         >>> Outcomes(rows_read=3, accepted=2, duplicate=1).adds_up, Outcomes(rows_read=3, accepted=2).adds_up
         (True, False)
         """
-        return self.rows_read == self.accepted + self.duplicate + self.dead_letter
+        return self.rows_read == sum(getattr(self, outcome) for outcome in OUTCOMES)
+
+    @property
+    def messages(self) -> int:
+        """How many messages the rows are of.
+
+        >>> Outcomes(rows_read=5, accepted=5, further=3).messages
+        2
+        """
+        return self.rows_read - self.further
 
     def plus(self, other: "Outcomes") -> dict[str, int]:
         """The outcomes of both, as fields: counts add up, and the latest of all rows is the later one.
@@ -44,5 +57,7 @@ class Outcomes:
         return sums | {name: max(getattr(self, name), getattr(other, name)) for name in GREATEST}
 
 
+OUTCOMES = ("accepted", "duplicate", "dead_letter", "skipped")
+"""Each row has one of them."""
 GREATEST = ("latest_by", "newest_arrival")
 COUNTS = tuple(field.name for field in fields(Outcomes) if field.name not in GREATEST)

@@ -5,7 +5,8 @@ be of any size.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from dualpath import paths
 from dualpath.entities import cast
 from dualpath.errors import InputError
 from dualpath.log.reading import Reading
 from dualpath.log.storage import Storage
-from dualpath.paths import first_value
+from dualpath.paths import Steps, first_value
 from dualpath.record import Fence
 from dualpath.schema import EventSource
 from dualpath.view import View
@@ -79,9 +81,10 @@ def refused(storage: Storage, view: View, keys: Sequence[str | int]) -> list[Can
     letters = ds.dataset([*map(str, files)], schema=schema, format="parquet")
     for row in _rows(letters, {name: pc.field(name) for name in schema.names}, wanted | named[0]):
         payload = _object(row["payload"])
-        if payload is not None and _keys(payload, view) == list(keys):
+        read = payload is not None and _reader(payload, view.source.each, row["reason"])
+        if read and _keys(read, view) == list(keys):
             batch, _ = _batch(storage.folder("dead"), row)
-            event = _times(payload, view.source)
+            event = _times(read, view.source)
             found.append(Candidate(event, batch, None, row["origin"], row["position"], row["reason"]))
     return found
 
@@ -147,23 +150,30 @@ def _object(payload: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _keys(payload: Mapping[str, Any], view: View) -> list[str | int] | None:
+def _reader(payload: Mapping[str, Any], each: Steps, reason: str) -> Callable[[Steps], Any]:
+    """What is at a path of a dead letter; of an element, if its reason ends with the place of one."""
+    place = re.search(rf"{re.escape(paths.written(each))}\[(\d+)\]\Z", reason) if each else None
+    element = paths.walk(payload, (*each, int(place[1]))) if place else None
+    return lambda steps: paths.value(payload, steps, each, element)
+
+
+def _keys(read: Callable[[Steps], Any], view: View) -> list[str | int] | None:
     """The join keys that a payload names, cast; None if one cannot be."""
     fields = [view.source.by_name[key] for key in view.keys]
     try:
-        return [cast([first_value(payload, each.places)], each.key, each.name)[0] for each in fields]
+        return [cast([first_value(each.places, read)], each.key, each.name)[0] for each in fields]
     except InputError:
         return None
 
 
-def _times(payload: Mapping[str, Any], source: EventSource) -> dict[str, Any]:
+def _times(read: Callable[[Steps], Any], source: EventSource) -> dict[str, Any]:
     """What can be read of the id and the times of a payload."""
     members = source.members
     event: dict[str, Any] = dict.fromkeys(("event_id", "event_time", "arrival_time"))
     if "event_id" in members:
-        event["event_id"] = first_value(payload, members["event_id"].places)
+        event["event_id"] = first_value(members["event_id"].places, read)
     for what in ("event_time", "arrival_time"):
         if member := members.get(what):
             # Digits that are too fine are why a row is refused, and no reason not to say when it happened.
-            event[what] = replace(member.time, truncate=True).micros(str(first_value(payload, member.places)))
+            event[what] = replace(member.time, truncate=True).micros(str(first_value(member.places, read)))
     return event

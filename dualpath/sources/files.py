@@ -159,8 +159,9 @@ def _is_seen(name: str) -> bool:
 def members(names: Sequence[str], source: EventSource, what: str) -> list[str]:
     """Of the columns of a table, those the source reads; raises `InputError` if one is there twice or is missing."""
     needed = [*source.members.values(), *(f for f in source.fields if f.required)]
-    lacking = [f for f in needed if not any(place[0] in names for place in f.places)]
-    if missing := [*dict.fromkeys(str(f.place[0]) for f in lacking)]:
+    lacking = [str(f.place[0]) for f in needed if not any(place[0] in names for place in f.places)]
+    lacking += [str(step) for step in source.each[:1] if step not in names]
+    if missing := [*dict.fromkeys(lacking)]:
         raise InputError(
             f"{what}: no column {', '.join(missing)}, which source '{source.name}' needs; it has {', '.join(names)}."
         )

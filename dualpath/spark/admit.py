@@ -9,9 +9,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_type
 
+from dualpath.expression import columns as read_by
 from dualpath.field import Field
+from dualpath.paths import inside
 from dualpath.schema import EventSource
-from dualpath.spark import fields, times
+from dualpath.spark import condition, fields, times
+from dualpath.spark.elements import TEXTS, Elements
 from dualpath.spark.payload import Parses
 from dualpath.spelling import excesses
 
@@ -37,13 +40,16 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
 
     Returns `event_id`, `event_time`, `arrival_time`, the columns of the fields, `late`, the place as `__origin` and
     `__position`, `admitted_at`, `payload` and `reason`: null for a good row, else the value as it came and what is
-    wrong with it. All between the id and the place is null in a refused row, so that nothing is ever computed of it.
+    wrong with it. Of a source with `each` or `where` it has two more, boolean: `__skipped`, the row is no event of the
+    source, and `__further`, it is not the first of its payload. All between the id and the place is null in a refused
+    or skipped row, so that nothing is ever computed of it.
     Unknown members of the object are ignored.
 
     The id and the arrival come from the payload's members that the source names. If it names none, they come from the
     transport. If that has none either, the id is the hash of the content and the arrival the event time.
     """
-    parses = Parses([place for f in (*source.fields, *source.members.values()) for place in f.places])
+    places = [place for f in (*source.fields, *source.members.values()) for place in f.places]
+    parses = Elements(places, source.each) if source.each else Parses(places)
     columns = [f.column for f in source.fields]
     rows = raw.select(
         F.make_valid_utf8("value").alias("payload"),
@@ -55,6 +61,8 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         "admitted_at",
         "refusal",
     )
+    if isinstance(parses, Elements):
+        rows = parses.rows(rows)
 
     declared = {
         what: times.instant(parses.text(member.places), member.time)
@@ -75,6 +83,17 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         arrival_time.alias("arrival_time"),
         *(fields.value(parses.text(f.places), f).alias(f.column) for f in source.fields),
     )
+    if source.where is not None:
+        typed = condition.judged(typed, source, parses.text)
+    basic, faults = _basic_faults(), [*_faults(source, parses), *_excesses(source, expressions)]
+    reason, payload, more = F.coalesce(*basic, *faults), F.col("payload"), []
+    if source.each or source.where is not None:
+        skipped = F.coalesce(*basic).isNull() & _is_no_event(source, parses)
+        more = [skipped.alias("__skipped"), F.lit(False).alias("__further")]
+        reason = F.when(~skipped, reason)
+    if isinstance(parses, Elements):
+        more[1] = parses.further().alias("__further")
+        reason, payload = parses.said(reason), parses.kept()
     late = F.col("arrival_time") - F.col("event_time") > F.lit(source.late_after)
     judged = typed.select(
         _event_id(source, parses).alias("event_id"),
@@ -84,25 +103,36 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         F.coalesce(late, F.lit(False)).alias("late"),
         *PLACE,
         "admitted_at",
-        "payload",
-        F.coalesce(*_faults(source, parses), *_excesses(source, expressions)).alias("reason"),
+        payload.alias("payload"),
+        reason.alias("reason"),
+        *more,
     )
     good, event = F.col("reason").isNull(), ("event_time", "arrival_time", *columns, "late")
+    extra = ["__skipped", "__further"] if more else []
+    if extra:
+        good &= ~F.col("__skipped")
+    refused = F.col("reason").isNotNull()
     return judged.select(
         "event_id",
         *(F.when(good, F.col(name)).alias(name) for name in event),
         *PLACE,
         "admitted_at",
-        F.when(~good, F.col("payload")).alias("payload"),
+        F.when(refused, F.col("payload")).alias("payload"),
         "reason",
+        *extra,
     )
 
 
-def _event_id(source: EventSource, parses: Parses) -> Column:
-    """The payload's id; else the transport's; else the hash of the content: every declared field, time, occurrence."""
+def _event_id(source: EventSource, parses: Parses | Elements) -> Column:
+    """The payload's id; else the transport's; else the hash of the content: every declared field, time, occurrence.
+
+    With the place of the element, unless the id is one of its members; its content is all of the list.
+    """
     members = source.members
     if "event_id" in members:
-        return parses.text(members["event_id"].places)
+        own = parses.text(members["event_id"].places)
+        of_payload = inside(members["event_id"].place, source.each) is None
+        return parses.id(own) if isinstance(parses, Elements) and of_payload else own
     content = [F.unix_micros("event_time").alias("event_time")]
     for field in source.fields:
         value = F.col(field.column)
@@ -110,17 +140,36 @@ def _event_id(source: EventSource, parses: Parses) -> Column:
         content.append(F.unix_micros(value).alias(field.column) if field.kind == "timestamp" else value)
     if "occurrence" in members:
         content.append(parses.text(members["occurrence"].places).alias("occurrence"))
-    return F.coalesce("__given_id", F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32))
+    if isinstance(parses, Elements):
+        content.append(F.col(TEXTS).alias("elements"))
+    found = F.coalesce("__given_id", F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32))
+    return parses.id(found) if isinstance(parses, Elements) else found
 
 
-def _faults(source: EventSource, parses: Parses) -> list[Column]:
-    """What can be wrong, most basic first: each column is null or a reason."""
-    faults = [
+def _is_no_event(source: EventSource, parses: Parses | Elements) -> Column:
+    """Whether a row of a JSON object is no event: its condition is not true, or its list is empty; never null."""
+    if not isinstance(parses, Elements):
+        return condition.is_other(F.lit(False))
+    if source.where is None:
+        return parses.empty()
+    of_elements = any(inside(source.by_name[name].place, source.each) is not None for name in read_by(source.where))
+    unreadable = F.coalesce(*parses.faults()).isNotNull() if of_elements else F.lit(False)
+    return parses.empty() | condition.is_other(unreadable)
+
+
+def _basic_faults() -> list[Column]:
+    """What makes a payload none at all, most basic first: each column is null or a reason."""
+    return [
         F.col("refusal"),
         F.when(F.col("payload").isNull(), F.lit("no payload")),
         F.when(~F.col("__utf8"), F.lit("not UTF-8")),
         F.when(F.col("__json").isNull(), F.lit("not a JSON object")),
     ]
+
+
+def _faults(source: EventSource, parses: Parses | Elements) -> list[Column]:
+    """What can be wrong with a JSON object, most basic first: each column is null or a reason."""
+    faults = parses.faults() if isinstance(parses, Elements) else []
     members = source.members
     for what in ("event_id", "occurrence"):
         if member := members.get(what):

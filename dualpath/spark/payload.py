@@ -47,9 +47,10 @@ class _Shape:
 
 class Parses:
     """The parses of a payload that together read all `places`: one, unless a member is declared both as a scalar and as
-    an object or a list, or members differ only in case."""
+    an object or a list, or members differ only in case. `name` is that of the first one's column."""
 
-    def __init__(self, places: Iterable[Steps]) -> None:
+    def __init__(self, places: Iterable[Steps], name: str = "__json") -> None:
+        self.name = name
         self.shapes: list[_Shape] = []
         self.of: dict[Steps, int] = {}
         for place in dict.fromkeys(places):
@@ -63,7 +64,7 @@ class Parses:
     @property
     def names(self) -> list[str]:
         """The columns of `columns`; the first is null unless the payload is one JSON object."""
-        return [f"__json{number or ''}" for number in range(len(self.shapes))]
+        return [f"{self.name}{number or ''}" for number in range(len(self.shapes))]
 
     def columns(self, value: Column) -> list[Column]:
         """The parsed payload."""
@@ -81,10 +82,16 @@ class Parses:
 
         An object or a list is its JSON text.
         """
-        return F.coalesce(*map(self._at, places)) if len(places) > 1 else self._at(places[0])
+        found = [at(F.col(self.names[self.of[place]]), place) for place in places]
+        return F.coalesce(*found) if len(found) > 1 else found[0]
 
-    def _at(self, place: Steps) -> Column:
-        found = F.col(self.names[self.of[place]])
-        for step in place:
-            found = F.get(found, F.lit(step)) if isinstance(step, int) else found.getField(step)
-        return found
+    def elements(self, place: Steps) -> Column:
+        """The texts of a list's elements, an array; null where there is no list. Its first element must be a place."""
+        return at(F.col(self.names[self.of[*place, 0]]), place)
+
+
+def at(parsed: Column, place: Steps) -> Column:
+    """What a parsed payload has at a place."""
+    for step in place:
+        parsed = F.get(parsed, F.lit(step)) if isinstance(step, int) else parsed.getField(step)
+    return parsed

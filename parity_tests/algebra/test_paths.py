@@ -24,7 +24,8 @@ def test_a_path_that_is_written_is_read_as_the_same_steps(steps: list[str | int]
 
 
 @pytest.mark.parametrize(
-    "path", ["", "$", "[0].a", "a..b", "a.", ".a", "a[-1]", "a[01]", "a[*]", "a b", 'a["b]', "a['\\x']", "a]", [], [0]]
+    "path",
+    ["", "$", "[0].a", "a..b", "a.", ".a", "a[-1]", "a[01]", "a[1:2]", "a b", 'a["b]', "a['\\x']", "a]", [], [0]],
 )
 def test_a_path_that_names_no_value_is_refused_with_the_way_to_write_it(path: str | list[str | int]) -> None:
     with pytest.raises(DeclarationError, match=r"field 'f': the path .*(write|correct)"):

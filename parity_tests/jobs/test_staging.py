@@ -120,7 +120,8 @@ def test_every_row_that_was_read_is_counted_once_and_its_place_is_noted(tmp_path
     rows += [event(2, place=places[2]), event(1), dead(None, 6)]
     found = answer(tmp_path, rows, size=3)
     assert {name: found[name] for name in COUNTS} == {
-        "rows_read": 6, "accepted": 3, "duplicate": 2, "dead_letter": 1, "late": 2, "out_of_retention": 1,
+        "rows_read": 6, "accepted": 3, "duplicate": 2, "dead_letter": 1, "skipped": 0, "late": 2, "out_of_retention": 1,
+        "further": 0,
     }  # fmt: skip
     assert found["latest_by"] == 50 * HOUR
     assert found["clock"] == int(NOON.timestamp()) * 1_000_000
