@@ -114,11 +114,8 @@ def walk(payload: Any, steps: Sequence[str | int]) -> Any:
     for at, step in enumerate(steps):
         if not _fits(found, steps[at:]):
             return None
-        if isinstance(step, int):
-            found = found[step] if step < len(found) else None
-        else:
-            found = found.get(step)
-        if found is None:
+        here = range(len(found)) if isinstance(step, int) else found
+        if step not in here or (found := found[step]) is None:
             return None
     return found
 
