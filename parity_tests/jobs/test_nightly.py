@@ -296,6 +296,7 @@ def test_a_finite_online_lookback_forgets_only_what_no_answer_needs(
     events = faults.events(now - timedelta(days=4))
     faults.post(repo, faults.payloads(events.filter(pc.less(events["arrival_time"], pa.scalar(now)))))
     drain(spark, repo)
+    # Ahead of the clock of Redis for longer than a test may take: `timeout` in pyproject.toml is five minutes.
     clock = int(now.timestamp() + 600) * 1_000_000
     online = repo.store._get_provider().online_store
     online.clock = lambda: clock
@@ -329,4 +330,3 @@ def test_a_finite_online_lookback_forgets_only_what_no_answer_needs(
     for view in repo.views.values():
         left = {redis.pttl(key) for key in live(repo, view.name)}
         assert left and (left == {-1} if view.lookback is None else min(left) > 0), view.name
-    assert datetime.now(UTC).timestamp() < clock / 1_000_000, "the test took too long for its clock"

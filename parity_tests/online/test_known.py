@@ -1,6 +1,5 @@
 """What a read says it knew: never less than it saw, whenever it reads; and how stale the stream is."""
 
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 import pytest
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from pyspark.sql import SparkSession
+from redis import Redis
 
 from dualpath.aggregates import Count
 from dualpath.errors import DeclarationError, InputError, StaleStreamError
@@ -136,15 +136,22 @@ def test_a_stream_with_nothing_to_read_says_that_it_is_up_to_date(
     assert high_water_mark.read(connect(repo.redis_address), repo.project, "n1", SOURCE) == [None]
 
 
+def server_time(client: Redis) -> int:
+    """The clock of Redis, microseconds UTC."""
+    seconds, microseconds = client.time()
+    return seconds * 1_000_000 + microseconds
+
+
 def test_a_mark_moves_only_from_where_it_was_and_keeps_the_newest_arrival(new_repo: Callable[[], Repo]) -> None:
     client = connect(new_repo().redis_address)
     place = (client, "shop", "n1", SOURCE)
+    began = server_time(client)
     high_water_mark.place(*place, UNFENCED)
     high_water_mark.advance(*place, since=UNFENCED, to=Fence(1, 1), arrived=NOON, within=[])
     high_water_mark.advance(*place, since=Fence(1, 1), to=Fence(1, 2), arrived=NOON - 1, within=[])
     [found] = high_water_mark.read(*place)
     assert found and found == HighWaterMark(Fence(1, 2), NOON, found.written)
-    assert abs(found.written / 1e6 - time.time()) < 60
+    assert began <= found.written <= server_time(client)
     with pytest.raises(high_water_mark.LostError):
         high_water_mark.advance(*place, since=Fence(1, 1), to=Fence(1, 3), arrived=NOON, within=[])
     high_water_mark.confirm(*place, Fence(1, 1))
