@@ -68,8 +68,6 @@ def _records(
     while True:
         try:
             block = next(blocks, None)
-            if block is None and stream.tell() != place:
-                raise EOFError("the file ends in it")
             found = [] if block is None else [*read(block.bytes_.read(), block.num_records)]
         except Exception as error:  # of bytes that are anything
             raise InputError(
