@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from dualpath import paths
+from dualpath.changes import Changes
 from dualpath.clock import Future
 from dualpath.columns import check_name, folded
 from dualpath.decoders.base import Decoder
@@ -180,7 +181,8 @@ class EventSource:
 
     `times` are those of them that the payload does not write in ISO-8601, or has at a path, declared as fields are, and
     `ids` the id and the occurrence that it has at a path; `event_source` fills them. `decoder` says what the bytes of a
-    message are; None: JSON. `limits` are what the quality gate allows a night.
+    message are; None: JSON. `limits` are what the quality gate allows a night. With `changes`, events are versions of
+    rows.
     """
 
     name: str
@@ -196,6 +198,7 @@ class EventSource:
     decoder: Decoder | None = None
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
     ids: tuple[Field, ...] = ()
+    changes: Changes | None = None
     sent_at: str | None = None
     future: Future = Future()  # noqa: RUF009 - it is frozen
 
@@ -218,6 +221,8 @@ class EventSource:
                     f"path={paths.written(each.place)!r} says where it is."
                 )
             seen[each.name] = each
+        if self.changes:
+            self.changes.check(own, seen)
         for limit in self.limits.nulls:
             if limit.field not in seen:
                 raise DeclarationError(
@@ -256,15 +261,16 @@ class EventSource:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. Of `times`, `ids`, `sent_at`, `future`, `decoder`
-        and `limits` a default is left out."""
+        """A JSON-ready form; `from_dict` restores an equal source. Of `times`, `ids`, `decoder`, `limits`, `changes`,
+        `sent_at` and `future` a default is left out."""
         plain = asdict(self)
         del plain["by_name"]
         for name in ("fields", "times", "ids"):
             plain[name] = [each.to_dict() for each in getattr(self, name)]
         plain["decoder"] = self.decoder and self.decoder.to_dict()
         plain["limits"], plain["future"] = self.limits.to_dict(), self.future.to_dict()
-        for name in ("times", "ids", "sent_at", "future", "decoder", "limits"):
+        plain["changes"] = self.changes and self.changes.to_dict()
+        for name in ("times", "ids", "decoder", "limits", "changes", "sent_at", "future"):
             if not plain[name]:
                 del plain[name]
         plain["late_after"] = self.late_after.total_seconds()
@@ -279,6 +285,8 @@ class EventSource:
             kept[name] = tuple(map(Field.from_dict, plain.get(name, ())))
         if "decoder" in plain:
             kept["decoder"] = Decoder.from_dict(plain["decoder"])
+        if "changes" in plain:
+            kept["changes"] = Changes(**plain["changes"])
         kept["limits"] = Limits.from_dict(plain.get("limits", {}))
         kept["future"] = Future.from_dict(plain.get("future", {}))
         kept["late_after"] = timedelta(seconds=plain["late_after"])
