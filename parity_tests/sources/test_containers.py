@@ -156,7 +156,7 @@ def test_a_file_whose_records_the_source_cannot_read_is_refused_at_once(
 
 
 def renamed(file: Path, codec: str) -> None:
-    """Write another codec of seven letters into a file."""
+    """Write another codec into a file that names deflate."""
     file.write_bytes(file.read_bytes().replace(b"\x0edeflate", bytes([2 * len(codec)]) + codec.encode()))
 
 
