@@ -20,6 +20,7 @@ from feast.types import Array, FeastType, Int64, Json, String, from_value_type
 from dualpath import paths
 from dualpath.aggregates.base import Aggregate, Output
 from dualpath.changes import Changes
+from dualpath.clock import Future
 from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
 from dualpath.expression import condition
@@ -50,6 +51,8 @@ def event_source(
     event_id: str | Field | None = "event_id",
     event_time: str | Field = "event_time",
     arrival_time: str | Field | None = "arrival_time",
+    sent_at: str | Field | None = None,
+    future: Future = Future(),  # noqa: B008 - it is frozen
     occurrence: str | Field | None = None,
     late_after: timedelta = timedelta(hours=1),
     duplicates_within: timedelta = timedelta(days=1),
@@ -71,6 +74,9 @@ def event_source(
             says where it stands and how payloads write it.
         arrival_time: the member of the instant at which it arrived, likewise. None: the transport's time if it has one,
             else the event time.
+        sent_at: the member of the instant at which the device sent the event by its own clock, likewise. The event time
+            is corrected by it: `event_time + (arrival_time - sent_at)`. None: the event time is as the payload says.
+        future: what becomes of an event that happens after its arrival; by default one of more than a day is refused.
         occurrence: what distinguishes events of equal content, as `event_id`; for sources without one.
         late_after: an event that arrives later than this after it happened counts as late; no value depends on it.
         duplicates_within: how long an id is remembered.
@@ -103,13 +109,15 @@ def event_source(
         late_after=late_after,
         duplicates_within=duplicates_within,
         description=description,
-        times=tuple(time for time in (event_time, arrival_time) if isinstance(time, Field)),
+        times=tuple(time for time in (event_time, arrival_time, sent_at) if isinstance(time, Field)),
         decoder=decoder,
         limits=limits,
         ids=tuple(member for member in (event_id, occurrence) if isinstance(member, Field)),
         changes=changes,
         each=() if each is None else paths.parse(each),
         where=where,
+        sent_at=sent_at.name if isinstance(sent_at, Field) else sent_at,
+        future=future,
     )
 
 

@@ -21,6 +21,7 @@ from feast import FeatureView
 from dualpath import admission, kernel, paths
 from dualpath.aggregates.base import Aggregate
 from dualpath.cells import Cell
+from dualpath.clock import ARRIVAL, corrected
 from dualpath.declare import view_of
 from dualpath.entities import name as entity
 from dualpath.errors import InputError
@@ -34,7 +35,7 @@ from dualpath.row_versions import deleted, version
 from dualpath.schema import EventSource
 from dualpath.values import Dictionary, arrow, as_text, instant, time_of, typed
 from dualpath.view import Feature, View
-from dualpath.windows import Window, window
+from dualpath.windows import Window, spell, window
 from dualpath.words import code
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -48,8 +49,9 @@ def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of
     An event has the shape of a payload, of dicts and lists: a field with a path is read there and nowhere else. What is
     left out is null. Without an id its place is its id, and without an arrival time it arrives when it happens. Of a
     source with `each` it is a whole payload with its list, and what `where` is not true for is left out.
-    Instants are datetimes (naive is UTC), or texts and numbers as payloads have them.
-    No event counts as a duplicate or is refused. Raises `InputError` for a value that is not of its field's kind.
+    Instants are datetimes (naive is UTC), or texts and numbers as payloads have them; an event time is corrected, and
+    moved to the arrival, as the source declares. No event counts as a duplicate, and none is refused but one too far
+    after its arrival. Raises `InputError` for that, and for a value that is not of its field's kind.
 
     >>> from datetime import datetime
     >>> from dualpath.aggregates import Count
@@ -185,17 +187,35 @@ def _event(
     written = {what: first_value(member.places, read) for what, member in members.items()}
     times = {
         what: time_of(written[what], members[what].time, f"{where}, {members[what]}")
-        for what in ("event_time", "arrival_time")
+        for what in ("event_time", "arrival_time", "sent_at")
         if what == "event_time" or written.get(what) is not None
     }
+    event_time, arrival_time = _happened(times, source, where)
     name = str(number if written.get("event_id") is None else written["event_id"])
     of_element = "event_id" in members and paths.inside(members["event_id"].place, source.each) is not None
     return {
         "event_id": name if at is None or (of_element and written["event_id"] is not None) else f"{name}/{at}",
-        "event_time": times["event_time"],
-        "arrival_time": times.get("arrival_time", times["event_time"]),
+        "event_time": event_time,
+        "arrival_time": arrival_time,
         **{f.column: typed(first_value(f.places, read), f, f"{where}, {f}") for f in source.fields},
     }
+
+
+def _happened(times: Mapping[str, int], source: EventSource, where: str) -> tuple[int, int]:
+    """The event time that counts, and the arrival, of the times that an event has."""
+    said, ahead = times["event_time"], source.future.micros
+    if source.sent_at is not None:
+        if missing := [what for what in ("arrival_time", "sent_at") if what not in times]:
+            raise InputError(
+                f"{where}: it has no {' and no '.join(missing)}, by which '{source.name}' corrects its time; write it."
+            )
+        said = corrected(said, times["arrival_time"], times["sent_at"])
+    arrival_time = times.get("arrival_time", said)
+    if said > arrival_time + ahead:
+        if source.future.beyond != ARRIVAL:
+            raise InputError(f"{where}: it happens more than {spell(ahead)} after its arrival; correct its times.")
+        said = arrival_time
+    return said, arrival_time
 
 
 def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] = ()) -> list[dict[str, Any]]:

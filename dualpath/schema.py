@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dualpath import paths
 from dualpath.changes import Changes
+from dualpath.clock import Future
 from dualpath.columns import check_name, folded
 from dualpath.decoders.base import Decoder
 from dualpath.errors import DeclarationError
@@ -170,15 +171,18 @@ class EventSource:
 
     `event_id`, `event_time` and `arrival_time` name the payload's members for them. Without `event_id`, the id is the
     one the transport gives (a Kafka message's header `event_id`), else the SHA-256 of the row's content: every declared
-    field and the event time, not the arrival. So an exact repetition is a duplicate. If a member tells real identical
-    rows apart, `occurrence` names it, and its value joins the hash. Without `arrival_time` an event arrives at the time
-    the transport gives (that of the Kafka record), else when it happens, so none is ever late. An event is *late* if it
-    arrives more than `late_after` after it happened. Lateness is counted and changes no value.
+    field and the event time as it is written, not the arrival. So an exact repetition is a duplicate. If a member tells
+    real identical rows apart, `occurrence` names it, and its value joins the hash. Without `arrival_time` an event
+    arrives at the time the transport gives (that of the Kafka record), else when it happens, so none is ever late. An
+    event is *late* if it arrives more than `late_after` after it happened. Lateness is counted and changes no value.
 
-    `times` are the two of them that the payload does not write in ISO-8601, or has at a path, declared as fields are,
-    and `ids` the id and the occurrence that it has at a path; `event_source` fills them. `decoder` says what the bytes
-    of a message are; None: JSON. `limits` are what the quality gate allows a night. With `changes`, events are versions
-    of rows.
+    `sent_at` names the instant at which the event was sent, by the clock that gave `event_time`: it then happened when
+    `dualpath.clock.corrected` says. `future` says what becomes of one that happens after its arrival.
+
+    `times` are those of them that the payload does not write in ISO-8601, or has at a path, declared as fields are, and
+    `ids` the id and the occurrence that it has at a path; `event_source` fills them. `decoder` says what the bytes of a
+    message are; None: JSON. `limits` are what the quality gate allows a night. With `changes`, events are versions of
+    rows.
 
     `each` leads to a list of which every element is an event; paths of an element begin with it and `[*]`. `where` is
     the condition of an event: a payload, or an element, for which it is not true is skipped. `docs/events.md` has both.
@@ -200,6 +204,8 @@ class EventSource:
     changes: Changes | None = None
     each: tuple[str | int, ...] = ()
     where: str | None = None
+    sent_at: str | None = None
+    future: Future = Future()  # noqa: RUF009 - it is frozen
 
     called: ClassVar[str] = "an event_source(...)"
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
@@ -253,12 +259,13 @@ class EventSource:
     @property
     def members(self) -> dict[str, Field]:
         """Where payloads have ids and times, and how they write them, by what each is: `event_id`, `event_time`,
-        `arrival_time` or `occurrence`. A time is as declared for it, or for the field at the member of its name."""
+        `arrival_time`, `sent_at` or `occurrence`. A time is as declared for it, or for the field at the member of its
+        name."""
         times = (*self.times, *(each for each in self.fields if not each.path))
         found = {}
-        for what in ("event_id", "event_time", "arrival_time", "occurrence"):
+        for what in ("event_id", "event_time", "arrival_time", "sent_at", "occurrence"):
             if name := getattr(self, what):
-                declared = times if what.endswith("time") else self.ids
+                declared = self.ids if what in ("event_id", "occurrence") else times
                 found[what] = next((each for each in declared if each.name == name), Field(name, "text"))
         return found
 
@@ -270,10 +277,10 @@ class EventSource:
         for name in ("fields", "times", "ids"):
             plain[name] = [each.to_dict() for each in getattr(self, name)]
         plain["decoder"] = self.decoder and self.decoder.to_dict()
-        plain["limits"] = self.limits.to_dict()
+        plain["limits"], plain["future"] = self.limits.to_dict(), self.future.to_dict()
         plain["changes"] = self.changes and self.changes.to_dict()
         plain["each"] = paths.written(self.each)
-        for name in ("times", "ids", "decoder", "limits", "changes", "each", "where"):
+        for name in ("times", "ids", "decoder", "limits", "changes", "each", "where", "sent_at", "future"):
             if not plain[name]:
                 del plain[name]
         plain["late_after"] = self.late_after.total_seconds()
@@ -293,6 +300,7 @@ class EventSource:
         if "each" in plain:
             kept["each"] = paths.parse(plain["each"])
         kept["limits"] = Limits.from_dict(plain.get("limits", {}))
+        kept["future"] = Future.from_dict(plain.get("future", {}))
         kept["late_after"] = timedelta(seconds=plain["late_after"])
         kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])
         return cls(**kept)

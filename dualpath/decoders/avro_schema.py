@@ -1,4 +1,4 @@
-"""Compiles an Avro schema into a function from bytes to JSON text that keeps every digit.
+"""Compiles an Avro schema into functions from bytes to JSON that keep every digit.
 
 fastavro reads the bytes. What JSON has no form for is told apart by logical types of our own, which the schema is
 rewritten with; so a value in a union is told by its branch and not by its Python type.
@@ -6,6 +6,7 @@ rewritten with; so a value in a union is told by its branch and not by its Pytho
 
 import importlib
 import json
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
 
@@ -54,13 +55,12 @@ producer writes with
     names = {} if names is None else names
     schema = _parsed(text, names)
     name = str(schema.get("name", schema["type"])) if isinstance(schema, dict) else "of a union"
-    # fastavro's compiled reader ends the process if a message is nested too deep; the other one raises an error.
-    read = (_read_py if _is_recursive(schema, names) else _read).schemaless_reader
+    read = _reader(schema, names)
 
     def text_of(payload: bytes) -> str:
         stream = BytesIO(payload)
         try:
-            value = dumps(read(stream, schema, None))
+            value = dumps(read(stream))
         except Exception as error:  # of bytes that are anything
             said = str(error) or type(error).__name__
             if stream.tell() == len(payload):
@@ -71,6 +71,39 @@ producer writes with
         return value
 
     return text_of
+
+
+def records(text: str) -> tuple[list[str], Callable[[bytes, int], Iterator[dict[str, Any]]]]:
+    """The members of a schema's records, and a function from a block of a file, and the number of records in it, to
+    these; their values are such as `compiled` writes. Raises `Refused` for a schema that cannot be used.
+
+    >>> members, read = records('{"type": "record", "name": "order", "fields": [{"name": "n", "type": "long"}]}')
+    >>> members, [*read(bytes([84, 86]), 2)]
+    (['n'], [{'n': 42}, {'n': 43}])
+    """
+    names: dict[str, Any] = {}
+    schema = _parsed(text, names)
+    if not isinstance(schema, dict) or schema["type"] != "record":
+        raise Refused("is no record, so its values have no members; write records")
+    if _is_empty(schema, names, frozenset()):
+        raise Refused("has records that take no bytes; give them a field")
+    read = _reader(schema, names)
+
+    def of_block(block: bytes, number: int) -> Iterator[dict[str, Any]]:
+        stream = BytesIO(block)
+        for _ in range(number):
+            yield read(stream)
+        if stream.tell() != len(block):
+            raise Refused("bytes are left behind its records")
+
+    return [each["name"] for each in schema["fields"]], of_block
+
+
+def _reader(schema: Any, names: dict[str, Any]) -> Callable[[BytesIO], Any]:
+    """What reads the next value of a schema."""
+    # fastavro's compiled reader ends the process if a message is nested too deep; the other one raises an error.
+    read = (_read_py if _is_recursive(schema, names) else _read).schemaless_reader
+    return lambda stream: read(stream, schema, None)
 
 
 def _not_of(name: str, said: str) -> str:

@@ -1,7 +1,7 @@
 """The expectations that a declaration generates for an arrival day of its source's event log."""
 
 import sys
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import great_expectations as gx
@@ -30,12 +30,13 @@ from great_expectations.expectations.metrics.map_metric_provider.column_pair_map
     ColumnPairMapMetricProvider,
 )
 from pyspark.sql import Column
-from pyspark.sql.functions import expr
 
+from dualpath.clock import Future
 from dualpath.field import Field
 from dualpath.limits import NullLimit
 from dualpath.schema import DECIMAL_BOUND, IDENTIFIER_BOUND, EventSource
-from dualpath.spark.admit import AHEAD
+from dualpath.spark.clock import is_far
+from dualpath.windows import spell
 
 KEY = "event_id"
 REMEDY = "remedy"
@@ -44,20 +45,22 @@ LIMITS = {"double": sys.float_info.max, "integer": DECIMAL_BOUND, "identifier": 
 
 
 class _NotFarAhead(ColumnPairMapMetricProvider):
-    """Whether A is at most a day after B, by the same rule as admission; null is never ahead."""
+    """Whether A is at most `ahead` microseconds after B, by the same rule as admission; null is never ahead."""
 
     condition_metric_name = "column_pair_values.not_far_ahead"
     condition_domain_keys = ("batch_id", "table", "column_A", "column_B")
-    condition_value_keys = ()
+    condition_value_keys = ("ahead",)
 
     @column_pair_condition_partial(engine=SparkDFExecutionEngine)
-    def _spark(cls, column_A: Column, column_B: Column, **_: Any) -> Column:  # noqa: N803, N805 - their interface
-        return column_A <= column_B + expr(AHEAD)
+    def _spark(cls, column_A: Column, column_B: Column, ahead: int, **_: Any) -> Column:  # noqa: N803, N805 - theirs
+        return ~is_far(column_A, column_B, Future(timedelta(microseconds=ahead)))
 
 
 class ExpectColumnPairNotFarAhead(ColumnPairMapExpectation):
-    """Expect instants in `column_A` to be at most a day after those in `column_B`."""
+    """Expect instants in `column_A` to be at most `ahead` microseconds after those in `column_B`."""
 
+    ahead: int
+    success_keys = (*ColumnPairMapExpectation.success_keys, "ahead")
     map_metric = _NotFarAhead.condition_metric_name
 
 
@@ -77,7 +80,8 @@ def suite(source: EventSource, day: date) -> gx.ExpectationSuite:
         ExpectColumnPairNotFarAhead(
             column_A="event_time",
             column_B="arrival_time",
-            notes="no event_time is more than a day after its arrival_time",
+            ahead=source.future.micros,
+            notes=f"no event_time is more than {spell(source.future.micros)} after its arrival_time",
         ),
     ]
     required = [KEY, "event_time", "arrival_time", *(field.column for field in source.fields if field.required)]

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from dualpath import paths
+from dualpath.clock import corrected
 from dualpath.entities import cast
 from dualpath.errors import InputError
 from dualpath.log.reading import Reading
@@ -172,8 +173,14 @@ def _times(read: Callable[[Steps], Any], source: EventSource) -> dict[str, Any]:
     event: dict[str, Any] = dict.fromkeys(("event_id", "event_time", "arrival_time"))
     if "event_id" in members:
         event["event_id"] = first_value(members["event_id"].places, read)
-    for what in ("event_time", "arrival_time"):
-        if member := members.get(what):
-            # Digits that are too fine are why a row is refused, and no reason not to say when it happened.
-            event[what] = replace(member.time, truncate=True).micros(str(first_value(member.places, read)))
+    times = {
+        # Digits that are too fine are why a row is refused, and no reason not to say when it happened.
+        what: replace(members[what].time, truncate=True).micros(str(first_value(members[what].places, read)))
+        for what in ("event_time", "arrival_time", "sent_at")
+        if what in members
+    }
+    event |= {"event_time": times["event_time"], "arrival_time": times.get("arrival_time")}
+    if source.sent_at is not None:
+        known = times["event_time"], times.get("arrival_time"), times["sent_at"]
+        event["event_time"] = None if None in known else corrected(*known)
     return event

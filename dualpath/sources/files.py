@@ -14,13 +14,15 @@ import pyarrow as pa
 
 from dualpath.errors import InputError, NotFoundError
 from dualpath.schema import EventSource
+from dualpath.sources import containers
 from dualpath.sources.columnar import parquet
 from dualpath.sources.delimited import Dialect, Rows
 from dualpath.sources.documents import documents
 
 LINES, DOCUMENTS, DELIMITED = (".jsonl", ".ndjson"), (".json",), (".csv", ".tsv")
+PARQUET, AVRO = ".parquet", ".avro"
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
-KINDS = f"{', '.join([*LINES, *DOCUMENTS, *DELIMITED])}, each also as .gz or .zst, or .parquet"
+KINDS = f"{', '.join([*LINES, *DOCUMENTS, *DELIMITED])}, each also as .gz or .zst, or {PARQUET} or {AVRO}"
 READING = (pa.ArrowException, OSError, UnicodeError)
 """What can be raised of a file that is not what its name says."""
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -48,8 +50,8 @@ def found(names: Iterable[str]) -> list[Path]:
 def payloads(file: Path, source: EventSource, dialect: Dialect) -> Iterator[bytes]:
     """The rows of a file as payloads of the source, a line each, read while they are asked for.
 
-    Lines of JSON are as they are; other kinds: `documents`, `delimited.Rows`, `columnar.parquet`. Of a table come the
-    columns that the source reads.
+    Lines of JSON are as they are; other kinds: `documents`, `delimited.Rows`, `columnar.parquet`, `containers.avro`. Of
+    a table come the columns that the source reads.
 
     Raises `InputError`: at once if the file has no readable beginning or lacks a column, later if what follows cannot
     be read.
@@ -68,16 +70,18 @@ def _readable(lines: Iterator[bytes], file: Path) -> Iterator[bytes]:
 
 
 def _unreadable(file: Path, error: Exception) -> InputError:
-    kind = {".parquet": "Parquet", ".csv": "CSV", ".tsv": "TSV"}.get(_suffix(file), "JSON")
+    kind = {PARQUET: "Parquet", AVRO: "Avro", ".csv": "CSV", ".tsv": "TSV"}.get(_suffix(file), "JSON")
     said = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
     return InputError(f"{file} cannot be read as {kind} ({said}); nothing was landed.")
 
 
 def _opened(file: Path, source: EventSource, dialect: Dialect) -> Iterator[bytes]:
     suffix, fitting = _suffix(file), partial(members, source=source, what=str(file))
-    if suffix == ".parquet":
+    if suffix == PARQUET:
         return parquet(file, fitting)
     stream = _stream(file)
+    if suffix == AVRO:
+        return containers.avro(stream, str(file), fitting)
     if suffix in DELIMITED:
         rows = _rows(stream, file, suffix, dialect)
         return rows.payloads(fitting(rows.names))
@@ -111,7 +115,7 @@ def _suffix(file: Path) -> str:
     """The suffix that tells the kind, in small letters; empty if it is none."""
     name = file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
     suffix = name.suffix.lower()
-    return suffix if suffix in (*LINES, *DOCUMENTS, *DELIMITED) or (suffix == ".parquet" and name is file) else ""
+    return suffix if suffix in (*LINES, *DOCUMENTS, *DELIMITED) or (suffix in (PARQUET, AVRO) and name is file) else ""
 
 
 def is_delimited(file: Path) -> bool:

@@ -14,12 +14,15 @@ from dualpath.field import Field
 from dualpath.paths import inside
 from dualpath.schema import EventSource
 from dualpath.spark import condition, fields, times
+from dualpath.spark.clock import happened, is_far
 from dualpath.spark.elements import TEXTS, Elements
 from dualpath.spark.payload import Parses
 from dualpath.spelling import excesses
+from dualpath.windows import spell
 
 EARLIEST = "2000-01-01 00:00:00"
 AHEAD = "INTERVAL 1 DAY"
+"""How far a row may arrive after it is judged."""
 PLACE = ("__origin", "__position")
 """Where a row came from, by names that no declared field can have."""
 
@@ -47,6 +50,9 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
 
     The id and the arrival come from the payload's members that the source names. If it names none, they come from the
     transport. If that has none either, the id is the hash of the content and the arrival the event time.
+
+    The event time is corrected, and moved to the arrival, as the source declares (`dualpath.clock`). The hash is of the
+    time that the payload has, so a message that comes again, at another arrival, is the same event.
     """
     places = [place for f in (*source.fields, *source.members.values()) for place in f.places]
     parses = Elements(places, source.each) if source.each else Parses(places)
@@ -67,10 +73,11 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
     declared = {
         what: times.instant(parses.text(member.places), member.time)
         for what, member in source.members.items()
-        if what in ("event_time", "arrival_time")
+        if what in ("event_time", "arrival_time", "sent_at")
     }
-    event_time = declared["event_time"]
-    arrival_time = declared.get("arrival_time", F.coalesce("__given_arrival", event_time))
+    said, sent_at = declared["event_time"], declared.get("sent_at")
+    # The time of a device alone cannot say how wrong its clock is.
+    otherwise = F.coalesce("__given_arrival", said) if sent_at is None else F.col("__given_arrival")
     typed = rows.select(
         "payload",
         "__utf8",
@@ -79,10 +86,13 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         *PLACE,
         "admitted_at",
         "refusal",
-        event_time.alias("event_time"),
-        arrival_time.alias("arrival_time"),
+        said.alias("__said"),
+        declared.get("arrival_time", otherwise).alias("arrival_time"),
+        *([] if sent_at is None else [sent_at.alias("__sent_at")]),
         *(fields.value(parses.text(f.places), f).alias(f.column) for f in source.fields),
     )
+    sent = None if sent_at is None else F.col("__sent_at")
+    typed = typed.withColumn("event_time", happened(F.col("__said"), F.col("arrival_time"), sent, source.future))
     if source.where is not None:
         typed = condition.judged(typed, source, parses.text)
     basic, faults = _basic_faults(), [*_faults(source, parses), *_excesses(source, expressions)]
@@ -133,7 +143,7 @@ def _event_id(source: EventSource, parses: Parses | Elements) -> Column:
         own = parses.text(members["event_id"].places)
         of_payload = inside(members["event_id"].place, source.each) is None
         return parses.id(own) if isinstance(parses, Elements) and of_payload else own
-    content = [F.unix_micros("event_time").alias("event_time")]
+    content = [F.unix_micros("__said").alias("event_time")]
     for field in source.fields:
         value = F.col(field.column)
         # As text an instant would lose its microseconds.
@@ -175,13 +185,21 @@ def _faults(source: EventSource, parses: Parses | Elements) -> list[Column]:
         if member := members.get(what):
             blank = F.coalesce(F.trim(parses.text(member.places)), F.lit("")) == ""
             faults.append(F.when(blank, F.lit(f"{member} is missing")))
-    for what in ("event_time", "arrival_time"):
+    for what, column in (("event_time", "__said"), ("arrival_time", "arrival_time"), ("sent_at", "__sent_at")):
         if member := members.get(what):
-            faults += _time_faults(parses.text(member.places), member, what)
+            # A device that thinks it is 1970 is one whose clock can be corrected.
+            any_year = "sent_at" in members and what != "arrival_time"
+            faults += _time_faults(parses.text(member.places), member, column)[: 2 if any_year else 3]
     if "arrival_time" not in members:
         faults.append(F.when(_too_early("arrival_time"), F.lit(f"the transport's time is before {EARLIEST[:4]}")))
-    too_far = F.col("event_time") > F.col("arrival_time") + F.expr(AHEAD)
-    faults.append(F.when(too_far, F.lit(f"{members['event_time']} is more than a day after the arrival")))
+    time = str(members["event_time"])
+    if sent_at := members.get("sent_at"):
+        unknown = F.lit(f"no arrival is known, so {sent_at} cannot correct {time}")
+        faults.append(F.when(F.col("arrival_time").isNull(), unknown))
+        time += f", corrected by {sent_at},"
+        faults.append(F.when(_too_early("event_time"), F.lit(f"{time} is before {EARLIEST[:4]}")))
+    far = is_far(F.col("event_time"), F.col("arrival_time"), source.future)
+    faults.append(F.when(far, F.lit(f"{time} is more than {spell(source.future.micros)} after the arrival")))
     # Each read asks for every arrival day that has rows, so it would ask for one of the far future until it comes.
     unborn = F.col("arrival_time") > F.col("admitted_at") + F.expr(AHEAD)
     faults.append(F.when(unborn, F.lit(f"{members.get('arrival_time', 'the arrival')} is more than a day ahead")))

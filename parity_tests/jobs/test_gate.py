@@ -11,6 +11,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import lit
 
+from dualpath.clock import Future
 from dualpath.jobs.gate import check
 from dualpath.jobs.gate_report import Failure, GateError, GateReport
 from dualpath.jobs.gate_suite import suite
@@ -68,6 +69,18 @@ def a_day(spark: SparkSession, source: EventSource, *changes: dict[str, Any]) ->
 def refusal(report: GateReport, source: EventSource = orders) -> str:
     assert not report.passed
     return GateError(source, [f"{DAY}"], report).message
+
+
+def test_how_far_an_event_may_happen_after_its_arrival_is_as_declared(spark: SparkSession) -> None:
+    source = replace(orders, future=Future(timedelta(hours=2)))
+    edge = NOON + timedelta(hours=2)
+    report = check(
+        a_day(spark, source, {"event_time": edge}, {"event_time": edge + timedelta(microseconds=1)}), source, DAY
+    )
+    (failure,) = report.failures
+    assert failure.expectation == "expect_column_pair_not_far_ahead"
+    assert failure.unexpected_count == 1
+    assert "no event_time is more than 2 hours after its arrival_time" in refusal(report, source)
 
 
 def test_the_days_that_were_checked_together_are_all_named() -> None:

@@ -73,7 +73,7 @@ ISO = " is not an ISO-8601 instant: "
 UNIT = " is a number; declare its unit, one of s, ms, us, ns: "
 FINER = " is finer than a microsecond; declare truncate=True to cut it: "
 UNBORN = "arrival_time is more than a day ahead"
-FAR = "event_time is more than a day after the arrival"
+FAR = "event_time is more than 1 day after the arrival"
 REFUSED: list[tuple[dict[str, Any], str]] = [
     *(({"event_id": v}, "event_id is missing") for v in (..., None, "", "  ")),
     *(({"user": v}, "user is missing") for v in (..., None, "")),
