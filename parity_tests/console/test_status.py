@@ -20,17 +20,20 @@ def test_a_repo_that_has_read_nothing_adds_up(untouched: Repo) -> None:
 def test_status_sums_batches_and_groups_reasons(repo: Repo) -> None:
     storage = repo.storage(SOURCE)
     written(storage, 0, 5, ["amount is not finite: NaN", "amount is not finite: inf"], duplicate=2, rows_read=9)
-    written(storage, 1, 3, ["not a JSON object"], late=1, latest_by=90_000_000)
+    written(storage, 1, 3, ["not a JSON object"], late=1, latest_by=90_000_000, skipped=4, rows_read=8, further=6)
     storage.begin(1, 2)
     said = run_json("status", "--repo", repo.folder)
     assert {k: said[k] for k in COUNTS} == {
-        "rows_read": 13,
+        "rows_read": 17,
         "accepted": 8,
         "duplicate": 2,
         "dead_letter": 3,
+        "skipped": 4,
         "late": 1,
         "out_of_retention": 0,
+        "further": 6,
     }
+    assert said["messages"] == 11
     assert (said["adds_up"], said["latest_by"], said["batches"]) == (True, "0:01:30", 2)
     shop = said["sources"][SOURCE]
     assert shop["dead_letter_reasons"] == {"amount is not finite": 2, "not a JSON object": 1}
