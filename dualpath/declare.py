@@ -19,6 +19,7 @@ from feast.types import Array, FeastType, Int64, Json, String, from_value_type
 
 from dualpath.aggregates.base import Aggregate, Output
 from dualpath.decoders.base import Decoder
+from dualpath.dimension import Lookup
 from dualpath.errors import DeclarationError
 from dualpath.field import Field
 from dualpath.kinds import KINDS
@@ -51,6 +52,7 @@ def event_source(
     description: str = "",
     decoder: Decoder | None = None,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    lookups: Iterable[Lookup] = (),
 ) -> EventSource:
     """Declare a source of events; raises `DeclarationError` naming file, source and remedy.
 
@@ -69,6 +71,7 @@ def event_source(
         description: a sentence for people.
         decoder: what the bytes of a message are, such as `avro(registry=...)`. None: JSON.
         limits: the nights that may be published.
+        lookups: fields that events get from slowly changing tables, as of their event time.
 
     >>> from dualpath.schema import text, timestamp
     >>> clicks = event_source("clicks", fields=[text("user")], event_time=timestamp("ts", unit="ms"))
@@ -89,6 +92,7 @@ def event_source(
         decoder,
         limits,
         tuple(each for each in (event_id, occurrence) if isinstance(each, Field)),
+        tuple(lookups),
     )
 
 

@@ -7,11 +7,10 @@ decimals as `Decimal`; the other fields as plain Python values; None for null. I
 event log.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -33,6 +32,7 @@ from dualpath.record import layout
 from dualpath.schema import EventSource
 from dualpath.times import Time
 from dualpath.values import Dictionary, arrow
+from dualpath.versions import Versions, looked_up
 from dualpath.view import Feature, View
 from dualpath.windows import Window, window
 from dualpath.words import code
@@ -40,15 +40,24 @@ from dualpath.words import code
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 """When the first event happens that does not say."""
 LATELY = timedelta(days=1)
+NO_TABLES: Mapping[str, Any] = MappingProxyType({})
 
 
-def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of: Any) -> list[dict[str, Any]]:
+def preview(
+    view: View | FeatureView,
+    events: Sequence[Mapping[str, Any]],
+    as_of: Any,
+    *,
+    dimensions: Mapping[str, Versions | Sequence[Mapping[str, Any]]] = NO_TABLES,
+) -> list[dict[str, Any]]:
     """The join keys and the features of every entity among the events, at one instant, in order of appearance.
 
     An event has the shape of a payload, of dicts and lists: a field with a path is read there and nowhere else. What is
     left out is null. Without an id its place is its id, and without an arrival time it arrives when it happens.
     Instants are datetimes (naive is UTC), or texts and numbers as payloads have them.
-    No event counts as a duplicate or is refused. Raises `InputError` for a value that is not of its field's kind.
+    No event counts as a duplicate or is refused. `dimensions` are the tables in which the source looks fields up, by
+    name: rows as payloads have them, or `dualpath.sources.dimensions.load(dimension, folder)` of a table's files.
+    Raises `InputError` for a value that is not of its field's kind.
 
     >>> from datetime import datetime
     >>> from dualpath.aggregates import Count
@@ -68,7 +77,8 @@ def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of
         view = declared
     if not events:
         return []
-    return answers(view, [_event(view, number, event) for number, event in enumerate(events)], _instant(as_of, "as_of"))
+    typed = [_event(view, number, event) for number, event in enumerate(events)]
+    return answers(view, looked_up(view.source, typed, dimensions), _instant(as_of, "as_of"))
 
 
 def answers(view: View, events: Sequence[dict[str, Any]], as_of: int) -> list[dict[str, Any]]:
@@ -92,6 +102,7 @@ def value(
     The fields are those of the events, and their kinds those of the values: a `Decimal` is a decimal. An event without
     `event_time` happens a minute after the one before. Unless `as_of` is given, it is the time of the last event.
 
+    >>> from decimal import Decimal
     >>> from dualpath.aggregates import Sum
     >>> value(Sum("amount", where="action = 'buy'"), [
     ...     {"action": "buy", "amount": Decimal("19.90")},
@@ -124,8 +135,8 @@ def _field(name: str, values: list[Any]) -> Field:
 def _event(view: View, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
     source, where, members = view.source, f"event {number}", view.source.members
     if unknown := set(given).difference(each.place[0] for each in (*source.fields, *members.values())):
-        for name in unknown.intersection(source.by_name):
-            raise InputError(f"{where}: '{source.name}' reads {source.by_name[name]} at its path; write it there.")
+        for each in (f for f in source.fields if f.name in unknown):
+            raise InputError(f"{where}: '{source.name}' reads {each} at its path; write it there.")
         raise InputError(f"{where}: '{source.name}' has no {', '.join(sorted(unknown))}; correct the name.")
     written = {what: walk(given, member.place) for what, member in members.items()}
     times = {
@@ -150,7 +161,7 @@ def _instant(value: Any, where: str) -> int:
 
 def _time(value: Any, how: Time, where: str) -> int:
     """An event's time: a text or a number as admission reads it, or any instant."""
-    text = _text(value)
+    text = admission.written(value)
     if text is None or isinstance(value, bool):
         return _instant(value, where)
     found = how.micros(text)
@@ -161,7 +172,7 @@ def _time(value: Any, how: Time, where: str) -> int:
 
 def _typed(value: Any, field: Field, where: str) -> Any:
     """A value as admission would store it; refused where admission would refuse."""
-    text = _text(value)
+    text = admission.written(value)
     if value is None or (text is not None and admission.given(text, field) is None):
         return None
     if field.kind == "timestamp":
@@ -176,15 +187,6 @@ def _typed(value: Any, field: Field, where: str) -> Any:
     return typed
 
 
-def _text(value: Any) -> str | None:
-    """A value as payloads write it, an object or a list as its JSON text; None if a payload cannot have it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping | list | tuple):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    return str(value) if isinstance(value, str | int | float | Decimal) else None
-
-
 def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] = ()) -> list[dict[str, Any]]:
     """The events with, under its text, the value of every expression of the view's cells, and of `more`.
 
@@ -196,7 +198,7 @@ def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] 
     if not sqls or not events:
         return list(events)
     types = {"event_time": INSTANT, "arrival_time": INSTANT}
-    types |= {field.column: field.stored for field in view.source.fields}
+    types |= {field.column: field.stored for field in view.source.all_fields}
     table = pa.table({name: pa.array([e.get(name) for e in events], kind) for name, kind in types.items()})
     _engine().register("events", table)
     rows = _engine().execute(f"SELECT {', '.join(plain(view, sql) for sql in sqls)} FROM events").fetchall()

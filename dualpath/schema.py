@@ -13,6 +13,7 @@ import pyarrow as pa
 from dualpath import paths
 from dualpath.columns import check_name, folded
 from dualpath.decoders.base import Decoder
+from dualpath.dimension import Dimension, Lookup
 from dualpath.errors import DeclarationError
 from dualpath.field import Field, Path, steps
 from dualpath.kinds import INSTANT
@@ -176,7 +177,8 @@ class EventSource:
 
     `times` are the two of them that the payload does not write in ISO-8601, or has at a path, declared as fields are,
     and `ids` the id and the occurrence that it has at a path; `event_source` fills them. `decoder` says what the bytes
-    of a message are; None: JSON. `limits` are what the quality gate allows a night.
+    of a message are; None: JSON. `limits` are what the quality gate allows a night. `lookups` say what events get from
+    dimensions, beside the `fields` of their payloads.
     """
 
     name: str
@@ -192,6 +194,7 @@ class EventSource:
     decoder: Decoder | None = None
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
     ids: tuple[Field, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
 
     called: ClassVar[str] = "an event_source(...)"
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
@@ -201,7 +204,7 @@ class EventSource:
         check_name(self.name, own)
         seen: dict[str, Field] = {}
         spelled: dict[str, str] = {}
-        for each in self.fields:
+        for each in self.all_fields:
             where = f"{own}, field '{each.name}'"
             each.check(where)
             if each.name in seen:
@@ -212,6 +215,7 @@ class EventSource:
                     f"path={paths.written(each.place)!r} says where it is."
                 )
             seen[each.name] = each
+        self._check_lookups(own)
         for limit in self.limits.nulls:
             if limit.field not in seen:
                 raise DeclarationError(
@@ -230,11 +234,24 @@ class EventSource:
             raise DeclarationError(f"{own}: late_after must not be negative and duplicates_within must be positive.")
         object.__setattr__(self, "by_name", seen)
 
+    def _check_lookups(self, own: str) -> None:
+        payload = {each.name: each for each in self.fields}
+        declared: dict[str, Dimension] = {}
+        for each in self.lookups:
+            each.check(own, payload)
+            if declared.setdefault(each.dimension.name, each.dimension) != each.dimension:
+                raise DeclarationError(f"{own}: two dimensions are called '{each.dimension.name}'; rename one.")
+
+    @property
+    def all_fields(self) -> tuple[Field, ...]:
+        """Every field of an event: those of its payload, and those that are looked up."""
+        return (*self.fields, *(each for lookup in self.lookups for each in lookup.fields))
+
     @property
     def stored(self) -> pa.Schema:
         """The Arrow types of what the event log has of every event: its id, its times and its fields' columns."""
         times = [("event_time", INSTANT), ("arrival_time", INSTANT)]
-        return pa.schema([("event_id", pa.string()), *times, *((f.column, f.stored) for f in self.fields)])
+        return pa.schema([("event_id", pa.string()), *times, *((f.column, f.stored) for f in self.all_fields)])
 
     @property
     def members(self) -> dict[str, Field]:
@@ -249,15 +266,15 @@ class EventSource:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. Of `times`, `ids`, `decoder` and `limits` a
-        default is left out."""
+        """A JSON-ready form; `from_dict` restores an equal source. Of `times`, `ids`, `decoder`, `limits` and
+        `lookups` a default is left out."""
         plain = asdict(self)
         del plain["by_name"]
-        for name in ("fields", "times", "ids"):
+        for name in ("fields", "times", "ids", "lookups"):
             plain[name] = [each.to_dict() for each in getattr(self, name)]
         plain["decoder"] = self.decoder and self.decoder.to_dict()
         plain["limits"] = self.limits.to_dict()
-        for name in ("times", "ids", "decoder", "limits"):
+        for name in ("times", "ids", "decoder", "limits", "lookups"):
             if not plain[name]:
                 del plain[name]
         plain["late_after"] = self.late_after.total_seconds()
@@ -270,6 +287,7 @@ class EventSource:
         kept = dict(plain)
         for name in ("fields", "times", "ids"):
             kept[name] = tuple(map(Field.from_dict, plain.get(name, ())))
+        kept["lookups"] = tuple(map(Lookup.from_dict, plain.get("lookups", ())))
         if "decoder" in plain:
             kept["decoder"] = Decoder.from_dict(plain["decoder"])
         kept["limits"] = Limits.from_dict(plain.get("limits", {}))

@@ -142,10 +142,11 @@ def _object(payload: str) -> dict[str, Any] | None:
 
 def _keys(payload: Mapping[str, Any], view: View) -> list[str | int] | None:
     """The join keys that a payload names, cast; None if one cannot be."""
-    fields = [view.source.by_name[key] for key in view.keys]
+    own = {each.name: each for each in view.source.fields}
     try:
+        fields = [own[key] for key in view.keys]
         return [cast([walk(payload, each.place)], each.key, each.name)[0] for each in fields]
-    except InputError:
+    except (InputError, KeyError):  # a key that is looked up is none of the payload's
         return None
 
 

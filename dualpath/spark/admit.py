@@ -4,6 +4,7 @@ A row is refused, never repaired. `reason` says what is wrong with it, for the d
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -11,7 +12,7 @@ from pyspark.sql.pandas.types import from_arrow_type
 
 from dualpath.field import Field
 from dualpath.schema import EventSource
-from dualpath.spark import fields, times
+from dualpath.spark import fields, lookups, times
 from dualpath.spark.payload import Parses
 from dualpath.spelling import excesses
 
@@ -26,10 +27,13 @@ def spark_type(field: Field) -> str:
     return from_arrow_type(field.stored).simpleString()
 
 
-def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) -> DataFrame:
+def admit(
+    raw: DataFrame, source: EventSource, expressions: Iterable[str] = (), tables: Path | None = None
+) -> DataFrame:
     """Type payloads, and give a reason for each that is refused.
 
-    `expressions` are those that views compute of an event; a row with a calculation out of range is refused.
+    `expressions` are those that views compute of an event; a row with a calculation out of range is refused. `tables`
+    names the tables that the source looks fields up in, as `dualpath.spark.lookups.in_use` reads it.
 
     `raw` has `value`, a JSON object as a string; `refusal`, why the payload could not be decoded, or null;
     `event_id` and `arrival_time` as the transport gives them, or null;
@@ -44,7 +48,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
     transport. If that has none either, the id is the hash of the content and the arrival the event time.
     """
     parses = Parses([*(f.place for f in source.fields), *(f.place for f in source.members.values())])
-    columns = [f.column for f in source.fields]
+    columns = [f.column for f in source.all_fields]
     rows = raw.select(
         F.make_valid_utf8("value").alias("payload"),
         F.is_valid_utf8("value").alias("__utf8"),
@@ -75,6 +79,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
         arrival_time.alias("arrival_time"),
         *(fields.value(parses.text(f.place), f).alias(f.column) for f in source.fields),
     )
+    typed = lookups.looked_up(typed, source, tables)
     late = F.col("arrival_time") - F.col("event_time") > F.lit(source.late_after)
     judged = typed.select(
         _event_id(source, parses).alias("event_id"),
@@ -137,7 +142,7 @@ def _faults(source: EventSource, parses: Parses) -> list[Column]:
     unborn = F.col("arrival_time") > F.col("admitted_at") + F.expr(AHEAD)
     faults.append(F.when(unborn, F.lit(f"{members.get('arrival_time', 'the arrival')} is more than a day ahead")))
     faults += [fields.refusal(parses.text(f.place), F.col(f.column), f) for f in source.fields]
-    return faults
+    return faults + lookups.refusals(source)
 
 
 def _excesses(source: EventSource, expressions: Iterable[str]) -> list[Column]:

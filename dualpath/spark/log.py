@@ -27,7 +27,7 @@ def read_log(
 
 def read_folders(spark: SparkSession, storage: Storage, source: EventSource, folders: Sequence[Path]) -> DataFrame:
     """The same of some batches' folders, finished or not."""
-    fields = ", ".join(f"`{f.column}` {spark_type(f)}" for f in source.fields)
+    fields = ", ".join(f"`{f.column}` {spark_type(f)}" for f in source.all_fields)
     schema = f"event_id string, event_time timestamp, arrival_time timestamp, {fields}, late boolean"
     if not folders:
         return spark.createDataFrame([], f"{schema}, arrival_day string, batch bigint")
