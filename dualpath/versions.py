@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -38,36 +37,39 @@ class Versions:
         Raises `InputError` for a row that is refused by the rules of admission, for one that ends before it begins, and
         for two versions of the same keys from the same instant.
         """
-        columns = dimension.columns
-        names, texts = list[str](), list[list[list[str | None]]]()
+        columns, own = dimension.columns, f"dimension '{dimension.name}'"
+        places = [each.place for each in columns]
+        names, ends, texts = list[str](), list[int](), [list[str | None]() for _ in columns]
         for name, rows in parts:
+            for number, row in enumerate(rows, 1):
+                if not isinstance(row, Mapping):
+                    raise InputError(f"{own}: {name}, row {number} is not a JSON object; correct the row.")
+                for column, place in zip(texts, places, strict=True):
+                    column.append(_text(walk(row, place)))
             names.append(name)
-            texts.append([_texts(dimension, name, number, row) for number, row in enumerate(rows, 1)])
-        ends = list(accumulate(map(len, texts)))
+            ends.append(len(texts[0]))
 
-        def place(row: int) -> str:
+        def place_of(row: int) -> str:
             part = int(np.searchsorted(ends, row, side="right"))
-            return f"{names[part]}, row {row - (ends[part] - len(texts[part])) + 1}"
+            return f"{names[part]}, row {row - (ends[part - 1] if part else 0) + 1}"
 
-        by_column = list(zip(*chain.from_iterable(texts), strict=True)) or [()] * len(columns)
-        own = f"dimension '{dimension.name}'"
         table = {}
-        for each, given in zip(columns, by_column, strict=True):
+        for each, given in zip(columns, texts, strict=True):
             typed, bad = _typed(given, each)
             if bad is not None:
-                raise InputError(f"{own}: {place(bad[0])}: {bad[1]}; correct the row.")
+                raise InputError(f"{own}: {place_of(bad[0])}: {bad[1]}; correct the row.")
             table[each.name] = typed
         made = cls(dimension, pa.table(table))
         if (row := made._backwards()) is not None:
             assert dimension.valid_to is not None, "else nothing ends"
             raise InputError(
-                f"{own}: {place(row)}: {dimension.valid_to} is not after {dimension.valid_from}; correct the row."
+                f"{own}: {place_of(row)}: {dimension.valid_to} is not after {dimension.valid_from}; correct the row."
             )
         if (tie := made._tie()) is not None:
             first, second = tie
             at = instants.iso(_micros(made.rows[dimension.valid_from.name])[first].item())
             raise InputError(
-                f"{own}: {place(first)} and {place(second)} are both of {made._key(first)} from {at} on; "
+                f"{own}: {place_of(first)} and {place_of(second)} are both of {made._key(first)} from {at} on; "
                 "remove one of them."
             )
         return made
@@ -195,27 +197,22 @@ def looked_up(
     return found
 
 
-def _texts(dimension: Dimension, name: str, number: int, row: Any) -> list[str | None]:
-    """The columns of a row as admission judges them."""
-    if not isinstance(row, Mapping):
-        raise InputError(f"dimension '{dimension.name}': {name}, row {number} is not a JSON object; correct the row.")
-    found = (walk(row, each.place) for each in dimension.columns)
-    return [
-        instants.iso(int(instants.parse([value])[0])) if isinstance(value, datetime) else admission.written(value)
-        for value in found
-    ]
+def _text(value: Any) -> str | None:
+    """A value of a row as admission judges it."""
+    return instants.iso(int(instants.parse([value])[0])) if isinstance(value, datetime) else admission.written(value)
 
 
 def _typed(texts: Sequence[str | None], field: Field) -> tuple[pa.Array, tuple[int, str] | None]:
     """Texts as values of a field, and the first row that is refused, with the reason. Each text is judged once."""
     encoded = pa.array(texts, pa.string()).dictionary_encode()
     distinct = encoded.dictionary.to_pylist()
-    reasons = {text: admission.refusal(text, field) for text in (*distinct, None)}
-    if any(reason and (text is not None or encoded.null_count) for text, reason in reasons.items()):
-        row = next(row for row, text in enumerate(texts) if reasons[text])
-        return encoded, (row, str(reasons[texts[row]]))
-    values = pa.array([admission.value(text, field) for text in distinct], field.stored)
-    return values.take(encoded.indices), None
+    values = [admission.value(text, field) for text in distinct]
+    doubtful = {text for text, value in zip(distinct, values, strict=True) if not value} | {None}
+    reasons = {text: admission.refusal(text, field) for text in doubtful}
+    for row, text in enumerate(texts if any(reasons.values()) else ()):
+        if reason := reasons.get(text):
+            return encoded, (row, reason)
+    return pa.array(values, field.stored).take(encoded.indices), None
 
 
 def _values(keys: pa.Array) -> np.ndarray:

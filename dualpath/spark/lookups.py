@@ -36,7 +36,7 @@ def looked_up(events: DataFrame, source: EventSource, tables: Path | None) -> Da
         if tables is None:
             raise StateError(f"source '{source.name}': no table of '{lookup.dimension.name}' is loaded; pass `tables`.")
         answer = pa.schema([(FOUND, pa.bool_()), *lookup.stored])
-        search: Any = arrow_udf(_search(lookup, tables, answer), from_arrow_schema(answer))
+        search = arrow_udf(_search(lookup, tables, answer), from_arrow_schema(answer))  # type: ignore[call-overload]
         keys = [F.col(source.by_name[name].column) for name in lookup.on]
         # The table may be another one in the next batch.
         events = events.select("*", search.asNondeterministic()(*keys, "event_time").alias(_column(number)))

@@ -31,10 +31,11 @@ from dualpath.windows import days
 START = 1_772_323_200_000_000  # 2026-03-01
 VALUES = (text("label"), decimal("price", scale=2), timestamp("since"))
 PRODUCTS = dimension("products", path="products.csv", keys=[text("id")], fields=VALUES, valid_to="valid_to")
+ON = {"id": "sku"}
 SALES = event_source(
     "sales",
     fields=[text("user"), text("sku"), integer("quantity")],
-    lookups=[lookup(PRODUCTS, on={"id": "sku"}, fields=["label", "price"])],
+    lookups=[lookup(PRODUCTS, on=ON, fields=["label", "price"])],
 )
 HEAD = "id,label,price,since,valid_from,valid_to\n"
 
@@ -224,16 +225,24 @@ def test_a_source_with_lookups_comes_back_from_its_json_form_and_one_without_has
     assert "lookups" not in event_source("clicks", fields=[text("user")]).to_dict()
     assert SALES.stored.names[3:] == ["user", "sku", "quantity", "label", "price"]
     moved = dimension("products", path="elsewhere.csv", keys=[text("id")], fields=VALUES, valid_to="valid_to")
-    other = event_source("sales", fields=SALES.fields, lookups=[lookup(moved, on={"id": "sku"})])
     count = (Feature("n", Count(), days(1)),)
-    assert digest(View("v", ("user",), SALES, count)) != digest(View("v", ("user",), other, count))
+    taken = (("products", PRODUCTS, ["label", "price"]), ("moved", moved, ["label", "price"]), ("all", moved, ()))
+    made = {
+        name: digest(
+            View(
+                "v", ("user",), event_source("sales", fields=SALES.fields, lookups=[lookup(d, on=ON, fields=f)]), count
+            )
+        )
+        for name, d, f in taken
+    }
+    assert made["products"] == made["moved"] != made["all"]
 
 
 @pytest.mark.parametrize(
     ("declared", "said"),
     [
         (lambda: dimension("d", path="d.csv", keys=[], fields=[text("a")]), "it has no keys; declare one at least"),
-        (lambda: dimension("d", path="d.csv", keys=[double("x")], fields=[text("a")]), "its key 'x' is of kind double; use one of text, integer, identifier"),
+        (lambda: dimension("d", path="d.csv", keys=[double("x")], fields=[text("a")]), "its key 'x' is of kind double"),
         (lambda: dimension("d", path="d.csv", keys=[text("a")], fields=[text("a")]), "'a': declared twice"),
         (lambda: dimension("d", path="d.csv", keys=[text("a")], fields=[text("b")], valid_from=text("t")),
          "its time 't' is of kind text; declare a timestamp"),
