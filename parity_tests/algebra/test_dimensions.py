@@ -96,7 +96,7 @@ KEYS: list[tuple[str, tuple[Field, ...], Callable[[int], tuple[Any, ...]]]] = [
     ("identifier", (identifier("sku"),), lambda n: (2**63 - 1 - n,)),
     ("integer", (integer("sku"),), lambda n: (n - 20,)),
     ("two keys", (text("shop"), integer("sku")), lambda n: (f"shop {n % 5}", n // 5)),
-    ("three keys", (integer("a"), text("b"), identifier("c")), lambda n: (n % 2, f"b{n // 2 % 3}", -n)),
+    ("three keys", (integer("a"), text("b"), identifier("c")), lambda n: (n % 4, f"b{n % 6}", -n)),
 ]
 
 
@@ -122,6 +122,11 @@ def test_the_version_is_the_one_of_duckdbs_asof_join(
     assert len(answer) == 1_000
     assert answer == by_duckdb(versions, sought, asked)
     assert 100 < sum(each["price"] is None for each in answer) < 900
+
+
+def test_a_null_time_has_no_version_even_of_one_from_before_1970() -> None:
+    versions = judged(keyed(text("sku")), [("a",)] * 2, [-5, START], [0, 0])
+    assert [each["price"] for each in found(versions, [("a",)] * 3, [None, 0, -6])] == [None, Decimal("0.00"), None]
 
 
 @given(
