@@ -135,7 +135,7 @@ class Versions:
         """The rows by keys and beginning: their places, their codes, all beginnings, and the order as one number."""
         begins = _micros(self._whole[self.dimension.valid_from.name])
         codes, starts = self._codes([self._whole[key.name] for key in self.dimension.keys]), np.unique(begins)
-        # Twice a product of two counts of rows is far below 2^63.
+        # The product of two counts of rows is far below 2^63.
         versions = codes * (len(starts) + 1) + np.searchsorted(starts, begins, side="right")
         order = np.argsort(versions, kind="stable")
         return order, codes[order], starts, versions[order]

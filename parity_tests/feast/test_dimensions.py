@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,12 +20,14 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from dualpath.errors import InputError
+from dualpath.dimension import dimension, lookup
+from dualpath.errors import InputError, StateError
 from dualpath.jobs.build import build
 from dualpath.jobs.metrics import Metrics
 from dualpath.jobs.nightly import nightly
 from dualpath.jobs.sink import Sink
 from dualpath.jobs.stream import start
+from dualpath.log.ledger import Entry
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.check import check
 from dualpath.parity.explain import explain
@@ -42,7 +45,7 @@ pytestmark = pytest.mark.slow
 START = datetime(2026, 3, 1, tzinfo=UTC)
 END = START + timedelta(days=1)
 COUNT = 1_000
-SHOPS = "chain,shop,region,opened\nx,1,north,1772323200\nx,1,south,1772355600\ny,1,south,1772323200\n"
+SHOPS = "chain,shop,batch,opened\nx,1,north,1772323200\nx,1,south,1772355600\ny,1,south,1772323200\n"
 HEAD = "id,category,price,late,valid_from,gone\n"
 
 
@@ -149,7 +152,7 @@ def test_what_is_looked_up_is_the_same_in_the_log_previewed_served_and_trained(s
     names = ("product_category", "product_price", "product_late")
     assert [tuple(logged[key(event)][name] for name in names) for event in events] == joined
     assert 100 < sum(each[0] is None for each in joined) < 900
-    assert Counter(logged[key(e)]["region"] for e in events) == Counter(
+    assert Counter(logged[key(e)]["field-batch"] for e in events) == Counter(
         "south" if e["chain"] == "y" or e["event_time"] >= iso(540) else "north" for e in events
     )
 
@@ -240,18 +243,18 @@ def test_a_table_that_is_replaced_serves_from_the_next_batch_on_and_a_broken_one
     assert [file.suffix for file in repo.storage("sales").folder("dimensions").iterdir()].count(".arrow") == 2
 
 
+@pytest.mark.parametrize("step", ["log", "serve"])
 def test_a_batch_that_is_repeated_uses_the_tables_of_its_first_attempt(
-    spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     events = [sale(Random(at), at) | {"sku": "p1", "quantity": at} for at in range(40)]
     write(repo, f"{HEAD}p1,first,1,,2026-01-01T00:00:00Z,\n")
     land(repo, "1", events)
-    serve = Sink.serve
-    monkeypatch.setattr(Sink, "serve", lambda *_: 1 / 0)
-    with pytest.raises(Exception, match="ZeroDivisionError"):
-        drain(spark, repo)
-    monkeypatch.setattr(Sink, "serve", serve)
-    # Rows that were accepted would be refused now, and the counts of the batch would not be those of the ledger.
+    with monkeypatch.context() as fault:
+        fault.setattr(Sink, step, lambda *_: 1 / 0)
+        with pytest.raises(Exception, match="ZeroDivisionError"):
+            drain(spark, repo)
+    # By these tables the batch would have other values, and refuse rows that were accepted.
     write(repo, f"{HEAD}p1,second,2,,2026-01-01T00:00:00Z,\n")
     (repo.folder / "tables" / "shops.csv").write_text(SHOPS.replace("y,", "z,"))
     land(repo, "2", [event | {"quantity": event["quantity"] + 40} for event in events])
@@ -265,6 +268,18 @@ def test_a_batch_that_is_repeated_uses_the_tables_of_its_first_attempt(
         ["of_category:sold"], [{"product_category": "first", "event_timestamp": END}]
     ).to_dict()
     assert answer["sold"] == [sum(range(40))]
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_only_a_required_lookup_may_refuse_other_rows_of_a_batch_that_is_logged(required: bool) -> None:
+    sink, entry = Sink.__new__(Sink), Entry(0, 1, rows_read=5, dead_letter=1)
+    products = dimension("products", path="p.csv", keys=[text("sku")], fields=[text("category")])
+    sink.source = EventSource("s", (text("sku"),), lookups=(lookup(products, required=required),))
+    sink.recognise(entry, {"rows_read": 5, "dead_letter": 1})
+    with nullcontext() if required else pytest.raises(StateError, match="batch 1 had 5 rows"):
+        sink.recognise(entry, {"rows_read": 5, "dead_letter": 2})
+    with pytest.raises(StateError, match="batch 1 had 5 rows when it was landed and has 4 now"):
+        sink.recognise(entry, {"rows_read": 4, "dead_letter": 1})
 
 
 def test_a_source_without_lookups_has_the_plan_that_it_had(spark: SparkSession) -> None:

@@ -22,7 +22,7 @@ shops = dimension(
     "shops",
     path="tables/shops.csv",
     keys=[text("chain"), identifier("shop")],
-    fields=[text("region", choices=("north", "south"))],
+    fields=[text("batch", choices=("north", "south"))],
     valid_from=timestamp("opened", unit="s"),
 )
 sales = event_source(
@@ -37,7 +37,7 @@ of_user = feature_view(
     entity=user,
     source=sales,
     features=[
-        feature("spent", Sum("product_price * quantity", where="region = 'north'"), over=days(7)),
+        feature("spent", Sum("product_price * quantity", where="batch = 'north'"), over=days(7)),
         feature("category", Last("product_category"), over=days(7)),
         feature("categories", Distinct("product_category"), over=days(7)),
         feature("since", Last("product_late"), over=days(7)),
