@@ -22,7 +22,7 @@ class Dimensions:
     def __init__(self, repo: Path, source: EventSource, folder: Path, meter: Meter) -> None:
         self.repo, self.folder, self.meter = repo, folder, meter
         self.wanted = {lookup.dimension.name: lookup.dimension for lookup in source.lookups}
-        self.declared = [each.to_dict() for each in self.wanted.values()]
+        self.declared = json.dumps([each.to_dict() for each in self.wanted.values()], sort_keys=True)
         self.tables: dict[str, str] = {}
         self.broken: dict[str, str] = {}
         self.in_use = folder / IN_USE
