@@ -18,6 +18,7 @@ from feast.type_map import pa_to_feast_value_type
 from feast.types import Array, FeastType, Int64, Json, String, from_value_type
 
 from dualpath.aggregates.base import Aggregate, Output
+from dualpath.changes import Changes
 from dualpath.decoders.base import Decoder
 from dualpath.dimension import Lookup
 from dualpath.errors import DeclarationError
@@ -52,6 +53,7 @@ def event_source(
     description: str = "",
     decoder: Decoder | None = None,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    changes: Changes | None = None,
     lookups: Iterable[Lookup] = (),
 ) -> EventSource:
     """Declare a source of events; raises `DeclarationError` naming file, source and remedy.
@@ -71,6 +73,7 @@ def event_source(
         description: a sentence for people.
         decoder: what the bytes of a message are, such as `avro(registry=...)`. None: JSON.
         limits: the nights that may be published.
+        changes: what makes events versions of rows, of which the latest counts; None: every event counts.
         lookups: fields that events get from slowly changing tables, as of their event time.
 
     >>> from dualpath.schema import text, timestamp
@@ -92,6 +95,7 @@ def event_source(
         decoder,
         limits,
         tuple(each for each in (event_id, occurrence) if isinstance(each, Field)),
+        changes,
         tuple(lookups),
     )
 

@@ -132,6 +132,16 @@ class Lookup:
         return cls(**{**plain, "dimension": Dimension.from_dict(plain["dimension"])})
 
 
+def check_lookups(lookups: Iterable[Lookup], where: str, fields: Iterable[Field]) -> None:
+    """Raise `DeclarationError` unless events whose payloads have some fields can have the lookups."""
+    own = {each.name: each for each in fields}
+    declared: dict[str, Dimension] = {}
+    for each in lookups:
+        each.check(where, own)
+        if declared.setdefault(each.dimension.name, each.dimension) != each.dimension:
+            raise DeclarationError(f"{where}: two dimensions are called '{each.dimension.name}'; rename one.")
+
+
 @declares
 def dimension(
     name: str,

@@ -48,13 +48,49 @@ def outside(words, k, right, coarse):
 
 
 @njit(cache=True, nogil=True)
-def reduce(words, a, b, right, coarse, op, slot, known, limit):
+def successors(words, spans):
+    """For every record in one of the spans, int64[n]: the index of the next version of the same row; -1: none, or in no
+    span.
+
+    The records' words 0 to 3 are time, id, row and version; an entity's are sorted by time. The versions of a row are
+    in the order of (time, version, id).
+    """
+    later = np.full(len(words), -1, dtype=np.int64)
+    for i in range(len(spans)):
+        a, b = spans[i]
+        if (i and a == spans[i - 1, 0]) or not 0 <= a <= b <= len(words):
+            continue
+        order = a + np.argsort(words[a:b, 1], kind="mergesort")
+        for slot in (3, 0, 2):
+            order = order[np.argsort(words[:, slot][order], kind="mergesort")]
+        for k in range(1, len(order)):
+            if words[order[k], 2] == words[order[k - 1], 2]:
+                later[order[k - 1]] = order[k]
+    return later
+
+
+@njit(cache=True, nogil=True)
+def replaced(words, later, k, as_of, known, limit):
+    """Whether a later version than record k has happened at `as_of`, and is known."""
+    k = later[k]
+    while k >= 0 and words[k, 0] <= as_of:
+        if known < 0 or words[k, known] <= limit:
+            return True
+        k = later[k]
+    return False
+
+
+@njit(cache=True, nogil=True)
+def reduce(words, later, a, b, right, as_of, coarse, op, slot, known, limit):
     """Fold one cell over records `[a, b)`: (status, word); the word is NULL where there is nothing to pick."""
     total, carry = np.int64(0), 0
     best, time, name = np.int64(NULL), np.int64(NULL), np.int64(NULL)
     for k in range(a, b):
         if known >= 0 and words[k, known] > limit:
             continue
+        if later is not None:  # noqa: SIM102 - numba leaves out only a whole `if`
+            if replaced(words, later, k, as_of, known, limit):
+                continue
         if coarse:
             side = outside(words, k, right, coarse)
             if side == STRADDLES:
@@ -77,15 +113,15 @@ def reduce(words, a, b, right, coarse, op, slot, known, limit):
                 best = word
         elif words[k, slot + 1] != NULL:
             t, i = words[k, slot + 1], words[k, slot + 2]
-            later = t > time or (t == time and i > name)
-            if time == NULL or later == (op == LAST):
+            newer = t > time or (t == time and i > name)
+            if time == NULL or newer == (op == LAST):
                 best, time, name = word, t, i
     # Sums wrap on the way, in whatever order; only a carry that is left at the end does not fit.
     return OVERFLOW if carry else OK, total if op == SUM else best
 
 
 @njit(cache=True, nogil=True)
-def gather(words, a, b, right, coarse, how, slot, member, weight, known, limit, codes, times, weights):
+def gather(words, later, a, b, right, as_of, coarse, how, slot, member, weight, known, limit, codes, times, weights):
     """What the records `[a, b)` hold one by one, merged and in order: (status, how many).
 
     GROUPS: distinct dimension values, ascending, with their weights. TIMED: the same for every distinct
@@ -96,6 +132,9 @@ def gather(words, a, b, right, coarse, how, slot, member, weight, known, limit, 
     for k in range(a, b):
         if known >= 0 and words[k, known] > limit:
             continue
+        if later is not None:  # noqa: SIM102 - numba leaves out only a whole `if`
+            if replaced(words, later, k, as_of, known, limit):
+                continue
         side = outside(words, k, right, coarse)
         if side == STRADDLES:
             return STRADDLES, 0
@@ -160,13 +199,15 @@ def enlarged(column, filled, size):
 
 
 @njit(cache=True, nogil=True)
-def fold(words, spans, left, right, plan, groups, coarse, known, limits):
+def fold(words, later, spans, as_of, left, right, plan, groups, coarse, known, limits):
     """Every reduction of a view at every instant.
 
-    words: int64[n, width], records sorted by time within an entity. spans: int64[m, 2], each row's records.
-    left, right: int64[m, w], window edges, open and closed. plan: int64[r, 3] of (op, window, slot), one a
-    scalar reduction. groups: int64[g, 5] of (op, window, slot, member slot, weight slot). known: the slot of the word
-    that must be at most limits int64[m] for a record to count for a row; -1 if all records count.
+    words: int64[n, width], records sorted by time within an entity. later: their `successors`, int64[n], if they
+    are versions of rows, else None, for which numba compiles code of its own. spans: int64[m, 2], each row's
+    records. as_of: int64[m]. left, right: int64[m, w], window edges, open and closed. plan: int64[r, 3] of (op,
+    window, slot), one a scalar reduction. groups: int64[g, 5] of (op, window, slot, member slot, weight slot).
+    known: the slot of the word that must be at most limits int64[m] for a record to count for a row; -1 if all
+    records count.
 
     Answers (status, row, reduction, scalars int64[m, r], offsets int64[g, m + 1], codes, times, weights): the
     first three say where a fold failed; row i of group j owns `codes[offsets[j, i]:offsets[j, i + 1]]`.
@@ -177,7 +218,9 @@ def fold(words, spans, left, right, plan, groups, coarse, known, limits):
     size = 64 if g else 0
     codes, times, weights = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
     # Compiled code reads whatever lies behind an array's end, so shapes are looked at before anything is read.
-    if len(left) != m or len(right) != m or len(limits) != m:
+    if len(as_of) != m or len(left) != m or len(right) != m or len(limits) != m:
+        return MISSHAPEN, 0, 0, scalars, offsets, codes, times, weights
+    if later is not None and len(later) != len(words):
         return MISSHAPEN, 0, 0, scalars, offsets, codes, times, weights
     for i in range(m):
         if not 0 <= spans[i, 0] <= spans[i, 1] <= len(words):
@@ -187,7 +230,9 @@ def fold(words, spans, left, right, plan, groups, coarse, known, limits):
             op, window, slot = plan[j]
             a = after(words, spans[i, 0], spans[i, 1], left[i, window])
             b = after(words, a, spans[i, 1], right[i, window])
-            status, scalars[i, j] = reduce(words, a, b, right[i, window], coarse, op, slot, known, limits[i])
+            status, scalars[i, j] = reduce(
+                words, later, a, b, right[i, window], as_of[i], coarse, op, slot, known, limits[i]
+            )
             if status != OK:
                 return status, i, j, scalars, offsets, codes, times, weights
     filled = 0
@@ -205,7 +250,7 @@ def fold(words, spans, left, right, plan, groups, coarse, known, limits):
                     enlarged(weights, filled, size),
                 )
             status, n = gather(
-                words, a, b, right[i, window], coarse, how, slot, member, weight,
+                words, later, a, b, right[i, window], as_of[i], coarse, how, slot, member, weight,
                 known, limits[i], codes[filled:], times[filled:], weights[filled:],
             )  # fmt: skip
             if status != OK:

@@ -110,7 +110,9 @@ class Plan:
         left, right = edges(self.windows, as_of, self.view.resolution)
         status, row, at, scalars, offsets, codes, times, weights = kernel.fold(
             words,
+            kernel.successors(words, spans) if self.layout.versions else None,
             spans,
+            as_of,
             left,
             right,
             self.scalars,

@@ -28,7 +28,8 @@ from dualpath.field import Field
 from dualpath.kinds import INSTANT, KINDS
 from dualpath.paths import walk
 from dualpath.plan import plan
-from dualpath.record import layout
+from dualpath.record import expressions, layout
+from dualpath.row_versions import deleted, version
 from dualpath.schema import EventSource
 from dualpath.times import Time
 from dualpath.values import Dictionary, arrow
@@ -193,8 +194,7 @@ def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] 
     Columns, and expressions that are there already, are left as they are.
     """
     known = events[0].keys() if events else ()
-    cells = {sql for cell in layout(view).cells for sql in (cell.of, cell.where) if sql}
-    sqls = sorted(cells.union(more).difference(known))
+    sqls = sorted({*expressions([view]), *more}.difference(known))
     if not sqls or not events:
         return list(events)
     types = {"event_time": INSTANT, "arrival_time": INSTANT}
@@ -226,19 +226,23 @@ def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np
     """
     kind = layout(view)
     scales = [view.type_of(cell.of).scale if cell.of else 0 for cell in kind.cells]
-    entities, rows = [], []
+    changes, entities, rows = view.source.changes, [], []
     for event in evaluated(view, events):
         time, name = event["event_time"], code(event["event_id"])
+        gone = deleted(view, event)
         cells = [
             cell.contribution(event[cell.of] if cell.of else None, scale, time, name)
-            if counts(event, cell)
+            if not gone and counts(event, cell)
             else cell.nothing
             for cell, scale in zip(kind.cells, scales, strict=True)
         ]
         keys = [event[key] for key in view.key_columns]
-        if None not in keys and any(words[0] != cell.nothing[0] for cell, words in zip(kind.cells, cells, strict=True)):
+        adds = any(words[0] != cell.nothing[0] for cell, words in zip(kind.cells, cells, strict=True))
+        if None not in keys and (adds or changes):
             bucket = time // view.resolution * view.resolution
             header = [time, name] if view.resolution == 1 else [bucket, time, time]
+            if changes:
+                header += version(view, event)
             entities.append(entity(keys))
             rows.append(header + [word for words in cells for word in words])
     return entities, np.array(rows, dtype=np.int64).reshape(-1, kind.width)

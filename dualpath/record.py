@@ -4,17 +4,21 @@ A record is a fixed number of int64 words. At exact resolution it is one project
 `[event_time, event_id code, cells...]`; at a coarser one it is a fold of events of one bucket,
 `[bucket start, latest event_time, earliest event_time, cells...]`. Both have the same cells with the same
 meaning, so a fold of records is a record. State is a bag of records: merging is concatenation.
+
+A record of a version of a row (`dualpath.changes`) is exact, and has two words more before its cells: the code of the
+row's key, and the version.
 """
 
 import json
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
 
+from dualpath import kernel
 from dualpath.cells import Cell
 from dualpath.errors import OtherDeclarationError, StateError
 from dualpath.schema import NULL
@@ -43,11 +47,12 @@ class Layout:
     resolution: int
     cells: tuple[Cell, ...]
     fingerprint: int
+    versions: bool = False
 
     @property
     def header(self) -> int:
         """Words before the first cell."""
-        return 2 if self.resolution == 1 else 3
+        return 4 if self.versions else 2 if self.resolution == 1 else 3
 
     @property
     def width(self) -> int:
@@ -92,14 +97,19 @@ def layout(view: View) -> Layout:
             found.update(dict.fromkeys(reduction.cells))
     cells = tuple(found)
     types = [asdict(view.type_of(c.of)) if c.of else None for c in cells]
-    meaning = [view.source.name, [c.to_dict() for c in cells], types]
+    meaning: list[Any] = [view.source.name, [c.to_dict() for c in cells], types]
+    if view.source.changes:
+        meaning.append(view.source.changes.to_dict())
     identity = json.dumps([VERSION, view.name, view.keys, view.resolution, meaning])
-    return Layout(view.name, view.resolution, cells, xxhash.xxh32_intdigest(identity.encode()))
+    fingerprint = xxhash.xxh32_intdigest(identity.encode())
+    return Layout(view.name, view.resolution, cells, fingerprint, versions=view.source.changes is not None)
 
 
 def expressions(views: Sequence[View]) -> list[str]:
     """Everything that the views compute of an event."""
-    return sorted({sql for view in views for cell in layout(view).cells for sql in (cell.of, cell.where) if sql})
+    found = {sql for view in views for cell in layout(view).cells for sql in (cell.of, cell.where) if sql}
+    changes = (view.source.changes for view in views)
+    return sorted(found.union(each.deleted for each in changes if each and each.deleted))
 
 
 def text_expressions(views: Sequence[View]) -> list[str]:
@@ -117,10 +127,13 @@ def compact(words: np.ndarray, kind: Layout, view: View, earliest_as_of: int) ->
     """The fewest records that give the same values at every `as_of` from `earliest_as_of` on (microseconds UTC).
 
     Records that only a lifetime window still reaches fold into one per combination of dimensions, or go
-    if there is no such window; buckets closed before `earliest_as_of` fold into one record each.
+    if there is no such window; buckets closed before `earliest_as_of` fold into one record each. Versions of rows do
+    not fold; those that a later one has replaced by then go.
     """
     if not len(words):
         return words
+    if kind.versions:
+        return _current(words, view, earliest_as_of)
     edge = earliest_as_of - view.bounded_lookback
     last = words[:, 0] if kind.resolution == 1 else words[:, 1]
     old = last <= edge
@@ -137,6 +150,17 @@ def compact(words: np.ndarray, kind: Layout, view: View, earliest_as_of: int) ->
         parts.append(young)
     merged = np.concatenate(parts)
     return merged[np.argsort(merged[:, 0], kind="stable")]
+
+
+def _current(words: np.ndarray, view: View, earliest_as_of: int) -> np.ndarray:
+    """The versions, sorted by time, that are the latest of their row at some instant from `earliest_as_of` on."""
+    words = words[np.argsort(words[:, 0], kind="stable")]
+    later = kernel.successors(words, np.array([[0, len(words)]]))
+    stays = (later < 0) | (words[later, 0] > earliest_as_of)
+    if view.lookback is not None:
+        # Every version that one of these may still replace is as far back.
+        stays &= words[:, 0] > earliest_as_of - view.lookback
+    return words[stays]
 
 
 def fold(words: np.ndarray, kind: Layout, *, keep_bucket: bool) -> np.ndarray:

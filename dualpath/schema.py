@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from dualpath import paths
+from dualpath.changes import Changes
 from dualpath.columns import check_name, folded
 from dualpath.decoders.base import Decoder
-from dualpath.dimension import Dimension, Lookup
+from dualpath.dimension import Lookup, check_lookups
 from dualpath.errors import DeclarationError
 from dualpath.field import Field, Path, steps
 from dualpath.kinds import INSTANT
@@ -177,8 +178,8 @@ class EventSource:
 
     `times` are the two of them that the payload does not write in ISO-8601, or has at a path, declared as fields are,
     and `ids` the id and the occurrence that it has at a path; `event_source` fills them. `decoder` says what the bytes
-    of a message are; None: JSON. `limits` are what the quality gate allows a night. `lookups` say what events get from
-    dimensions, beside the `fields` of their payloads.
+    of a message are; None: JSON. `limits` are what the quality gate allows a night. With `changes`, events are versions
+    of rows. `lookups` say what events get from dimensions, beside the `fields` of their payloads.
     """
 
     name: str
@@ -194,6 +195,7 @@ class EventSource:
     decoder: Decoder | None = None
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
     ids: tuple[Field, ...] = ()
+    changes: Changes | None = None
     lookups: tuple[Lookup, ...] = ()
 
     called: ClassVar[str] = "an event_source(...)"
@@ -215,7 +217,9 @@ class EventSource:
                     f"path={paths.written(each.place)!r} says where it is."
                 )
             seen[each.name] = each
-        self._check_lookups(own)
+        if self.changes:
+            self.changes.check(own, seen)
+        check_lookups(self.lookups, own, self.fields)
         for limit in self.limits.nulls:
             if limit.field not in seen:
                 raise DeclarationError(
@@ -233,14 +237,6 @@ class EventSource:
         if self.late_after < timedelta(0) or self.duplicates_within <= timedelta(0):
             raise DeclarationError(f"{own}: late_after must not be negative and duplicates_within must be positive.")
         object.__setattr__(self, "by_name", seen)
-
-    def _check_lookups(self, own: str) -> None:
-        payload = {each.name: each for each in self.fields}
-        declared: dict[str, Dimension] = {}
-        for each in self.lookups:
-            each.check(own, payload)
-            if declared.setdefault(each.dimension.name, each.dimension) != each.dimension:
-                raise DeclarationError(f"{own}: two dimensions are called '{each.dimension.name}'; rename one.")
 
     @property
     def all_fields(self) -> tuple[Field, ...]:
@@ -266,15 +262,16 @@ class EventSource:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. Of `times`, `ids`, `decoder`, `limits` and
-        `lookups` a default is left out."""
+        """A JSON-ready form; `from_dict` restores an equal source. Of `times`, `ids`, `decoder`, `limits`,
+        `changes` and `lookups` a default is left out."""
         plain = asdict(self)
         del plain["by_name"]
         for name in ("fields", "times", "ids", "lookups"):
             plain[name] = [each.to_dict() for each in getattr(self, name)]
         plain["decoder"] = self.decoder and self.decoder.to_dict()
         plain["limits"] = self.limits.to_dict()
-        for name in ("times", "ids", "decoder", "limits", "lookups"):
+        plain["changes"] = self.changes and self.changes.to_dict()
+        for name in ("times", "ids", "decoder", "limits", "changes", "lookups"):
             if not plain[name]:
                 del plain[name]
         plain["late_after"] = self.late_after.total_seconds()
@@ -290,6 +287,8 @@ class EventSource:
         kept["lookups"] = tuple(map(Lookup.from_dict, plain.get("lookups", ())))
         if "decoder" in plain:
             kept["decoder"] = Decoder.from_dict(plain["decoder"])
+        if "changes" in plain:
+            kept["changes"] = Changes(**plain["changes"])
         kept["limits"] = Limits.from_dict(plain.get("limits", {}))
         kept["late_after"] = timedelta(seconds=plain["late_after"])
         kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])

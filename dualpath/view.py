@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import xxhash
 
 from dualpath.aggregates.base import Aggregate, Output
+from dualpath.changes import Changes
 from dualpath.columns import check_name
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type, check
@@ -73,6 +74,13 @@ class View:
                     f"{where}: the join key '{key}' is not a text, integer or identifier field of "
                     f"'{self.source.name}'; it has {', '.join(self.source.by_name)}."
                 )
+            if self.source.changes and not field.required:
+                raise DeclarationError(
+                    f"{where}: a version of a row without the join key '{key}' could replace none; "
+                    f"declare the field of '{self.source.name}' with required=True."
+                )
+        if self.source.changes:
+            self._check_changes(where, self.source.changes)
         if not self.features:
             raise DeclarationError(f"{where}: no features; declare at least one.")
         if self.resolution != 1 and (self.resolution < 1 or 86_400 * SECOND % self.resolution):
@@ -96,6 +104,18 @@ class View:
                 self._check_needs(feature)
             except DeclarationError as error:
                 raise DeclarationError(f"{at}: {error.message}") from None
+
+    def _check_changes(self, where: str, changes: Changes) -> None:
+        if self.resolution > 1:
+            raise DeclarationError(
+                f"{where}: '{self.source.name}' has changes, and a folded bucket cannot give up a row; "
+                "leave the view's resolution exact."
+            )
+        if changes.deleted and self.type_of(changes.deleted).kind != "boolean":
+            raise DeclarationError(
+                f'{where}: "{changes.deleted}" does not say of each version whether it deletes its row; '
+                "compare something."
+            )
 
     def _check_needs(self, feature: Feature) -> None:
         name, needs = type(feature.aggregate).__name__, feature.aggregate.needs

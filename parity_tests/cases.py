@@ -57,11 +57,16 @@ class Case:
         return {feature.name: [row[feature.name] for row in rows] for feature in self.view.features}
 
 
+def admitted(event: dict[str, Any], view: View) -> bool:
+    """Whether an event has all that its source requires."""
+    return all(event[field.name] is not None for field in view.source.fields if field.required)
+
+
 @st.composite
 def cases(draw: st.DrawFn, aggregate: str, kind: str | None) -> Case:
     view, (events, instants) = draw(views(aggregate, kind)), draw(histories())
     view = View.from_dict(json.loads(json.dumps(view.to_dict())))  # as it comes out of Feast's registry
-    events = evaluated(view, events)
+    events = evaluated(view, [event for event in events if admitted(event, view)])
     who = ("ann", 1)[: len(view.keys)]
     owners, words = records(view, events)
     mine = words[[owner == entity(who) for owner in owners]] if owners else words

@@ -30,7 +30,7 @@ from dualpath.runtime import redis
 from parity_tests import generated, strategies
 from parity_tests.cases import cases
 from parity_tests.shrink import Paste, disagreement, smallest
-from parity_tests.strategies import CLICKS, COMBINATIONS, wide_views
+from parity_tests.strategies import CHANGED, COMBINATIONS, wide_views
 
 Say = Callable[[str, int, int], None]
 FEATURES = 20
@@ -93,31 +93,37 @@ def engines(
 ) -> tuple[Part, Part]:
     """Stream, batch, publication and both stores, against each other and the oracle; and what was known.
 
-    `views` declarations of `FEATURES` features read `histories` histories, and each is asked at `rows` entities
-    and instants that hurt. A case is a declaration over a history.
+    `views` declarations of `FEATURES` features, and a fifth as many of versions of rows, read `histories` histories.
+    Each is asked at `rows` entities and instants that hurt. A case is a declaration over a history.
     """
     declared = generated.drawn(wide_views(FEATURES), views, seed)
+    declared += generated.drawn(wide_views(FEATURES, CHANGED), changed(views), seed)
     events = generated.together([history for history, _ in generated.drawn(strategies.histories(), histories, seed)])
     repo = generated.declare(folder, declared)
     try:
         say("stream and batch", 0, 1)
         generated.stream(spark, repo, events, seed)
         say("stream and batch", 1, 1)
-        everything = compared(spark, repo, events, views * histories, seed, rows, say)
-        return everything, known(repo, views * histories, seed, rows, say)
+        cases = len(declared) * histories
+        everything = compared(spark, repo, events, cases, seed, rows, say)
+        return everything, known(repo, cases, seed, rows, say)
     finally:
         redis.stop(embedded_folder(repo.store.config))
+
+
+def changed(views: int) -> int:
+    """How many declarations of versions of rows stand beside so many others."""
+    return (views + 4) // 5
 
 
 def compared(
     spark: SparkSession, repo: Repo, events: Sequence[dict[str, Any]], cases: int, seed: int, rows: int, say: Say
 ) -> Part:
     """What a filled repo serves and trains, and what the oracle says."""
-    # Files list rows in the order of a shuffle; what is asked must not depend on it.
-    log = read(repo.storage(CLICKS.name), repo.sources[CLICKS.name]).sort_by("event_id")
     cells = differing = 0
     digest, failures = hashlib.sha256(), []
     for group in generated.view_groups(repo):
+        log = _log(repo, group)
         keys, as_of = draw(log, group.views, rows, seed)
         served, trained = serve(repo, group, keys, as_of, say), train(repo, group, keys, as_of)
         _, wrong = compare_with_oracle(group, log, keys, as_of, trained, say)
@@ -132,12 +138,13 @@ def compared(
 
 def known(repo: Repo, cases: int, seed: int, rows: int, say: Say) -> Part:
     """What a filled repo trains on what had arrived by an instant, and what the oracle says."""
-    log = read(repo.storage(CLICKS.name), repo.sources[CLICKS.name]).sort_by("event_id")
-    arrived, random = log["arrival_time"].cast(pa.int64()).to_numpy(), np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     cells = differing = 0
     digest, failures = hashlib.sha256(), []
     for group in generated.view_groups(repo):
+        log = _log(repo, group)
         keys, as_of = draw(log, group.views, rows, seed)
+        arrived = log["arrival_time"].cast(pa.int64()).to_numpy()
         known_at = random.choice(arrived, rows) + random.integers(-1, 2, rows)
         trained = train(repo, group, keys, as_of, known={"known_at": known_at.astype("datetime64[us]")})
         _, wrong = compare_with_oracle(group, log, keys, as_of, trained, say, known_at)
@@ -145,6 +152,12 @@ def known(repo: Repo, cases: int, seed: int, rows: int, say: Say) -> Part:
         cells, differing = cells + len(group.refs) * len(as_of), differing + len(wrong)
         failures += [f"{d} at {np.datetime64(int(as_of[d.row]), 'us')}Z" for d in wrong[:1]]
     return Part("known", cases, cells, differing, digest.hexdigest(), tuple(failures[:1]))
+
+
+def _log(repo: Repo, group: ViewGroup) -> pa.Table:
+    """A group's events. Files list rows in the order of a shuffle; what is asked must not depend on it."""
+    source = group.views[0].source
+    return read(repo.storage(source.name), source).sort_by("event_id")
 
 
 def _case(

@@ -23,7 +23,6 @@ from dualpath.parity.views import ViewGroup
 from dualpath.repo import Repo
 from dualpath.sources.directory import Directory
 from dualpath.view import View
-from parity_tests.strategies import CLICKS
 
 SEALED, PUBLISHED = date(2024, 10, 31), date(2024, 11, 1)
 """Days up to the first are one arrival day, that of the second; later ones, which some histories reach, are one
@@ -120,30 +119,32 @@ def payload(event: dict[str, Any]) -> str:
 
 
 def stream(spark: SparkSession, repo: Repo, events: Sequence[dict[str, Any]], number: int) -> None:
-    """Deliver the events up to three times each, in no order, half of them before a snapshot; build both stores.
+    """Deliver the events to every source, up to three times each, in no order, half of them before a snapshot.
 
+    Both stores are built.
     The number seeds repetition and order.
     """
     random = np.random.default_rng(number)
-    source, storage = repo.sources[CLICKS.name], repo.storage(CLICKS.name)
     lines = np.repeat(list(map(payload, events)), random.integers(1, 4, len(events)))
     random.shuffle(lines)
-    landing = storage.folder("landing")
-    landing.mkdir(parents=True)
-    storage.close_day(SEALED)
-    for half, part in enumerate(np.array_split(lines, 2)):
-        (landing / f"{half}.jsonl").write_text("\n".join(part) + "\n")
-        start(spark, repo, source, Directory(landing, 1)).awaitTermination()
-        storage.close_day(PUBLISHED)
-        build(spark, repo, source)
-        publish(spark, repo, repo.views_of(source.name), PUBLISHED)
+    for source in repo.sources.values():
+        storage = repo.storage(source.name)
+        landing = storage.folder("landing")
+        landing.mkdir(parents=True)
+        storage.close_day(SEALED)
+        for half, part in enumerate(np.array_split(lines, 2)):
+            (landing / f"{half}.jsonl").write_text("\n".join(part) + "\n")
+            start(spark, repo, source, Directory(landing, 1)).awaitTermination()
+            storage.close_day(PUBLISHED)
+            build(spark, repo, source)
+            publish(spark, repo, repo.views_of(source.name), PUBLISHED)
 
 
 def view_groups(repo: Repo) -> list[ViewGroup]:
-    """The views by join keys and resolution: instants that suit a coarse one would spare an exact one."""
+    """The views by source, join keys and resolution: instants that suit a coarse one would spare an exact one."""
     grouped: dict[tuple, list[View]] = {}
     for view in repo.views.values():
-        grouped.setdefault((view.keys, view.resolution), []).append(view)
+        grouped.setdefault((view.source.name, view.keys, view.resolution), []).append(view)
     return [
         ViewGroup(tuple(views), tuple(f"{v.name}:{f.name}" for v in views for f in v.features))
         for views in grouped.values()

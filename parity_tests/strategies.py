@@ -1,6 +1,6 @@
 """Hypothesis strategies: events, views and instants that hurt."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from dualpath.aggregates import Aggregate
+from dualpath.changes import Changes
 from dualpath.kinds import NUMBERS
 from dualpath.schema import EventSource, boolean, decimal, double, identifier, integer, text, timestamp
 from dualpath.view import Feature, View
@@ -29,6 +30,16 @@ CLICKS = EventSource(
         timestamp("seen"),
     ),
 )
+CHANGED = EventSource(
+    "changed",
+    (
+        *(replace(field, required=field.name in ("user", "shop")) for field in CLICKS.fields),
+        integer("place", required=True),
+        integer("edition", required=True),
+    ),
+    changes=Changes(key=("user", "shop", "place"), version="edition", deleted="note = 'New'"),
+)
+"""The same as versions of rows, a few of which have many."""
 CENTS = Decimal("0.01")
 POOLS: dict[str, list[Any]] = {
     "user": ["ann", "ann", "ann", "bob", "", None],
@@ -41,6 +52,8 @@ POOLS: dict[str, list[Any]] = {
     "score": [1.5, 0.1, 0.0, -0.0, -2.25, 5e-324, -1.7976931348623157e308, None],
     "flag": [True, False, None],
     "seen": [0, -1, 1_700_000_000_000_001, None],
+    "place": [1, 1, 2],
+    "edition": [1, 2, 3],
 }
 OF: dict[str, list[str]] = {
     "text": ["action", "coalesce(note, action)", "lower(note)"],
@@ -156,24 +169,25 @@ def views(draw: st.DrawFn, name: str, kind: str | None) -> View:
     chosen = [draw(aggregates(name, kind)) for _ in range(draw(st.integers(1, 2)))]
     if draw(st.booleans()):
         chosen.append(draw(aggregates(*draw(st.sampled_from(COMBINATIONS)))))
-    exact = any(each.needs == "events" for each in chosen)
-    return draw(declared(chosen, draw(st.sampled_from([1] if exact else RESOLUTIONS))))
+    source = draw(st.sampled_from([CLICKS, CLICKS, CHANGED]))
+    exact = source.changes or any(each.needs == "events" for each in chosen)
+    return draw(declared(chosen, draw(st.sampled_from([1] if exact else RESOLUTIONS)), source))
 
 
 @st.composite
-def wide_views(draw: st.DrawFn, size: int) -> View:
+def wide_views(draw: st.DrawFn, size: int, source: EventSource = CLICKS) -> View:
     """Any view with `size` features of any aggregates."""
-    grain = draw(st.sampled_from(RESOLUTIONS))
+    grain = draw(st.sampled_from([1] if source.changes else RESOLUTIONS))
     able = [case for case in COMBINATIONS if grain == 1 or Aggregate.registry[case[0]].needs != "events"]
-    return draw(declared([draw(aggregates(*draw(st.sampled_from(able)))) for _ in range(size)], grain))
+    return draw(declared([draw(aggregates(*draw(st.sampled_from(able)))) for _ in range(size)], grain, source))
 
 
 @st.composite
-def declared(draw: st.DrawFn, chosen: list[Aggregate], grain: int) -> View:
+def declared(draw: st.DrawFn, chosen: list[Aggregate], grain: int, source: EventSource) -> View:
     """A view of the aggregates by any keys, over any windows they can have at the resolution `grain`."""
     features = []
     for i, each in enumerate(chosen):
         windows = [w for w in (BOUNDED if each.needs else WINDOWS) if grain == 1 or not w.offset]
         features.append(Feature(f"f{i}", each, draw(st.sampled_from(windows))))
     keys = draw(st.sampled_from([("user",), ("user", "shop")]))
-    return View("clicks_by", keys, CLICKS, tuple(features), grain)
+    return View("clicks_by", keys, source, tuple(features), grain)

@@ -15,6 +15,7 @@ from dualpath.jobs.gate_docs import page
 from dualpath.jobs.gate_limits import refused_share, volume
 from dualpath.jobs.gate_own import own_expectations
 from dualpath.jobs.gate_report import GateError, GateReport
+from dualpath.jobs.gate_rows import moved
 from dualpath.jobs.log_compaction import compact_log
 from dualpath.jobs.publish import Published, publish, served
 from dualpath.log import checks, ledger
@@ -79,6 +80,7 @@ def gate(
         report = results.report
     failures = (
         *report.failures,
+        *moved(read_log(spark, storage, source), source, repo.views_of(source.name)),
         *refused_share(storage, source.limits, counts),
         *volume(source.limits, dict(sorted(rows.items())), checks.volumes(storage, min([*days, iso]))),
     )

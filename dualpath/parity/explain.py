@@ -6,6 +6,8 @@
 | `after as_of` | it happened after the right edge, which is `as_of` or, of an offset window, before it |
 | `condition` | the feature's condition is not true of it, or its column is null |
 | `not yet known` | it arrived after the instant by which events are known, or in a later micro-batch |
+| `replaced` | it is a version of a row of which a later one counts |
+| `deleted` | it is the version that deletes its row |
 | `beyond retention` | it came too late for the online store: the log has it, and no read could reach it |
 | `duplicate` | its id had come before |
 | `refused` | it is a dead letter |
@@ -32,8 +34,10 @@ from dualpath.parity.question import (
     AFTER_AS_OF,
     BEYOND_RETENTION,
     CONDITION,
+    DELETED,
     LEFT_EDGE,
     NOT_YET_KNOWN,
+    REPLACED,
     Knowledge,
     Question,
     knowledge,
@@ -44,7 +48,7 @@ from dualpath.runtime.redis import ANSWER_TIMEOUT_SECONDS
 from dualpath.view import Feature, View
 
 DUPLICATE, REFUSED = "duplicate", "refused"
-CAUSES = (LEFT_EDGE, AFTER_AS_OF, CONDITION, NOT_YET_KNOWN, BEYOND_RETENTION, DUPLICATE, REFUSED)
+CAUSES = (LEFT_EDGE, AFTER_AS_OF, CONDITION, DELETED, NOT_YET_KNOWN, REPLACED, BEYOND_RETENTION, DUPLICATE, REFUSED)
 SHOWN = 20
 """Rows of a cause that an explanation has."""
 UNREACHABLE: tuple[type[Exception], ...] = (DualpathError, *FAILED)

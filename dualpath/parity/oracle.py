@@ -5,10 +5,11 @@ aggregates. What it does share is definitions: the 64-bit code of an event's id,
 number, and the weight of an age. What each aggregate means stands beside it, as `Aggregate.meaning`.
 
 An event is a dict: `event_id`, `event_time` and `arrival_time` in microseconds UTC, the entity's keys, and the value of
-every SQL expression under its own text.
+every SQL expression under its own text. A version of a row also has the fields of its key, its version, and the value
+of the condition that says whether it is deleted.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,13 +18,14 @@ from dualpath.aggregates import Aggregate
 from dualpath.aggregates.meaning import counting
 from dualpath.view import View
 from dualpath.windows import Window
+from dualpath.words import code
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
 def oracle(
-    view: View, events: Iterable[Mapping[str, Any]], entity: tuple, as_of: int, known_at: int | None = None
+    view: View, events: Sequence[Mapping[str, Any]], entity: tuple, as_of: int, known_at: int | None = None
 ) -> dict[str, Any]:
     """Every feature of one entity at `as_of` (microseconds UTC), from the events that had arrived by `known_at`."""
     answer = {}
@@ -32,12 +34,35 @@ def oracle(
         seen = []
         for event in events:
             mine = tuple(event[key] for key in view.keys) == entity
-            known = known_at is None or event["arrival_time"] <= known_at
-            if mine and known and left < event["event_time"] <= right:
+            inside = left < event["event_time"] <= right
+            if mine and inside and known(event, known_at) and current(view, event, events, as_of, known_at):
                 seen.append(event)
         found = counting(seen, feature.aggregate.of, feature.aggregate.where)
         answer[feature.name] = feature.aggregate.meaning(found, view.input_type(feature), as_of, view.resolution)
     return answer
+
+
+def known(event: Mapping[str, Any], known_at: int | None) -> bool:
+    """Whether an event had arrived."""
+    return known_at is None or event["arrival_time"] <= known_at
+
+
+def current(
+    view: View, event: Mapping[str, Any], events: Iterable[Mapping[str, Any]], as_of: int, known_at: int | None
+) -> bool:
+    """Whether an event is the latest version of a row that is there; any event is, of a source without changes."""
+    changes = view.source.changes
+    if changes is None:
+        return True
+
+    def order(each: Mapping[str, Any]) -> tuple[int, int, int]:
+        return each["event_time"], each[changes.version] if changes.version else 0, code(each["event_id"])
+
+    for other in events:
+        same = all(other[name] == event[name] for name in changes.key)
+        if same and known(other, known_at) and other["event_time"] <= as_of and order(other) > order(event):
+            return False
+    return not changes.deleted or event[changes.deleted] is not True
 
 
 def expressions(aggregate: Aggregate) -> set[str]:

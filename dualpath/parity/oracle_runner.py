@@ -1,6 +1,6 @@
 """Asks the oracle about an event log. DuckDB evaluates the SQL expressions, and the oracle everything else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -9,6 +9,8 @@ import pyarrow as pa
 from dualpath.parity.oracle import expressions, oracle
 from dualpath.preview import plain
 from dualpath.view import View
+
+Events = list[dict[str, Any]]
 
 
 def answers(
@@ -19,21 +21,39 @@ def answers(
     `known_at` has for each pair by when events must have arrived, microseconds UTC.
     """
     sqls = sorted(set().union(*(expressions(feature.aggregate) for feature in view.features)))
-    columns = ["event_id", *view.keys]
-    quoted = ("event_id", *(f'"{column}"' for column in view.key_columns))
+    changes = view.source.changes
+    versions = [*changes.key, *([changes.version] if changes.version else [])] if changes else []
+    if changes and changes.deleted:
+        sqls.append(changes.deleted)
+    fields = [*view.keys, *(name for name in versions if name not in view.keys)]
+    columns = ["event_id", *fields]
+    quoted = ("event_id", *(f'"{view.source.by_name[name].column}"' for name in fields))
     select = [*quoted, "epoch_us(event_time)", "epoch_us(arrival_time)", *(plain(view, sql) for sql in sqls)]
     names = [*columns, "event_time", "arrival_time", *sqls]
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("events", events)
         rows = connection.execute(f"SELECT {', '.join(select)} FROM events").fetchall()
-    mine: dict[tuple, list[dict[str, Any]]] = {}
+    mine: dict[tuple, Events] = {}
     for row in rows:
         event = dict(zip(names, row, strict=True))
         if all(event[k] is not None for k in view.keys):  # nobody has no events
             mine.setdefault(tuple(event[k] for k in view.keys), []).append(event)
+    if changes:
+        mine = _with_other_versions(mine, changes.key)
     limits = [None] * len(asked) if known_at is None else known_at
     return [
         oracle(view, mine.get(entity, []), entity, as_of, limit)
         for (entity, as_of), limit in zip(asked, limits, strict=True)
     ]
+
+
+def _with_other_versions(mine: Mapping[tuple, Events], key: Sequence[str]) -> dict[tuple, Events]:
+    """The entities' events, and all versions of their rows that other entities have."""
+    rows: dict[tuple, Events] = {}
+    for event in (each for events in mine.values() for each in events):
+        rows.setdefault(tuple(event[name] for name in key), []).append(event)
+    return {
+        entity: [each for row in dict.fromkeys(tuple(e[name] for name in key) for e in events) for each in rows[row]]
+        for entity, events in mine.items()
+    }

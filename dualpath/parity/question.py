@@ -20,12 +20,14 @@ from dualpath.parity.oracle import expressions
 from dualpath.preview import counts, dictionary, evaluated, records, values
 from dualpath.record import Fence
 from dualpath.repo import Repo
+from dualpath.row_versions import deleted, order
 from dualpath.view import Feature, View
 from dualpath.windows import edges
 
 FINAL = "final"
 LEFT_EDGE, AFTER_AS_OF, CONDITION = "left edge", "after as_of", "condition"
 NOT_YET_KNOWN, BEYOND_RETENTION = "not yet known", "beyond retention"
+REPLACED, DELETED = "replaced", "deleted"
 EVER = 2**63 - 1
 
 
@@ -85,6 +87,7 @@ class Question:
     def __init__(self, repo: Repo, view: View, feature: Feature, keys: Sequence[str | int], as_of: int) -> None:
         self.repo, self.declared, self.feature, self.keys, self.as_of = repo, view, feature, keys, as_of
         self.view = replace(view, features=(feature,))
+        self.changes = view.source.changes
         self.storage = repo.storage(view.source.name)
         left, right = edges((feature.over,), np.array([as_of]), view.resolution)
         self.left, self.right = int(left[0, 0]), int(right[0, 0])
@@ -106,6 +109,8 @@ class Question:
             return LEFT_EDGE
         if time > self.right:
             return AFTER_AS_OF
+        if deleted(self.view, row.event):
+            return DELETED
         # It counts for a feature that computes several things if it counts for one of them.
         passed = any(all(counts(row.event, cell) for cell in each.cells) for each in self.reductions)
         return "" if passed else CONDITION
@@ -114,6 +119,8 @@ class Question:
         """Why a knowledge lacks an event that could count; empty if it has it."""
         if not by.has(row):
             return NOT_YET_KNOWN
+        if self.changes and any(by.has(other) for other in self._later(row)):
+            return REPLACED
         return BEYOND_RETENTION if by.by == "batch" and row in self.unwritten else ""
 
     def has(self, by: Knowledge) -> np.ndarray:
@@ -125,6 +132,17 @@ class Question:
         words, owners = self._records
         [found] = values(self.view, words[chosen[owners]], [self.as_of], self._texts).values()
         return found[0]
+
+    def _later(self, row: Candidate) -> list[Candidate]:
+        """The later versions of an event's row that have happened at `as_of`."""
+        mine, places = self._places[id(row)], self._places
+        happened = [other for other in self.events if other.event["event_time"] <= self.as_of]
+        return [other for other in happened if mine[0] == places[id(other)][0] and mine < places[id(other)]]
+
+    @cached_property
+    def _places(self) -> dict[int, tuple[int, ...]]:
+        """Of each event its row, and its place among the versions of that."""
+        return {id(each): order(self.view, each.event) for each in self.events}
 
     @cached_property
     def unwritten(self) -> frozenset[Candidate]:

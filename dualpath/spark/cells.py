@@ -43,8 +43,10 @@ class SparkCell:
 
     @property
     def passes(self) -> Column:
-        """Whether an event passes the condition."""
-        return F.coalesce(computed(self.cell.where, self.view), F.lit(False)) if self.cell.where else F.lit(True)
+        """Whether an event passes the condition, and is of a row that is there."""
+        changes = self.view.source.changes
+        passes = _true(self.cell.where, self.view) if self.cell.where else F.lit(True)
+        return passes & ~_true(changes.deleted, self.view) if changes and changes.deleted else passes
 
     @property
     def word(self) -> Column:
@@ -134,6 +136,10 @@ TRANSLATIONS: dict[type[cells.Cell], type[SparkCell]] = {
 def in_spark(cell: cells.Cell, view: View) -> SparkCell:
     """A view's cell, translated."""
     return TRANSLATIONS[type(cell)](cell, view)
+
+
+def _true(sql: str, view: View) -> Column:
+    return F.coalesce(computed(sql, view), F.lit(False))
 
 
 def computed(sql: str, view: View) -> Column:

@@ -8,15 +8,19 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dualpath.record import layout, text_expressions
-from dualpath.spark.cells import in_spark
+from dualpath.spark.cells import encoded, in_spark
 from dualpath.view import View
 
 
 def entity(view: View) -> Column:
     """The entity's key as one string: `dualpath.entities.name` in Spark."""
-    if len(view.keys) == 1:
-        return F.col(view.key_columns[0]).cast("string")
-    parts = [F.col(k).cast("string") for k in view.key_columns]
+    return _named(view.key_columns)
+
+
+def _named(columns: Sequence[str]) -> Column:
+    if len(columns) == 1:
+        return F.col(columns[0]).cast("string")
+    parts = [F.col(each).cast("string") for each in columns]
     return F.concat(*(F.concat(F.length(p).cast("string"), F.lit(":"), p) for p in parts))
 
 
@@ -98,6 +102,11 @@ def _translation(view: View) -> Translation:
         needed = needed | cell.adds(F.col(name))
     bucket = time - F.pmod(time, F.lit(view.resolution))
     alone = [time, F.col("id")] if view.resolution == 1 else [bucket, time, time]
+    changes = view.source.changes
+    if changes:
+        # A version that adds nothing may still replace one that does.
+        needed = F.lit(True)
+        alone += [F.col(f"{view.name}__row"), F.col(f"{view.name}__version")]
     # An event stamped ahead of its arrival stays apart, so that no reader at the present must cut a record.
     apart = F.when(F.col("early"), time)
     held = [word for name, cell in cells.items() for word in cell.words(F.col(name))]
@@ -106,6 +115,7 @@ def _translation(view: View) -> Translation:
         columns=[
             entity(view).alias(f"{view.name}__entity"),
             *(cell.contribution().alias(name) for name, cell in cells.items()),
+            *(each.alias(f"{view.name}__{name}") for name, each in _version(view).items()),
         ],
         present=present,
         entity=owner.alias("entity"),
@@ -126,6 +136,15 @@ def _translation(view: View) -> Translation:
         ],
         folded_words=F.array("bucket", "latest", "earliest", *held).alias("words"),
     )
+
+
+def _version(view: View) -> dict[str, Column]:
+    """The code of the row's key, and the version, of a view of changes."""
+    changes, fields = view.source.changes, view.source.by_name
+    if not changes:
+        return {}
+    row = F.xxhash64(_named([fields[name].column for name in changes.key]))
+    return {"row": row, "version": encoded(changes.version, view) if changes.version else F.lit(0).cast("bigint")}
 
 
 def texts(events: DataFrame, views: list[View]) -> DataFrame:

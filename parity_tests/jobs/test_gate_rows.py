@@ -1,0 +1,63 @@
+"""A row that changes its entity is refused, because a version replaces none of another entity."""
+
+from datetime import UTC, datetime
+
+import pytest
+from pyspark.sql import SparkSession
+
+from dualpath.aggregates import Count
+from dualpath.changes import Changes
+from dualpath.jobs.gate_rows import moved
+from dualpath.schema import EventSource, identifier, text
+from dualpath.spark.records import records
+from dualpath.view import Feature, View
+from dualpath.windows import days
+
+FIELDS = (identifier("order_id", required=True), text("user_id", required=True), text("Batch", required=True))
+ROWS = [(1, "ann", "a"), (1, "ann", "a"), (1, "bob", "a"), (2, "bob", "a"), (3, "eve", "a"), (3, "ann", "b")]
+
+
+def by(source: EventSource, *keys: str) -> View:
+    return View("of", keys, source, (Feature("orders", Count(), days(7)),))
+
+
+@pytest.mark.parametrize(
+    ("key", "keys", "count"),
+    [
+        (["order_id"], ["user_id"], 2),
+        (["order_id"], ["Batch"], 1),
+        (["order_id"], ["user_id", "Batch"], 2),
+        (["order_id", "user_id"], ["user_id"], 0),
+        (["order_id", "user_id"], ["user_id", "Batch"], 0),
+        (["order_id", "Batch"], ["user_id"], 1),
+        (["order_id"], ["order_id"], 0),
+    ],
+)
+def test_rows_that_name_several_entities_are_counted(
+    spark: SparkSession, key: list[str], keys: list[str], count: int
+) -> None:
+    source = EventSource("orders", FIELDS, changes=Changes(key))
+    names = [f"`{field.column}`" for field in FIELDS]
+    events = spark.createDataFrame(ROWS, f"{names[0]} bigint, {names[1]} string, {names[2]} string")
+    found = moved(events, source, [by(source, *keys)])
+    assert [failure.unexpected_count for failure in found] == ([count] if count else [])
+    if count and len(key) == 1:
+        assert found[0].examples == ("order_id 1",) if "user_id" in keys else ("order_id 3",)
+        assert f"have several values of {', '.join(keys)}, by which view 'of' is" in found[0].sentence
+
+
+def test_other_sources_are_not_looked_at(spark: SparkSession) -> None:
+    source = EventSource("orders", FIELDS)
+    assert moved(spark.createDataFrame(ROWS, "a int, b string, c string"), source, [by(source, "user_id")]) == []
+
+
+def test_a_version_that_adds_nothing_is_a_record_because_it_may_replace_one(spark: SparkSession) -> None:
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    rows = [("e1", at, at, 1, "ann", "a", "2026-03-01"), ("e2", at, at, 1, "ann", "b", "2026-03-01")]
+    names = ["event_id", "event_time", "arrival_time", *(field.column for field in FIELDS), "arrival_day"]
+    kinds = ["string", "timestamp", "timestamp", "bigint", "string", "string", "string"]
+    events = spark.createDataFrame(rows, ", ".join(f"`{n}` {k}" for n, k in zip(names, kinds, strict=True)))
+    for changes, count in ((Changes("order_id"), 2), (None, 1)):
+        source = EventSource("orders", FIELDS, changes=changes)
+        view = View("of", ("user_id",), source, (Feature("orders", Count(where="Batch = 'a'"), days(7)),))
+        assert records(events, view, fold=True).count() == count

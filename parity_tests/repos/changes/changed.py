@@ -1,0 +1,41 @@
+"""Orders as a database's change stream has them, flattened: each message is a version of a row."""
+
+from feast import Entity, ValueType
+
+from dualpath.aggregates import Count, CountBy, DistinctCount, Last, Max, Percentile, Sum
+from dualpath.changes import Changes
+from dualpath.declare import event_source, feature, feature_view
+from dualpath.schema import decimal, identifier, integer, text, timestamp
+from dualpath.windows import days, lifetime
+
+user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
+orders = event_source(
+    "orders",
+    event_id=None,
+    event_time=timestamp("__ts_ms", unit="ms"),
+    arrival_time=timestamp("received", unit="ms"),
+    fields=[
+        identifier("order_id", required=True),
+        text("user_id", required=True),
+        text("state"),
+        decimal("amount", scale=2),
+        identifier("lsn", path="__lsn", required=True),
+        text("op", path="__op", choices=["c", "u", "d", "r"]),
+        integer("quantity"),
+    ],
+    changes=Changes(key=["user_id", "order_id"], version="lsn", deleted="op = 'd'"),
+)
+by_user = feature_view(
+    "by_user",
+    entity=user,
+    source=orders,
+    features=[
+        feature("orders_7d", Count(), over=days(7)),
+        feature("paid_7d", Sum("amount", where="state = 'paid'"), over=days(7)),
+        feature("largest", Max("amount"), over=lifetime()),
+        feature("median_7d", Percentile("quantity", p=0.5), over=days(7)),
+        feature("states", CountBy("state"), over=lifetime()),
+        feature("kinds_before", DistinctCount("state"), over=days(2).before(days(2))),
+        feature("last_state", Last("state"), over=days(7)),
+    ],
+)
