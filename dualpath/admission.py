@@ -5,9 +5,10 @@ engine takes and refuses the same texts. JSON does not say here whether a value 
 text 3. Of a JSON number with a point or an exponent it is what a double is printed as (`1.0E7`).
 """
 
+import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import lru_cache
@@ -43,6 +44,15 @@ OPTIONS = {
     "timestamp": ("empty_is_null",),
 }
 """The options of each kind that may take a text that is refused, and those that may do so together."""
+
+
+def written(value: Any) -> str | None:
+    """A value as payloads write it, an object or a list as its JSON text; None if a payload cannot have it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return str(value) if isinstance(value, str | int | float | Decimal) else None
 
 
 def given(text: str | None, field: Field) -> str | None:

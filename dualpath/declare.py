@@ -22,6 +22,7 @@ from dualpath.aggregates.base import Aggregate, Output
 from dualpath.changes import Changes
 from dualpath.clock import Future
 from dualpath.decoders.base import Decoder
+from dualpath.dimension import Lookup
 from dualpath.errors import DeclarationError
 from dualpath.expression import condition
 from dualpath.field import Field
@@ -62,6 +63,7 @@ def event_source(
     changes: Changes | None = None,
     each: str | Iterable[str | int] | None = None,
     where: str | None = None,
+    lookups: Iterable[Lookup] = (),
 ) -> EventSource:
     """Declare a source of events; raises `DeclarationError` naming file, source and remedy.
 
@@ -87,6 +89,7 @@ def event_source(
         each: the path of a list of which every element is an event, as "items"; what is read of an element has a path
             that begins with it and `[*]`, as "items[*].price". None: a payload is an event.
         where: the condition of an event, over the fields; what it is not true for is skipped. None: all are events.
+        lookups: fields that events get from slowly changing tables, as of their event time.
 
     >>> from dualpath.schema import text, timestamp
     >>> clicks = event_source("clicks", fields=[text("user")], event_time=timestamp("ts", unit="ms"))
@@ -118,6 +121,7 @@ def event_source(
         where=where,
         sent_at=sent_at.name if isinstance(sent_at, Field) else sent_at,
         future=future,
+        lookups=tuple(lookups),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -34,6 +35,7 @@ from dualpath.record import expressions, layout
 from dualpath.row_versions import deleted, version
 from dualpath.schema import EventSource
 from dualpath.values import Dictionary, arrow, as_text, instant, time_of, typed
+from dualpath.versions import Versions, looked_up
 from dualpath.view import Feature, View
 from dualpath.windows import Window, spell, window
 from dualpath.words import code
@@ -41,9 +43,16 @@ from dualpath.words import code
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 """When the first event happens that does not say."""
 LATELY = timedelta(days=1)
+NO_TABLES: Mapping[str, Any] = MappingProxyType({})
 
 
-def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of: Any) -> list[dict[str, Any]]:
+def preview(
+    view: View | FeatureView,
+    events: Sequence[Mapping[str, Any]],
+    as_of: Any,
+    *,
+    dimensions: Mapping[str, Versions | Sequence[Mapping[str, Any]]] = NO_TABLES,
+) -> list[dict[str, Any]]:
     """The join keys and the features of every entity among the events, at one instant, in order of appearance.
 
     An event has the shape of a payload, of dicts and lists: a field with a path is read there and nowhere else. What is
@@ -51,7 +60,9 @@ def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of
     source with `each` it is a whole payload with its list, and what `where` is not true for is left out.
     Instants are datetimes (naive is UTC), or texts and numbers as payloads have them; an event time is corrected, and
     moved to the arrival, as the source declares. No event counts as a duplicate, and none is refused but one too far
-    after its arrival. Raises `InputError` for that, and for a value that is not of its field's kind.
+    after its arrival. `dimensions` are the tables in which the source looks fields up, by name: rows as payloads have
+    them, or `dualpath.sources.dimensions.load(dimension, folder)` of a table's files. Raises `InputError` for an event
+    that is refused, and for a value that is not of its field's kind.
 
     >>> from datetime import datetime
     >>> from dualpath.aggregates import Count
@@ -72,7 +83,7 @@ def preview(view: View | FeatureView, events: Sequence[Mapping[str, Any]], as_of
     if not events:
         return []
     found = [event for number, payload in enumerate(events) for event in _events(view, number, payload)]
-    return answers(view, found, instant(as_of, "as_of"))
+    return answers(view, looked_up(view.source, found, dimensions), instant(as_of, "as_of"))
 
 
 def answers(view: View, events: Sequence[dict[str, Any]], as_of: int) -> list[dict[str, Any]]:
@@ -180,8 +191,8 @@ def _event(
     source, where, members = view.source, f"event {number}", view.source.members
     known = {place[0] for each in (*source.fields, *members.values()) for place in each.places}
     if source.where is None and (unknown := set(given).difference(known)):
-        for name in unknown.intersection(source.by_name):
-            raise InputError(f"{where}: '{source.name}' reads {source.by_name[name]} at its path; write it there.")
+        for each in (f for f in source.fields if f.name in unknown):
+            raise InputError(f"{where}: '{source.name}' reads {each} at its path; write it there.")
         raise InputError(f"{where}: '{source.name}' has no {', '.join(sorted(unknown))}; correct the name.")
     read = partial(paths.value, given, each=source.each, element=element)
     written = {what: first_value(member.places, read) for what, member in members.items()}
@@ -228,7 +239,7 @@ def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] 
     if not sqls or not events:
         return list(events)
     types = {"event_time": INSTANT, "arrival_time": INSTANT}
-    types |= {field.column: field.stored for field in view.source.fields}
+    types |= {field.column: field.stored for field in view.source.all_fields}
     table = pa.table({name: pa.array([e.get(name) for e in events], kind) for name, kind in types.items()})
     _engine().register("events", table)
     rows = _engine().execute(f"SELECT {', '.join(plain(view, sql) for sql in sqls)} FROM events").fetchall()

@@ -15,6 +15,7 @@ from dualpath.changes import Changes
 from dualpath.clock import Future
 from dualpath.columns import check_name, folded
 from dualpath.decoders.base import Decoder
+from dualpath.dimension import Lookup, check_lookups
 from dualpath.errors import DeclarationError
 from dualpath.field import Field, Path, check_each, check_former, steps
 from dualpath.kinds import INSTANT
@@ -182,7 +183,7 @@ class EventSource:
     `times` are those of them that the payload does not write in ISO-8601, or has at a path, declared as fields are, and
     `ids` the id and the occurrence that it has at a path; `event_source` fills them. `decoder` says what the bytes of a
     message are; None: JSON. `limits` are what the quality gate allows a night. With `changes`, events are versions of
-    rows.
+    rows. `lookups` say what events get from dimensions, beside the `fields` of their payloads.
 
     `each` leads to a list of which every element is an event; paths of an element begin with it and `[*]`. `where` is
     the condition of an event: a payload, or an element, for which it is not true is skipped. `docs/events.md` has both.
@@ -206,6 +207,7 @@ class EventSource:
     where: str | None = None
     sent_at: str | None = None
     future: Future = Future()  # noqa: RUF009 - it is frozen
+    lookups: tuple[Lookup, ...] = ()
 
     called: ClassVar[str] = "an event_source(...)"
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False, hash=False, default_factory=dict)
@@ -215,7 +217,7 @@ class EventSource:
         check_name(self.name, own)
         seen: dict[str, Field] = {}
         spelled: dict[str, str] = {}
-        for each in self.fields:
+        for each in self.all_fields:
             where = f"{own}, field '{each.name}'"
             each.check(where)
             if each.name in seen:
@@ -229,6 +231,7 @@ class EventSource:
         check_former(self.fields, own)
         if self.changes:
             self.changes.check(own, seen)
+        check_lookups(self.lookups, own, self.fields)
         for limit in self.limits.nulls:
             if limit.field not in seen:
                 raise DeclarationError(
@@ -251,10 +254,15 @@ class EventSource:
         object.__setattr__(self, "by_name", seen)
 
     @property
+    def all_fields(self) -> tuple[Field, ...]:
+        """Every field of an event: those of its payload, and those that are looked up."""
+        return (*self.fields, *(each for lookup in self.lookups for each in lookup.fields))
+
+    @property
     def stored(self) -> pa.Schema:
         """The Arrow types of what the event log has of every event: its id, its times and its fields' columns."""
         times = [("event_time", INSTANT), ("arrival_time", INSTANT)]
-        return pa.schema([("event_id", pa.string()), *times, *((f.column, f.stored) for f in self.fields)])
+        return pa.schema([("event_id", pa.string()), *times, *((f.column, f.stored) for f in self.all_fields)])
 
     @property
     def members(self) -> dict[str, Field]:
@@ -274,13 +282,14 @@ class EventSource:
         out."""
         plain = asdict(self)
         del plain["by_name"]
-        for name in ("fields", "times", "ids"):
+        for name in ("fields", "times", "ids", "lookups"):
             plain[name] = [each.to_dict() for each in getattr(self, name)]
         plain["decoder"] = self.decoder and self.decoder.to_dict()
         plain["limits"], plain["future"] = self.limits.to_dict(), self.future.to_dict()
         plain["changes"] = self.changes and self.changes.to_dict()
         plain["each"] = paths.written(self.each)
-        for name in ("times", "ids", "decoder", "limits", "changes", "each", "where", "sent_at", "future"):
+        optional = ("times", "ids", "decoder", "limits", "changes", "each", "where", "sent_at", "future", "lookups")
+        for name in optional:
             if not plain[name]:
                 del plain[name]
         plain["late_after"] = self.late_after.total_seconds()
@@ -293,6 +302,7 @@ class EventSource:
         kept = dict(plain)
         for name in ("fields", "times", "ids"):
             kept[name] = tuple(map(Field.from_dict, plain.get(name, ())))
+        kept["lookups"] = tuple(map(Lookup.from_dict, plain.get("lookups", ())))
         if "decoder" in plain:
             kept["decoder"] = Decoder.from_dict(plain["decoder"])
         if "changes" in plain:

@@ -217,9 +217,12 @@ class View:
 
 @cache
 def digest(view: View) -> str:
-    """A name for all that the values of a view depend on; views that differ in texts for people have the same."""
+    """A name for all that the values of a view depend on; views that differ in texts for people, or in where the files
+    of a dimension are, have the same."""
     plain = view.to_dict()
     for each in (plain, plain["source"], *plain["features"]):
         each.pop("description", None)
+    for lookup in plain["source"].get("lookups", ()):
+        del lookup["dimension"]["path"]
     del plain["max_records"]
     return xxhash.xxh64_hexdigest(json.dumps(plain, sort_keys=True).encode())

@@ -70,7 +70,7 @@ def suite(source: EventSource, day: date) -> gx.ExpectationSuite:
     Made for a frame of `event_id` string, `event_time` and `arrival_time` timestamp, the column of every declared field
     in its Spark type and `late` boolean, in any order. Each expectation says what it demands in its `notes`.
     """
-    columns = [KEY, "event_time", "arrival_time", *(field.column for field in source.fields), "late"]
+    columns = [KEY, "event_time", "arrival_time", *(field.column for field in source.all_fields), "late"]
     expectations: list[Expectation] = [
         ExpectTableRowCountToBeBetween(min_value=1, notes=f"{source.name} has at least one event on {day}"),
         ExpectTableColumnsToMatchSet(
@@ -84,11 +84,11 @@ def suite(source: EventSource, day: date) -> gx.ExpectationSuite:
             notes=f"no event_time is more than {spell(source.future.micros)} after its arrival_time",
         ),
     ]
-    required = [KEY, "event_time", "arrival_time", *(field.column for field in source.fields if field.required)]
+    required = [KEY, "event_time", "arrival_time", *(field.column for field in source.all_fields if field.required)]
     expectations += [
         ExpectColumnValuesToNotBeNull(column=name, notes=f"every event has its {name}") for name in required
     ]
-    for field in source.fields:
+    for field in source.all_fields:
         expectations += _within(field)
     expectations += [_filled(limit, source.by_name[limit.field].column) for limit in source.limits.nulls]
     return gx.ExpectationSuite(f"{source.name} {day}", expectations=expectations)

@@ -66,6 +66,9 @@ class Metrics:
         self.over_bound = gauge(
             "entities_over_bound", "Entities with more records than max_records of the view", "view"
         )
+        self.table_refused = gauge(
+            "dimension_refused", "1 while the present files of a dimension cannot be read, else 0", "dimension"
+        )
         self.newest = gauge("newest_arrival_timestamp_seconds", "The latest arrival time among servable rows")
         self.event_age = made(AgeHistogram, "event_to_servable_seconds", "From event time to servable", buckets=EDGES)
         self.arrival_age = made(
@@ -127,6 +130,10 @@ class Meter:
     def over_bound(self, view: str, entities: int) -> None:
         """So many entities of a view have more records than its `max_records`."""
         self.metrics.over_bound.labels(self.source, view).set(entities)
+
+    def table_refused(self, dimension: str, *, refused: bool) -> None:
+        """Whether the present files of a dimension cannot be read, so that its last good table serves."""
+        self.metrics.table_refused.labels(self.source, dimension).set(int(refused))
 
     def remembers(self, ids: int) -> None:
         """So many ids are in the deduplication store."""

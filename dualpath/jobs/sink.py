@@ -23,6 +23,7 @@ from pyspark.sql import functions as F
 
 from dualpath.dedup.store import DedupStore
 from dualpath.errors import OtherDeclarationError, StateError, crossing
+from dualpath.jobs.dimensions import Dimensions
 from dualpath.jobs.metrics import Meter
 from dualpath.jobs.rebuild import rebuild
 from dualpath.jobs.staging import Staged, StagingWriter, stage
@@ -72,6 +73,7 @@ class Sink:
         self.retention = repo.retention(*self.views)
         self.dedup = DedupStore(self.storage, source)
         self.columns = forms.note(self.storage, source).columns(source)
+        self.dimensions = Dimensions(repo.folder, source, self.storage.folder("dimensions"), meter)
         self.small = True
 
     @crossing()
@@ -85,6 +87,7 @@ class Sink:
             self.patiently(self.agree, rows.sparkSession)
         with self.meter.timed(Step.BEGIN):
             entry = self.storage.begin(self.query, number)
+            self.dimensions.serve(entry)
         with self.meter.timed(Step.STAGE):
             batch = MicroBatch(rows, entry, self.stage(rows, entry))
         for name, take in (
@@ -142,7 +145,10 @@ class Sink:
 
     def recognise(self, entry: Entry, outcomes: dict[str, Any]) -> None:
         """Raise `StateError` if a batch that was landed before holds other rows now, as after a lost checkpoint."""
-        if any(outcomes[name] != getattr(entry, name) for name in ("rows_read", "dead_letter", "skipped")):
+        names = ["rows_read", "skipped", "dead_letter"]
+        if any(lookup.required for lookup in self.source.lookups):
+            names.pop()  # a table that has changed refuses other rows
+        if [outcomes[name] for name in names] != [getattr(entry, name) for name in names]:
             raise StateError(
                 f"source '{self.source.name}': batch {entry.batch} had {entry.rows_read} rows when it was landed and "
                 f"has {outcomes['rows_read']} now; the checkpoint is not the one the log was written with, or a landed "
@@ -175,7 +181,9 @@ class Sink:
         self.meter.waiting()
 
     def ready(self, spark: SparkSession) -> None:
-        """Load the deduplication store, and agree with the online store, if it can be reached, before any row comes."""
+        """Load the dimensions and the deduplication store, and agree with the online store, if that can be reached,
+        before any row comes."""
+        self.dimensions.load()
         self.dedup.load(spark)
         self.meter.remembers(self.dedup.count)
         try:

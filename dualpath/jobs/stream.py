@@ -49,7 +49,7 @@ def start(
     trigger = {"availableNow": True} if interval is None else {"processingTime": f"{interval.total_seconds()} seconds"}
     Listener(spark, name, meter, sink.idle)
     return (
-        admit(timed, source, expressions(sink.views))
+        admit(timed, source, expressions(sink.views), sink.dimensions.in_use)
         .writeStream.queryName(name)
         .option("checkpointLocation", str(generation.checkpoint(storage, query)))
         .foreachBatch(sink.land)

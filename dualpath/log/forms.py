@@ -47,7 +47,7 @@ class Forms:
     @classmethod
     def of(cls, source: EventSource) -> "Forms":
         """Those of a log that only one declaration has written."""
-        forms = tuple(Form(each.column, form(each), always=True) for each in source.fields)
+        forms = tuple(Form(each.column, form(each), always=True) for each in source.all_fields)
         return cls(evolution.identity(source), forms)
 
     def read_by(self, field: Field) -> list[Form]:
@@ -56,7 +56,7 @@ class Forms:
 
     def columns(self, source: EventSource) -> dict[str, str]:
         """The column of the files to which each column of the declaration is written."""
-        return {f.column: next(c for c, kind in self._columns(f) if kind == f.stored) for f in source.fields}
+        return {f.column: next(c for c, kind in self._columns(f) if kind == f.stored) for f in source.all_fields}
 
     def readable(self, source: EventSource, field: Field) -> dict[str, pa.DataType]:
         """The columns of files that have a field's values, and their types; none: no file has any.
@@ -76,7 +76,7 @@ class Forms:
         if said := evolution.identity_fault(self.identity, evolution.identity(source)):
             raise DeclarationError(f"event source '{source.name}': {said}")
         names = {each.field.name for each in self.forms}
-        for field in source.fields:
+        for field in source.all_fields:
             found = self.read_by(field)
             for each in found:
                 if said := evolution.fault(each.field, field):
@@ -92,9 +92,9 @@ class Forms:
 
     def plus(self, source: EventSource) -> "Forms":
         """With those of a declaration."""
-        present = {name for field in source.fields for name in (field.name, *field.former)}
+        present = {name for field in source.all_fields for name in (field.name, *field.former)}
         forms = [each if each.field.name in present else replace(each, always=False) for each in self.forms]
-        for field in source.fields:
+        for field in source.all_fields:
             own = form(field)
             if any(each.field == own for each in forms):
                 continue
@@ -150,7 +150,7 @@ def check(storage: Storage, source: EventSource, before: EventSource | None = No
         _keep(storage, found)
     if found is not None:
         found.check(source)
-        for field in source.fields:
+        for field in source.all_fields:
             if not any(each.field == form(field) for each in found.forms):
                 for each in found.read_by(field):
                     _check_values(storage, source, field, each)

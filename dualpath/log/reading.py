@@ -20,7 +20,7 @@ class Reading:
     def __init__(self, storage: Storage, source: EventSource, beside: Iterable[tuple[str, pa.DataType]] = ()) -> None:
         found, own = forms.known(storage, source), source.stored
         self.source, self.beside = source, [*beside]
-        self.fields = {field.column: field for field in source.fields}
+        self.fields = {field.column: field for field in source.all_fields}
         self.stored = {name: found.readable(source, field) for name, field in self.fields.items()}
         columns = {name: kind for each in self.stored.values() for name, kind in each.items()}
         every = [own.field(name) for name in own.names if name not in self.fields]

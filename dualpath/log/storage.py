@@ -3,10 +3,11 @@
 Under the root, each source has `landing/` (payload files for the stream), `log/` (accepted events, the truth
 that batch and training read), `dead/` (refused rows with a reason), `duplicate/` (events that came again, to explain
 answers), `ids/` (those of events accepted of late), `ledger/` (what became of every micro-batch) and `checkpoint/`
-(Spark's); in `staging/` is what a batch under way has written, in `packing/` what a night is compacting, in `gate/`
-what each night's check found. Log, dead letters and duplicates are Parquet under `query=G/batch=N/`, so that a repeated
-batch overwrites its own files, and later, with other batches, under `query=G/batch=A-B/`; the log is further split by
-`epoch=D`, the arrival day a row is counted in. Accepted and repeated events have the place they came from beside them.
+(Spark's); in `staging/` is what a batch under way has written, in `dimensions/` the tables that the last batch
+looked fields up in, in `packing/` what a night is compacting, in `gate/` what each night's check found. Log, dead
+letters and duplicates are Parquet under `query=G/batch=N/`, so that a repeated batch overwrites its own files, and
+later, with other batches, under `query=G/batch=A-B/`; the log is further split by `epoch=D`, the arrival day a row is
+counted in. Accepted and repeated events have the place they came from beside them.
 
 A day is *closed* by the nightly job. Rows of a closed arrival day that come later belong to the first open
 one. A batch notes which days were closed when it began, so a replay gives its rows the same arrival days.
@@ -40,7 +41,7 @@ class Storage:
     source: str
 
     def folder(self, kind: str) -> Path:
-        """`landing`, `staging`, `packing`, `log`, `dead`, `ids`, `ledger` or `checkpoint`."""
+        """`landing`, `staging`, `dimensions`, `packing`, `log`, `dead`, `ids`, `ledger` or `checkpoint`."""
         return self.root / self.source / kind
 
     @property

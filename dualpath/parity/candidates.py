@@ -160,10 +160,11 @@ def _reader(payload: Mapping[str, Any], each: Steps, reason: str) -> Callable[[S
 
 def _keys(read: Callable[[Steps], Any], view: View) -> list[str | int] | None:
     """The join keys that a payload names, cast; None if one cannot be."""
-    fields = [view.source.by_name[key] for key in view.keys]
+    own = {each.name: each for each in view.source.fields}
     try:
+        fields = [own[key] for key in view.keys]
         return [cast([first_value(each.places, read)], each.key, each.name)[0] for each in fields]
-    except InputError:
+    except (InputError, KeyError):  # a key that is looked up is none of the payload's
         return None
 
 

@@ -4,6 +4,7 @@ A row is refused, never repaired. `reason` says what is wrong with it, for the d
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -13,7 +14,7 @@ from dualpath.expression import columns as read_by
 from dualpath.field import Field
 from dualpath.paths import inside
 from dualpath.schema import EventSource
-from dualpath.spark import condition, fields, times
+from dualpath.spark import condition, fields, lookups, times
 from dualpath.spark.clock import happened, is_far
 from dualpath.spark.elements import TEXTS, Elements
 from dualpath.spark.payload import Parses
@@ -32,10 +33,13 @@ def spark_type(field: Field) -> str:
     return from_arrow_type(field.stored).simpleString()
 
 
-def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) -> DataFrame:
+def admit(
+    raw: DataFrame, source: EventSource, expressions: Iterable[str] = (), tables: Path | None = None
+) -> DataFrame:
     """Type payloads, and give a reason for each that is refused.
 
-    `expressions` are those that views compute of an event; a row with a calculation out of range is refused.
+    `expressions` are those that views compute of an event; a row with a calculation out of range is refused. `tables`
+    names the tables that the source looks fields up in, as `dualpath.spark.lookups.in_use` reads it.
 
     `raw` has `value`, a JSON object as a string; `refusal`, why the payload could not be decoded, or null;
     `event_id` and `arrival_time` as the transport gives them, or null;
@@ -56,7 +60,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
     """
     places = [place for f in (*source.fields, *source.members.values()) for place in f.places]
     parses = Elements(places, source.each) if source.each else Parses(places)
-    columns = [f.column for f in source.fields]
+    columns = [f.column for f in source.all_fields]
     rows = raw.select(
         F.make_valid_utf8("value").alias("payload"),
         F.is_valid_utf8("value").alias("__utf8"),
@@ -93,6 +97,7 @@ def admit(raw: DataFrame, source: EventSource, expressions: Iterable[str] = ()) 
     )
     sent = None if sent_at is None else F.col("__sent_at")
     typed = typed.withColumn("event_time", happened(F.col("__said"), F.col("arrival_time"), sent, source.future))
+    typed = lookups.looked_up(typed, source, tables)
     if source.where is not None:
         typed = condition.judged(typed, source, parses.text)
     basic, faults = _basic_faults(), [*_faults(source, parses), *_excesses(source, expressions)]
@@ -204,7 +209,7 @@ def _faults(source: EventSource, parses: Parses | Elements) -> list[Column]:
     unborn = F.col("arrival_time") > F.col("admitted_at") + F.expr(AHEAD)
     faults.append(F.when(unborn, F.lit(f"{members.get('arrival_time', 'the arrival')} is more than a day ahead")))
     faults += [fields.refusal(parses.text(f.places), F.col(f.column), f) for f in source.fields]
-    return faults
+    return faults + lookups.refusals(source)
 
 
 def _excesses(source: EventSource, expressions: Iterable[str]) -> list[Column]:

@@ -32,16 +32,16 @@ def read_log(
 def read_folders(spark: SparkSession, storage: Storage, source: EventSource, folders: Sequence[Path]) -> DataFrame:
     """The same of some batches' folders, finished or not, whatever declarations wrote them."""
     if not folders:
-        declared = {f.column: f.stored for f in source.fields}
+        declared = {f.column: f.stored for f in source.all_fields}
         return spark.createDataFrame([], f"{_schema(declared)}, arrival_day string, batch bigint")
     found = forms.known(storage, source)
-    stored = {f.column: found.readable(source, f) for f in source.fields}
+    stored = {f.column: found.readable(source, f) for f in source.all_fields}
     schema = _schema({column: kind for each in stored.values() for column, kind in each.items()})
     # The folders are named `epoch=D`. A compacted row has its batch's number in a column.
     files = spark.read.schema(f"{schema}, __batch bigint, epoch string, query int, batch string").option(
         "basePath", str(storage.folder("log"))
     )
-    fields = [_value(stored[f.column], f).alias(f.column) for f in source.fields]
+    fields = [_value(stored[f.column], f).alias(f.column) for f in source.all_fields]
     number = F.coalesce("__batch", F.col("batch").try_cast("bigint"))
     place = F.shiftleft(F.col("query").cast("bigint"), known.BATCH_BITS).bitwiseOR(number)
     beside = ("late", F.col("epoch").alias("arrival_day"), place.alias("batch"))
