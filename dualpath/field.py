@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from dualpath import paths
-from dualpath.columns import EVERY, check_name, column
+from dualpath.columns import EVERY, check_name, column, folded
 from dualpath.errors import DeclarationError
 from dualpath.kinds import KINDS
 from dualpath.leniency import STRICT, Leniency
@@ -133,6 +133,24 @@ def steps(name: str, path: Path) -> Steps | FirstOf:
         return paths.parse(path)
     except DeclarationError as error:
         raise DeclarationError(f"field '{name}': {error.message}") from None
+
+
+def by_name(fields: Iterable[Field], own: str) -> dict[str, Field]:
+    """The fields of a source by their names; raises `DeclarationError` unless a source can have them all."""
+    seen: dict[str, Field] = {}
+    spelled: dict[str, str] = {}
+    for each in fields:
+        where = f"{own}, field '{each.name}'"
+        each.check(where)
+        if each.name in seen:
+            raise DeclarationError(f"{where}: declared twice; remove or rename one.")
+        if (twin := spelled.setdefault(folded(each.name), each.name)) != each.name:
+            raise DeclarationError(
+                f"{where}: columns do not tell it from '{twin}'; give it another name, and "
+                f"path={paths.written(each.place)!r} says where it is."
+            )
+        seen[each.name] = each
+    return seen
 
 
 def check_former(fields: Iterable[Field], where: str) -> None:

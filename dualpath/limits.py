@@ -71,6 +71,15 @@ class Limits:
         if self.days < 1:
             raise DeclarationError(f"limits: days is {self.days}; a median needs a day, so write 1 or more.")
 
+    def check(self, own: str, names: Iterable[str]) -> None:
+        """Raise `DeclarationError` for a limit of a field that the source `own` does not have."""
+        for limit in self.nulls:
+            if limit.field not in (known := list(names)):
+                raise DeclarationError(
+                    f"{own}: limits name the field '{limit.field}', which it does not have; "
+                    f"name one of {', '.join(known)}."
+                )
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form of what is not the default; `from_dict` restores equal limits."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}

@@ -7,37 +7,33 @@ decimals as `Decimal`; the other fields as plain Python values; None for null. I
 event log.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 from feast import FeatureView
 
-from dualpath import admission, kernel, paths
+from dualpath import kernel, payloads
 from dualpath.aggregates.base import Aggregate
 from dualpath.cells import Cell
-from dualpath.clock import ARRIVAL, corrected
 from dualpath.declare import view_of
 from dualpath.entities import name as entity
 from dualpath.errors import InputError
-from dualpath.expression import columns
+from dualpath.evaluation import evaluated
 from dualpath.field import Field
-from dualpath.kinds import INSTANT, KINDS
-from dualpath.paths import Steps, first_value, walk
+from dualpath.kinds import KINDS
+from dualpath.payloads import instant
 from dualpath.plan import plan
-from dualpath.record import expressions, layout
+from dualpath.record import layout
 from dualpath.row_versions import deleted, version
 from dualpath.schema import EventSource
-from dualpath.values import Dictionary, arrow, as_text, instant, time_of, typed
+from dualpath.values import Dictionary, arrow
 from dualpath.versions import Versions, looked_up
 from dualpath.view import Feature, View
-from dualpath.windows import Window, spell, window
+from dualpath.windows import Window, window
 from dualpath.words import code
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -82,7 +78,7 @@ def preview(
         view = declared
     if not events:
         return []
-    found = [event for number, payload in enumerate(events) for event in _events(view, number, payload)]
+    found = [event for number, payload in enumerate(events) for event in payloads.events(view, number, payload)]
     return answers(view, looked_up(view.source, found, dimensions), instant(as_of, "as_of"))
 
 
@@ -135,129 +131,6 @@ def _field(name: str, values: list[Any]) -> Field:
     kind = next((kind.name for kind in KINDS.values() if values and type(values[0]) is kind.python), "text")
     scale = max(-v.as_tuple().exponent for v in values) if kind == "decimal" else 0
     return Field(name, kind, max(scale, 0))
-
-
-def _events(view: View, number: int, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The events of a payload: itself, or each element of its list."""
-    source, where = view.source, f"event {number}"
-    if not source.each:
-        if not _is_other(view, partial(walk, payload), None, where):
-            yield _event(view, number, payload)
-        return
-    found, list_of = walk(payload, source.each), paths.written(source.each)
-    wrong = None
-    if not isinstance(found, list | tuple):
-        wrong = f"{where}: {list_of} is {'missing' if found is None else 'not a list'}; write a list there."
-    elif len(found) > paths.ELEMENTS:
-        wrong = f"{where}: {list_of} has more than {paths.ELEMENTS:,} elements; write them in several payloads."
-    objects = any(paths.inside(f.place, source.each) for f in (*source.fields, *source.members.values()))
-    for at, element in enumerate([None] if wrong else found):
-        said = wrong
-        if said is None and (element is None or (objects and not isinstance(paths.opened(element), Mapping))):
-            said = f"{where}: {list_of}[{at}] is {'null' if element is None else 'no object'}; correct it."
-        if not _is_other(view, partial(paths.value, payload, each=source.each, element=element), said, where):
-            if said:
-                raise InputError(said)
-            yield _event(view, number, payload, at, element)
-
-
-def _is_other(view: View, read: Callable[[Steps], Any], wrong: str | None, where: str) -> bool:
-    """Whether a payload, or an element of it, is of another source. `wrong` is what is wrong with the element.
-
-    Raises `InputError` if it is unknown, because something in the condition cannot be read."""
-    source = view.source
-    if source.where is None:
-        return False
-    fields = [source.by_name[name] for name in sorted(columns(source.where))]
-    faults = [wrong] if wrong and any(paths.inside(f.place, source.each) is not None for f in fields) else []
-    known = {}
-    for field in fields:
-        found = first_value(field.places, read)
-        text = as_text(found)
-        fault = admission.refusal(text, field)
-        faults += [f"{where}, {fault}."] if fault else []
-        given = field.kind == "text" or fault is None
-        known[field.column] = typed(found, replace(field, choices=()), where) if given else None
-    [row] = evaluated(view, [known], [source.where])
-    if row[source.where] is None and faults:
-        raise InputError(faults[0])
-    return row[source.where] is not True
-
-
-def _event(
-    view: View, number: int, given: Mapping[str, Any], at: int | None = None, element: Any = None
-) -> dict[str, Any]:
-    """An event; if `at` is given, the element of that index."""
-    source, where, members = view.source, f"event {number}", view.source.members
-    known = {place[0] for each in (*source.fields, *members.values()) for place in each.places}
-    if source.where is None and (unknown := set(given).difference(known)):
-        for each in (f for f in source.fields if f.name in unknown):
-            raise InputError(f"{where}: '{source.name}' reads {each} at its path; write it there.")
-        raise InputError(f"{where}: '{source.name}' has no {', '.join(sorted(unknown))}; correct the name.")
-    read = partial(paths.value, given, each=source.each, element=element)
-    written = {what: first_value(member.places, read) for what, member in members.items()}
-    times = {
-        what: time_of(written[what], members[what].time, f"{where}, {members[what]}")
-        for what in ("event_time", "arrival_time", "sent_at")
-        if what == "event_time" or written.get(what) is not None
-    }
-    event_time, arrival_time = _happened(times, source, where)
-    name = str(number if written.get("event_id") is None else written["event_id"])
-    of_element = "event_id" in members and paths.inside(members["event_id"].place, source.each) is not None
-    return {
-        "event_id": name if at is None or (of_element and written["event_id"] is not None) else f"{name}/{at}",
-        "event_time": event_time,
-        "arrival_time": arrival_time,
-        **{f.column: typed(first_value(f.places, read), f, f"{where}, {f}") for f in source.fields},
-    }
-
-
-def _happened(times: Mapping[str, int], source: EventSource, where: str) -> tuple[int, int]:
-    """The event time that counts, and the arrival, of the times that an event has."""
-    said, ahead = times["event_time"], source.future.micros
-    if source.sent_at is not None:
-        if missing := [what for what in ("arrival_time", "sent_at") if what not in times]:
-            raise InputError(
-                f"{where}: it has no {' and no '.join(missing)}, by which '{source.name}' corrects its time; write it."
-            )
-        said = corrected(said, times["arrival_time"], times["sent_at"])
-    arrival_time = times.get("arrival_time", said)
-    if said > arrival_time + ahead:
-        if source.future.beyond != ARRIVAL:
-            raise InputError(f"{where}: it happens more than {spell(ahead)} after its arrival; correct its times.")
-        said = arrival_time
-    return said, arrival_time
-
-
-def evaluated(view: View, events: Sequence[dict[str, Any]], more: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """The events with, under its text, the value of every expression of the view's cells, and of `more`.
-
-    Columns, and expressions that are there already, are left as they are.
-    """
-    known = events[0].keys() if events else ()
-    sqls = sorted({*expressions([view]), *more}.difference(known))
-    if not sqls or not events:
-        return list(events)
-    types = {"event_time": INSTANT, "arrival_time": INSTANT}
-    types |= {field.column: field.stored for field in view.source.all_fields}
-    table = pa.table({name: pa.array([e.get(name) for e in events], kind) for name, kind in types.items()})
-    _engine().register("events", table)
-    rows = _engine().execute(f"SELECT {', '.join(plain(view, sql) for sql in sqls)} FROM events").fetchall()
-    return [{**event, **dict(zip(sqls, row, strict=True))} for event, row in zip(events, rows, strict=True)]
-
-
-@cache
-def _engine() -> duckdb.DuckDBPyConnection:
-    """One thread keeps the events in their order."""
-    engine = duckdb.connect(config={"threads": 1})
-    engine.execute("SET TimeZone = 'UTC'")
-    return engine
-
-
-def plain(view: View, sql: str) -> str:
-    """An expression in DuckDB's SQL; an instant as microseconds."""
-    spelled = view.spell(sql, "duckdb")
-    return f"epoch_us({spelled})" if view.type_of(sql).kind == "timestamp" else f"({spelled})"
 
 
 def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np.ndarray]:

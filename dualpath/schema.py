@@ -13,11 +13,11 @@ import pyarrow as pa
 from dualpath import paths
 from dualpath.changes import Changes
 from dualpath.clock import Future
-from dualpath.columns import check_name, folded
+from dualpath.columns import check_name
 from dualpath.decoders.base import Decoder
 from dualpath.dimension import Lookup, check_lookups
 from dualpath.errors import DeclarationError
-from dualpath.field import Field, Path, check_each, check_former, steps
+from dualpath.field import Field, Path, by_name, check_each, check_former, steps
 from dualpath.kinds import INSTANT
 from dualpath.leniency import STRICT, Leniency
 from dualpath.limits import Limits
@@ -215,29 +215,12 @@ class EventSource:
     def __post_init__(self) -> None:
         own = f"event source '{self.name}'"
         check_name(self.name, own)
-        seen: dict[str, Field] = {}
-        spelled: dict[str, str] = {}
-        for each in self.all_fields:
-            where = f"{own}, field '{each.name}'"
-            each.check(where)
-            if each.name in seen:
-                raise DeclarationError(f"{where}: declared twice; remove or rename one.")
-            if (twin := spelled.setdefault(folded(each.name), each.name)) != each.name:
-                raise DeclarationError(
-                    f"{where}: columns do not tell it from '{twin}'; give it another name, and "
-                    f"path={paths.written(each.place)!r} says where it is."
-                )
-            seen[each.name] = each
+        seen = by_name(self.all_fields, own)
         check_former(self.fields, own)
         if self.changes:
             self.changes.check(own, seen)
         check_lookups(self.lookups, own, self.fields)
-        for limit in self.limits.nulls:
-            if limit.field not in seen:
-                raise DeclarationError(
-                    f"{own}: limits name the field '{limit.field}', which it does not have; "
-                    f"name one of {', '.join(seen)}."
-                )
+        self.limits.check(own, seen)
         for each in (*self.times, *self.ids):
             kind, what = ("timestamp", "its time") if each in self.times else ("text", "what tells its events apart,")
             if each.kind != kind:

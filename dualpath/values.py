@@ -1,9 +1,7 @@
 """Makes Arrow arrays of values, vectorised; looks texts up in a dictionary of codes; types single values."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -11,13 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
-from dualpath import admission, instants
 from dualpath.aggregates.base import Groups, Output, Scalars
-from dualpath.errors import CollisionError, InputError, StateError
-from dualpath.field import Field
+from dualpath.errors import CollisionError, StateError
 from dualpath.kinds import KINDS
 from dualpath.numbers import EXACT
-from dualpath.times import Time
 
 NO_CODES = np.empty(0, dtype=np.int64)
 
@@ -156,48 +151,3 @@ def ordered(values: Groups, output: Output, rank: np.ndarray) -> tuple[np.ndarra
         order = order[np.arange(len(rows)) - offsets[rows] < output.limit]
         offsets = np.r_[0, np.cumsum(np.minimum(np.diff(offsets), output.limit))]
     return order, offsets
-
-
-def instant(value: Any, where: str) -> int:
-    """An instant in microseconds UTC; raises `InputError`, which begins with `where`, if it is none."""
-    try:
-        return int(instants.parse([value])[0])
-    except InputError:
-        raise InputError(f"{where}: {value!r} is not an instant; give a datetime or ISO-8601 text.") from None
-
-
-def time_of(value: Any, how: Time, where: str) -> int:
-    """An event's time: a text or a number as admission reads it, or any instant."""
-    text = as_text(value)
-    if text is None or isinstance(value, bool):
-        return instant(value, where)
-    found = how.micros(text)
-    if found is None:
-        raise InputError(f"{where}: {value!r} {how.refusal(text)}.")
-    return found
-
-
-def typed(value: Any, field: Field, where: str) -> Any:
-    """A value as admission would store it; raises `InputError` where admission would refuse."""
-    text = as_text(value)
-    if value is None or (text is not None and admission.given(text, field) is None):
-        return None
-    if field.kind == "timestamp":
-        return time_of(value, field.time, where)
-    if field.kind == "text":
-        found, remedy = text if isinstance(value, str | Mapping | list | tuple) else None, ""
-    else:
-        found, remedy = admission.value(text, field), admission.remedy(text or "", field)
-    if found is None:
-        kind = f"a decimal with {field.scale} digits after the point" if field.kind == "decimal" else field.kind
-        raise InputError(f"{where}: {value!r} does not fit the field, which is {kind}{remedy}; correct it.")
-    return found
-
-
-def as_text(value: Any) -> str | None:
-    """A value as payloads write it, an object or a list as its JSON text; None if a payload cannot have it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping | list | tuple):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    return str(value) if isinstance(value, str | int | float | Decimal) else None

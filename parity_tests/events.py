@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dualpath import preview
+from dualpath import evaluation
 from dualpath.entities import name as entity
 from dualpath.parity.oracle import expressions
 from dualpath.preview import dictionary, records, values
@@ -14,4 +14,4 @@ __all__ = ["dictionary", "entity", "evaluated", "records", "values"]
 
 def evaluated(view: View, events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The events with, under its text, the value of every expression that the view's cells or the oracle read."""
-    return preview.evaluated(view, events, set().union(*(expressions(f.aggregate) for f in view.features)))
+    return evaluation.evaluated(view, events, set().union(*(expressions(f.aggregate) for f in view.features)))

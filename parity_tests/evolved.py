@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from dualpath import preview
 from dualpath.aggregates import Count
 from dualpath.declare import event_source
 from dualpath.field import Field
@@ -30,7 +29,7 @@ def view(source: EventSource, *features: Feature, key: str = "user") -> View:
 def append(storage: Storage, source: EventSource, payloads: Sequence[Mapping[str, Any]]) -> None:
     """Write payloads to the log in a micro-batch of their own, by a stream that has just started."""
     columns = forms.note(storage, source).columns(source)
-    typed = [preview._event(view(source), number, each) for number, each in enumerate(payloads)]
+    typed = [payloads.event(view(source), number, each) for number, each in enumerate(payloads)]
     number = sum(len(block.batches) for block in storage.blocks())
     entry = storage.begin(1, number)
     rows = pa.Table.from_pylist(typed, source.stored)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dualpath import preview
+from dualpath import payloads, preview
 from dualpath.online import manifest
 from dualpath.online.connection import connect
 from dualpath.online.manifest import Manifest
@@ -21,7 +21,7 @@ def fill(repo: Repo, events: Sequence[Mapping[str, Any]], source: str | None = N
     """Write the state that the events make of every windowed view of the repo, or of those of a source."""
     client = connect(repo.redis_address)
     for view in repo.views.values() if source is None else repo.views_of(source):
-        typed = [preview._event(view, number, event) for number, event in enumerate(events)]
+        typed = [payloads.event(view, number, event) for number, event in enumerate(events)]
         entities, words = preview.records(view, typed)
         texts = sorted({value for event in typed for value in event.values() if isinstance(value, str)})
         target = FencedWrite(

@@ -6,8 +6,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from dualpath.evaluation import plain
 from dualpath.parity.oracle import expressions, oracle
-from dualpath.preview import plain
 from dualpath.view import View
 
 Events = list[dict[str, Any]]

@@ -12,12 +12,13 @@ import numpy as np
 
 from dualpath import instants, known
 from dualpath.errors import InputError
+from dualpath.evaluation import evaluated
 from dualpath.feast.training_known import require_finished
 from dualpath.log.storage import Storage
 from dualpath.parity import candidates
 from dualpath.parity.candidates import Candidate
 from dualpath.parity.oracle import expressions
-from dualpath.preview import counts, dictionary, evaluated, records, values
+from dualpath.preview import counts, dictionary, records, values
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.row_versions import deleted, order

@@ -47,10 +47,10 @@ def admit(
 
     Returns `event_id`, `event_time`, `arrival_time`, the columns of the fields, `late`, the place as `__origin` and
     `__position`, `admitted_at`, `payload` and `reason`: null for a good row, else the value as it came and what is
-    wrong with it. Of a source with `each` or `where` it has two more, boolean: `__skipped`, the row is no event of the
-    source, and `__further`, it is not the first of its payload. All between the id and the place is null in a refused
-    or skipped row, so that nothing is ever computed of it.
-    Unknown members of the object are ignored.
+    wrong with it. Of a source with `each`, `where` or `changes` it has two more, boolean: `__skipped`, the row is
+    no event of the source, and `__further`, it is not the first of its payload. All between the id and the place is
+    null in a refused or skipped row, so that nothing is ever computed of it. Unknown members of the object are
+    ignored.
 
     The id and the arrival come from the payload's members that the source names. If it names none, they come from the
     transport. If that has none either, the id is the hash of the content and the arrival the event time.
@@ -98,12 +98,15 @@ def admit(
     sent = None if sent_at is None else F.col("__sent_at")
     typed = typed.withColumn("event_time", happened(F.col("__said"), F.col("arrival_time"), sent, source.future))
     typed = lookups.looked_up(typed, source, tables)
+    basic, faults = _basic_faults(), [*_faults(source, parses), *_excesses(source, expressions)]
     if source.where is not None:
         typed = condition.judged(typed, source, parses.text)
-    basic, faults = _basic_faults(), [*_faults(source, parses), *_excesses(source, expressions)]
+        faults.insert(0, F.col(condition.FAULT))
     reason, payload, more = F.coalesce(*basic, *faults), F.col("payload"), []
-    if source.each or source.where is not None:
+    if source.each or source.where is not None or source.changes:
         skipped = F.coalesce(*basic).isNull() & _is_no_event(source, parses)
+        if source.changes:
+            skipped |= _is_tombstone()
         more = [skipped.alias("__skipped"), F.lit(False).alias("__further")]
         reason = F.when(~skipped, reason)
     if isinstance(parses, Elements):
@@ -164,12 +167,17 @@ def _event_id(source: EventSource, parses: Parses | Elements) -> Column:
 def _is_no_event(source: EventSource, parses: Parses | Elements) -> Column:
     """Whether a row of a JSON object is no event: its condition is not true, or its list is empty; never null."""
     if not isinstance(parses, Elements):
-        return condition.is_other(F.lit(False))
+        return F.lit(False) if source.where is None else condition.is_other(F.lit(False))
     if source.where is None:
         return parses.empty()
     of_elements = any(inside(source.by_name[name].place, source.each) is not None for name in read_by(source.where))
     unreadable = F.coalesce(*parses.faults()).isNotNull() if of_elements else F.lit(False)
     return parses.empty() | condition.is_other(unreadable)
+
+
+def _is_tombstone() -> Column:
+    """Whether a message has no payload, as what follows a deletion so that a compacted topic forgets the row."""
+    return F.col("payload").isNull() & F.col("refusal").isNull()
 
 
 def _basic_faults() -> list[Column]:

@@ -93,7 +93,6 @@ def test_two_sources_read_one_folder_and_every_item_is_the_same_previewed_served
     try:
         for source in repo.sources.values():
             start(spark, repo, source, Directory(shared, 1)).awaitTermination()
-        # Of a lost checkpoint, everything is read once more: the ids are the same.
         counted = {name: account(repo.storage(name)) for name in repo.sources}
         sizes = [len(each["order"]["items"]) for each in orders]
         items, empty = sum(sizes) + 2, sum(not size for size in sizes)

@@ -12,6 +12,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from dualpath.changes import Changes
 from dualpath.declare import event_source
 from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
 from dualpath.spark.admit import admit
@@ -411,3 +412,17 @@ def test_no_payload_stops_the_job_whatever_the_session_does_about_errors(spark: 
     finally:
         spark.conf.set("spark.sql.ansi.enabled", before)
     assert all(row["reason"] for row in found)
+
+
+def test_a_message_without_payload_is_skipped_by_a_source_of_changes_and_refused_by_any_other(
+    spark: SparkSession,
+) -> None:
+    changed = replace(CLICKS, changes=Changes("user"))
+    rows = admit(frame(spark, [None, payload(), "[]"]), changed).toArrow().to_pylist()
+    assert [(row["__skipped"], row["reason"], row["user"]) for row in rows] == [
+        (True, None, None),
+        (False, None, "ann"),
+        (False, "not a JSON object", None),
+    ]
+    [tombstone] = admit(frame(spark, [None]), CLICKS).toArrow().to_pylist()
+    assert tombstone["reason"] == "no payload"

@@ -15,7 +15,7 @@ import sqlglot
 from feast.on_demand_feature_view import OnDemandFeatureView
 from sqlglot import exp
 
-from dualpath import preview
+from dualpath import payloads, preview
 from dualpath.declare import view_of
 from dualpath.entities import name as entity
 from dualpath.feast.derived import derived
@@ -108,7 +108,7 @@ def as_declared(
     on-demand views make of them as Feast calls them."""
     view = view_of(getattr(declared, query.name))
     assert isinstance(view, View)
-    typed = [preview._event(view, number, event) for number, event in enumerate(made)]
+    typed = [payloads.event(view, number, event) for number, event in enumerate(made)]
     owners, words = preview.records(view, typed)
     texts, asked = preview.dictionary(view, typed), [micros(each) for each in at]
     levels = [each for each in vars(declared).values() if isinstance(each, OnDemandFeatureView)]

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dualpath import preview
+from dualpath import payloads, preview
 from dualpath.offline.history import DICTIONARY, RECORDS, TEXTS, History, dictionary_salt, record_salt, view_version
 from dualpath.repo import Repo
 from dualpath.view import View
@@ -19,7 +19,7 @@ def record(repo: Repo, view: View, events: Sequence[Mapping[str, Any]]) -> None:
     source = view.source.name
     storage, history = repo.storage(source), History(repo.storage(source).root)
     storage.finish(storage.note(storage.begin(1, 0), rows_read=1, accepted=1, arrival_days=(DAY,)))
-    typed = [preview._event(view, number, event) for number, event in enumerate(events)]
+    typed = [payloads.event(view, number, event) for number, event in enumerate(events)]
     owners, words = preview.records(view, typed)
     beside = [0] * len(owners)
     rows = pa.table({"entity": owners, "words": words.tolist(), "arrived": beside, "batch": beside}, RECORDS)

@@ -1,10 +1,11 @@
-"""Orders as a database's change stream has them, flattened: each message is a version of a row."""
+"""Orders as Debezium sends them: each message has a row before and after a change."""
 
 from feast import Entity, ValueType
 
 from dualpath.aggregates import Count, CountBy, DistinctCount, Last, Max, Percentile, Sum
 from dualpath.changes import Changes
 from dualpath.declare import event_source, feature, feature_view
+from dualpath.paths import first_of
 from dualpath.schema import decimal, identifier, integer, text, timestamp
 from dualpath.windows import days, lifetime
 
@@ -12,16 +13,16 @@ user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
 orders = event_source(
     "orders",
     event_id=None,
-    event_time=timestamp("__ts_ms", unit="ms"),
+    event_time=timestamp("ts_ms", unit="ms"),
     arrival_time=timestamp("received", unit="ms"),
     fields=[
-        identifier("order_id", required=True),
-        text("user_id", required=True),
-        text("state"),
-        decimal("amount", scale=2),
-        identifier("lsn", path="__lsn", required=True),
-        text("op", path="__op", choices=["c", "u", "d", "r"]),
-        integer("quantity"),
+        identifier("order_id", path=first_of("after.id", "before.id"), required=True),
+        text("user_id", path=first_of("after.user_id", "before.user_id"), required=True),
+        text("state", path="after.state"),
+        decimal("amount", scale=2, path="after.amount"),
+        integer("quantity", path="after.quantity"),
+        identifier("lsn", path="source.lsn", required=True),
+        text("op", choices=["c", "u", "d", "r"]),
     ],
     changes=Changes(key=["user_id", "order_id"], version="lsn", deleted="op = 'd'"),
 )
