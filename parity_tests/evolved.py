@@ -11,6 +11,7 @@ from dualpath.declare import event_source
 from dualpath.field import Field
 from dualpath.log import forms
 from dualpath.log.storage import Storage
+from dualpath.payloads import event
 from dualpath.schema import EventSource, text
 from dualpath.spark.log import write_rows
 from dualpath.view import Feature, View
@@ -29,7 +30,7 @@ def view(source: EventSource, *features: Feature, key: str = "user") -> View:
 def append(storage: Storage, source: EventSource, payloads: Sequence[Mapping[str, Any]]) -> None:
     """Write payloads to the log in a micro-batch of their own, by a stream that has just started."""
     columns = forms.note(storage, source).columns(source)
-    typed = [payloads.event(view(source), number, each) for number, each in enumerate(payloads)]
+    typed = [event(view(source), number, each) for number, each in enumerate(payloads)]
     number = sum(len(block.batches) for block in storage.blocks())
     entry = storage.begin(1, number)
     rows = pa.Table.from_pylist(typed, source.stored)

@@ -111,6 +111,12 @@ def judged(payload: Any, found: Any, at: int | None, each: Any, source: EventSou
         "n": n is not None and whole(n) is None,
         "gift": gift not in (None, "true", "false"),
     }
+    said = {
+        "level": "level (order.level) is not of kind integer" if faults["level"] else None,
+        "n": "n (order.items[*].count.n) is not of kind integer" if faults["n"] else None,
+        "gift": "gift (order.items[*].gift) is not of kind boolean" if faults["gift"] else None,
+    }
+    undecided: list[str | None] = []  # why nobody can say whether the condition is true
     if source.where is not None:
         is_buy = None if kind is None else kind == "buy"
         if source is BOUGHT:
@@ -122,17 +128,20 @@ def judged(payload: Any, found: Any, at: int | None, each: Any, source: EventSou
         passes = False if False in (is_buy, both) else None if None in (is_buy, both) else True
         if passes is False or (passes is None and not unknown):
             return "skipped", None
+        if passes is None:
+            undecided = [said["level"]] if source is BOUGHT else [said["gift"], said["n"]]
     if found == []:
         return "skipped", None
     identity, sku = read(member(payload, "order", "id")), read(member(opened, "sku"))
     reasons = [
+        *undecided,
         broken,
         None if (identity or "").strip() else "id (order.id) is missing",
         None if payload.get("ts") else "ts is missing",
-        "level (order.level) is not of kind integer" if faults["level"] else None,
+        said["level"],
         None if sku else "sku (order.items[*].sku) is missing",
-        "n (order.items[*].count.n) is not of kind integer" if faults["n"] else None,
-        "gift (order.items[*].gift) is not of kind boolean" if faults["gift"] else None,
+        said["n"],
+        said["gift"],
     ]
     if reason := next(filter(None, reasons), None):
         return "dead", reason
