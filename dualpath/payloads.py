@@ -74,12 +74,13 @@ def event(
 ) -> dict[str, Any]:
     """An event; if `at` is given, the element of that index."""
     source, where, members = view.source, f"event {number}", view.source.members
-    known = {place[0] for each in (*source.fields, *members.values()) for place in each.places}
-    if source.where is None and (unknown := set(given).difference(known)):
-        for each in (f for f in source.fields if f.name in unknown):
-            raise InputError(f"{where}: '{source.name}' reads {each} at its path; write it there.")
-        raise InputError(f"{where}: '{source.name}' has no {', '.join(sorted(unknown))}; correct the name.")
     read = partial(paths.value, given, each=source.each, element=element)
+    unknown = set(given).difference(place[0] for each in (*source.fields, *members.values()) for place in each.places)
+    for each in (f for f in source.fields if f.name in unknown and first_value(f.places, read) is None):
+        raise InputError(f"{where}: '{source.name}' reads {each} at its path; write it there.")
+    # What has paths is a producer's own payload, and much of that is nobody's concern.
+    if unknown and source.where is None and not any(each.path for each in (*source.fields, *members.values())):
+        raise InputError(f"{where}: '{source.name}' has no {', '.join(sorted(unknown))}; correct the name.")
     given_as = {what: first_value(member.places, read) for what, member in members.items()}
     times = {
         what: time_of(given_as[what], members[what].time, f"{where}, {members[what]}")

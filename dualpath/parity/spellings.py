@@ -17,12 +17,15 @@ def keys(column: pa.Array, number: int) -> Any:
     0    7.0
     1    NaN
     dtype: float64
+    >>> [pd.DataFrame({"id": keys(pa.array([2**60 + 1, None]), way)})["id"][0] for way in (0, 1, 2)]
+    [1152921504606846977, np.int64(1152921504606846977), np.int64(1152921504606846977)]
     """
     values = column.to_pylist()
     if pa.types.is_integer(column.type):
         exact = all(value is None or abs(value) <= WHOLE for value in values)
         spellings = [
-            lambda: values,
+            # Of whole numbers and nulls pandas makes floats, which do not hold all of 64 bits.
+            lambda: values if exact else pd.Series(values, dtype=object),
             lambda: pd.Series(values, dtype="float64" if exact else "Int64"),
             lambda: pd.Series(values, dtype="Int64"),
             lambda: [None if value is None else Decimal(value) for value in values],
