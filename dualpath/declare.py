@@ -17,7 +17,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.type_map import pa_to_feast_value_type
 from feast.types import Array, FeastType, Int64, Json, String, from_value_type
 
-from dualpath import paths
+from dualpath import paths, registry_file  # noqa: F401 - whoever applies a declaration writes the registry
 from dualpath.aggregates.base import Aggregate, Output
 from dualpath.changes import Changes
 from dualpath.clock import Future

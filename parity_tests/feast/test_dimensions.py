@@ -275,11 +275,11 @@ def test_only_a_required_lookup_may_refuse_other_rows_of_a_batch_that_is_logged(
     sink, entry = Sink.__new__(Sink), Entry(0, 1, rows_read=5, dead_letter=1)
     products = dimension("products", path="p.csv", keys=[text("sku")], fields=[text("category")])
     sink.source = EventSource("s", (text("sku"),), lookups=(lookup(products, required=required),))
-    sink.recognise(entry, {"rows_read": 5, "dead_letter": 1})
+    sink.recognise(entry, {"rows_read": 5, "skipped": 0, "dead_letter": 1})
     with nullcontext() if required else pytest.raises(StateError, match="batch 1 had 5 rows"):
-        sink.recognise(entry, {"rows_read": 5, "dead_letter": 2})
+        sink.recognise(entry, {"rows_read": 5, "skipped": 0, "dead_letter": 2})
     with pytest.raises(StateError, match="batch 1 had 5 rows when it was landed and has 4 now"):
-        sink.recognise(entry, {"rows_read": 4, "dead_letter": 1})
+        sink.recognise(entry, {"rows_read": 4, "skipped": 0, "dead_letter": 1})
 
 
 def test_a_source_without_lookups_has_the_plan_that_it_had(spark: SparkSession) -> None:

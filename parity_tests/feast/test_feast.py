@@ -1,6 +1,7 @@
 """Stock Feast from the outside: its own commands, in processes of their own, with no wrapper."""
 
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -42,6 +43,23 @@ def test_applying_twice_changes_nothing(new_repo: Callable[[], Repo]) -> None:
     assert done.returncode == 0, done.stderr
     assert declared(repo) == before
     assert {"FeatureView user_activity", "OnDemandFeatureView engagement", "Entity user"} <= set(before)
+
+
+def test_a_server_that_reads_the_registry_while_it_is_written_finds_all_of_it(
+    new_repo: Callable[[], Repo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = new_repo()
+    file, seen = repo.folder / "data" / "registry.db", []
+    before, really = file.read_bytes(), os.fsync
+
+    def synced(number: int) -> None:
+        seen.append(file.read_bytes())
+        really(number)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    repo.store.apply(repo.store.list_entities())
+    assert before in seen and b"" not in seen
+    assert file.read_bytes() != before and [*file.parent.glob(".registry*")] == []
 
 
 def test_a_declaration_that_cannot_work_fails_at_apply_with_one_sentence(new_repo: Callable[[], Repo]) -> None:
