@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects import Spark
 
 from dualpath.errors import DeclarationError
 from dualpath.field import Field
@@ -26,6 +27,13 @@ EVENT_COLUMNS = {
 }
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
 QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'")
+OTHERS = frozenset(Spark.Tokenizer.KEYWORDS).difference(
+    *(["AND", "OR", "NOT", "IN", "BETWEEN", "IS", "NULL", "LIKE"], ["TRUE", "FALSE"]),
+    *(["CASE", "WHEN", "THEN", "ELSE", "END"], ["AS", "SELECT"]),
+)
+"""Words that mean something in SQL, but nothing in an expression: fields may be called so."""
+WORD = re.compile(QUOTED.pattern + r"|`[^`]*`|\d[\w.]*|(?P<word>[^\W\d]\w*)(?P<more>\s*[('])?")
+"""A text, a quoted column, a number, or a word and whether it is a function's or of a typed literal."""
 DIGITS = 18
 """How many digits a decimal has in every engine, those after the point included."""
 
@@ -46,10 +54,16 @@ def parse(sql: str) -> exp.Expr:
             f"cannot read the expression {sql}; write texts in single quotes and columns without any."
         )
     try:
-        return sqlglot.parse_one(sql, dialect="spark")
+        return sqlglot.parse_one(WORD.sub(_quoted, sql), dialect="spark")
     except sqlglot.errors.SqlglotError as error:
         reason = str(error).splitlines()[0].partition(". ")[0]
         raise DeclarationError(f'cannot read the expression "{sql}" ({reason}); write plain SQL.') from None
+
+
+def _quoted(found: re.Match[str]) -> str:
+    """A word of SQL that is none of this grammar, in backquotes: only a column can be called so."""
+    word = found["word"]
+    return f"`{word}`" if word and word.upper() in OTHERS and not found["more"] else found[0]
 
 
 def columns(sql: str) -> set[str]:

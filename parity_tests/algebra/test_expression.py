@@ -10,6 +10,7 @@ import pytest
 from dualpath.aggregates import Count, First
 from dualpath.errors import DeclarationError
 from dualpath.expression import Type, check, columns
+from dualpath.schema import text
 from dualpath.spelling import excesses, spell
 from dualpath.view import Feature, View
 from dualpath.windows import lifetime
@@ -171,3 +172,15 @@ def test_another_engine_agrees_on_the_type(kind: str, sql: str) -> None:
     assert found and {type(value) for value in found} == {PYTHON[kind]}
     if kind == "decimal":
         assert {value % Decimal(1).scaleb(-declared.scale) for value in found} == {0}
+
+
+WORDS = ("call", "type", "order", "group", "values", "desc", "date", "from", "where", "current_date", "VALUES")
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_field_may_be_called_as_a_word_of_sql_that_no_expression_has(name: str) -> None:
+    fields = {name: text(name)}
+    assert check(f"{name} IN ('call', 'x') AND lower({name}) LIKE 'from%'", fields).kind == "boolean"
+    for dialect in ("spark", "duckdb"):
+        quoted = f"`{name}`" if dialect == "spark" else f'"{name}"'
+        assert spell(f"{name} = 'desc'", dialect, fields) == f"{quoted} = 'desc'"

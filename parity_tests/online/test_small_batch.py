@@ -64,6 +64,7 @@ def events(spark: SparkSession, repo: Repo, count: int) -> DataFrame:
         fields: list[Any] = [
             int(draw.integers(0, 3)),
             draw.choice(["home", "basket", "Ünï", None]),
+            [2**63 - 1, 2**53 + 1, None][number % 3],
             int(draw.integers(-3, 1_000)) if number % 5 else None,
             Decimal(int(draw.integers(-999, 999))).scaleb(-2) if number % 7 else None,
             float(draw.choice([0.1, -0.0, 0.0, 5e-324, -1.5e300])) if number % 3 else None,
