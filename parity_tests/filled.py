@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from dualpath import payloads, preview
+from dualpath.columns import EVERY
 from dualpath.online import manifest
 from dualpath.online.connection import connect
 from dualpath.online.manifest import Manifest
@@ -21,7 +22,9 @@ def fill(repo: Repo, events: Sequence[Mapping[str, Any]], source: str | None = N
     """Write the state that the events make of every windowed view of the repo, or of those of a source."""
     client = connect(repo.redis_address)
     for view in repo.views.values() if source is None else repo.views_of(source):
-        typed = [payloads.event(view, number, event) for number, event in enumerate(events)]
+        known = {*EVERY, *view.source.by_name}
+        mine = [{name: value for name, value in event.items() if name in known} for event in events]
+        typed = [payloads.event(view, number, event) for number, event in enumerate(mine)]
         entities, words = preview.records(view, typed)
         texts = sorted({value for event in typed for value in event.values() if isinstance(value, str)})
         target = FencedWrite(

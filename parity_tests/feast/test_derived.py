@@ -35,6 +35,7 @@ from dualpath.online.connection import connect, embedded_folder
 from dualpath.online.writer import TEXTS, FencedWrite
 from dualpath.parity.compare import differences, same
 from dualpath.parity.views import serve, train, view_groups
+from dualpath.payloads import event
 from dualpath.preview import dictionary, records
 from dualpath.record import Fence, layout
 from dualpath.repo import Repo
@@ -74,7 +75,7 @@ def events(count: int = 600) -> list[dict[str, Any]]:
 
 def fill(repo: Repo, view: View, events: list[dict[str, Any]]) -> None:
     """Put the records of events where the stream and the batch job would have put them."""
-    typed = [event(view, number, event) for number, event in enumerate(events)]
+    typed = [event(view, number, each) for number, each in enumerate(events)]
     owners, words = records(view, typed)
     order = sorted(range(len(owners)), key=lambda i: (owners[i], words[i, 0]))
     owners, words = [owners[i] for i in order], words[order]

@@ -226,7 +226,7 @@ def test_a_frame_shows_the_last_minute_of_a_stream(new_repo: Callable[[], Repo],
     shown = " ".join(frame(watch, 1_010).split())
     assert "stream 2 batches in 10.0 s redis answers rows/s 2 lag 21 rows, - newest arrival none yet" in shown
     assert "state 100,000 ids, 2 MiB" in shown
-    assert "25 0 0 25 1 0 2.0 h" in shown
+    assert "25 0 0 25 0 1 0 2.0 h" in shown
     assert "event time - - arrival time 450 ms 499 ms" in shown
     assert "triggerExecution 400 ms addBatch 300 ms" in shown
     meter.waiting()
