@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 
 from dualpath import payloads, preview
-from dualpath.columns import EVERY
 from dualpath.online import manifest
 from dualpath.online.connection import connect
 from dualpath.online.manifest import Manifest
@@ -22,7 +21,7 @@ def fill(repo: Repo, events: Sequence[Mapping[str, Any]], source: str | None = N
     """Write the state that the events make of every windowed view of the repo, or of those of a source."""
     client = connect(repo.redis_address)
     for view in repo.views.values() if source is None else repo.views_of(source):
-        known = {*EVERY, *view.source.by_name}
+        known = {each.place[0] for each in (*view.source.fields, *view.source.members.values())}
         mine = [{name: value for name, value in event.items() if name in known} for event in events]
         typed = [payloads.event(view, number, event) for number, event in enumerate(mine)]
         entities, words = preview.records(view, typed)
