@@ -80,7 +80,7 @@ def gate(
         report = results.report
     failures = (
         *report.failures,
-        *moved(read_log(spark, storage, source), source, repo.views_of(source.name)),
+        *(moved(read_log(spark, storage, source), source, repo.views_of(source.name)) if source.changes else ()),
         *refused_share(storage, source.limits, counts),
         *volume(source.limits, dict(sorted(rows.items())), checks.volumes(storage, min([*days, iso]))),
     )
