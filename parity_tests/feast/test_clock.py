@@ -8,8 +8,6 @@ from random import Random
 from typing import Any
 
 import fastavro
-import pandas as pd
-import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
@@ -23,6 +21,7 @@ from dualpath.runtime import redis
 from dualpath.sources import files
 from dualpath.sources.delimited import PLAIN
 from dualpath.sources.directory import Directory
+from parity_tests.both_ways import served_and_trained
 from parity_tests.conftest import REPOS
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -67,21 +66,13 @@ def test_corrected_times_are_the_same_previewed_served_and_trained(spark: SparkS
     again = [each | {"sent": each["sent"] + HOUR, "arrived": each["arrived"] + HOUR} for each in events[::7]]
     (landing / "2.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in (*events[COUNT // 2 :], *again)))
     at = START + timedelta(days=1)
-    names = [*view.keys, *(feature.name for feature in view.features)]
-
-    def rows(found: pa.Table) -> list[dict[str, Any]]:
-        return [{name: row[name] for name in names} for row in found.to_pylist()]
-
     try:
         start(spark, repo, source, Directory(landing, 1)).awaitTermination()
         gate = nightly(spark, repo, source, START.date()).gate
         assert gate.passed and gate.checked == COUNT
         previewed = preview(view, events, at)
-        asked = pd.DataFrame([{key: row[key] for key in view.keys} for row in previewed]).assign(event_timestamp=at)
-        refs = [f"{view.name}:{feature.name}" for feature in view.features]
-        served = repo.store.get_online_features(refs, asked.to_dict("records")).to_arrow()
-        trained = repo.store.get_historical_features(asked, refs).to_arrow()
-        assert rows(served) == rows(trained) == previewed
+        served, trained = served_and_trained(repo, view, previewed, at)
+        assert served == trained == previewed
         assert 0 < sum(row["wrong"] for row in previewed) < COUNT
         proof = check(repo, cells=2_000, oracle_cells=500, seed=0)
         assert (proof.differing, proof.oracle_differing) == (0, 0)

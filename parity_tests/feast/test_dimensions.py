@@ -13,7 +13,6 @@ from random import Random
 from typing import Any
 
 import duckdb
-import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -39,7 +38,7 @@ from dualpath.schema import EventSource, text
 from dualpath.sources.dimensions import load
 from dualpath.sources.directory import Directory
 from dualpath.spark.admit import admit
-from dualpath.view import View
+from parity_tests.both_ways import served_and_trained
 from parity_tests.conftest import REPOS
 
 pytestmark = pytest.mark.slow
@@ -109,11 +108,6 @@ def rows(repo: Repo, kind: str) -> list[dict[str, Any]]:
     return ds.dataset(files).to_table().to_pylist() if files else []
 
 
-def answers(found: pa.Table, view: View) -> list[dict[str, Any]]:
-    names = [*view.keys, *(feature.name for feature in view.features)]
-    return [{name: row[name] for name in names} for row in found.to_pylist()]
-
-
 @pytest.fixture
 def repo(tmp_path: Path) -> Iterator[Repo]:
     shutil.copytree(REPOS / "dimensions", tmp_path / "repo", ignore=shutil.ignore_patterns("__pycache__"))
@@ -170,14 +164,10 @@ def test_what_is_looked_up_is_the_same_in_the_log_previewed_served_and_trained(s
             assert gate.passed
         else:
             build(spark, repo, source)
-        for name, view in repo.views.items():
+        for view in repo.views.values():
             previewed = preview(view, events, END, dimensions=tables)
-            refs = [f"{name}:{feature.name}" for feature in view.features]
-            asked = pd.DataFrame([{each: row[each] for each in view.keys} for row in previewed])
-            asked["event_timestamp"] = END
-            served = repo.store.get_online_features(refs, asked.to_dict("records")).to_arrow()
-            trained = repo.store.get_historical_features(asked, refs).to_arrow()
-            assert answers(served, view) == answers(trained, view) == previewed
+            served, trained = served_and_trained(repo, view, previewed, END)
+            assert served == trained == previewed
     proof = check(repo, cells=1_000, oracle_cells=300, seed=0)
     assert (proof.differing, proof.oracle_differing) == (0, 0)
     told = explain(repo, "of_category:sold", {"product_category": "c0.0"}, END).to_dict()
@@ -187,10 +177,8 @@ def test_what_is_looked_up_is_the_same_in_the_log_previewed_served_and_trained(s
     connect(repo.redis_address).flushall()
     drain(spark, repo)
     view = repo.views["of_user"]
-    refs = [f"of_user:{feature.name}" for feature in view.features]
-    asked_of = [{"user": row["user"], "event_timestamp": END} for row in preview(view, events, END, dimensions=tables)]
-    again = repo.store.get_online_features(refs, asked_of).to_arrow()
-    assert answers(again, view) == preview(view, events, END, dimensions=tables)
+    previewed = preview(view, events, END, dimensions=tables)
+    assert served_and_trained(repo, view, previewed, END)[0] == previewed
 
 
 def key(event: dict[str, Any]) -> tuple[Any, ...]:

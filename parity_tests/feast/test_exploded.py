@@ -8,8 +8,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 from pyspark.sql import SparkSession
@@ -25,7 +23,7 @@ from dualpath.preview import preview
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.sources.directory import Directory
-from dualpath.view import View
+from parity_tests.both_ways import served_and_trained
 from parity_tests.conftest import REPOS
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -67,11 +65,6 @@ def look(random: Random, at: int) -> dict[str, Any]:
     """A look at a product, which has nothing of an order."""
     user = random.choice(("ann", "bob", "eve"))
     return {"kind": random.choice(("view", "click")), "ts": MILLIS + at * 60_000, "user": user, "sku": f"{at}"}
-
-
-def answers(found: pa.Table, view: View) -> list[dict[str, Any]]:
-    names = [*view.keys, *(feature.name for feature in view.features)]
-    return [{name: row[name] for name in names} for row in found.to_pylist()]
 
 
 @pytest.mark.slow
@@ -121,20 +114,14 @@ def test_two_sources_read_one_folder_and_every_item_is_the_same_previewed_served
                     assert gate.passed and gate.checked == counted[name].accepted
                 else:
                     build(spark, repo, source)
-            for name, view in repo.views.items():
+            for view in repo.views.values():
                 previewed = preview(view, events[view.source.name], at)
-                refs = [f"{name}:{feature.name}" for feature in view.features]
-                rows = pd.DataFrame([{key: row[key] for key in view.keys} for row in previewed])
-                rows["event_timestamp"] = at
-                served = repo.store.get_online_features(refs, rows.to_dict("records")).to_arrow()
-                trained = repo.store.get_historical_features(rows, refs).to_arrow()
-                assert answers(served, view) == answers(trained, view)
+                served, trained = served_and_trained(repo, view, previewed, at)
+                assert served == trained
                 if view.source.name == "looks" or "prices" not in [f.name for f in view.features]:
-                    assert answers(served, view) == previewed
+                    assert served == previewed
                 else:  # the place of c in its list, and so its id, is another in the preview
-                    assert [{**row, "prices": None} for row in answers(served, view)] == [
-                        {**row, "prices": None} for row in previewed
-                    ]
+                    assert [{**row, "prices": None} for row in served] == [{**row, "prices": None} for row in previewed]
         proof = check(repo, cells=1_000, oracle_cells=300, seed=0)
         assert (proof.differing, proof.oracle_differing) == (0, 0)
         told = explain(repo, "of_product:items", {"sku": "b"}, at).to_dict()

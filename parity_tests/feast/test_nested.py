@@ -7,7 +7,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -26,7 +25,7 @@ from dualpath.runtime import redis
 from dualpath.sources import files
 from dualpath.sources.delimited import PLAIN
 from dualpath.sources.directory import Directory
-from dualpath.view import View
+from parity_tests.both_ways import served_and_trained
 from parity_tests.conftest import REPOS
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -65,11 +64,6 @@ def order(random: Random, at: int) -> dict[str, Any]:
     return event
 
 
-def answers(found: pa.Table, view: View) -> list[dict[str, Any]]:
-    names = [*view.keys, *(feature.name for feature in view.features)]
-    return [{name: row[name] for name in names} for row in found.to_pylist()]
-
-
 @pytest.mark.slow
 def test_fields_at_paths_with_any_name_are_the_same_previewed_served_and_trained(
     spark: SparkSession, tmp_path: Path
@@ -96,15 +90,11 @@ def test_fields_at_paths_with_any_name_are_the_same_previewed_served_and_trained
                 assert gate.passed and gate.checked == COUNT
             else:
                 build(spark, repo, source)
-            for name, view in repo.views.items():
+            for view in repo.views.values():
                 previewed = preview(view, events, at)
-                refs = [f"{name}:{feature.name}" for feature in view.features]
-                rows = pd.DataFrame([{key: row[key] for key in view.keys} for row in previewed])
-                rows["event_timestamp"] = at
-                served = repo.store.get_online_features(refs, rows.to_dict("records")).to_arrow()
-                trained = repo.store.get_historical_features(rows, refs).to_arrow()
-                assert answers(served, view) == answers(trained, view)
-                assert answers(served, view) == previewed
+                served, trained = served_and_trained(repo, view, previewed, at)
+                assert served == trained
+                assert served == previewed
         proof = check(repo, cells=2_000, oracle_cells=500, seed=0)
         assert (proof.differing, proof.oracle_differing) == (0, 0)
         of_events = repo.store.get_historical_features(
