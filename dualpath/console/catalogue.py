@@ -9,9 +9,10 @@ from rich.markdown import Markdown
 
 from dualpath.aggregates.base import Output
 from dualpath.cells import Sketch
-from dualpath.console.report import Report, plural
+from dualpath.console.report import Report
 from dualpath.console.repos import shown
 from dualpath.errors import InputError
+from dualpath.plural import plural
 from dualpath.record import layout
 from dualpath.repo import Repo
 from dualpath.view import Feature, View

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from dualpath.console.report import Report, plural
+from dualpath.console.report import Report
 from dualpath.errors import InputError
+from dualpath.plural import plural
 from dualpath.sql.read import read
 from dualpath.sql.write import files
 

@@ -15,13 +15,14 @@ import duckdb
 import pandas as pd
 
 from dualpath.console import demo_broker, jobs, land, poison, repos, status, stream
-from dualpath.console.report import Report, busy, plural, table
+from dualpath.console.report import Report, busy, table
 from dualpath.console.story import Story
 from dualpath.errors import DualpathError, InputError
 from dualpath.log.dead_letters import reasons
 from dualpath.online.connection import configured, connect, embedded_folder
 from dualpath.online.removal import remove_project
 from dualpath.parity.events import read
+from dualpath.plural import plural
 from dualpath.repo import Repo
 from dualpath.runtime import jars, redis
 from dualpath.schema import EventSource

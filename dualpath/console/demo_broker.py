@@ -4,8 +4,9 @@ import fileinput
 from contextlib import ExitStack
 
 from dualpath.console.produce import entity
-from dualpath.console.report import busy, plural
+from dualpath.console.report import busy
 from dualpath.demo.replay import replay
+from dualpath.plural import plural
 from dualpath.repo import Repo
 from dualpath.runtime.kafka import Broker, client, create_topic
 from dualpath.schema import EventSource

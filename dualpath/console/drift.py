@@ -10,10 +10,11 @@ from rich.table import Table
 
 from dualpath import instants
 from dualpath.console.live import spell
-from dualpath.console.report import Report, busy, plural, table
+from dualpath.console.report import Report, busy, table
 from dualpath.console.repos import shown
 from dualpath.errors import InputError
 from dualpath.parity.drift import Drift, FeatureDrift, drift
+from dualpath.plural import plural
 from dualpath.repo import Repo
 
 DAYS = 7

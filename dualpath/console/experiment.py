@@ -1,7 +1,8 @@
 """`experiment`: what the experiment of a repo's ranking says, from the event log."""
 
 from dualpath.console.learn import declared
-from dualpath.console.report import Report, busy, plural, table
+from dualpath.console.report import Report, busy, table
+from dualpath.plural import plural
 from dualpath.repo import Repo
 from dualpath.serving import outcomes, replay
 from dualpath.serving.analysis import SUSPECT, Difference

@@ -7,9 +7,10 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from dualpath.console.report import Report, plural, table
+from dualpath.console.report import Report, table
 from dualpath.errors import InputError
 from dualpath.parity.explain import explain
+from dualpath.plural import plural
 from dualpath.repo import Repo
 
 SHOWN = 20

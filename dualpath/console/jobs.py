@@ -5,9 +5,10 @@ from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from dualpath.console.report import CHECK_FAILED, Report, bar, busy, plural, table
+from dualpath.console.report import CHECK_FAILED, Report, bar, busy, table
 from dualpath.errors import DualpathError
 from dualpath.offline.history import History, view_version
+from dualpath.plural import plural
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 

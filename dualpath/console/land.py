@@ -10,10 +10,11 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 from dualpath.console import repos
-from dualpath.console.report import Report, busy, plural, table
+from dualpath.console.report import Report, busy, table
 from dualpath.demo.datasets import DATASETS
 from dualpath.demo.generate import generate as shop_events
 from dualpath.errors import InputError, NotFoundError
+from dualpath.plural import plural
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.sources import files, landing

@@ -3,10 +3,11 @@
 from contextlib import ExitStack
 
 from dualpath import instants
-from dualpath.console.report import Report, busy, plural, table
+from dualpath.console.report import Report, busy, table
 from dualpath.console.signals import asked_to_stop
 from dualpath.errors import InputError, UnavailableError
 from dualpath.online.connection import FAILED, connect, shown
+from dualpath.plural import plural
 from dualpath.repo import Repo
 from dualpath.runtime.prometheus import exposed
 from dualpath.serving import ranking, replay

@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from dualpath.console.report import Report, bar, plural
+from dualpath.console.report import Report, bar
 from dualpath.demo.replay import at_once, own, rate, replay
 from dualpath.errors import InputError
+from dualpath.plural import plural
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 

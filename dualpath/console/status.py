@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dualpath.console import live
-from dualpath.console.report import Report, plural, table
+from dualpath.console.report import Report, table
 from dualpath.errors import UnavailableError
 from dualpath.instants import iso
 from dualpath.log import checks
@@ -21,6 +21,7 @@ from dualpath.online import bounds
 from dualpath.online.bounds import LargeEntity
 from dualpath.online.connection import FAILED, configured, connect, embedded_folder, shown
 from dualpath.online.health import HealthReport, check_health
+from dualpath.plural import plural
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
 from dualpath.runtime.redis import ANSWER_TIMEOUT_SECONDS

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dualpath.console.cause import explain
-from dualpath.console.report import Report, busy, plural
+from dualpath.console.report import Report, busy
 from dualpath.console.signals import asked_to_stop
 from dualpath.console.status import Account, account
 from dualpath.errors import UnavailableError
@@ -18,6 +18,7 @@ from dualpath.jobs.metrics import Metrics
 from dualpath.jobs.stream import start
 from dualpath.offline.history import History
 from dualpath.online.connection import FAILED, shown
+from dualpath.plural import plural
 from dualpath.repo import Repo
 from dualpath.runtime import jars
 from dualpath.runtime.prometheus import exposed

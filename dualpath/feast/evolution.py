@@ -15,6 +15,7 @@ from dualpath.log import forms
 from dualpath.log.evolution import described
 from dualpath.log.storage import Storage
 from dualpath.offline.history import view_version
+from dualpath.plural import plural
 from dualpath.schema import EventSource
 from dualpath.view import View
 
@@ -79,7 +80,7 @@ def lines(found: Sequence[Change]) -> list[str]:
         for what in (BUILT, PUBLISHED, REMOVED):
             names = ", ".join(view for view, of_view in each.views.items() if of_view == what)
             source = (
-                f" from {_count(each.events, 'event')} of {_count(each.days, 'arrival day')}" if what == BUILT else ""
+                f" from {plural(each.events, 'event')} of {plural(each.days, 'arrival day')}" if what == BUILT else ""
             )
             said += [f"{each.source}: records of {names} are {what}{source}."] if names and each.events else []
     if any(each.rebuilds for each in taken):
@@ -87,10 +88,6 @@ def lines(found: Sequence[Change]) -> list[str]:
     if any(each.fields for each in taken):
         return [*said, RESTART]
     return said or [NOTHING] * (len(taken) == len(found))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _sources(views: Mapping[str, View]) -> dict[str, EventSource]:
