@@ -142,7 +142,7 @@ def feature_view(
     name: str,
     *,
     entity: Entity | Iterable[Entity],
-    source: EventSource,
+    source: EventSource | Iterable[EventSource],
     features: Iterable[Feature],
     resolution: timedelta = EXACT,
     description: str = "",
@@ -150,14 +150,19 @@ def feature_view(
 ) -> FeatureView:
     """Declare the features of an entity; raises `DeclarationError` naming file, view and remedy.
 
-    The join keys of `entity` must be fields of `source`. A `resolution` coarser than a microsecond must divide a day;
-    it makes heavy entities cheap, and moves the left edge of a window down to a bucket's edge. `dualpath status` names
-    entities with more than `max_records` records online; they are served as before.
+    The join keys of `entity` must be fields of `source`. Of several sources the events of all count: the view has the
+    fields of all, and a field that a source lacks is null in its events. A `resolution` coarser than a microsecond must
+    divide a day; it makes heavy entities cheap, and moves the left edge of a window down to a bucket's edge. `dualpath
+    status` names entities with more than `max_records` records online; they are served as before.
     """
     entities = [entity] if isinstance(entity, Entity) else list(entity)
     keys = tuple(e.join_key for e in entities)
-    view = View(name, keys, source, tuple(features), resolution // EXACT, description, max_records)
-    keys_schema = [FeastField(name=k, dtype=scalar_type(source.by_name[k].kind)) for k in keys]
+    sources = [source] if isinstance(source, EventSource) else sorted(source, key=lambda each: each.name)
+    if not sources:
+        raise DeclarationError(f"view '{name}': no source; name at least one.")
+    first, *others = sources
+    view = View(name, keys, first, tuple(features), resolution // EXACT, description, max_records, tuple(others))
+    keys_schema = [FeastField(name=k, dtype=scalar_type(view.fields[k].kind)) for k in keys]
     declared = FeatureView(
         name=name,
         entities=entities,
@@ -173,7 +178,7 @@ def feature_view(
             for f in view.features
         ]
         + [FeastField(name=n, dtype=dtype, description=said) for n, (dtype, said) in own_features(view).items()],
-        source=_event_log(source),
+        source=_event_log(view.sources),
         tags={TAG: json.dumps(view.to_dict())},
         description=description,
     )
@@ -250,21 +255,24 @@ def is_event_log(data_source: DataSource) -> bool:
     return data_source.tags.get(TAG) == LOG
 
 
-def source_of(event_log: DataSource) -> EventSource:
-    """The declaration behind the event log of windowed views."""
-    return EventSource.from_dict(json.loads(event_log.tags[DECLARED]))
+def sources_of(event_log: DataSource) -> list[EventSource]:
+    """The declarations behind the event logs of windowed views."""
+    plain = json.loads(event_log.tags[DECLARED])
+    return [EventSource.from_dict(each) for each in (plain if isinstance(plain, list) else [plain])]
 
 
 @cache
-def _event_log(source: EventSource) -> FileSource:
-    """Feast's form of an event source. All its views share one, because `feast plan` refuses two of one name."""
+def _event_log(sources: tuple[EventSource, ...]) -> FileSource:
+    """Feast's form of event sources. All views of them share one, because `feast plan` refuses two of one name."""
+    names = "+".join(source.name for source in sources)
+    plain = [source.to_dict() for source in sources]
     return FileSource(
-        name=source.name,
-        path=f"{source.name}/log",
+        name=names,
+        path=f"{names}/log",
         timestamp_field="event_time",
         created_timestamp_column="arrival_time",
-        description=source.description,
-        tags={TAG: LOG, DECLARED: json.dumps(source.to_dict())},
+        description=" ".join(filter(None, (source.description for source in sources))),
+        tags={TAG: LOG, DECLARED: json.dumps(plain if len(plain) > 1 else plain[0])},
     )
 
 

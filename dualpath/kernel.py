@@ -70,26 +70,34 @@ def successors(words, spans):
 
 
 @njit(cache=True, nogil=True)
-def replaced(words, later, k, as_of, known, limit):
+def unknown(words, k, known, part, limits, i):
+    """Whether record k became known later than row i knows: `fold` says by which number and limit."""
+    if part is None:
+        return words[k, known] > limits[i, 0]
+    return words[k, known] > limits[i, words[k, part]]
+
+
+@njit(cache=True, nogil=True)
+def replaced(words, later, k, as_of, known, part, limits, i):
     """Whether a later version than record k has happened at `as_of`, and is known."""
     k = later[k]
     while k >= 0 and words[k, 0] <= as_of:
-        if known < 0 or words[k, known] <= limit:
+        if known < 0 or not unknown(words, k, known, part, limits, i):
             return True
         k = later[k]
     return False
 
 
 @njit(cache=True, nogil=True)
-def reduce(words, later, a, b, right, as_of, coarse, op, slot, known, limit):
-    """Fold one cell over records `[a, b)`: (status, word); the word is NULL where there is nothing to pick."""
+def reduce(words, later, a, b, right, as_of, coarse, op, slot, known, part, limits, i):
+    """Fold one cell over records `[a, b)` for row i: (status, word); the word is NULL where nothing is picked."""
     total, carry = np.int64(0), 0
     best, time, name = np.int64(NULL), np.int64(NULL), np.int64(NULL)
     for k in range(a, b):
-        if known >= 0 and words[k, known] > limit:
+        if known >= 0 and unknown(words, k, known, part, limits, i):
             continue
         if later is not None:  # noqa: SIM102 - numba leaves out only a whole `if`
-            if replaced(words, later, k, as_of, known, limit):
+            if replaced(words, later, k, as_of, known, part, limits, i):
                 continue
         if coarse:
             side = outside(words, k, right, coarse)
@@ -112,17 +120,19 @@ def reduce(words, later, a, b, right, as_of, coarse, op, slot, known, limit):
             if word > best:
                 best = word
         elif words[k, slot + 1] != NULL:
-            t, i = words[k, slot + 1], words[k, slot + 2]
-            newer = t > time or (t == time and i > name)
+            t, n = words[k, slot + 1], words[k, slot + 2]
+            newer = t > time or (t == time and n > name)
             if time == NULL or newer == (op == LAST):
-                best, time, name = word, t, i
+                best, time, name = word, t, n
     # Sums wrap on the way, in whatever order; only a carry that is left at the end does not fit.
     return OVERFLOW if carry else OK, total if op == SUM else best
 
 
 @njit(cache=True, nogil=True)
-def gather(words, later, a, b, right, as_of, coarse, how, slot, member, weight, known, limit, codes, times, weights):
-    """What the records `[a, b)` hold one by one, merged and in order: (status, how many).
+def gather(
+    words, later, a, b, right, as_of, coarse, how, slot, member, weight, known, part, limits, i, codes, times, weights
+):
+    """What the records `[a, b)` hold one by one for row i, merged and in order: (status, how many).
 
     GROUPS: distinct dimension values, ascending, with their weights. TIMED: the same for every distinct
     (value, record time). NEWEST: picked values, latest (time, id) first. SKETCH: distinct hashes, ascending.
@@ -130,10 +140,10 @@ def gather(words, later, a, b, right, as_of, coarse, how, slot, member, weight, 
     """
     n = 0
     for k in range(a, b):
-        if known >= 0 and words[k, known] > limit:
+        if known >= 0 and unknown(words, k, known, part, limits, i):
             continue
         if later is not None:  # noqa: SIM102 - numba leaves out only a whole `if`
-            if replaced(words, later, k, as_of, known, limit):
+            if replaced(words, later, k, as_of, known, part, limits, i):
                 continue
         side = outside(words, k, right, coarse)
         if side == STRADDLES:
@@ -199,15 +209,16 @@ def enlarged(column, filled, size):
 
 
 @njit(cache=True, nogil=True)
-def fold(words, later, spans, as_of, left, right, plan, groups, coarse, known, limits):
+def fold(words, later, spans, as_of, left, right, plan, groups, coarse, known, part, limits):
     """Every reduction of a view at every instant.
 
     words: int64[n, width], records sorted by time within an entity. later: their `successors`, int64[n], if they
     are versions of rows, else None, for which numba compiles code of its own. spans: int64[m, 2], each row's
     records. as_of: int64[m]. left, right: int64[m, w], window edges, open and closed. plan: int64[r, 3] of (op,
     window, slot), one a scalar reduction. groups: int64[g, 5] of (op, window, slot, member slot, weight slot).
-    known: the slot of the word that must be at most limits int64[m] for a record to count for a row; -1 if all
-    records count.
+    known: the slot of the word that must be at most a limit of the row for a record to count for it; -1 if all records
+    count. limits: int64[m, p]. part: the slot of the word that says which of the row's limits a record is compared
+    with; None, for which numba compiles code of its own: the only one.
 
     Answers (status, row, reduction, scalars int64[m, r], offsets int64[g, m + 1], codes, times, weights): the
     first three say where a fold failed; row i of group j owns `codes[offsets[j, i]:offsets[j, i + 1]]`.
@@ -222,6 +233,10 @@ def fold(words, later, spans, as_of, left, right, plan, groups, coarse, known, l
         return MISSHAPEN, 0, 0, scalars, offsets, codes, times, weights
     if later is not None and len(later) != len(words):
         return MISSHAPEN, 0, 0, scalars, offsets, codes, times, weights
+    if part is not None:
+        for k in range(len(words)):
+            if not 0 <= words[k, part] < limits.shape[1]:
+                return MISSHAPEN, 0, 0, scalars, offsets, codes, times, weights
     for i in range(m):
         if not 0 <= spans[i, 0] <= spans[i, 1] <= len(words):
             return MISSHAPEN, i, 0, scalars, offsets, codes, times, weights
@@ -231,7 +246,7 @@ def fold(words, later, spans, as_of, left, right, plan, groups, coarse, known, l
             a = after(words, spans[i, 0], spans[i, 1], left[i, window])
             b = after(words, a, spans[i, 1], right[i, window])
             status, scalars[i, j] = reduce(
-                words, later, a, b, right[i, window], as_of[i], coarse, op, slot, known, limits[i]
+                words, later, a, b, right[i, window], as_of[i], coarse, op, slot, known, part, limits, i
             )
             if status != OK:
                 return status, i, j, scalars, offsets, codes, times, weights
@@ -251,7 +266,7 @@ def fold(words, later, spans, as_of, left, right, plan, groups, coarse, known, l
                 )
             status, n = gather(
                 words, later, a, b, right[i, window], as_of[i], coarse, how, slot, member, weight,
-                known, limits[i], codes[filled:], times[filled:], weights[filled:],
+                known, part, limits, i, codes[filled:], times[filled:], weights[filled:],
             )  # fmt: skip
             if status != OK:
                 return status, i, r + j, scalars, offsets, codes, times, weights

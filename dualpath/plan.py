@@ -100,11 +100,12 @@ class Plan:
 
         words: int64[n, width], an entity's records together and sorted by time. spans: int64[m, 2], the
         records of each row's entity. as_of: int64[m], microseconds UTC. limits: int64[m]; with them, records have one
-        word more, and count for a row if that is at most the row's limit. Texts stay 64-bit codes. Raises
+        word more, and count for a row if that is at most the row's limit. Or limits are int64[m, p], of p parts: then
+        records have two words more, of which the last is the place of their part. Texts stay 64-bit codes. Raises
         `FoldError` where a sum leaves 64 bits or a folded bucket would have to be cut at `as_of`, and `ValueError` for
         arrays that do not fit together.
         """
-        width = self.layout.width if limits is None else self.layout.width + 1
+        width = self.layout.width + (0 if limits is None else limits.ndim)
         if words.shape[1:] != (width,):
             raise ValueError(f"records of {words.shape[1:]} words, view '{self.view.name}' has {width}")
         left, right = edges(self.windows, as_of, self.view.resolution)
@@ -119,7 +120,8 @@ class Plan:
             self.groups,
             self.view.resolution > 1,
             -1 if limits is None else self.layout.width,
-            as_of if limits is None else limits,
+            None if limits is None or limits.ndim == 1 else self.layout.width + 1,
+            (as_of if limits is None else limits).reshape(len(as_of), -1),
         )
         if status != kernel.OK:
             self._fail(status, row, at)

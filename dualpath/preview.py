@@ -25,10 +25,11 @@ from dualpath.errors import InputError
 from dualpath.evaluation import evaluated
 from dualpath.field import Field
 from dualpath.kinds import KINDS
+from dualpath.parts import parts
 from dualpath.payloads import instant
 from dualpath.plan import plan
 from dualpath.record import layout
-from dualpath.row_versions import deleted, version
+from dualpath.row_versions import deleted, identity, version
 from dualpath.schema import EventSource
 from dualpath.values import Dictionary, arrow
 from dualpath.versions import Versions, looked_up
@@ -44,12 +45,14 @@ NO_TABLES: Mapping[str, Any] = MappingProxyType({})
 
 def preview(
     view: View | FeatureView,
-    events: Sequence[Mapping[str, Any]],
+    events: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Mapping[str, Any]]],
     as_of: Any,
     *,
     dimensions: Mapping[str, Versions | Sequence[Mapping[str, Any]]] = NO_TABLES,
 ) -> list[dict[str, Any]]:
     """The join keys and the features of every entity among the events, at one instant, in order of appearance.
+
+    events: those of the view's source; of a view of several sources, those of each by the source's name.
 
     An event has the shape of a payload, of dicts and lists: a field with a path is read there and nowhere else. What is
     left out is null. Without an id its place is its id, and without an arrival time it arrives when it happens. Of a
@@ -76,22 +79,41 @@ def preview(
         if declared is None:
             raise InputError(f"view '{view.name}' is not windowed; preview one that dualpath.declare made.")
         view = declared
-    if not events:
+    given = _by_source(view, events)
+    if not any(given.values()):
         return []
-    found = [event for number, payload in enumerate(events) for event in payloads.events(view, number, payload)]
-    return answers(view, looked_up(view.source, found, dimensions), instant(as_of, "as_of"))
+    found = {}
+    for part in parts(view):
+        payloads_of = given.get(part.source.name, ())
+        read = [event for number, payload in enumerate(payloads_of) for event in payloads.events(part, number, payload)]
+        found[part] = looked_up(part.source, read, dimensions)
+    return answers(view, found, instant(as_of, "as_of"))
 
 
-def answers(view: View, events: Sequence[dict[str, Any]], as_of: int) -> list[dict[str, Any]]:
-    """`preview` of events in the form that this module has inside; `as_of` is in microseconds UTC."""
-    owners, words = records(view, events)
-    texts = dictionary(view, events)
+def _by_source(view: View, events: Any) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    names = [source.name for source in view.sources]
+    if not isinstance(events, Mapping):
+        if len(names) == 1:
+            return {names[0]: events}
+        raise InputError(f"view '{view.name}' has several sources; give the events of each as {{'{names[0]}': [...]}}.")
+    if unknown := [name for name in events if name not in names]:
+        raise InputError(f"view '{view.name}' has no source '{unknown[0]}'; it has {', '.join(names)}.")
+    return events
+
+
+def answers(view: View, events: Mapping[View, Sequence[dict[str, Any]]], as_of: int) -> list[dict[str, Any]]:
+    """`preview` of the events of each of the view's `parts`, in the form that this module has inside; `as_of` is in
+    microseconds UTC."""
+    found = [records(part, own) for part, own in events.items()]
+    owners, words = [owner for each, _ in found for owner in each], np.concatenate([each for _, each in found])
+    texts = dictionary_of(events)
     rows = []
-    for keys in dict.fromkeys(tuple(event[key] for key in view.key_columns) for event in events):
+    every = (tuple(event[key] for key in part.key_columns) for part, own in events.items() for event in own)
+    for keys in dict.fromkeys(every):
         if None not in keys:
             mine = words[[owner == entity(keys) for owner in owners]] if owners else words
-            found = values(view, mine, [as_of], texts)
-            rows.append({**dict(zip(view.keys, keys, strict=True)), **{name: each[0] for name, each in found.items()}})
+            answer = values(view, mine, [as_of], texts)
+            rows.append({**dict(zip(view.keys, keys, strict=True)), **{name: each[0] for name, each in answer.items()}})
     return rows
 
 
@@ -134,15 +156,16 @@ def _field(name: str, values: list[Any]) -> Field:
 
 
 def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np.ndarray]:
-    """The events' records, not folded: each one's entity string, and its words int64[n, width].
+    """The events' records, not folded: each one's entity string, and its words int64[n, width]. The view is of one
+    source, or a part.
 
     As on the Spark paths, an event without the entity's keys, or that adds nothing to any cell, has no record.
     """
     kind = layout(view)
     scales = [view.type_of(cell.of).scale if cell.of else 0 for cell in kind.cells]
-    changes, entities, rows = view.source.changes, [], []
+    entities, rows = [], []
     for event in evaluated(view, events):
-        time, name = event["event_time"], code(event["event_id"])
+        time, name = event["event_time"], identity(view, event)
         gone = deleted(view, event)
         cells = [
             cell.contribution(event[cell.of] if cell.of else None, scale, time, name)
@@ -152,10 +175,10 @@ def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np
         ]
         keys = [event[key] for key in view.key_columns]
         adds = any(words[0] != cell.nothing[0] for cell, words in zip(kind.cells, cells, strict=True))
-        if None not in keys and (adds or changes):
+        if None not in keys and (adds or view.source.changes):
             bucket = time // view.resolution * view.resolution
             header = [time, name] if view.resolution == 1 else [bucket, time, time]
-            if changes:
+            if view.versions:
                 header += version(view, event)
             entities.append(entity(keys))
             rows.append(header + [word for words in cells for word in words])
@@ -169,7 +192,13 @@ def counts(event: Mapping[str, Any], cell: Cell) -> bool:
 
 def dictionary(view: View, events: Sequence[dict[str, Any]]) -> Dictionary:
     """Codes of every text that the view's expressions take."""
-    texts = sorted({value for event in evaluated(view, events) for value in event.values() if isinstance(value, str)})
+    return dictionary_of({view: events})
+
+
+def dictionary_of(events: Mapping[View, Sequence[dict[str, Any]]]) -> Dictionary:
+    """The same of the events of several views."""
+    found = (value for view, own in events.items() for event in evaluated(view, own) for value in event.values())
+    texts = sorted({value for value in found if isinstance(value, str)})
     return Dictionary.of(pa.array(map(code, texts), pa.int64()), pa.array(texts, pa.string()))
 
 

@@ -6,7 +6,7 @@ A record is a fixed number of int64 words. At exact resolution it is one project
 meaning, so a fold of records is a record. State is a bag of records: merging is concatenation.
 
 A record of a version of a row (`dualpath.changes`) is exact, and has two words more before its cells: the code of the
-row's key, and the version.
+row's key, and the version. In a view of several sources, of which some have changes, each event of the others is a row.
 """
 
 import json
@@ -23,6 +23,8 @@ from dualpath.cells import Cell
 from dualpath.errors import OtherDeclarationError, StateError
 from dualpath.expression import columns
 from dualpath.schema import NULL, EventSource
+from dualpath.spelling import Excess
+from dualpath.union import Absent
 from dualpath.view import View
 
 VERSION = 1
@@ -105,11 +107,16 @@ def layout(view: View) -> Layout:
         meaning.append(changes.to_dict())
         used.update(changes.key, [changes.version] if changes.version else [])
         sqls.update([changes.deleted] if changes.deleted else [])
-    if former := former_names(view.source, used.union(*map(columns, sqls))):
+    read = used.union(*map(columns, sqls))
+    if former := former_names(view.source, read):
         meaning.append(former)  # nothing if there is none, as in state of earlier versions
+    if absent := sorted(name for name in read if isinstance(view.fields.get(name), Absent)):
+        meaning.append({"absent": absent})
+    if view.versions and not view.source.changes:
+        meaning.append("each event is a row")
     identity = json.dumps([VERSION, view.name, view.keys, view.resolution, meaning])
     fingerprint = xxhash.xxh32_intdigest(identity.encode())
-    return Layout(view.name, view.resolution, cells, fingerprint, versions=view.source.changes is not None)
+    return Layout(view.name, view.resolution, cells, fingerprint, versions=view.versions)
 
 
 def former_names(source: EventSource, fields: Iterable[str]) -> list[tuple[str, ...]]:
@@ -123,6 +130,12 @@ def expressions(views: Sequence[View]) -> list[str]:
     found = {sql for view in views for cell in layout(view).cells for sql in (cell.of, cell.where) if sql}
     changes = (view.source.changes for view in views)
     return sorted(found.union(each.deleted for each in changes if each and each.deleted))
+
+
+def calculations(views: Sequence[View]) -> list[Excess]:
+    """Every calculation that the views make of an event, and when it is out of range."""
+    found = {each.calculation: each for view in views for each in view.excesses(expressions([view]))}
+    return [found[calculation] for calculation in sorted(found)]
 
 
 def text_expressions(views: Sequence[View]) -> list[str]:

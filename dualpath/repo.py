@@ -14,6 +14,7 @@ from dualpath.errors import DeclarationError, InputError
 from dualpath.log.storage import Storage
 from dualpath.online.connection import address
 from dualpath.online.writer import Destination
+from dualpath.parts import parts
 from dualpath.retention import longest, retention
 from dualpath.schema import EventSource
 from dualpath.view import View
@@ -46,7 +47,7 @@ class Repo:
     @cached_property
     def sources(self) -> dict[str, EventSource]:
         """Every event source some view reads, by name."""
-        return {view.source.name: view.source for view in self.views.values()}
+        return {source.name: source for view in self.views.values() for source in view.sources}
 
     @property
     def project(self) -> str:
@@ -62,9 +63,14 @@ class Repo:
         """The folders of a source."""
         return Storage(self.root, source)
 
+    @cached_property
+    def parts(self) -> tuple[View, ...]:
+        """What is written: the parts of every windowed view."""
+        return tuple(part for view in self.views.values() for part in parts(view))
+
     def views_of(self, source: str) -> list[View]:
-        """The views that read a source."""
-        return [view for view in self.views.values() if view.source.name == source]
+        """What is written of a source: the views that read it alone, and its parts of those that read others too."""
+        return [part for part in self.parts if part.source.name == source]
 
     @cached_property
     def redis_address(self) -> str:

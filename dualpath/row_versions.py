@@ -9,17 +9,25 @@ from dualpath.words import code, encode
 
 
 def version(view: View, event: Mapping[str, Any]) -> list[int]:
-    """The code of the event's row, and its version, of a view of changes; the event is one of `dualpath.preview`."""
+    """The code of the event's row, and its version, of a view of changes; the event is one of `dualpath.preview`.
+
+    An event of a source without changes is a row of its own."""
     changes, fields = view.source.changes, view.source.by_name
-    assert changes, "other events are no versions"
-    row = code(name([event[fields[each].column] for each in changes.key]))
+    if not changes:
+        return [identity(view, event), 0]
+    row = code(name([event[fields[each].column] for each in changes.key])) ^ view.mark
     return [row, encode(event[fields[changes.version].column], 0) if changes.version else 0]
+
+
+def identity(view: View, event: Mapping[str, Any]) -> int:
+    """The code of the event's id, by which events of one instant are ordered."""
+    return code(event["event_id"]) ^ view.mark
 
 
 def order(view: View, event: Mapping[str, Any]) -> tuple[int, int, int, int]:
     """The code of the event's row, and what its versions are ordered by: their time, version and code of the id."""
     row, number = version(view, event)
-    return row, event["event_time"], number, code(event["event_id"])
+    return row, event["event_time"], number, identity(view, event)
 
 
 def deleted(view: View, event: Mapping[str, Any]) -> bool:

@@ -12,8 +12,11 @@ from sqlglot import exp
 from dualpath.expression import DIGITS, EVENT_COLUMNS, Checker, is_number, operands_of_one_type, parse
 from dualpath.field import Field
 from dualpath.schema import DERIVED_BOUND
+from dualpath.union import Absent
 
 ARITHMETIC = (exp.Add, exp.Sub, exp.Mul)
+STORED = {"text": "string", "integer": "bigint", "identifier": "bigint"}
+"""Spark's types of kinds that are called otherwise."""
 
 
 def spell(sql: str, dialect: str, fields: Mapping[str, Field]) -> str:
@@ -30,7 +33,12 @@ def spell(sql: str, dialect: str, fields: Mapping[str, Field]) -> str:
     doubles = [n for nodes in compared if _has_double(checker, nodes) for n in nodes if is_number(n)]
     kinds = [(node, checker.type(node)) for node in tree.find_all(*ARITHMETIC)]
     for column in list(tree.find_all(exp.Column)):
-        column.set("this", _column(column.name, fields))
+        if isinstance(field := fields.get(column.name), Absent):
+            nothing = _nothing(field)
+            tree = nothing if column is tree else tree
+            column.replace(nothing)
+        else:
+            column.set("this", _column(column.name, fields))
     for number in doubles:
         number.replace(_cast(exp.Literal.string(number.sql()), "double"))
     # The inner ones first: a node is replaced by a copy of itself.
@@ -78,6 +86,8 @@ def _size(node: exp.Expr, fields: Mapping[str, Field]) -> str:
     match node:
         case exp.Paren() | exp.Neg():
             return _size(node.this, fields)
+        case exp.Column() if isinstance(fields.get(node.name), Absent):
+            return "CAST(NULL AS DOUBLE)"
         case exp.Column():
             return f"ABS(CAST({_column(node.name, fields).sql(dialect='spark')} AS DOUBLE))"
         case exp.Literal():
@@ -95,6 +105,12 @@ def _size(node: exp.Expr, fields: Mapping[str, Field]) -> str:
 def _column(name: str, fields: Mapping[str, Field]) -> exp.Identifier:
     """A field's column in the event log, or a time; quoted, so that any name is one in any engine."""
     return exp.to_identifier(fields[name].column if name in fields else name, quoted=True)
+
+
+def _nothing(field: Field) -> exp.Expr:
+    """The null of a field's type."""
+    kind = STORED.get(field.kind, field.kind)
+    return _cast(exp.Null(), f"decimal({DIGITS}, {field.scale})" if kind == "decimal" else kind)
 
 
 def _has_double(checker: Checker, nodes: list[exp.Expr]) -> bool:

@@ -126,7 +126,7 @@ def compared(
         log = _log(repo, group)
         keys, as_of = draw(log, group.views, rows, seed)
         served, trained = serve(repo, group, keys, as_of, say), train(repo, group, keys, as_of)
-        _, wrong = compare_with_oracle(group, log, keys, as_of, trained, say)
+        _, wrong = compare_with_oracle(group, [log], keys, as_of, trained, say)
         bad = differences(served, trained) + wrong
         digest.update(json.dumps(trained).encode())
         cells, differing = cells + len(group.refs) * len(as_of), differing + len(bad)
@@ -147,7 +147,7 @@ def known(repo: Repo, cases: int, seed: int, rows: int, say: Say) -> Part:
         arrived = log["arrival_time"].cast(pa.int64()).to_numpy()
         known_at = random.choice(arrived, rows) + random.integers(-1, 2, rows)
         trained = train(repo, group, keys, as_of, known={"known_at": known_at.astype("datetime64[us]")})
-        _, wrong = compare_with_oracle(group, log, keys, as_of, trained, say, known_at)
+        _, wrong = compare_with_oracle(group, [log], keys, as_of, trained, say, known_at)
         digest.update(json.dumps(trained).encode())
         cells, differing = cells + len(group.refs) * len(as_of), differing + len(wrong)
         failures += [f"{d} at {np.datetime64(int(as_of[d.row]), 'us')}Z" for d in wrong[:1]]

@@ -9,6 +9,8 @@ from typing import Any
 from dualpath.expression import Type
 from dualpath.words import code
 
+MARK = "@mark"
+"""In an event of a view of several sources: what tells its id from equal ones of others (`dualpath.view.mark`)."""
 Found = tuple[int, int, Any, Mapping[str, Any]]
 """An event that counts: its time, the code of its id, the value that is aggregated, and all of it."""
 
@@ -19,7 +21,7 @@ def counting(events: Iterable[Mapping[str, Any]], of: str | None, where: str | N
     for event in events:
         value = event[of] if of else True
         if (where is None or event[where] is True) and value is not None:
-            found.append((event["event_time"], code(event["event_id"]), value, event))
+            found.append((event["event_time"], code(event["event_id"]) ^ event.get(MARK, 0), value, event))
     return found
 
 

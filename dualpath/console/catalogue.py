@@ -74,7 +74,7 @@ def facts(view: View, entities: dict[str, tuple[str, str]], retention: int | Non
     of = [f"{name}, by `{key}`. {said}" for key in view.keys for name, said in [entities.get(key, (key, ""))]]
     rows = [
         ("entity", "; ".join(each.strip() for each in of)),
-        ("source", f"{view.source.name}. {view.source.description}".strip()),
+        *(("source", f"{source.name}. {source.description}".strip()) for source in view.sources),
         ("resolution", resolution(view)),
         ("record", f"{record(view)}; {kind.width} words, {8 * kind.width} bytes"),
         ("kept online", kept(view, retention)),

@@ -145,7 +145,7 @@ def served(repo: Repo) -> Served:
     try:
         redis = connect(address, retries=0, timeout=ANSWER_TIMEOUT_SECONDS)
         found = {n: check_health(redis, repo.project, repo.storage(n), repo.views_of(n)) for n in repo.sources}
-        return Served(found, tuple(bounds.large_entities(redis, repo.project, repo.views.values())))
+        return Served(found, tuple(bounds.large_entities(redis, repo.project, repo.parts)))
     except FAILED as error:
         return Served({}, silence=f"Redis at {shown(address)} does not answer: {error}.", down=True)
 

@@ -44,18 +44,19 @@ class Answer:
         """Compute the values of the windowed views."""
         if not self.windowed:
             return
-        states = yield from self.reader.read([each.lookup for each in self.windowed])
+        states = iter((yield from self.reader.read([lookup for each in self.windowed for lookup in each.lookups])))
         as_of = self.request.as_of
         codes: list[int] = []
-        for each, found in zip(self.windowed, states, strict=True):
-            earliest = retention.later(self.earliest_as_of, found.earliest_as_of)
+        for each in self.windowed:
+            found = [next(states) for _ in each.lookups]
+            earliest = retention.later(self.earliest_as_of, *(part.earliest_as_of for part in found))
             if earliest is not None and as_of.min(initial=earliest) < earliest:
                 raise InputError(
-                    f"view '{each.lookup.view}': an event_timestamp lies before {instants.iso(earliest)}, "
+                    f"view '{each.plan.view.name}': an event_timestamp lies before {instants.iso(earliest)}, "
                     "further back than the online store remembers; use get_historical_features, or raise "
                     "online_store.online_lookback_seconds."
                 )
-            each.stale = self.is_stale(each.lookup, found)
+            each.stale = any(self.is_stale(*part) for part in zip(each.lookups, found, strict=True))
             codes += each.evaluate(found, as_of)
         yield from reader.texts(self.reader.project, codes, self.texts)
 
@@ -119,7 +120,10 @@ class Answer:
 
 
 class _WindowedView:
-    """One windowed view of a request: row i is about entity `rows[i]` of `lookup`, or about none if that is -1."""
+    """One windowed view of a request: row i is about entity `rows[i]` of `entities`, or about none if that is -1.
+
+    `lookups` are of its parts.
+    """
 
     def __init__(self, selected: SelectedView, compiled: CompiledView, request: Request) -> None:
         columns = [request.key(name, kind) for name, kind in zip(selected.columns, compiled.key_kinds, strict=True)]
@@ -131,8 +135,11 @@ class _WindowedView:
         self.some_without_entity = -1 in self.rows
         self.prefix, self.plan = selected.prefix, compiled.plan
         view = self.plan.view
-        names = [entities.name(n) for n in where]
-        self.lookup = reader.Lookup(view.name, view.source.name, compiled.format, names, compiled.tokens)
+        self.entities = [entities.name(n) for n in where]
+        self.lookups = [
+            reader.Lookup(part.name, part.source.name, form, self.entities, compiled.tokens)
+            for part, form in compiled.formats.items()
+        ]
         self.own = [name for name in (view.known_feature, view.arrived_feature) if name in selected.features]
         self.values: dict[str, Any] = {}
         self.found: list[bool] = []
@@ -140,20 +147,24 @@ class _WindowedView:
         self.tokens: list[str] = []
         self.arrived = 0
 
-    def evaluate(self, found: reader.EntityRecords, as_of: np.ndarray) -> list[int]:
-        """Compute the values; returns the text codes in them."""
-        spans = found.starts[self.rows[:, None] + START_AND_END]
+    def evaluate(self, found: Sequence[reader.EntityRecords], as_of: np.ndarray) -> list[int]:
+        """Compute the values from the records of each part; returns the text codes in them."""
+        words, starts = reader.together(found)
+        spans = starts[self.rows[:, None] + START_AND_END]
         if self.some_without_entity:
             spans[self.rows < 0] = 0
         try:
-            self.values = self.plan.evaluate(found.words, spans, as_of)
+            self.values = self.plan.evaluate(words, spans, as_of)
         except FoldError as error:
-            raise InputError(f"{error.message} (entity '{self.lookup.entities[self.rows[error.row]]}')") from None
+            raise InputError(f"{error.message} (entity '{self.entities[self.rows[error.row]]}')") from None
         self.found = (spans[:, 1] > spans[:, 0]).tolist()
         if self.own:
-            mark = high_water_mark.lowest(found.marks)
-            self.arrived = mark.arrived
-            of_row = [*map(known.token, found.known), known.token(mark.fence)]  # the last is that of no entity
+            marks = [high_water_mark.lowest(part.marks) for part in found]
+            self.arrived = max(mark.arrived for mark in marks)
+            # The last is that of no entity.
+            fences = [[*part.known, mark.fence] for part, mark in zip(found, marks, strict=True)]
+            sources = [lookup.source for lookup in self.lookups]
+            of_row = [known.joint(sources, each) for each in zip(*fences, strict=True)]
             self.tokens = [of_row[i] for i in self.rows.tolist()]
         return [c for name, v in self.values.items() for c in text_codes(v, self.plan.outputs[name]).tolist()]
 

@@ -15,6 +15,7 @@ from dualpath import extras
 from dualpath.declare import view_of
 from dualpath.errors import carried
 from dualpath.feast.errors import translated
+from dualpath.parts import parts
 from dualpath.repo import Repo
 
 
@@ -25,7 +26,8 @@ class DualpathComputeEngineConfig(LocalComputeEngineConfig):
 
 
 class DualpathComputeEngine(LocalComputeEngine):
-    """Materialises a windowed view by running the night of the last day that ends by the task's end, with its gate.
+    """Materialises a windowed view by running the night of the last day that ends by the task's end, with its gate: of
+    each of its sources.
 
     The task's start does not matter, because a snapshot has all events up to its day. A night publishes all views of a
     source, so the tasks of the other views find their work done.
@@ -45,8 +47,9 @@ class DualpathComputeEngine(LocalComputeEngine):
                 from dualpath.jobs.publish import is_published
                 from dualpath.spark.session import session
 
-                if not is_published(repo, view, day):
-                    nightly(session("dualpath-materialize"), repo, view.source, day)
+                for part in parts(view):
+                    if not is_published(repo, part, day):
+                        nightly(session("dualpath-materialize"), repo, part.source, day)
         except Exception as error:
             return LocalMaterializationJob(job_id=job, status=MaterializationJobStatus.ERROR, error=error)
         return LocalMaterializationJob(job_id=job, status=MaterializationJobStatus.SUCCEEDED)

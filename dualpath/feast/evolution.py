@@ -1,7 +1,7 @@
 """What a changed declaration may be, and what it makes of the records: what `feast plan`, `feast apply` and `dualpath
 plan` say before it is taken."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from dualpath.log import forms
 from dualpath.log.evolution import described
 from dualpath.log.storage import Storage
 from dualpath.offline.history import view_version
+from dualpath.parts import parts
 from dualpath.plural import plural
 from dualpath.schema import EventSource
 from dualpath.view import View
@@ -56,8 +57,8 @@ def check(config: RepoConfig, source: EventSource) -> None:
 
 def changes(config: RepoConfig, declared: Mapping[str, View]) -> list[Change]:
     """What it makes of each source if these views replace those of the registry."""
-    before = _applied(config)
-    return [_change(_root(config), name, before, declared) for name in sorted({*_sources(before), *_sources(declared)})]
+    before, after = _applied(config), _parts(declared.values())
+    return [_change(_root(config), name, before, after) for name in sorted({*_sources(before), *_sources(after)})]
 
 
 def _root(config: RepoConfig) -> Path:
@@ -65,10 +66,13 @@ def _root(config: RepoConfig) -> Path:
 
 
 def _applied(config: RepoConfig) -> dict[str, View]:
-    """The windowed views that the registry has; none before the first `feast apply`."""
+    """The parts of the windowed views that the registry has, by name; none before the first `feast apply`."""
     store = FeatureStore(repo_path=str(config.repo_path or "."), config=config)
-    found = {fv.name: view_of(fv) for fv in store.list_feature_views()}
-    return {name: view for name, view in found.items() if view}
+    return _parts(view for fv in store.list_feature_views() if (view := view_of(fv)))
+
+
+def _parts(views: Iterable[View]) -> dict[str, View]:
+    return {part.name: part for view in views for part in parts(view)}
 
 
 def lines(found: Sequence[Change]) -> list[str]:

@@ -17,7 +17,7 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _parse_feature_ref
 from pydantic import field_validator
 
-from dualpath.declare import is_event_log, is_windowed, source_of
+from dualpath.declare import is_event_log, is_windowed, sources_of
 from dualpath.errors import InputError
 from dualpath.feast import evolution, ordinary, training_known, windowed
 from dualpath.feast.derived import derived
@@ -155,7 +155,8 @@ class DualpathOfflineStore(OfflineStore):
     def validate_data_source(self, config: RepoConfig, data_source: Any) -> None:
         """Feast's own, but for event logs: what is in one must be readable by the declaration that is to be applied."""
         if is_event_log(data_source):
-            evolution.check(config, source_of(data_source))
+            for source in sources_of(data_source):
+                evolution.check(config, source)
         else:
             super().validate_data_source(config, data_source)
 

@@ -35,6 +35,7 @@ from dualpath.online import reader, removal
 from dualpath.online.clients import Clients
 from dualpath.online.connection import address, located, named, shown
 from dualpath.online.deadline import Budget
+from dualpath.parts import parts
 
 
 class DualpathRedisOnlineStoreConfig(OnlineSettings):
@@ -195,9 +196,8 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         with self._translated(config):
             if windowed:
                 self._open(config)
-                removal.remove_views(
-                    self._get_client(config.online_store), config.project, [table.name for table in windowed]
-                )
+                removed = [part.name for table in windowed if (view := view_of(table)) for part in parts(view)]
+                removal.remove_views(self._get_client(config.online_store), config.project, removed)
             super().update(config, ordinary, *args, **kwargs)
 
     def teardown(self, config: RepoConfig, tables: Any, entities: Any) -> None:

@@ -14,7 +14,9 @@ from feast.feature_view import DUMMY_ENTITY_ID
 
 from dualpath.declare import own_features, view_of
 from dualpath.online import reader
+from dualpath.parts import parts
 from dualpath.plan import plan
+from dualpath.record import layout
 from dualpath.view import View
 
 KEY_KINDS = {ValueType.STRING: "text", ValueType.INT64: "integer", ValueType.INT32: "integer32"}
@@ -33,8 +35,8 @@ class CompiledView:
         own = own_features(view)
         self.tokens = not own.keys().isdisjoint(features)
         self.plan = plan(view, tuple(name for name in features if name not in own))
-        self.format = reader.Format(self.plan.layout)
-        self.key_kinds = [view.source.by_name[key].key for key in view.keys]
+        self.formats = {part: reader.Format(layout(part)) for part in parts(view)}
+        self.key_kinds = [view.fields[key].key for key in view.keys]
 
 
 compiled = lru_cache(maxsize=512)(CompiledView)

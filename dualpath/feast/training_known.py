@@ -19,7 +19,7 @@ from dualpath import instants
 from dualpath.declare import is_windowed, view_of
 from dualpath.errors import InputError, StaleRecordsError
 from dualpath.feast.training_rows import TrainingRows
-from dualpath.known import Known, parse, place, token
+from dualpath.known import Known, place, split, token
 from dualpath.log.storage import Storage
 from dualpath.record import UNFENCED, Fence
 from dualpath.view import KNOWN_AT
@@ -75,14 +75,14 @@ def check(rows: TrainingRows, views: Sequence[FeatureView]) -> None:
             )
 
 
-def known(fv: FeatureView, rows: TrainingRows, lag: timedelta | None, storage: Storage) -> Known | None:
-    """What the rows know of a windowed view; None: everything.
+def known(fv: FeatureView, rows: TrainingRows, lag: timedelta | None, storages: Sequence[Storage]) -> Known | None:
+    """What the rows know of a windowed view, whose sources have these folders; None: everything.
 
     Raises `InputError` for an instant or a token that cannot be read, and for a token of a batch that the log does not
     have.
     """
     if column := token_column(fv, rows):
-        return Known("batch", _places(rows, column, storage))
+        return Known("batch", _places(rows, column, storages))
     if KNOWN_AT in rows.given:
         return Known("arrived", instants.parse(rows.given[KNOWN_AT], KNOWN_AT))
     return None if lag is None else Known("arrived", rows.as_of - lag // MICROSECOND)
@@ -98,10 +98,13 @@ def require_finished(fence: Fence, through: Mapping[int, int], where: str, sourc
         )
 
 
-def _places(rows: TrainingRows, column: str, storage: Storage) -> np.ndarray:
+def _places(rows: TrainingRows, column: str, storages: Sequence[Storage]) -> np.ndarray:
     given = rows.given[column]
-    fences = parse(given.to_pylist() if isinstance(given, pa.Array | pa.ChunkedArray) else given, column)
-    through = storage.through()
-    for fence in dict.fromkeys(fences):
-        require_finished(fence, through, f"{column}, row {fences.index(fence)}", storage.source)
-    return np.array([place(fence) for fence in fences], dtype=np.int64)
+    listed = given.to_pylist() if isinstance(given, pa.Array | pa.ChunkedArray) else given
+    found = split(listed, column, [storage.source for storage in storages])
+    for storage, fences in zip(storages, zip(*found, strict=True), strict=False):
+        through = storage.through()
+        for fence in dict.fromkeys(fences):
+            require_finished(fence, through, f"{column}, row {fences.index(fence)}", storage.source)
+    places = np.array([[place(fence) for fence in fences] for fences in found], dtype=np.int64)
+    return places.reshape(-1, len(storages)) if len(storages) > 1 else places.ravel()

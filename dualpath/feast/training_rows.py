@@ -175,7 +175,7 @@ def _columns(views: Sequence[FeatureView]) -> Mapping[EventSource, dict[str, str
 
     A log also gives the join keys of other views, if it has a field of the same name.
     """
-    own = [(view.source, _keys(fv)) for fv in views if (view := view_of(fv))]
+    own = [(source, _keys(fv)) for fv in views if (view := view_of(fv)) for source in view.sources]
     if not own:
         names = ", ".join(f"'{fv.projection.name_to_use()}'" for fv in views)
         raise InputError(f"no entity_df is given, and none of {names} is windowed and has an event log; {INSTEAD}.")

@@ -25,15 +25,14 @@ def features(config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: Tr
     """The named features of a windowed view for the rows of a training set."""
     view = view_of(fv)
     assert view is not None, "the caller chose windowed views"
-    columns = [
-        rows.key(fv.projection.join_key_map.get(key, key), view.source.by_name[key].key, view.name) for key in view.keys
-    ]
+    columns = [rows.key(fv.projection.join_key_map.get(key, key), view.fields[key].key, view.name) for key in view.keys]
     entity = entities.names(columns)
     root = Path(config.repo_path or ".") / config.offline_store.path
-    known = training_known.known(fv, rows, config.offline_store.known_lag, Storage(root, view.source.name))
+    storages = [Storage(root, source.name) for source in view.sources]
+    known = training_known.known(fv, rows, config.offline_store.known_lag, storages)
     history = History(root)
     if known and known.by == "batch":
-        history.require(view, through=int(known.limits.max(initial=0)))
+        history.require(view, through=known.limits.reshape(-1, len(storages)).max(axis=0, initial=0).tolist())
     else:
         history.require(view, stale=config.offline_store.stale)
     # What an online answer knew is said by the rows, or nobody.
@@ -45,7 +44,7 @@ def features(config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: Tr
     if len(entity) > config.offline_store.spark_above_rows:
         return on_spark(view, tuple(computed), entity, rows.as_of, history, known) | told
     records = history.records(view, pc.unique(entity), [known.by] if known else [])
-    texts = partial(history.texts, view.source.name)
+    texts = partial(history.texts, [source.name for source in view.sources])
     return training.values(view, computed, entity, rows.as_of, records, texts, known) | told
 
 
@@ -60,7 +59,8 @@ def on_spark(
     spark = session("dualpath-training")
     rows = pa.table({"row": np.arange(len(as_of)), "entity": entity, "as_of": as_of})
     if known:
-        rows = rows.append_column("known", pa.array(known.limits))
+        limits = known.limits if known.limits.ndim == 1 else [*known.limits]
+        rows = rows.append_column("known", pa.array(limits))
     by = known.by if known else None
     try:
         found = distributed.features(spark, spark.createDataFrame(rows), view, names, history, by)

@@ -13,7 +13,7 @@ from dualpath.jobs.listener import Listener
 from dualpath.jobs.metrics import FILE, Meter, Metrics
 from dualpath.jobs.sink import Sink
 from dualpath.log import generation
-from dualpath.record import expressions
+from dualpath.record import calculations
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.sources.decoder import decoded
@@ -49,7 +49,7 @@ def start(
     trigger = {"availableNow": True} if interval is None else {"processingTime": f"{interval.total_seconds()} seconds"}
     Listener(spark, name, meter, sink.idle)
     return (
-        admit(timed, source, expressions(sink.views), sink.dimensions.in_use)
+        admit(timed, source, calculations(sink.views), sink.dimensions.in_use)
         .writeStream.queryName(name)
         .option("checkpointLocation", str(generation.checkpoint(storage, query)))
         .foreachBatch(sink.land)

@@ -29,6 +29,7 @@ from dualpath.expression import columns
 from dualpath.known import parse, place, token
 from dualpath.log.files import write_atomically
 from dualpath.log.storage import Storage
+from dualpath.parts import parts
 from dualpath.record import UNFENCED, Fence, former_names, layout, text_expressions
 from dualpath.values import Dictionary
 from dualpath.view import View
@@ -38,6 +39,8 @@ RECORDS = pa.schema(
     [("entity", pa.string()), ("words", pa.list_(pa.int64())), ("arrived", pa.int64()), ("batch", pa.int64())]
 )
 TEXTS = pa.schema([("code", pa.int64()), ("text", pa.string())])
+PART = "part"
+"""The column that says which part of a view a record is of, int64."""
 FILTERED_BELOW = 5_000
 """Entities up to which a read asks Parquet for just them."""
 NAMED = 5
@@ -134,14 +137,21 @@ class History:
             return
         write_atomically(self.folder(view_version(view)) / "complete", token(through))
 
-    def require(self, view: View, *, stale: Literal["refuse", "warn"] = "refuse", through: int | None = None) -> None:
+    def require(
+        self, view: View, *, stale: Literal["refuse", "warn"] = "refuse", through: Sequence[int] | None = None
+    ) -> None:
         """Raise `StaleRecordsError` unless the record files of a view have every event of the log.
 
-        With `warn`, only warn if they lack some. With `through`, the `dualpath.known.place` of a micro-batch, events of
-        later ones do not matter.
+        With `warn`, only warn if they lack some. With `through`, the `dualpath.known.place` of a micro-batch of each of
+        its sources, events of later ones do not matter.
 
         Texts are not checked: a missing one raises when its code is looked up.
         """
+        of_view = parts(view)
+        for part, last in zip(of_view, [None] * len(of_view) if through is None else through, strict=True):
+            self._require(part, stale, last)
+
+    def _require(self, view: View, stale: Literal["refuse", "warn"], through: int | None) -> None:
         source, index = view.source.name, self.index(view_version(view))
         if index and through is not None and through <= place(self.complete(view)):
             folder = self.folder(view_version(view))
@@ -188,14 +198,20 @@ class History:
             index = now
 
     def records(self, view: View, entities: pa.Array, beside: Sequence[str] = ()) -> pa.Table:
-        """Records of the given distinct entities: `entity`, `words`, and the columns `beside`."""
+        """Records of the given distinct entities: `entity`, `words`, the columns `beside` and, of a view of several
+        sources, the place of the record's in `part`."""
         wanted = pc.field("entity").isin(entities) if len(entities) <= FILTERED_BELOW else None
-        return self._table(view_version(view), RECORDS, wanted, ["entity", "words", *beside])
+        columns = ["entity", "words", *beside]
+        tables = [self._table(view_version(part), RECORDS, wanted, columns) for part in parts(view)]
+        if len(tables) == 1:
+            return tables[0]
+        places = (pa.repeat(place, len(table)) for place, table in enumerate(tables))
+        return pa.concat_tables(table.append_column(PART, where) for table, where in zip(tables, places, strict=True))
 
-    def texts(self, source: str, codes: np.ndarray) -> Dictionary:
-        """The texts of some codes in a source's records. Raises `CollisionError` if one of them has two."""
+    def texts(self, sources: Sequence[str], codes: np.ndarray) -> Dictionary:
+        """The texts of some codes in the sources' records. Raises `CollisionError` if one of them has two."""
         wanted = pc.field("code").isin(pa.array(codes))
-        table = self._table(f"{DICTIONARY}/{source}", TEXTS, wanted)
+        table = pa.concat_tables(self._table(f"{DICTIONARY}/{source}", TEXTS, wanted) for source in sources)
         return Dictionary.of(table["code"], table["text"])
 
     def _table(

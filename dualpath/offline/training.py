@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from dualpath.errors import InputError, StaleRecordsError
 from dualpath.known import Known
-from dualpath.offline.history import words_of
+from dualpath.offline.history import PART, words_of
 from dualpath.plan import FoldError, plan
 from dualpath.values import Dictionary, arrow, text_codes
 from dualpath.view import View
@@ -29,7 +29,8 @@ def values(
 
     entity: string[m]; as_of: int64[m] microseconds UTC; records: (`entity`, `words`) in any order, of any
     entities; texts: looks up the texts of the codes found, if there are any; known: what each row knows, by a column of
-    the records; None: everything. A row whose entity is null or unknown gets the empty values.
+    the records (with limits of several parts, by their column `part` too); None: everything. A row whose entity is null
+    or unknown gets the empty values.
     """
     chosen = plan(view, tuple(features))
     owners = pc.unique(records["entity"])
@@ -41,7 +42,8 @@ def values(
                 f"view '{view.name}': its record files are of an earlier version and do not say when events became "
                 "known; run `dualpath batch`."
             )
-        words = np.column_stack([words, records[known.by].to_numpy()])
+        beside = [known.by] if known.limits.ndim == 1 else [known.by, PART]
+        words = np.column_stack([words, *(records[name].to_numpy() for name in beside)])
     words, starts = grouped(words, owner.astype(np.int64), len(owners))
     who = pc.fill_null(pc.index_in(entity, value_set=owners, skip_nulls=True), -1).to_numpy(zero_copy_only=False)
     # An unknown entity gets the empty span after the last record.

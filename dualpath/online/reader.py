@@ -81,6 +81,16 @@ class EntityRecords(NamedTuple):
     known: list[Fence]
 
 
+def together(found: Sequence[EntityRecords]) -> tuple[np.ndarray, np.ndarray]:
+    """The records of the parts of a view, of which the same entities were looked up: `words` and `starts` as of one."""
+    if len(found) == 1:
+        return found[0].words, found[0].starts
+    words = np.concatenate([part.words for part in found])
+    owner = np.concatenate([np.repeat(np.arange(len(part.starts) - 1), np.diff(part.starts)) for part in found])
+    starts = np.sum([part.starts for part in found], axis=0)
+    return words[np.lexsort((words[:, 0], owner))], starts
+
+
 class _Known(NamedTuple):
     """A view's manifest as last seen, what follows from it, and the high-water marks as last seen, by their tags."""
 

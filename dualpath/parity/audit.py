@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import le
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,13 @@ from dualpath.errors import InputError
 from dualpath.feast.served_log import declaration_column
 from dualpath.instants import COLUMN, iso
 from dualpath.kinds import INSTANT
-from dualpath.known import parse, place, token
+from dualpath.known import named
 from dualpath.offline.history import History, StaleWarning
 from dualpath.parity.compare import Difference, differences
-from dualpath.record import UNFENCED
+from dualpath.parts import parts
 from dualpath.repo import Repo
 from dualpath.view import View, digest
 
-NO_TOKEN = token(UNFENCED)
 ROWS = 200_000
 """Rows that are derived at once."""
 EXAMPLES = 20
@@ -223,10 +223,13 @@ def derivable_rows(each: LoggedService, logged: pa.Table) -> tuple[pa.Table, int
     for name, column in each.tokens.items():
         if column not in logged.column_names:
             return logged.slice(0, 0), 0, len(logged)
-        told &= logged[column].is_valid().to_numpy()
-        complete = place(History(each.repo.root).complete(each.views[name]))
-        fences = parse([NO_TOKEN if token is None else token for token in logged[column].to_pylist()], column)
-        there &= np.array([place(fence) <= complete for fence in fences], dtype=bool)
+        of_view, history = parts(each.views[name]), History(each.repo.root)
+        complete = [history.complete(part) for part in of_view]
+        sources = [part.source.name for part in of_view]
+        tokens = logged[column].to_pylist()
+        fences = {token: named(token, sources) for token in {*tokens}}
+        told &= np.array([fences[token] is not None for token in tokens], dtype=bool)
+        there &= np.array([all(map(le, fences[token] or (), complete)) for token in tokens], dtype=bool)
     return logged.filter(pa.array(told & there)), int((told & ~there).sum()), int((~told).sum())
 
 

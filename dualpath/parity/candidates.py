@@ -35,13 +35,14 @@ FILE = "__filename"
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A row that names the entity, and where it came from.
+    """A row that names the entity, and where it came from: `view` is of its source alone, or a part.
 
     `event` is one as in `dualpath.preview`: instants in microseconds UTC. Of a dead letter it has what could be read of
     id and times, else None, and `reason` says why it was refused. `arrival_day` is None outside the log. `origin` and
     `position` are None in files of an earlier version.
     """
 
+    view: View
     event: Mapping[str, Any]
     batch: Fence
     arrival_day: str | None
@@ -86,7 +87,7 @@ def refused(storage: Storage, view: View, keys: Sequence[str | int]) -> list[Can
         if read and _keys(read, view) == list(keys):
             batch, _ = _batch(storage.folder("dead"), row)
             event = _times(read, view.source)
-            found.append(Candidate(event, batch, None, row["origin"], row["position"], row["reason"]))
+            found.append(Candidate(view, event, batch, None, row["origin"], row["position"], row["reason"]))
     return found
 
 
@@ -113,7 +114,7 @@ def _events(
     for row in _rows(events, reading.columns([*reading.names, *(name for name, _ in PLACE)]), wanted):
         batch, arrival_day = _batch(storage.folder(kind), row)
         event = {name: row[name] for name in reading.names}
-        found.append(Candidate(event, batch, arrival_day, row["__origin"], row["__position"]))
+        found.append(Candidate(view, event, batch, arrival_day, row["__origin"], row["__position"]))
     return found
 
 

@@ -21,7 +21,7 @@ from dualpath.instants import iso
 from dualpath.offline.history import History
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
-from dualpath.parity.sample import draw
+from dualpath.parity.sample import draw, entities
 from dualpath.parity.views import Progress, ViewGroup, serve, train, view_groups
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
@@ -77,7 +77,8 @@ def check(
     tally: dict[tuple[str, str], list[int]] = {}
     examples: list[str] = []
     oracle_compared = wrong = 0
-    events = lru_cache(maxsize=1)(partial(_events, repo))  # one log at a time: it may be most of the memory
+    most = max(len(view.sources) for view in repo.views.values())
+    events = lru_cache(maxsize=most)(partial(_events, repo))  # few logs at a time: they may be most of the memory
     for number, group in enumerate(found):
         keys, as_of = _chosen(events, group, -(-cells // features), seed + number)
         for each in group.views:
@@ -92,7 +93,8 @@ def check(
         if group.service:
             continue  # its views are compared with the oracle under their own names
         rows = -(-oracle_cells // sum(len(v.features) for f in found if not f.service for v in f.views))
-        compared, bad = compare_with_oracle(group, events(group.views[0].source), keys, as_of[:rows], trained, say)
+        logs = [events(source) for source in group.views[0].sources]
+        compared, bad = compare_with_oracle(group, logs, keys, as_of[:rows], trained, say)
         oracle_compared, wrong = oracle_compared + compared, wrong + len(bad)
         examples += [_example(d, group, keys, as_of, "trained", "oracle") for d in bad[:3]]
     table = tuple(Row(view, feature, *counts) for (view, feature), counts in sorted(tally.items()))
@@ -126,7 +128,8 @@ def _chosen(
     columns: dict[str, pa.Array] = {}
     for number, names in enumerate(group.columns or (group.keys,)):
         view = group.views[number]
-        keys, as_of = draw(events(view.source), (view, *group.views), rows, seed + number)
+        sampled = entities(view, [events(source) for source in view.sources])
+        keys, as_of = draw(sampled, (view, *group.views), rows, seed + number)
         columns = dict(zip(names, keys, strict=True)) | columns
     if group.service and (grain := max(view.resolution for view in group.views)) > 1:
         as_of = as_of // grain * grain - 1  # the instants were drawn for one source, and the views may have several
@@ -135,21 +138,22 @@ def _chosen(
 
 def compare_with_oracle(
     group: ViewGroup,
-    events: pa.Table,
+    logs: Sequence[pa.Table],
     keys: Sequence[pa.Array],
     as_of: np.ndarray,
     trained: dict[str, list[Any]],
     say: Progress,
     known_at: np.ndarray | None = None,
 ) -> tuple[int, list[Difference]]:
-    """Compare the first rows with the oracle; returns the number of cells and the differences."""
+    """Compare the first rows with the oracle over the logs of the group's sources; returns the number of cells and the
+    differences."""
     from dualpath.parity.oracle_runner import answers
 
     pairs = [(tuple(k[i].as_py() for k in keys), int(t)) for i, t in enumerate(as_of)]
     cells, bad = 0, []
     for number, view in enumerate(group.views):
         say("oracle", number, len(group.views))
-        truth = answers(view, events, pairs, None if known_at is None else known_at.tolist())
+        truth = answers(view, logs, pairs, None if known_at is None else known_at.tolist())
         left = {f"{view.name}:{f.name}": trained[f"{view.name}:{f.name}"][: len(pairs)] for f in view.features}
         right = {f"{view.name}:{f.name}": [row[f.name] for row in truth] for f in view.features}
         cells += len(left) * len(pairs)

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dualpath import known
 from dualpath.errors import InputError
 from dualpath.parity.candidates import Candidate
 from dualpath.parity.compare import same
@@ -96,9 +96,13 @@ def _all(question: Question, mine: Knowledge) -> Iterator[Knowledge]:
     """Every knowledge of which one may differ from the next."""
     yield mine
     yield ALL
-    for fence in sorted({row.batch for row in question.reached}, key=known.place, reverse=True):
-        yield served(fence)
-    yield served(UNFENCED)
+    sources = [storage.source for storage in question.storages]
+    batches = [
+        [*sorted({row.batch for row in question.reached if row.view == part}, reverse=True), UNFENCED]
+        for part in question.parts
+    ]
+    for fences in product(*batches):
+        yield served(sources, fences)
 
 
 def seen(question: Question, plain: Any, name: str) -> Any:

@@ -42,6 +42,7 @@ from dualpath.parity.question import (
     Question,
     knowledge,
 )
+from dualpath.parts import parts
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
 from dualpath.runtime.redis import ANSWER_TIMEOUT_SECONDS
@@ -123,6 +124,7 @@ class Explanation:
         """A row in its JSON-ready form, with the values of the feature's expressions if it is an event."""
         times = {name: row.event[name] for name in ("event_time", "arrival_time")}
         return {
+            **({"source": row.view.source.name} if self.view.others else {}),
             "event_id": row.event["event_id"],
             **{name: None if time is None else iso(time) for name, time in times.items()},
             "batch": token(row.batch),
@@ -158,7 +160,7 @@ def explain(
     view, feature = _declared(repo, ref)
     keys = _keys(view, entity)
     question = Question(repo, view, feature, keys, _instant(as_of))
-    mine = knowledge(known, question.storage, "known")
+    mine = knowledge(known, question.storages, "known")
     has = question.has(mine)
     value = question.value(has)
     return Explanation(
@@ -198,7 +200,7 @@ def _keys(view: View, entity: Mapping[str, Any]) -> list[str | int]:
         raise InputError(f"view '{view.name}' has the join keys {', '.join(view.keys)}, and {given} was given.")
     found = []
     for key in view.keys:
-        kind = view.source.by_name[key].key
+        kind = view.fields[key].key
         try:
             [value] = cast([entity[key]], kind, key)
         except InputError:
@@ -225,9 +227,8 @@ def _left_out(question: Question, mine: Knowledge) -> dict[str, LeftOut]:
     for row in question.events:
         if cause := question.missed(row) or question.lacked(row, mine):
             found[cause].append(row)
-    place = question.storage, question.view, question.keys
-    repeated = question.evaluated(candidates.repeated(*place))
-    for cause, rows in ((DUPLICATE, repeated), (REFUSED, candidates.refused(*place))):
+    repeated = question.evaluated(question.found(candidates.repeated))
+    for cause, rows in ((DUPLICATE, repeated), (REFUSED, question.found(candidates.refused))):
         found[cause] = [row for row in rows if row.time is None or question.left < row.time <= question.right]
     return {cause: LeftOut(len(rows), tuple(_nearest(rows, question.right))) for cause, rows in found.items() if rows}
 
@@ -244,7 +245,7 @@ def _nearest(rows: Iterable[Candidate], right: int) -> Sequence[Candidate]:
 
 def _against(question: Question, mine: Knowledge, against: Any) -> Contrast:
     if not (isinstance(against, str) and against.startswith(VALUE)):
-        return contrast(question, mine, knowledge(against, question.storage, "against"))
+        return contrast(question, mine, knowledge(against, question.storages, "against"))
     try:
         plain = json.loads(against.removeprefix(VALUE))
     except ValueError:
@@ -258,26 +259,27 @@ def _against(question: Question, mine: Knowledge, against: Any) -> Contrast:
 
 def _notes(question: Question, mine: Knowledge) -> Iterable[str]:
     """What else may make a served answer another one."""
-    if mine.by != "batch":
+    if mine.batches is None:
         return
     if beyond := sum(mine.has(row) for row in question.unwritten):
         yield (
             f"get_historical_features with {mine.name} also counts what is beyond retention ({beyond} of the window); "
             "the online store refuses this as_of, or lacks them."
         )
-    config, view = question.repo.store.config, question.declared
+    config = question.repo.store.config
     try:
         address = configured(config) or embedded.running(embedded_folder(config), ANSWER_TIMEOUT_SECONDS)
         if not address:
             return
         redis = connect(address, retries=0, timeout=ANSWER_TIMEOUT_SECONDS)
-        found = manifest.read(redis, question.repo.project, view.name)
+        found = {part: manifest.read(redis, question.repo.project, part.name) for part in parts(question.declared)}
     except UNREACHABLE:
         return  # an answer is explained by the log; what the online store says is only a hint
-    if found is None:
-        yield f"the online store has no state of view '{view.name}' now."
-    elif found.view_version not in ("", view_version(view)):
-        yield (
-            f"the online store holds state of another declaration of view '{view.name}' than the present one, so what "
-            "it served may be the value of that; start the stream with `dualpath stream --from-snapshot`."
-        )
+    for part, known in found.items():
+        if known is None:
+            yield f"the online store has no state of view '{part.name}' now."
+        elif known.view_version not in ("", view_version(part)):
+            yield (
+                f"the online store holds state of another declaration of view '{part.name}' than the present one, so "
+                "what it served may be the value of that; start the stream with `dualpath stream --from-snapshot`."
+            )

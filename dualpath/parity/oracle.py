@@ -6,7 +6,7 @@ number, and the weight of an age. What each aggregate means stands beside it, as
 
 An event is a dict: `event_id`, `event_time` and `arrival_time` in microseconds UTC, the entity's keys, and the value of
 every SQL expression under its own text. A version of a row also has the fields of its key, its version, and the value
-of the condition that says whether it is deleted.
+of the condition that says whether it is deleted. In a view of several sources it also has the name of its source.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,12 +16,15 @@ from zoneinfo import ZoneInfo
 
 from dualpath.aggregates import Aggregate
 from dualpath.aggregates.meaning import counting
+from dualpath.schema import EventSource
 from dualpath.view import View
 from dualpath.windows import Window
 from dualpath.words import code
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+SOURCE = "@source"
+"""Under which an event has the name of its source."""
 
 
 def oracle(
@@ -51,7 +54,7 @@ def current(
     view: View, event: Mapping[str, Any], events: Iterable[Mapping[str, Any]], as_of: int, known_at: int | None
 ) -> bool:
     """Whether an event is the latest version of a row that is there; any event is, of a source without changes."""
-    changes = view.source.changes
+    changes = source(view, event).changes
     if changes is None:
         return True
 
@@ -59,10 +62,16 @@ def current(
         return each["event_time"], each[changes.version] if changes.version else 0, code(each["event_id"])
 
     for other in events:
-        same = all(other[name] == event[name] for name in changes.key)
+        same = source(view, other) == source(view, event) and all(other[name] == event[name] for name in changes.key)
         if same and known(other, known_at) and other["event_time"] <= as_of and order(other) > order(event):
             return False
     return not changes.deleted or event[changes.deleted] is not True
+
+
+def source(view: View, event: Mapping[str, Any]) -> EventSource:
+    """The source of an event; one that does not say is of the view's only source."""
+    [found] = [each for each in view.sources if each.name == event.get(SOURCE, view.source.name)]
+    return found
 
 
 def expressions(aggregate: Aggregate) -> set[str]:

@@ -6,46 +6,59 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from dualpath.aggregates.meaning import MARK
 from dualpath.evaluation import plain
-from dualpath.parity.oracle import expressions, oracle
+from dualpath.parity.oracle import SOURCE, expressions, oracle
+from dualpath.parts import parts
 from dualpath.view import View
 
 Events = list[dict[str, Any]]
 
 
 def answers(
-    view: View, events: pa.Table, asked: Sequence[tuple[tuple, int]], known_at: Sequence[int | None] | None = None
+    view: View,
+    logs: Sequence[pa.Table],
+    asked: Sequence[tuple[tuple, int]],
+    known_at: Sequence[int | None] | None = None,
 ) -> list[dict[str, Any]]:
-    """The oracle's values for (entity, as_of) pairs, over a log as `dualpath.parity.events.read` gives it.
+    """The oracle's values for (entity, as_of) pairs, over the log of each of the view's sources, as
+    `dualpath.parity.events.read` gives it.
 
     `known_at` has for each pair by when events must have arrived, microseconds UTC.
     """
-    sqls = sorted(set().union(*(expressions(feature.aggregate) for feature in view.features)))
-    changes = view.source.changes
-    versions = [*changes.key, *([changes.version] if changes.version else [])] if changes else []
-    if changes and changes.deleted:
-        sqls.append(changes.deleted)
-    fields = [*view.keys, *(name for name in versions if name not in view.keys)]
-    columns = ["event_id", *fields]
-    quoted = ("event_id", *(f'"{view.source.by_name[name].column}"' for name in fields))
-    select = [*quoted, "epoch_us(event_time)", "epoch_us(arrival_time)", *(plain(view, sql) for sql in sqls)]
-    names = [*columns, "event_time", "arrival_time", *sqls]
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.register("events", events)
-        rows = connection.execute(f"SELECT {', '.join(select)} FROM events").fetchall()
     mine: dict[tuple, Events] = {}
-    for row in rows:
-        event = dict(zip(names, row, strict=True))
-        if all(event[k] is not None for k in view.keys):  # nobody has no events
-            mine.setdefault(tuple(event[k] for k in view.keys), []).append(event)
-    if changes:
-        mine = _with_other_versions(mine, changes.key)
+    for part, log in zip(parts(view), logs, strict=True):
+        for entity, events in _events(part, log).items():
+            mine.setdefault(entity, []).extend(events)
     limits = [None] * len(asked) if known_at is None else known_at
     return [
         oracle(view, mine.get(entity, []), entity, as_of, limit)
         for (entity, as_of), limit in zip(asked, limits, strict=True)
     ]
+
+
+def _events(part: View, log: pa.Table) -> dict[tuple, Events]:
+    """The events of each entity in the log of one source."""
+    sqls = sorted(set().union(*(expressions(feature.aggregate) for feature in part.features)))
+    changes = part.source.changes
+    versions = [*changes.key, *([changes.version] if changes.version else [])] if changes else []
+    if changes and changes.deleted:
+        sqls.append(changes.deleted)
+    fields = [*part.keys, *(name for name in versions if name not in part.keys)]
+    columns = ["event_id", *fields]
+    quoted = ("event_id", *(f'"{part.source.by_name[name].column}"' for name in fields))
+    select = [*quoted, "epoch_us(event_time)", "epoch_us(arrival_time)", *(plain(part, sql) for sql in sqls)]
+    names = [*columns, "event_time", "arrival_time", *sqls]
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("events", log)
+        rows = connection.execute(f"SELECT {', '.join(select)} FROM events").fetchall()
+    mine: dict[tuple, Events] = {}
+    for row in rows:
+        event = {**dict(zip(names, row, strict=True)), SOURCE: part.source.name, MARK: part.mark}
+        if all(event[k] is not None for k in part.keys):  # nobody has no events
+            mine.setdefault(tuple(event[k] for k in part.keys), []).append(event)
+    return _with_other_versions(mine, changes.key) if changes else mine
 
 
 def _with_other_versions(mine: Mapping[tuple, Events], key: Sequence[str]) -> dict[tuple, Events]:

@@ -3,10 +3,10 @@
 The value is that of the kernel, over the records that `dualpath.preview` makes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from dualpath.log.storage import Storage
 from dualpath.parity import candidates
 from dualpath.parity.candidates import Candidate
 from dualpath.parity.oracle import expressions
-from dualpath.preview import counts, dictionary, records, values
+from dualpath.parts import parts
+from dualpath.preview import counts, dictionary_of, records, values
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.row_versions import deleted, order
@@ -33,48 +34,51 @@ EVER = 2**63 - 1
 
 
 class Knowledge(NamedTuple):
-    """Which events one answer knows: those whose number `by` is at most `limit`.
-
-    The numbers are those of `dualpath.known.Known`; `name` is `final`, an instant or a token.
+    """Which events one answer knows: those that `arrived` by an instant, or those of the micro-batches of each source
+    up to one, its last in `batches`. `name` is `final`, an instant or a token.
     """
 
     name: str
-    by: Literal["arrived", "batch"]
-    limit: int
+    arrived: int = EVER
+    batches: Mapping[str, Fence] | None = None
 
     def has(self, row: Candidate) -> bool:
         """Whether an event had become known."""
-        number: int = row.event["arrival_time"] if self.by == "arrived" else known.place(row.batch)
-        return number <= self.limit
+        if self.batches is not None:
+            return row.batch <= self.batches[row.view.source.name]
+        arrived: int = row.event["arrival_time"]
+        return arrived <= self.arrived
 
 
-ALL = Knowledge(FINAL, "arrived", EVER)
+ALL = Knowledge(FINAL)
 
 
-def served(fence: Fence) -> Knowledge:
-    """What a read of the online store knew that had everything up to a micro-batch."""
-    return Knowledge(known.token(fence), "batch", known.place(fence))
+def served(sources: Sequence[str], fences: Sequence[Fence]) -> Knowledge:
+    """What a read of the online store knew that had everything of each source up to a micro-batch."""
+    return Knowledge(known.joint(sources, fences), batches=dict(zip(sources, fences, strict=True)))
 
 
-def knowledge(given: Any, storage: Storage, name: str) -> Knowledge:
-    """The knowledge that a caller names: None or `final`, an instant, or a token.
+def knowledge(given: Any, storages: Sequence[Storage], name: str) -> Knowledge:
+    """The knowledge that a caller names: None or `final`, an instant, or a token of the sources with these folders.
 
     Raises `InputError` for anything else, and `StaleRecordsError` for a token of a batch that the log does not have.
     """
     if given is None or given == FINAL:
         return ALL
-    if isinstance(given, str) and known.TOKEN.fullmatch(given):
-        [fence] = known.parse([given], name)
-        require_finished(fence, storage.through(), name, storage.source)
-        return served(fence)
+    sources = [storage.source for storage in storages]
+    if fences := known.named(given, sources):
+        for storage, fence in zip(storages, fences, strict=True):
+            require_finished(fence, storage.through(), name, storage.source)
+        return served(sources, fences)
     try:
         limit = int(instants.parse([given])[0])
     except InputError:
         raise InputError(
             f"{name}: {given!r} is neither '{FINAL}' nor an instant nor a token; pass ISO-8601 text such as "
-            "2026-03-04T12:00:00Z, or what the feature that served it said, such as q1b204."
+            "2026-03-04T12:00:00Z, or what the feature that served it said, such as "
+            f"{known.joint(sources, [Fence(1, 204)] * len(sources))}."
         ) from None
-    return Knowledge(instants.iso(limit), "arrived", limit)
+    return Knowledge(instants.iso(limit), limit)
 
 
 class Question:
@@ -88,20 +92,28 @@ class Question:
     def __init__(self, repo: Repo, view: View, feature: Feature, keys: Sequence[str | int], as_of: int) -> None:
         self.repo, self.declared, self.feature, self.keys, self.as_of = repo, view, feature, keys, as_of
         self.view = replace(view, features=(feature,))
-        self.changes = view.source.changes
-        self.storage = repo.storage(view.source.name)
+        self.parts = parts(self.view)
+        self.storages = [repo.storage(part.source.name) for part in self.parts]
         left, right = edges((feature.over,), np.array([as_of]), view.resolution)
         self.left, self.right = int(left[0, 0]), int(right[0, 0])
         self.expressions = sorted(expressions(feature.aggregate))
         self.reductions = feature.aggregate.reductions(view.input_type(feature))
-        self.events = self.evaluated(candidates.accepted(self.storage, view, keys))
+        self.events = self.evaluated(self.found(candidates.accepted))
         self.reached = [row for row in self.events if not self.missed(row)]
+
+    def found(self, look: Callable[[Storage, View, Sequence[str | int]], list[Candidate]]) -> list[Candidate]:
+        """The rows of a kind that name the entity, of all sources."""
+        places = zip(self.storages, self.parts, strict=True)
+        return [row for storage, part in places for row in look(storage, part, self.keys)]
 
     def evaluated(self, rows: Sequence[Candidate]) -> list[Candidate]:
         """Rows in the order of time and id, with the values of the feature's expressions."""
-        ordered = sorted(rows, key=lambda row: (row.event["event_time"], row.event["event_id"], row.batch))
-        found = evaluated(self.view, [dict(row.event) for row in ordered], self.expressions)
-        return [replace(row, event=event) for row, event in zip(ordered, found, strict=True)]
+        found = []
+        for part in self.parts:
+            own = [row for row in rows if row.view == part]
+            events = evaluated(part, [dict(row.event) for row in own], self.expressions)
+            found += [replace(row, event=event) for row, event in zip(own, events, strict=True)]
+        return sorted(found, key=lambda row: (row.event["event_time"], row.event["event_id"], row.batch))
 
     def missed(self, row: Candidate) -> str:
         """Why an event can never count, whatever is known; empty if it can."""
@@ -110,7 +122,7 @@ class Question:
             return LEFT_EDGE
         if time > self.right:
             return AFTER_AS_OF
-        if deleted(self.view, row.event):
+        if deleted(row.view, row.event):
             return DELETED
         # It counts for a feature that computes several things if it counts for one of them.
         passed = any(all(counts(row.event, cell) for cell in each.cells) for each in self.reductions)
@@ -120,9 +132,9 @@ class Question:
         """Why a knowledge lacks an event that could count; empty if it has it."""
         if not by.has(row):
             return NOT_YET_KNOWN
-        if self.changes and any(by.has(other) for other in self._later(row)):
+        if self.view.versions and any(by.has(other) for other in self._later(row)):
             return REPLACED
-        return BEYOND_RETENTION if by.by == "batch" and row in self.unwritten else ""
+        return BEYOND_RETENTION if by.batches is not None and row in self.unwritten else ""
 
     def has(self, by: Knowledge) -> np.ndarray:
         """Which of the events in `reached` a knowledge has; bool[n]."""
@@ -143,27 +155,30 @@ class Question:
     @cached_property
     def _places(self) -> dict[int, tuple[int, ...]]:
         """Of each event its row, and its place among the versions of that."""
-        return {id(each): order(self.view, each.event) for each in self.events}
+        return {id(each): order(each.view, each.event) for each in self.events}
 
     @cached_property
     def unwritten(self) -> frozenset[Candidate]:
         """Events in `reached` that the stream logged and did not write to the online store.
 
-        They were older than the longest retention of the source's views before the clock of their batch.
+        They were older than the longest retention of their source's views before the clock of their batch.
         """
-        retention = self.repo.retention(*self.repo.views_of(self.view.source.name))
-        if retention is None:
-            return frozenset()
-        clocks = candidates.clocks(self.storage, [row.batch for row in self.reached])
-        return frozenset(r for r in self.reached if r.event["event_time"] <= clocks[r.batch] - retention)
+        found = []
+        for storage, part in zip(self.storages, self.parts, strict=True):
+            retention = self.repo.retention(*self.repo.views_of(storage.source))
+            if retention is not None:
+                own = [row for row in self.reached if row.view == part]
+                clocks = candidates.clocks(storage, [row.batch for row in own])
+                found += [row for row in own if row.event["event_time"] <= clocks[row.batch] - retention]
+        return frozenset(found)
 
     @cached_property
     def _records(self) -> tuple[np.ndarray, np.ndarray]:
         """The records of the events in `reached`, int64[m, width], and whose each is, int64[m]."""
-        found = [records(self.view, [dict(row.event)])[1] for row in self.reached]
+        found = [records(row.view, [dict(row.event)])[1] for row in self.reached]
         empty = records(self.view, [])[1]
         return np.concatenate([empty, *found]), np.repeat(np.arange(len(found)), [len(each) for each in found])
 
     @cached_property
     def _texts(self) -> Any:
-        return dictionary(self.view, [dict(row.event) for row in self.reached])
+        return dictionary_of({p: [dict(row.event) for row in self.reached if row.view == p] for p in self.parts})

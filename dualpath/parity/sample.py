@@ -6,10 +6,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from dualpath.parts import parts
 from dualpath.view import View
 from dualpath.windows import DAY, Window, starts
 
 UNKNOWN = {"text": "nobody-by-this-name", "integer": -(10**14)}
+
+
+def entities(view: View, logs: Sequence[pa.Table]) -> pa.Table:
+    """When events of the logs of a view's sources happened, and to whom: `event_time`, and the view's `key_columns`."""
+    found = [
+        log.select([*part.key_columns, "event_time"]).rename_columns([*view.key_columns, "event_time"])
+        for part, log in zip(parts(view), logs, strict=True)
+    ]
+    return pa.concat_tables(found)
 
 
 def draw(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tuple[list[pa.Array], np.ndarray]:
@@ -43,7 +53,7 @@ def draw(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tuple
     unknown = chance[0] < 0.02
     columns = []
     for key, by_chance in zip(keys, chance, strict=True):
-        of = views[0].source.by_name[key]
+        of = views[0].fields[key]
         values = sample[of.column].combine_chunks()
         nobody = pa.scalar(UNKNOWN[of.key], values.type)
         values = pa.compute.if_else(pa.array(unknown), nobody, values)

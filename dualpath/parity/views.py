@@ -23,7 +23,7 @@ ROWS_PER_REQUEST = 500
 class ViewGroup:
     """Views that one request can read, with their features and those of on-demand views on them.
 
-    Either the views have the same join keys and source, or they are those of a feature `service`. A service may rename
+    Either the views have the same join keys and sources, or they are those of a feature `service`. A service may rename
     views and join keys; `columns` has each view's columns of join keys.
     """
 
@@ -39,10 +39,10 @@ class ViewGroup:
 
 
 def view_groups(repo: Repo) -> list[ViewGroup]:
-    """The repo's views, grouped by source and join keys; then its feature services that rename what they serve."""
-    grouped: dict[tuple[str, tuple[str, ...]], list[View]] = {}
+    """The repo's views, grouped by sources and join keys; then its feature services that rename what they serve."""
+    grouped: dict[tuple[tuple[str, ...], tuple[str, ...]], list[View]] = {}
     for view in repo.views.values():
-        grouped.setdefault((view.source.name, view.keys), []).append(view)
+        grouped.setdefault((tuple(source.name for source in view.sources), view.keys), []).append(view)
     derived = [d for d in repo.store.list_on_demand_feature_views() if not d.source_request_sources]
     found = []
     for views in grouped.values():

@@ -90,9 +90,11 @@ class Outcome:
         view, _, feature = name.partition(":")
         declared = repo.views.get(view)
         found = [f for f in declared.features if f.name == feature] if declared else []
-        if declared is None or not found or declared.keys != (KEY,) or found[0].over.kind != "sliding":
+        fits = declared and found and declared.keys == (KEY,) and not declared.others
+        if declared is None or not fits or found[0].over.kind != "sliding":
             raise InputError(
-                f"the outcome '{name}' is no feature over a sliding window of an entity by {KEY}; name one."
+                f"the outcome '{name}' is no feature over a sliding window of an entity by {KEY}, of one source; name "
+                "one."
             )
         return cls(declared, feature, grace)
 
@@ -118,7 +120,7 @@ class Outcome:
     def reward(self, decided_at: int, clicks: list[dict[str, Any]]) -> int:
         """0 or 1. `clicks` are events of the log in the form that `dualpath.preview` has inside."""
         known = [click for click in clicks if click["arrival_time"] <= self.known_at(decided_at)]
-        [row] = answers(self.view, known, self.asked_at(decided_at)) if known else [{self.feature: 0}]
+        [row] = answers(self.view, {self.view: known}, self.asked_at(decided_at)) if known else [{self.feature: 0}]
         return int(bool(row[self.feature]))
 
 

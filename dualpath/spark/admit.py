@@ -18,7 +18,7 @@ from dualpath.spark import condition, fields, lookups, times
 from dualpath.spark.clock import happened, is_far
 from dualpath.spark.elements import TEXTS, Elements
 from dualpath.spark.payload import Parses
-from dualpath.spelling import excesses
+from dualpath.spelling import Excess
 from dualpath.windows import spell
 
 EARLIEST = "2000-01-01 00:00:00"
@@ -34,11 +34,11 @@ def spark_type(field: Field) -> str:
 
 
 def admit(
-    raw: DataFrame, source: EventSource, expressions: Iterable[str] = (), tables: Path | None = None
+    raw: DataFrame, source: EventSource, calculations: Iterable[Excess] = (), tables: Path | None = None
 ) -> DataFrame:
     """Type payloads, and give a reason for each that is refused.
 
-    `expressions` are those that views compute of an event; a row with a calculation out of range is refused. `tables`
+    `calculations` are those that views make of an event; a row with one out of range is refused. `tables`
     names the tables that the source looks fields up in, as `dualpath.spark.lookups.in_use` reads it.
 
     `raw` has `value`, a JSON object as a string; `refusal`, why the payload could not be decoded, or null;
@@ -98,7 +98,7 @@ def admit(
     sent = None if sent_at is None else F.col("__sent_at")
     typed = typed.withColumn("event_time", happened(F.col("__said"), F.col("arrival_time"), sent, source.future))
     typed = lookups.looked_up(typed, source, tables)
-    basic, faults = _basic_faults(), [*_faults(source, parses), *_excesses(source, expressions)]
+    basic, faults = _basic_faults(), [*_faults(source, parses), *_excesses(calculations)]
     if source.where is not None:
         typed = condition.judged(typed, source, parses.text)
         faults.insert(0, F.col(condition.FAULT))
@@ -220,10 +220,10 @@ def _faults(source: EventSource, parses: Parses | Elements) -> list[Column]:
     return faults + lookups.refusals(source)
 
 
-def _excesses(source: EventSource, expressions: Iterable[str]) -> list[Column]:
+def _excesses(calculations: Iterable[Excess]) -> list[Column]:
     return [
-        F.when(F.expr(excess.condition), F.lit(f"{excess.calculation} has more than seventeen digits"))
-        for excess in excesses(expressions, source.by_name)
+        F.when(F.expr(each.condition), F.lit(f"{each.calculation} has more than seventeen digits"))
+        for each in calculations
     ]
 
 

@@ -10,7 +10,6 @@ from pyspark.sql.pandas.functions import arrow_udf
 from dualpath import cells
 from dualpath.errors import CARRIED, InputError
 from dualpath.schema import NULL, SATURATED
-from dualpath.spelling import excesses
 from dualpath.view import View
 from dualpath.words import order
 
@@ -97,7 +96,7 @@ class Latest(SparkCell):
 
     def contribution(self) -> Column:
         word = super().contribution()
-        time, name = F.unix_micros("event_time"), F.xxhash64("event_id")
+        time, name = F.unix_micros("event_time"), identity(self.view)
         return F.when(word.isNotNull(), F.struct(time.alias("time"), name.alias("id"), word.alias("value")))
 
     def folded(self, column: Column) -> Column:
@@ -138,6 +137,16 @@ def in_spark(cell: cells.Cell, view: View) -> SparkCell:
     return TRANSLATIONS[type(cell)](cell, view)
 
 
+def identity(view: View) -> Column:
+    """The code of an event's id: `dualpath.row_versions.identity` in Spark."""
+    return marked(F.xxhash64("event_id"), view)
+
+
+def marked(codes: Column, view: View) -> Column:
+    """Codes of a view's source, told from those of other sources."""
+    return codes.bitwiseXOR(F.lit(view.mark)) if view.mark else codes
+
+
 def _true(sql: str, view: View) -> Column:
     return F.coalesce(computed(sql, view), F.lit(False))
 
@@ -149,7 +158,7 @@ def computed(sql: str, view: View) -> Column:
     the job, with a sentence.
     """
     column = F.expr(view.spell(sql, "spark"))
-    for excess in excesses([sql], view.source.by_name):
+    for excess in view.excesses([sql]):
         said = (
             f"view '{view.name}': {excess.calculation} has more than seventeen digits in an event of the log; "
             "calculate with smaller numbers. (event '"

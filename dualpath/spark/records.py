@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dualpath.record import layout, text_expressions
-from dualpath.spark.cells import encoded, in_spark
+from dualpath.spark.cells import encoded, identity, in_spark, marked
 from dualpath.view import View
 
 
@@ -101,11 +101,11 @@ def _translation(view: View) -> Translation:
     for name, cell in cells.items():
         needed = needed | cell.adds(F.col(name))
     bucket = time - F.pmod(time, F.lit(view.resolution))
-    alone = [time, F.col("id")] if view.resolution == 1 else [bucket, time, time]
-    changes = view.source.changes
-    if changes:
+    alone = [time, marked(F.col("id"), view)] if view.resolution == 1 else [bucket, time, time]
+    if view.source.changes:
         # A version that adds nothing may still replace one that does.
         needed = F.lit(True)
+    if view.versions:
         alone += [F.col(f"{view.name}__row"), F.col(f"{view.name}__version")]
     # An event stamped ahead of its arrival stays apart, so that no reader at the present must cut a record.
     apart = F.when(F.col("early"), time)
@@ -139,11 +139,13 @@ def _translation(view: View) -> Translation:
 
 
 def _version(view: View) -> dict[str, Column]:
-    """The code of the row's key, and the version, of a view of changes."""
+    """The code of the row's key, and the version, of a view of changes: `dualpath.row_versions.version` in Spark."""
     changes, fields = view.source.changes, view.source.by_name
-    if not changes:
+    if not view.versions:
         return {}
-    row = F.xxhash64(_named([fields[name].column for name in changes.key]))
+    if not changes:
+        return {"row": identity(view), "version": F.lit(0).cast("bigint")}
+    row = marked(F.xxhash64(_named([fields[name].column for name in changes.key])), view)
     return {"row": row, "version": encoded(changes.version, view) if changes.version else F.lit(0).cast("bigint")}
 
 
@@ -157,5 +159,7 @@ def texts(events: DataFrame, views: list[View]) -> DataFrame:
 
 @cache
 def _texts(views: tuple[View, ...]) -> Column:
-    found = [F.expr(views[0].spell(sql, "spark")) for sql in text_expressions(views)]
+    # The parts of views spell an expression alike, but for the types of nulls.
+    spelled = {sql: view.spell(sql, "spark") for view in reversed(views) for sql in text_expressions([view])}
+    found = [F.expr(spelled[sql]) for sql in sorted(spelled)]
     return F.array(*found) if found else F.array().cast("array<string>")

@@ -44,18 +44,18 @@ def test_a_lookup_takes_the_texts_of_its_codes_in_its_own_source(history: Histor
     place_texts(history, "clicks", DAYS[0], {1: "one", 2: "two", 3: "three"})
     place_texts(history, "clicks", DAYS[1], {2: "two", -4: "four"})
     place_texts(history, "other", DAYS[0], {1: "uno", 5: "cinco"})
-    found = history.texts("clicks", np.array([2, -4, 9]))
+    found = history.texts(["clicks"], np.array([2, -4, 9]))
     assert (found.codes.tolist(), found.texts.to_pylist()) == ([-4, 2], ["four", "two"])
     with pytest.raises(StateError, match="no text for the code 5; the dictionary is incomplete"):
-        history.texts("clicks", np.array([5])).find(np.array([5]))
+        history.texts(["clicks"], np.array([5])).find(np.array([5]))
 
 
 def test_two_texts_of_one_code_are_refused_when_it_is_looked_up(history: History) -> None:
     place_texts(history, "clicks", DAYS[0], {1: "one", 2: "two"})
     place_texts(history, "clicks", DAYS[1], {1: "another"})
-    assert history.texts("clicks", np.array([2])).texts.to_pylist() == ["two"]
+    assert history.texts(["clicks"], np.array([2])).texts.to_pylist() == ["two"]
     with pytest.raises(CollisionError, match="have the same 64-bit code 1"):
-        history.texts("clicks", np.array([1, 2]))
+        history.texts(["clicks"], np.array([1, 2]))
 
 
 def test_a_training_set_without_texts_opens_no_dictionary() -> None:

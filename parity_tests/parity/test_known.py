@@ -149,7 +149,7 @@ def test_known_at_counts_what_had_arrived(world: World, repo: Repo) -> None:
         known = {"known_at": pd.to_datetime(known_at, unit="us", utc=True)}
         trained = train(repo, group, each.keys, each.as_of, known=known)
         cells, wrong = compare_with_oracle(
-            group, world.log, each.keys, each.as_of, trained, lambda *_: None, known_at=known_at
+            group, [world.log], each.keys, each.as_of, trained, lambda *_: None, known_at=known_at
         )
         assert (cells, wrong) == (len(group.refs) * ROWS, [])
         assert differences(trained, train(repo, group, each.keys, each.as_of))  # else it would prove nothing
