@@ -31,6 +31,15 @@ class Part(View):
         return mark(self.source.name)
 
 
+def whole(name: str) -> str:
+    """The name of the view that a view or a part of this name is of.
+
+    >>> whole("actions@orders"), whole("actions")
+    ('actions', 'actions')
+    """
+    return name.partition(OF)[0]
+
+
 @cache
 def parts(view: View) -> tuple[View, ...]:
     """The views that are written for a view, one for each source in the order of their declaration.

@@ -109,6 +109,8 @@ class Plan:
         if words.shape[1:] != (width,):
             raise ValueError(f"records of {words.shape[1:]} words, view '{self.view.name}' has {width}")
         left, right = edges(self.windows, as_of, self.view.resolution)
+        several = limits is not None and limits.ndim == 2
+        of_rows = as_of if limits is None else limits
         status, row, at, scalars, offsets, codes, times, weights = kernel.fold(
             words,
             kernel.successors(words, spans) if self.layout.versions else None,
@@ -120,8 +122,8 @@ class Plan:
             self.groups,
             self.view.resolution > 1,
             -1 if limits is None else self.layout.width,
-            None if limits is None or limits.ndim == 1 else self.layout.width + 1,
-            (as_of if limits is None else limits).reshape(len(as_of), -1),
+            self.layout.width + 1 if several else None,
+            of_rows if several else of_rows[:, None],
         )
         if status != kernel.OK:
             self._fail(status, row, at)

@@ -23,4 +23,4 @@ def served_and_trained(repo: Repo, view: View, entities: Sequence[dict[str, Any]
 
 def _rows(found: pa.Table, view: View) -> Rows:
     names = [*view.keys, *(feature.name for feature in view.features)]
-    return found.select(names).to_pylist()
+    return found.select(names).to_pylist(maps_as_pydicts="strict")

@@ -20,7 +20,7 @@ NAMESPACE, SNAPSHOT, EPOCH = "n1", "2026-02-28", "2026-03-01"
 def fill(repo: Repo, events: Sequence[Mapping[str, Any]], source: str | None = None) -> None:
     """Write the state that the events make of every windowed view of the repo, or of those of a source."""
     client = connect(repo.redis_address)
-    for view in repo.views.values() if source is None else repo.views_of(source):
+    for view in repo.parts if source is None else repo.views_of(source):
         known = {each.place[0] for each in (*view.source.fields, *view.source.members.values())}
         mine = [{name: value for name, value in event.items() if name in known} for event in events]
         typed = [payloads.event(view, number, event) for number, event in enumerate(mine)]

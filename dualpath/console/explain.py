@@ -86,8 +86,8 @@ def _rows(rows: Sequence[Mapping[str, Any]], *before: str) -> Table:
         values = ", ".join(f"{sql}: {value}" for sql, value in row["values"].items())
         place = "" if row["origin"] is None else f"{row['origin']}:{row['position']}"
         happened, cells = _short(row["event_time"] or ""), [row[name] for name in before]
-        seen = row["reason"] or values
-        made.add_row(*cells, row["event_id"] or "", happened, _arrived(row), row["batch"], place, seen)
+        seen, batch = row["reason"] or values, ":".join(filter(None, (row.get("source"), row["batch"])))
+        made.add_row(*cells, row["event_id"] or "", happened, _arrived(row), batch, place, seen)
     return made
 
 

@@ -35,7 +35,6 @@ from dualpath.online import reader, removal
 from dualpath.online.clients import Clients
 from dualpath.online.connection import address, located, named, shown
 from dualpath.online.deadline import Budget
-from dualpath.parts import parts
 
 
 class DualpathRedisOnlineStoreConfig(OnlineSettings):
@@ -196,8 +195,9 @@ class DualpathRedisOnlineStore(RedisOnlineStore):
         with self._translated(config):
             if windowed:
                 self._open(config)
-                removed = [part.name for table in windowed if (view := view_of(table)) for part in parts(view)]
-                removal.remove_views(self._get_client(config.online_store), config.project, removed)
+                removal.remove_views(
+                    self._get_client(config.online_store), config.project, [table.name for table in windowed]
+                )
             super().update(config, ordinary, *args, **kwargs)
 
     def teardown(self, config: RepoConfig, tables: Any, entities: Any) -> None:

@@ -16,7 +16,7 @@ from dualpath.online import high_water_mark, manifest
 from dualpath.online.connection import connect
 from dualpath.online.health import Health, HealthReport
 from dualpath.online.manifest import Manifest
-from dualpath.online.removal import expire_high_water_marks, expire_superseded
+from dualpath.online.removal import expire_high_water_marks, expire_other_forms, expire_superseded
 from dualpath.online.spark_writer import record_rows, write
 from dualpath.online.writer import FencedWrite
 from dualpath.record import UNFENCED, Fence
@@ -61,6 +61,7 @@ def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: HealthR
     for view in views:
         manifest.place(redis, repo.project, view.name, made[view.name])
     expire_superseded(redis, repo.project, made)
+    expire_other_forms(redis, repo.project, [part.name for part in repo.parts])
     expire_high_water_marks(redis, repo.project, source.name, below=Manifest(namespace).number)
 
 

@@ -145,6 +145,14 @@ def states(
             yield key, found
 
 
+def views(redis: Any, project: str) -> Iterator[str]:
+    """Scan for the names of the views that have a manifest, parts of views among them."""
+    head = _head(project) + b"pointer:"
+    for key in redis.scan_iter(match=_literal(head) + b"*", count=SCANNED):
+        if owns(project, key):
+            yield key.removeprefix(head)[TAG:].decode()
+
+
 def everything(redis: Any, project: str) -> Iterator[bytes]:
     """Scan for every key of a project."""
     found = redis.scan_iter(match=_literal(_head(project)) + b"*", count=SCANNED)

@@ -6,11 +6,12 @@ window for ever. They are found by a scan of all keys, whatever left them behind
 rebuild that died at any line before it, for any declaration of the view.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from dualpath.online import high_water_mark, keys
 from dualpath.online.manifest import Manifest
+from dualpath.parts import whole
 from dualpath.steps import Step, step
 
 GRACE = 3_600_000
@@ -36,10 +37,29 @@ def expire_high_water_marks(redis: Any, project: str, source: str, *, below: int
     _expire(redis, (key for each in namespaces for key in high_water_mark.names(redis, project, each, source)))
 
 
+def expire_other_forms(redis: Any, project: str, parts: Collection[str]) -> None:
+    """Let the state expire, `GRACE` from now, of parts that views have no longer because they have other sources now.
+
+    `parts` are those that they have. The others serve, for whoever still has the declaration of before, until all of a
+    view's are there.
+    """
+    found = {*keys.views(redis, project)}
+    incomplete = {whole(part) for part in parts if part not in found}
+    complete = {whole(part) for part in parts} - incomplete
+    _expire(redis, _names(redis, project, {each for each in found.difference(parts) if whole(each) in complete}))
+
+
 def remove_views(redis: Any, project: str, views: Collection[str]) -> None:
-    """Remove the state of views at once. Their manifests go first: from then on nobody reads the rest."""
-    _unlink(redis, [name(project, view) for view in views for name in (keys.manifest, keys.large_entities)])
-    _unlink(redis, (key for key, _ in keys.states(redis, project, views=views)))
+    """Remove the state of views at once, whatever sources they had."""
+    found = {each for each in keys.views(redis, project) if whole(each) in views}
+    _unlink(redis, _names(redis, project, found.union(views)))
+
+
+def _names(redis: Any, project: str, parts: Collection[str]) -> Iterator[bytes]:
+    """The keys of parts. Their manifests come first: without them nobody reads the rest."""
+    if parts:
+        yield from (name(project, part) for part in parts for name in (keys.manifest, keys.large_entities))
+        yield from (key for key, _ in keys.states(redis, project, views=parts))
 
 
 def remove_project(redis: Any, project: str) -> None:

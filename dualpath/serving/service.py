@@ -15,6 +15,7 @@ from dualpath import kernel
 from dualpath.instants import iso
 from dualpath.online import high_water_mark, manifest
 from dualpath.online.connection import FAILED, connect
+from dualpath.parts import parts
 from dualpath.plan import plan
 from dualpath.record import layout
 from dualpath.repo import Repo
@@ -25,6 +26,7 @@ from dualpath.serving.policies import Policies, untaught
 from dualpath.serving.rank import UNREADABLE, Answer, Asked, Ranker
 from dualpath.serving.ranking import Ranking
 from dualpath.serving.reading import Features
+from dualpath.view import View
 from dualpath.windows import SECOND
 
 FAILURES, PAUSE_SECONDS = 5, 1.0
@@ -98,15 +100,18 @@ class Service:
         self.policies.refresh()
         view = self.repo.views[self.ranking.interest.partition(":")[0]]
         try:
-            found = manifest.read(self.redis, self.repo.project, view.name)
-            marks: list[high_water_mark.HighWaterMark | None] = [None]
-            if found is not None:
-                marks = high_water_mark.read(self.redis, self.repo.project, found.namespace, view.source.name)
+            marks = [mark for part in parts(view) for mark in self._marks(part)]
             written = [mark.written if mark else 0 for mark in marks]
             self.staleness = max(0.0, time.time() - min(written) / SECOND)
         except FAILED as error:
             self.staleness = None
             self.meters.failed(error)
+
+    def _marks(self, part: View) -> list[high_water_mark.HighWaterMark | None]:
+        found = manifest.read(self.redis, self.repo.project, part.name)
+        if found is None:
+            return [None]
+        return high_water_mark.read(self.redis, self.repo.project, found.namespace, part.source.name)
 
     async def rank(self, asked: Asked) -> Answer:
         """Decide; what fails behind it makes the answer degraded, never an error."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from feast import Entity
+from feast import Entity, ValueType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -209,7 +209,7 @@ def test_sources_whose_names_have_one_mark_are_refused() -> None:
 
 
 def test_a_declared_view_has_its_sources_in_the_order_of_their_names() -> None:
-    user = Entity(name="user", join_keys=["user"])
+    user = Entity(name="user", join_keys=["user"], value_type=ValueType.STRING)
     made = [
         feature_view("actions", entity=user, source=given, features=[feature("n", Count(), over=days(1))])
         for given in ([CLICKS, ORDERS], [ORDERS, CLICKS])

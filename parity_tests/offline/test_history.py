@@ -234,14 +234,14 @@ def test_files_that_are_complete_up_to_a_batch_answer_for_it_whatever_came_later
     publish(history)
     history.note_complete(VIEW, Fence(1, 0))
     stream(history, 1, DAYS[0])
-    history.require(VIEW, through=place(Fence(1, 0)))
-    for through in (None, place(Fence(1, 1))):
+    history.require(VIEW, through=[place(Fence(1, 0))])
+    for through in (None, [place(Fence(1, 1))]):
         with pytest.raises(StateError, match=f"lack events of {DAYS[0]}"):
             history.require(VIEW, through=through)
     [lost, *_] = history.paths(view_version(VIEW))
     Path(lost).unlink()
     with pytest.raises(StateError, match="lack events"):
-        history.require(VIEW, through=place(Fence(1, 0)))
+        history.require(VIEW, through=[place(Fence(1, 0))])
 
 
 def test_what_is_noted_as_complete_is_read_back(history: History) -> None:

@@ -37,7 +37,8 @@ def test_every_aggregate_has_a_section_and_every_section_an_aggregate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "least"), [("docs/aggregates.md", len(Aggregate.registry)), ("docs/dimensions.md", 10)]
+    ("document", "least"),
+    [("docs/aggregates.md", len(Aggregate.registry)), ("docs/dimensions.md", 10), ("docs/events.md", 10)],
 )
 def test_every_example_gives_what_is_written_below_it(document: str, least: int) -> None:
     # A fence would be read as what the example before it prints.
