@@ -292,6 +292,8 @@ def test_the_events_of_all_sources_count_on_every_path_as_in_sql(spark: SparkSes
 
     # Nights of one source and not yet of the others, a rebuild of one.
     world.stream(spark, "orders", "returns")
+    with pytest.raises(StaleRecordsError, match="view 'activity@orders': its record files lack events of"):
+        repo.store.get_historical_features(rows_of(later), refs(repo, VIEW)).to_df()
     assert nightly(spark, repo, repo.sources["clicks"], START.date()).gate.passed
     for source in repo.sources.values():
         build(spark, repo, source)
