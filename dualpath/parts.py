@@ -6,7 +6,7 @@ reads an answer reads the records of all parts, and folds them together. A view 
 """
 
 from collections.abc import Mapping
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 
 from dualpath.field import Field
 from dualpath.union import seen_from
@@ -40,7 +40,6 @@ def whole(name: str) -> str:
     return name.partition(OF)[0]
 
 
-@cache
 def parts(view: View) -> tuple[View, ...]:
     """The views that are written for a view, one for each source in the order of their declaration.
 
@@ -53,8 +52,11 @@ def parts(view: View) -> tuple[View, ...]:
     >>> [part.name for part in parts(actions)]
     ['actions@clicks', 'actions@orders']
     """
-    if isinstance(view, Part) or not view.others:
-        return (view,)
+    return _parts(view) if view.others and not isinstance(view, Part) else (view,)
+
+
+@lru_cache(maxsize=512)
+def _parts(view: View) -> tuple[Part, ...]:
     return tuple(
         Part(
             f"{view.name}{OF}{source.name}",
