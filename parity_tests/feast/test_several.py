@@ -13,21 +13,23 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from pyspark.sql import SparkSession
 
 from dualpath.console.stream import new_generation
 from dualpath.decay import CONSTANTS, weight
-from dualpath.errors import InputError, LostStateError, StaleRecordsError
+from dualpath.errors import InputError, LostStateError, StaleRecordsError, StaleStreamError
 from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
 from dualpath.jobs.publish import served as manifests
 from dualpath.jobs.rebuild import rebuild
 from dualpath.jobs.stream import start
-from dualpath.online import keys
+from dualpath.online import high_water_mark, keys
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.online.health import check_health
 from dualpath.parity.check import check
+from dualpath.parity.events import read
 from dualpath.parity.explain import explain
 from dualpath.preview import preview
 from dualpath.repo import Repo
@@ -318,6 +320,7 @@ def test_the_events_of_all_sources_count_on_every_path_as_in_sql(spark: SparkSes
     events = repo.store.get_historical_features(None, refs(repo, VIEW), start_date=START, end_date=end).to_df()
     happened = {(row["user"], row["time"]) for table in world.tables().values() for row in table.to_pylist()}
     assert len(events) == len(happened) and events["actions_30min"].min() >= 1
+    up_to_date(repo)
     commands(world, whole, everywhere)
     declared_anew(spark, world)
 
@@ -337,6 +340,27 @@ def in_sql(world: World, asked: pd.DataFrame) -> None:
 def proven(repo: Repo) -> None:
     proof = check(repo, cells=4_000, oracle_cells=1_000, seed=0)
     assert (proof.differing, proof.oracle_differing) == (0, 0)
+
+
+def up_to_date(repo: Repo) -> None:
+    """The newest arrival is that of all sources; an answer is as stale as the stream that is silent longest."""
+    arrived = [pc.max(read(repo.storage(name), repo.sources[name])["arrival_time"]) for name in ("clicks", "orders")]
+    newest = max(each.cast(pa.int64()).as_py() for each in arrived)
+    rows = [{"user": "ann"}]
+    told = repo.store.get_online_features(["activity:arrived_activity", "activity:actions_30min"], rows).to_dict()
+    assert told["arrived_activity"] == [newest]
+    client = connect(repo.redis_address)
+    namespace = manifests(repo, repo.views_of("orders"))["activity@orders"].namespace
+    key = keys.high_water_mark(repo.project, namespace, "orders")
+    mark, settings = client.get(key), repo.store.config.online_store
+    assert mark is not None
+    client.set(key, mark[: -high_water_mark.WIDTH] + (1).to_bytes(high_water_mark.WIDTH, "big"))
+    settings.max_staleness = timedelta(days=1)
+    with pytest.raises(StaleStreamError, match="view 'activity@orders': the stream of source 'orders' said"):
+        repo.store.get_online_features(["activity:actions_30min"], rows)
+    assert repo.store.get_online_features(["clicked:clicks"], rows).to_dict()["clicks"] is not None
+    client.set(key, mark)
+    settings.max_staleness = None
 
 
 def commands(world: World, asked: pd.DataFrame, served: pa.Table) -> None:
