@@ -228,7 +228,7 @@ def misserved(repo: Repo, known: pa.Table, *, rows: int = 60, seed: int = 2) -> 
         served = serve(repo, group, entities, as_of)
         asked = [(tuple(k[i].as_py() for k in entities), int(t)) for i, t in enumerate(as_of)]
         for view in group.views:
-            truth = answers(view, known, asked)
+            truth = answers(view, [known], asked)
             names = {f"{view.name}:{f.name}": f.name for f in view.features}
             right = {ref: [row[name] for row in truth] for ref, name in names.items()}
             found += differences({ref: served[ref] for ref in names}, right)

@@ -174,7 +174,7 @@ def truth(repo: Repo, group: ViewGroup, who: list[str], as_of: np.ndarray) -> di
     """What the oracle says of every feature."""
     columns: dict[str, list[Any]] = {}
     for view in group.views:
-        found = answers(view, faults.log(repo), [((name,), int(t)) for name, t in zip(who, as_of, strict=True)])
+        found = answers(view, [faults.log(repo)], [((name,), int(t)) for name, t in zip(who, as_of, strict=True)])
         columns |= {f"{view.name}:{f.name}": [row[f.name] for row in found] for f in view.features}
     return columns
 

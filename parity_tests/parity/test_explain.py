@@ -612,7 +612,7 @@ def test_the_value_has_the_bits_of_a_training_set_and_of_the_oracle(every_aggreg
         if knowledge != "token":
             at = int(pd.DatetimeIndex([as_of]).as_unit("us").asi8[0])
             limit = int(pd.DatetimeIndex([arrived]).as_unit("us").asi8[0]) if asked is not None else None
-            [truth] = answers(view, log, [(tuple(entity.values()), at)], [limit])
+            [truth] = answers(view, [log], [(tuple(entity.values()), at)], [limit])
             assert all(same(truth[name], each) for name, [each] in found.items())
 
 

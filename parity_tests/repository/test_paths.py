@@ -44,7 +44,7 @@ def truth(shop: Repo, group: ViewGroup, asked: tuple[list[pa.Array], np.ndarray]
     rows = [(tuple(k[i].as_py() for k in asked[0]), int(t)) for i, t in enumerate(asked[1])]
     columns = {}
     for view in group.views:
-        found = answers(view, events, rows)
+        found = answers(view, [events], rows)
         columns |= {f"{view.name}:{f.name}": [row[f.name] for row in found] for f in view.features}
     return columns
 
