@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -66,7 +66,7 @@ class Kafka:
         there = self.partitions(spark)
         rows = (
             spark.readStream.format("kafka")
-            .options(**{f"kafka.{name}": value for name, value in self._client().items()})
+            .options(**self.options)
             .options(**self._start(there, after))
             # Spark takes a pattern that is found anywhere in the name.
             .option("subscribe" if self.topic else "subscribePattern", self.topic or f"^(?:{self.pattern})$")
@@ -85,7 +85,7 @@ class Kafka:
 
     def partitions(self, spark: SparkSession) -> dict[str, list[int]]:
         """The partitions of every topic that is read; no topic but the named one is made by asking."""
-        with _admin(spark, self._client(), f"Kafka at {self.bootstrap}") as admin:
+        with self.admin(spark) as admin:
             jvm = _jvm(spark)
             names = [self.topic] if self.topic else list(admin.listTopics().names().get())
             if self.pattern:
@@ -95,6 +95,15 @@ class Kafka:
                 wanted.add(name)
             described = admin.describeTopics(wanted).allTopicNames().get()
             return {name: sorted(p.partition() for p in described[name].partitions()) for name in described}
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Where Kafka is and the client's settings, as Spark's reader takes them."""
+        return {f"kafka.{name}": value for name, value in self._client().items()}
+
+    def admin(self, spark: SparkSession) -> AbstractContextManager[Any]:
+        """Kafka's administrator's client of the JVM, for a block; what fails in it is told."""
+        return _admin(spark, self._client(), f"Kafka at {self.bootstrap}")
 
     def _client(self) -> dict[str, str]:
         return {**self.client, "bootstrap.servers": self.bootstrap}
