@@ -36,8 +36,9 @@ class Elements:
         return [self.payload.names[0], *self.texts.values(), *beside]
 
     def columns(self, value: Column) -> list[Column]:
-        """The parsed payload."""
-        return self.payload.columns(value)
+        """The parsed payload; one that is not UTF-8 has no elements, and is one dead letter."""
+        whole = F.when(F.is_valid_utf8(value), value)
+        return self.payload.columns(whole)
 
     def rows(self, payloads: DataFrame) -> DataFrame:
         """A row for each element, with its index from 0; one with null for a payload that has none.
