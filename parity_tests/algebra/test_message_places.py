@@ -15,6 +15,7 @@ from dualpath.errors import DeclarationError, InputError
 from dualpath.paths import first_of
 from dualpath.preview import preview
 from dualpath.schema import EventSource, decimal, identifier, integer, text, timestamp
+from dualpath.sources.files import members
 from dualpath.view import Feature, View
 from dualpath.windows import lifetime
 
@@ -108,6 +109,12 @@ def test_a_preview_takes_what_is_around_a_payload_as_its_member() -> None:
     assert preview(view, [events[0] | {"$kafka": around | {"key": key}} for key in (None, " ")], NOON) == []
     with pytest.raises(InputError, match=r"event 0: \$kafka has no header; it has key, headers, topic, partition,"):
         preview(view, [{"items": [], "$kafka": {"header": {}}}], NOON)
+
+
+def test_a_table_without_messages_is_refused_if_an_event_needs_one() -> None:
+    with pytest.raises(InputError, match=r"a.csv: no column \$kafka, which source 'orders' needs; it has items"):
+        members(["items"], ORDERS, "a.csv")
+    assert members(["items", "$kafka", "more"], ORDERS, "a.parquet") == ["items", "$kafka"]
 
 
 def test_changes_have_the_key_of_their_messages() -> None:
