@@ -157,8 +157,8 @@ def naive(given: dict[str, Any]) -> dict[str, Any] | str:
 
 def wrapped(given: dict[str, Any]) -> dict[str, Any]:
     """A good message as a row of a file, and a preview, has it."""
-    headers = {name: readable(value)[0] for name, value in given["headers"] or ()}
-    key, _ = readable(given["key"])
+    headers = {name: None if readable(value)[1] else (value or b"").decode() for name, value in given["headers"] or ()}
+    key = None if given["key"] is None else given["key"].decode()
     around = {"key": is_object(key or "") or key, "headers": headers, "time": given["timestamp"].isoformat()}
     around |= {name: given[name] for name in ("partition", "offset")} | {"topic": given["topic"]}
     return json.loads(given["value"]) | {"$kafka": around}
