@@ -11,6 +11,7 @@ from dualpath import kafka, paths
 from dualpath.aggregates import CountBy, Sum
 from dualpath.changes import Changes
 from dualpath.declare import event_source
+from dualpath.dimension import dimension
 from dualpath.errors import DeclarationError, InputError
 from dualpath.paths import first_of
 from dualpath.preview import preview
@@ -115,6 +116,11 @@ def test_a_table_without_messages_is_refused_if_an_event_needs_one() -> None:
     with pytest.raises(InputError, match=r"a.csv: no column \$kafka, which source 'orders' needs; it has items"):
         members(["items"], ORDERS, "a.csv")
     assert members(["items", "$kafka", "more"], ORDERS, "a.parquet") == ["items", "$kafka"]
+
+
+def test_a_dimension_has_no_place_around_its_rows() -> None:
+    with pytest.raises(DeclarationError, match="field 'sku': around a row of a table is no message; name one"):
+        dimension("skus", path="skus.csv", keys=[text("sku", path=kafka.key)], fields=[text("brand")])
 
 
 def test_changes_have_the_key_of_their_messages() -> None:
