@@ -10,6 +10,7 @@ import pyarrow as pa
 from dualpath.columns import check_name
 from dualpath.errors import DeclarationError
 from dualpath.field import Field
+from dualpath.kafka import is_around
 from dualpath.kinds import KINDS
 from dualpath.signature import declares
 
@@ -45,6 +46,8 @@ class Dimension:
         for each in self.columns:
             where = f"{own}, field '{each.name}'"
             each.check(where)
+            if any(map(is_around, each.places)):
+                raise DeclarationError(f"{where}: around a row of a table is no message; name one of its columns.")
             if sum(each.name == other.name for other in self.columns) > 1:
                 raise DeclarationError(f"{where}: declared twice; remove or rename one.")
         for key in self.keys:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dualpath import admission, instants, paths
+from dualpath import admission, instants, kafka, paths
 from dualpath.admission import written
 from dualpath.clock import ARRIVAL, corrected
 from dualpath.errors import InputError
@@ -25,8 +25,11 @@ from dualpath.windows import spell
 def events(view: View, number: int, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The events of a payload: itself, or each element of its list."""
     source, where = view.source, f"event {number}"
+    around = payload.get(paths.MESSAGE)
+    if isinstance(around, Mapping) and (unknown := sorted({*around}.difference(kafka.PARTS))):
+        raise InputError(f"{where}: {paths.MESSAGE} has no {', '.join(unknown)}; it has {', '.join(kafka.PARTS)}.")
     if not source.each:
-        if not _is_other(view, partial(walk, payload), None, where):
+        if not _is_other(view, partial(paths.value, payload, each=(), element=None), None, where):
             yield event(view, number, payload)
         return
     found, list_of = walk(payload, source.each), paths.written(source.each)

@@ -53,7 +53,8 @@ def preview(
 
     An event has the shape of a payload, of dicts and lists: a field with a path is read there and nowhere else. What is
     left out is null. Without an id its place is its id, and without an arrival time it arrives when it happens. Of a
-    source with `each` it is a whole payload with its list, and what `where` is not true for is left out.
+    source with `each` it is a whole payload with its list, and what `where` is not true for is left out. What is around
+    a payload in its Kafka message is the member `$kafka`, of the members that `dualpath.kafka` names.
     Instants are datetimes (naive is UTC), or texts and numbers as payloads have them; an event time is corrected, and
     moved to the arrival, as the source declares. No event counts as a duplicate, and none is refused but one too far
     after its arrival. `dimensions` are the tables in which the source looks fields up, by name: rows as payloads have

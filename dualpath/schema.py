@@ -17,7 +17,7 @@ from dualpath.columns import check_name
 from dualpath.decoders.base import Decoder
 from dualpath.dimension import Lookup, check_lookups
 from dualpath.errors import DeclarationError
-from dualpath.field import Field, Path, by_name, check_each, check_former, steps
+from dualpath.field import Field, Path, by_name, check_former, check_places, steps
 from dualpath.kinds import INSTANT
 from dualpath.leniency import STRICT, Leniency
 from dualpath.limits import Limits
@@ -231,7 +231,7 @@ class EventSource:
                 raise DeclarationError(f"{own}: two of its id and times are called '{each.name}'; rename one.")
         if paths.EACH in self.each:
             raise DeclarationError(f"{own}: each='{paths.written(self.each)}' is of several lists; name one list.")
-        check_each([*self.fields, *self.members.values()], self.each, own)
+        check_places(self.fields, self.members, self.each, own)
         if self.late_after < timedelta(0) or self.duplicates_within <= timedelta(0):
             raise DeclarationError(f"{own}: late_after must not be negative and duplicates_within must be positive.")
         object.__setattr__(self, "by_name", seen)

@@ -1,4 +1,4 @@
-"""The example events: eight producers, each ingested, streamed, built, served, trained and previewed."""
+"""The example events: nine producers, each ingested, streamed, built, served, trained and previewed."""
 
 import json
 import shutil
@@ -86,6 +86,12 @@ ANSWERS: dict[str, tuple[str, str, dict[str, Any], str]] = {
         "2026-03-01T12:01:00Z",
         {"client_ip": "192.0.2.1", "requests_5min": 3, "errors_5min": 1, "median_size_5min": 900},
         "EdgeStartTimestamp is before 2000: -5",
+    ),
+    "parcels": (
+        "received",
+        "2026-03-02T00:00:00Z",
+        {"recipient_id": "cus-7", "parcels_7d": 2, "kilos_7d": 1.75},
+        "recipient_id ($kafka.key) is missing",
     ),
 }
 """Of each source: a view, an instant, the view's only answer then, and why a row is refused."""
