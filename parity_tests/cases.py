@@ -43,8 +43,8 @@ class Case:
         found = []
         for event in self.events:
             owners, words = records(self.view, [event])
-            if owners == [entity(self.who)]:
-                found.append(np.append(words[0], event["arrival_time"]))
+            mine = [row for owner, row in zip(owners, words, strict=True) if owner == entity(self.who)]
+            found += [np.append(row, event["arrival_time"]) for row in mine]
         return np.array(found, dtype=np.int64).reshape(-1, self.layout.width + 1)
 
     def truth(self, known_at: Sequence[int] | None = None) -> dict[str, list[Any]]:

@@ -100,7 +100,7 @@ def together(histories: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, An
         {
             **event,
             "event_id": f"{number}:{event['event_id']}",
-            "user": None if event["user"] is None else f"{event['user']}{number}",
+            **{user: None if event[user] is None else f"{event[user]}{number}" for user in ("user", "before_user")},
         }
         for number, history in enumerate(histories)
         for event in history
@@ -108,14 +108,17 @@ def together(histories: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, An
 
 
 def payload(event: dict[str, Any]) -> str:
-    """An event as a producer sends it: instants in ISO 8601, decimals as texts, nulls left out."""
+    """An event as a producer sends it: instants in ISO 8601, decimals as texts, nulls left out, and what was before in
+    an object."""
 
     def plain(name: str, value: Any) -> Any:
         if name in ("event_time", "arrival_time", "seen"):
             return f"{np.datetime64(value, 'us')}Z"
         return str(value) if name == "amount" else value
 
-    return json.dumps({name: plain(name, value) for name, value in event.items() if value is not None})
+    given = {name: plain(name, value) for name, value in event.items() if value is not None}
+    was = {name.removeprefix("before_"): given.pop(name) for name in [*given] if name.startswith("before_")}
+    return json.dumps(given | ({"before": was} if was else {}))
 
 
 def stream(spark: SparkSession, repo: Repo, events: Sequence[dict[str, Any]], number: int) -> None:

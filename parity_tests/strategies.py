@@ -1,6 +1,6 @@
 """Hypothesis strategies: events, views and instants that hurt."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dualpath.aggregates import Aggregate
 from dualpath.changes import Changes
 from dualpath.kinds import NUMBERS
+from dualpath.paths import first_of
 from dualpath.schema import EventSource, boolean, decimal, double, identifier, integer, text, timestamp
 from dualpath.view import Feature, View
 from dualpath.windows import DAY, SECOND, Window, calendar, days, lifetime, minutes, seconds, sliding
@@ -33,13 +34,15 @@ CLICKS = EventSource(
 CHANGED = EventSource(
     "changed",
     (
-        *(replace(field, required=field.name in ("user", "shop")) for field in CLICKS.fields),
-        integer("place", required=True),
+        text("user", path=first_of("user", "before.user"), required=True),
+        integer("shop", path=first_of("shop", "before.shop"), required=True),
+        *CLICKS.fields[2:],
+        integer("place", path=first_of("place", "before.place"), required=True),
         integer("edition", required=True),
     ),
-    changes=Changes(key=("user", "shop", "place"), version="edition", deleted="note = 'New'"),
+    changes=Changes(key=("shop", "place"), version="edition", deleted="note = 'New'", before="before"),
 )
-"""The same as versions of rows, a few of which have many."""
+"""The same as versions of rows, a few of which have many, and some of which say that the row was another's."""
 CENTS = Decimal("0.01")
 POOLS: dict[str, list[Any]] = {
     "user": ["ann", "ann", "ann", "bob", "", None],
@@ -54,6 +57,9 @@ POOLS: dict[str, list[Any]] = {
     "seen": [0, -1, 1_700_000_000_000_001, None],
     "place": [1, 1, 2],
     "edition": [1, 2, 3],
+    "before_user": [None, None, "ann", "ann", "bob"],
+    "before_shop": [None, None, None, 1, -1],
+    "before_place": [None, None, None, 1, 2],
 }
 OF: dict[str, list[str]] = {
     "text": ["action", "coalesce(note, action)", "lower(note)"],

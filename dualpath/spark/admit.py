@@ -14,7 +14,7 @@ from dualpath.expression import columns as read_by
 from dualpath.field import Field
 from dualpath.paths import inside
 from dualpath.schema import EventSource
-from dualpath.spark import condition, fields, lookups, times
+from dualpath.spark import condition, fields, lookups, moves, times
 from dualpath.spark.clock import happened, is_far
 from dualpath.spark.elements import TEXTS, Elements
 from dualpath.spark.payload import Parses
@@ -58,7 +58,8 @@ def admit(
     The event time is corrected, and moved to the arrival, as the source declares (`dualpath.clock`). The hash is of the
     time that the payload has, so a message that comes again, at another arrival, is the same event.
     """
-    places = [place for f in (*source.fields, *source.members.values()) for place in f.places]
+    own = source.payload_fields
+    places = [place for f in (*own, *source.members.values()) for place in f.places]
     parses = Elements(places, source.each) if source.each else Parses(places)
     columns = [f.column for f in source.all_fields]
     rows = raw.select(
@@ -93,7 +94,7 @@ def admit(
         said.alias("__said"),
         declared.get("arrival_time", otherwise).alias("arrival_time"),
         *([] if sent_at is None else [sent_at.alias("__sent_at")]),
-        *(fields.value(parses.text(f.places), f).alias(f.column) for f in source.fields),
+        *(fields.value(parses.text(f.places), f).alias(f.column) for f in own),
     )
     sent = None if sent_at is None else F.col("__sent_at")
     typed = typed.withColumn("event_time", happened(F.col("__said"), F.col("arrival_time"), sent, source.future))
@@ -117,7 +118,7 @@ def admit(
         _event_id(source, parses).alias("event_id"),
         "event_time",
         "arrival_time",
-        *columns,
+        *(moves.changed(source).get(name, F.col(name)).alias(name) for name in columns),
         F.coalesce(late, F.lit(False)).alias("late"),
         *PLACE,
         "admitted_at",
@@ -152,8 +153,9 @@ def _event_id(source: EventSource, parses: Parses | Elements) -> Column:
         of_payload = inside(members["event_id"].place, source.each) is None
         return parses.id(own) if isinstance(parses, Elements) and of_payload else own
     content = [F.unix_micros("__said").alias("event_time")]
-    for field in source.fields:
-        value = F.col(field.column)
+    changed = moves.changed(source)
+    for field in source.payload_fields:
+        value = changed.get(field.column, F.col(field.column))
         # As text an instant would lose its microseconds.
         content.append(F.unix_micros(value).alias(field.column) if field.kind == "timestamp" else value)
     if "occurrence" in members:
@@ -216,8 +218,8 @@ def _faults(source: EventSource, parses: Parses | Elements) -> list[Column]:
     # Each read asks for every arrival day that has rows, so it would ask for one of the far future until it comes.
     unborn = F.col("arrival_time") > F.col("admitted_at") + F.expr(AHEAD)
     faults.append(F.when(unborn, F.lit(f"{members.get('arrival_time', 'the arrival')} is more than a day ahead")))
-    faults += [fields.refusal(parses.text(f.places), F.col(f.column), f) for f in source.fields]
-    return faults + lookups.refusals(source)
+    faults += [fields.refusal(parses.text(f.places), F.col(f.column), f) for f in source.payload_fields]
+    return faults + moves.faults(source, parses) + lookups.refusals(source)
 
 
 def _excesses(source: EventSource, expressions: Iterable[str]) -> list[Column]:
