@@ -23,6 +23,8 @@ from dualpath.parity.views import ViewGroup
 from dualpath.repo import Repo
 from dualpath.sources.directory import Directory
 from dualpath.view import View
+from parity_tests.joined import Rows, as_delivered
+from parity_tests.strategies import KINDS
 
 SEALED, PUBLISHED = date(2024, 10, 31), date(2024, 11, 1)
 """Days up to the first are one arrival day, that of the second; later ones, which some histories reach, are one
@@ -82,13 +84,14 @@ def drawn(strategy: st.SearchStrategy[Any], count: int, number: int) -> list[Any
     return found[:count]
 
 
-def declare(folder: Path, views: Sequence[View]) -> Repo:
-    """A feature repo of the views, named v0, v1 and so on, applied."""
+def declare(folder: Path, views: Sequence[View], table: Rows) -> Repo:
+    """A feature repo of the views, named v0, v1 and so on, applied; and the table that they look fields up in."""
     folder.mkdir(parents=True)
     named = [replace(view, name=f"v{i}") for i, view in enumerate(views)]
     (folder / "feature_store.yaml").write_text(STORE)
     (folder / "views.json").write_text(json.dumps([view.to_dict() for view in named]))
     (folder / "declared.py").write_text(DECLARATIONS)
+    (folder / KINDS.path).write_text("".join(f"{json.dumps(row)}\n" for row in as_delivered(table)))
     repo = Repo(folder)
     repo.apply()
     return repo

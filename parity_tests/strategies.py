@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dualpath.aggregates import Aggregate
 from dualpath.changes import Changes
+from dualpath.dimension import dimension, lookup
 from dualpath.kinds import NUMBERS
 from dualpath.paths import first_of
 from dualpath.schema import EventSource, boolean, decimal, double, identifier, integer, text, timestamp
@@ -31,18 +32,27 @@ CLICKS = EventSource(
         timestamp("seen"),
     ),
 )
+KINDS = dimension(
+    "kinds",
+    path="kinds.jsonl",
+    keys=[text("action")],
+    fields=[integer("quantity"), decimal("amount", scale=2)],
+    valid_to="valid_to",
+)
 CHANGED = EventSource(
     "changed",
     (
         text("user", path=first_of("user", "before.user"), required=True),
         integer("shop", path=first_of("shop", "before.shop"), required=True),
-        *CLICKS.fields[2:],
+        *(field for field in CLICKS.fields[2:] if field.name not in ("quantity", "amount")),
         integer("place", path=first_of("place", "before.place"), required=True),
         integer("edition", required=True),
     ),
     changes=Changes(key=("shop", "place"), version="edition", deleted="note = 'New'", before="before"),
+    lookups=(lookup(KINDS),),
 )
-"""The same as versions of rows, a few of which have many, and some of which say that the row was another's."""
+"""The same as versions of rows, a few of which have many, and some of which say that the row was another's. Two fields
+are looked up."""
 CENTS = Decimal("0.01")
 POOLS: dict[str, list[Any]] = {
     "user": ["ann", "ann", "ann", "bob", "", None],
@@ -128,6 +138,14 @@ CROWD = st.lists(
     max_size=6,
 )
 """Events of one entity within a second: several values in one window, repeated ones too."""
+VERSION = st.fixed_dictionaries(
+    {
+        "action": st.sampled_from(["buy", "buy", "view"]),
+        "valid_from": st.builds(lambda now, ago: now - ago, st.sampled_from(INSTANTS), NEAR),
+        "lasts": st.sampled_from([None, None, 1, 3600 * SECOND, DAY]),
+        **{name: st.sampled_from(POOLS[name]) for name in ("quantity", "amount")},
+    }
+)
 LATER = st.lists(NEAR, min_size=1, max_size=3)
 
 
@@ -141,6 +159,16 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
         # A delay of -1 is an event stamped ahead of its arrival.
         events.append({"event_id": f"e{number}", "event_time": time, "arrival_time": time + row.pop("delay"), **row})
     return events, [now, *(now + step for step in draw(LATER))]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Versions of `KINDS` that often begin and end when something happens."""
+    rows = draw(st.lists(VERSION, max_size=12, unique_by=lambda row: (row["action"], row["valid_from"])))
+    for row in rows:
+        lasts = row.pop("lasts")
+        row["valid_to"] = lasts and row["valid_from"] + lasts
+    return rows
 
 
 COMBINATIONS = [(name, kind) for name, each in Aggregate.registry.items() for kind in each.kinds or (None,)]
