@@ -1,5 +1,6 @@
 """Hypothesis strategies: events, views and instants that hurt."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -138,14 +139,22 @@ CROWD = st.lists(
     max_size=6,
 )
 """Events of one entity within a second: several values in one window, repeated ones too."""
-VERSION = st.fixed_dictionaries(
-    {
-        "action": st.sampled_from(["buy", "buy", "view"]),
-        "valid_from": st.builds(lambda now, ago: now - ago, st.sampled_from(INSTANTS), NEAR),
-        "lasts": st.sampled_from([None, None, 1, 3600 * SECOND, DAY]),
-        **{name: st.sampled_from(POOLS[name]) for name in ("quantity", "amount")},
-    }
+MOVING = st.lists(
+    st.builds(
+        lambda row, user, before, ago: {
+            **row,
+            **{"ago": ago, "user": user, "shop": 1, "place": 1, "note": "new"},
+            **{"before_user": before, "before_shop": None, "before_place": None},
+        },
+        ROW,
+        st.sampled_from(["ann", "bob"]),
+        st.sampled_from(["ann", "bob", None]),
+        st.sampled_from([0, 0, 1, SECOND, 1800 * SECOND]),
+    ),
+    min_size=2,
+    max_size=6,
 )
+"""Versions of one row, which goes to and fro between two entities."""
 LATER = st.lists(NEAR, min_size=1, max_size=3)
 
 
@@ -154,7 +163,7 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
     """Events with different ids, in no order, and instants to ask at; both often on each other's window edges."""
     now = draw(st.sampled_from(INSTANTS))
     events = []
-    for number, row in enumerate(draw(st.one_of(ROWS, CROWD))):
+    for number, row in enumerate(draw(st.one_of(ROWS, CROWD, MOVING))):
         time = now - row.pop("ago")
         # A delay of -1 is an event stamped ahead of its arrival.
         events.append({"event_id": f"e{number}", "event_time": time, "arrival_time": time + row.pop("delay"), **row})
@@ -162,9 +171,17 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Versions of `KINDS` that often begin and end when something happens."""
-    rows = draw(st.lists(VERSION, max_size=12, unique_by=lambda row: (row["action"], row["valid_from"])))
+def tables(draw: st.DrawFn, instants: Sequence[int] = INSTANTS) -> list[dict[str, Any]]:
+    """Versions of `KINDS` that often begin and end when something happens, before some instants."""
+    version = st.fixed_dictionaries(
+        {
+            "action": st.sampled_from(["buy", "buy", "view"]),
+            "valid_from": st.builds(lambda now, ago: now - ago, st.sampled_from(instants), NEAR),
+            "lasts": st.sampled_from([None, None, 1, 3600 * SECOND, DAY]),
+            **{name: st.sampled_from(POOLS[name]) for name in ("quantity", "amount")},
+        }
+    )
+    rows = draw(st.lists(version, max_size=12, unique_by=lambda row: (row["action"], row["valid_from"])))
     for row in rows:
         lasts = row.pop("lasts")
         row["valid_to"] = lasts and row["valid_from"] + lasts
