@@ -68,10 +68,8 @@ def admitted(event: dict[str, Any], view: View) -> bool:
 def cases(draw: st.DrawFn, aggregate: str, kind: str | None) -> Case:
     view, (events, instants) = draw(views(aggregate, kind)), draw(histories())
     view = View.from_dict(json.loads(json.dumps(view.to_dict())))  # as it comes out of Feast's registry
-    events, table = (
-        [event for event in events if admitted(event, view)],
-        draw(tables(instants[:1])) if view.source.lookups else [],
-    )
+    events = [event for event in events if admitted(event, view)]
+    table = draw(tables(instants[:1])) if view.source.lookups else []
     found = looked_up(view.source, events, {KINDS.name: as_delivered(table)})
     events = evaluated(view, joined(view.source, events, table))
     who = ("ann", 1)[: len(view.keys)]
