@@ -173,18 +173,19 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
 @st.composite
 def tables(draw: st.DrawFn, instants: Sequence[int] = INSTANTS) -> list[dict[str, Any]]:
     """Versions of `KINDS` that often begin and end when something happens, before some instants."""
+    when = st.builds(lambda now, ago: now - ago, st.sampled_from(instants), NEAR)
     version = st.fixed_dictionaries(
         {
             "action": st.sampled_from(["buy", "buy", "view"]),
-            "valid_from": st.builds(lambda now, ago: now - ago, st.sampled_from(instants), NEAR),
-            "lasts": st.sampled_from([None, None, 1, 3600 * SECOND, DAY]),
+            "valid_from": when,
+            "valid_to": st.one_of(st.none(), when),
             **{name: st.sampled_from(POOLS[name]) for name in ("quantity", "amount")},
         }
     )
     rows = draw(st.lists(version, max_size=12, unique_by=lambda row: (row["action"], row["valid_from"])))
     for row in rows:
-        lasts = row.pop("lasts")
-        row["valid_to"] = lasts and row["valid_from"] + lasts
+        if row["valid_to"] is not None and row["valid_to"] <= row["valid_from"]:
+            row["valid_to"] = None
     return rows
 
 
