@@ -28,7 +28,7 @@ from dualpath.kinds import KINDS
 from dualpath.payloads import instant
 from dualpath.plan import plan
 from dualpath.record import layout
-from dualpath.row_versions import deleted, version
+from dualpath.row_versions import deleted, former, version
 from dualpath.schema import EventSource
 from dualpath.values import Dictionary, arrow
 from dualpath.versions import Versions, looked_up
@@ -137,7 +137,8 @@ def _field(name: str, values: list[Any]) -> Field:
 def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np.ndarray]:
     """The events' records, not folded: each one's entity string, and its words int64[n, width].
 
-    As on the Spark paths, an event without the entity's keys, or that adds nothing to any cell, has no record.
+    As on the Spark paths, an event without the entity's keys, or that adds nothing to any cell, has no record; one that
+    says that its row was another one before, or another entity's, has one more, which deletes it there.
     """
     kind = layout(view)
     scales = [view.type_of(cell.of).scale if cell.of else 0 for cell in kind.cells]
@@ -151,15 +152,19 @@ def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np
             else cell.nothing
             for cell, scale in zip(kind.cells, scales, strict=True)
         ]
-        keys = [event[key] for key in view.key_columns]
         adds = any(words[0] != cell.nothing[0] for cell, words in zip(kind.cells, cells, strict=True))
-        if None not in keys and (adds or changes):
-            bucket = time // view.resolution * view.resolution
-            header = [time, name] if view.resolution == 1 else [bucket, time, time]
-            if changes:
-                header += version(view, event)
-            entities.append(entity(keys))
-            rows.append(header + [word for words in cells for word in words])
+        made = [(event, cells)] if adds or changes else []
+        if (was := former(view, event)) is not None:
+            made.append((was, [cell.nothing for cell in kind.cells]))
+        for each, held in made:
+            keys = [each[key] for key in view.key_columns]
+            if None not in keys:
+                bucket = time // view.resolution * view.resolution
+                header = [time, name] if view.resolution == 1 else [bucket, time, time]
+                if changes:
+                    header += version(view, each)
+                entities.append(entity(keys))
+                rows.append(header + [word for words in held for word in words])
     return entities, np.array(rows, dtype=np.int64).reshape(-1, kind.width)
 
 

@@ -101,7 +101,8 @@ def _row(
     if skip:
         return Row("skipped")
     faults = [undecided, fault, *_identity(source, text), *_times(source, text, now)]
-    faults += [admission.refusal(text(field), field) for field in source.fields]
+    faults += [admission.refusal(text(field), field) for field in source.payload_fields]
+    faults.append(_former(source, read))
     if reason := next(filter(None, faults), None):
         return Row("dead", reason=reason)
     members = source.members
@@ -109,6 +110,18 @@ def _row(
     happened, arrived = _happened(source, text)
     identity = text(members["event_id"]) if "event_id" in members else None
     return Row("accepted", identity, (happened, arrived, *values))
+
+
+def _former(source: EventSource, read: Callable[[Steps], Any]) -> str | None:
+    """What is wrong with the row before a change as a whole."""
+    if not source.changes or not source.changes.before:
+        return None
+    before = source.changes.before
+    said = [first_value(field.places, read) for field in source.changes.former(source.fields)]
+    text = written(read(paths.parse(before)))
+    if text is None or text.startswith("{") or any(value is not None for value in said):
+        return None
+    return f"{before} is not an object: {text[:80]}"
 
 
 def _known(field: Field, text: str | None) -> Any:

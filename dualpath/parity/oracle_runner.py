@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 
 from dualpath.evaluation import plain
-from dualpath.parity.oracle import expressions, oracle
+from dualpath.parity.oracle import expressions, formerly, oracle
 from dualpath.view import View
 
 Events = list[dict[str, Any]]
@@ -23,6 +23,7 @@ def answers(
     sqls = sorted(set().union(*(expressions(feature.aggregate) for feature in view.features)))
     changes = view.source.changes
     versions = [*changes.key, *([changes.version] if changes.version else [])] if changes else []
+    versions += [each.name for each in changes.former(view.source.fields)] if changes else []
     if changes and changes.deleted:
         sqls.append(changes.deleted)
     fields = [*view.keys, *(name for name in versions if name not in view.keys)]
@@ -38,8 +39,12 @@ def answers(
     for row in rows:
         event = dict(zip(names, row, strict=True))
         if all(event[k] is not None for k in view.keys):  # nobody has no events
-            mine.setdefault(tuple(event[k] for k in view.keys), []).append(event)
-    if changes:
+            own = {tuple(event[k] for k in view.keys)}
+            if changes and changes.before:
+                own.add(tuple(formerly(event, k) for k in view.keys))
+            for entity in own:
+                mine.setdefault(entity, []).append(event)
+    if changes and not changes.before:
         mine = _with_other_versions(mine, changes.key)
     limits = [None] * len(asked) if known_at is None else known_at
     return [

@@ -15,7 +15,7 @@ from dualpath.field import Field
 from dualpath.kafka import OF_DELIVERY
 from dualpath.paths import inside
 from dualpath.schema import EventSource
-from dualpath.spark import condition, fields, lookups, times
+from dualpath.spark import condition, fields, lookups, moves, times
 from dualpath.spark.clock import happened, is_far
 from dualpath.spark.elements import TEXTS, Elements
 from dualpath.spark.message import COLUMN
@@ -94,7 +94,7 @@ def admit(
         said.alias("__said"),
         declared.get("arrival_time", otherwise).alias("arrival_time"),
         *([] if sent_at is None else [sent_at.alias("__sent_at")]),
-        *(fields.value(places.text(f.places), f).alias(f.column) for f in source.fields),
+        *(fields.value(places.text(f.places), f).alias(f.column) for f in source.payload_fields),
     )
     sent = None if sent_at is None else F.col("__sent_at")
     typed = typed.withColumn("event_time", happened(F.col("__said"), F.col("arrival_time"), sent, source.future))
@@ -121,7 +121,7 @@ def admit(
         _event_id(source, places).alias("event_id"),
         "event_time",
         "arrival_time",
-        *columns,
+        *(moves.changed(source).get(name, F.col(name)).alias(name) for name in columns),
         F.coalesce(late, F.lit(False)).alias("late"),
         *PLACE,
         "admitted_at",
@@ -157,10 +157,11 @@ def _event_id(source: EventSource, places: Places) -> Column:
         of_payload = inside(members["event_id"].place, source.each) is None
         return parses.id(own) if isinstance(parses, Elements) and of_payload else own
     content = [F.unix_micros("__said").alias("event_time")]
-    for field in source.fields:
+    changed = moves.changed(source)
+    for field in source.payload_fields:
         if OF_DELIVERY.issuperset(field.places):
             continue
-        value = F.col(field.column)
+        value = changed.get(field.column, F.col(field.column))
         # As text an instant would lose its microseconds.
         content.append(F.unix_micros(value).alias(field.column) if field.kind == "timestamp" else value)
     if "occurrence" in members:
@@ -225,8 +226,8 @@ def _faults(source: EventSource, places: Places) -> list[Column]:
     # Each read asks for every arrival day that has rows, so it would ask for one of the far future until it comes.
     unborn = F.col("arrival_time") > F.col("admitted_at") + F.expr(AHEAD)
     faults.append(F.when(unborn, F.lit(f"{members.get('arrival_time', 'the arrival')} is more than a day ahead")))
-    faults += [places.refusal(f) for f in source.fields]
-    return faults + lookups.refusals(source)
+    faults += [places.refusal(f) for f in source.payload_fields]
+    return faults + moves.faults(source, places) + lookups.refusals(source)
 
 
 def _excesses(source: EventSource, expressions: Iterable[str]) -> list[Column]:

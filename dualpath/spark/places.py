@@ -25,7 +25,7 @@ class Places:
     """
 
     def __init__(self, source: EventSource, *, messages: bool) -> None:
-        read = (*source.fields, *source.members.values())
+        read = (*source.payload_fields, *source.members.values())
         found = dict.fromkeys(chain.from_iterable(each.places for each in read))
         around = [*filter(kafka.is_around, found)]
         # A payload of which nothing is read must be an object all the same.
