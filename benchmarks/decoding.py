@@ -1,8 +1,10 @@
-"""What a source's decoder costs the stream: the same events as JSON, bare Avro and Protobuf, decoded and admitted."""
+"""What the form of payloads costs the stream: the same events as flat JSON, nested JSON, lists in JSON, bare Avro and
+Protobuf, decoded and admitted."""
 
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -12,15 +14,38 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from benchmarks.measure import Figure, take_turns
+from dualpath.declare import event_source
 from dualpath.decoders import Avro, Decoder, Protobuf
-from dualpath.schema import EventSource, decimal, integer, text
+from dualpath.schema import EventSource, decimal, integer, text, timestamp
 from dualpath.sources.decoder import decoded
 from dualpath.spark.admit import admit
 from dualpath.spark.session import session
 
-EVENTS, TURNS = 500_000, 6
-SOURCE = EventSource(
+EVENTS, TURNS, ITEMS = 500_000, 6, 5
+FLAT = EventSource(
     "orders", (text("user", required=True), text("action"), integer("quantity"), decimal("price", scale=2))
+)
+NESTED = event_source(
+    "orders",
+    event_id=text("event_id", path="meta.id"),
+    event_time=timestamp("event_time", path="meta.times.event"),
+    arrival_time=timestamp("arrival_time", path="meta.times.arrival"),
+    fields=[
+        text("user", path="context.user.id", required=True),
+        text("action", path="context.action"),
+        integer("quantity", path="lines[0].quantity"),
+        decimal("price", path="lines[0].price", scale=2),
+    ],
+)
+LISTED = event_source(
+    "orders",
+    each="lines",
+    fields=[
+        text("user", required=True),
+        text("action"),
+        integer("quantity", path="lines[*].quantity"),
+        decimal("price", path="lines[*].price", scale=2),
+    ],
 )
 TEXTS = ("event_id", "event_time", "arrival_time", "user", "action", "price")
 SCHEMA = {
@@ -28,6 +53,16 @@ SCHEMA = {
     "name": "order",
     "fields": [*({"name": n, "type": "string"} for n in TEXTS), {"name": "quantity", "type": "long"}],
 }
+
+
+@dataclass(frozen=True)
+class Form:
+    """How events are written: the payload of each message, and how many events it has."""
+
+    source: EventSource
+    written: Callable[[dict[str, Any]], bytes]
+    decoder: Decoder | None = None
+    items: int = 1
 
 
 def run() -> Iterator[Figure]:
@@ -42,12 +77,14 @@ def run() -> Iterator[Figure]:
             fastavro.schemaless_writer(stream, parsed, event)
             return stream.getvalue()
 
-        formats: dict[str, tuple[Decoder | None, Callable[[dict[str, Any]], bytes]]] = {
-            "JSON": (None, lambda event: json.dumps(event).encode()),
-            "Avro": (Avro(schema=json.dumps(SCHEMA)), avro_bytes),
-            "Protobuf": (protobuf, lambda event: message(**event).SerializeToString()),
+        forms = {
+            "flat JSON": Form(FLAT, _json),
+            "nested JSON": Form(NESTED, lambda event: _json(_nested(event))),
+            f"JSON, lists of {ITEMS}": Form(LISTED, lambda event: _json(_listed(event)), items=ITEMS),
+            "Avro": Form(FLAT, avro_bytes, Avro(schema=json.dumps(SCHEMA))),
+            "Protobuf": Form(FLAT, lambda event: message(**event).SerializeToString(), protobuf),
         }
-        peers = {name: _admitting(spark, *each) for name, each in formats.items()}
+        peers = {name: _admitting(spark, form) for name, form in forms.items()}
         yield take_turns(f"to decode and admit {EVENTS:,} events", peers, range(TURNS), _check)
     finally:
         spark.stop()
@@ -70,11 +107,27 @@ def _event(number: int) -> dict[str, Any]:
     }
 
 
-def _admitting(
-    spark: SparkSession, decoder: Decoder | None, written: Callable[[dict[str, Any]], bytes]
-) -> Callable[[int], int]:
-    """How many events of one format are accepted; their bytes are in memory before."""
-    rows = [(written(_event(number)), number) for number in range(EVENTS)]
+def _json(payload: dict[str, Any]) -> bytes:
+    return json.dumps(payload).encode()
+
+
+def _nested(event: dict[str, Any]) -> dict[str, Any]:
+    times = {"event": event["event_time"], "arrival": event["arrival_time"]}
+    return {
+        "meta": {"id": event["event_id"], "times": times},
+        "context": {"user": {"id": event["user"]}, "action": event["action"]},
+        "lines": [{"quantity": event["quantity"], "price": event["price"]}],
+    }
+
+
+def _listed(event: dict[str, Any]) -> dict[str, Any]:
+    line = {name: event.pop(name) for name in ("quantity", "price")}
+    return {**event, "lines": [line] * ITEMS}
+
+
+def _admitting(spark: SparkSession, form: Form) -> Callable[[int], int]:
+    """How many events of one form are accepted; their bytes are in memory before."""
+    rows = [(form.written(_event(number)), number) for number in range(EVENTS // form.items)]
     stored = spark.createDataFrame(rows, "value binary, position bigint").repartition(2).cache()
     stored.count()
     place = {
@@ -85,7 +138,7 @@ def _admitting(
     }
 
     def admitted(_: int) -> int:
-        judged = admit(decoded(stored, decoder).withColumns(place), SOURCE)
+        judged = admit(decoded(stored, form.decoder).withColumns(place), form.source)
         # Every column is summed up, so that none of them is left out.
         found = judged.agg(F.count_if(F.col("reason").isNull()), F.sum(F.xxhash64(*judged.columns) % 2)).first()
         assert found is not None

@@ -10,6 +10,7 @@ import pyarrow as pa
 from dualpath.columns import check_name
 from dualpath.errors import DeclarationError
 from dualpath.field import Field
+from dualpath.kafka import is_around
 from dualpath.kinds import KINDS
 from dualpath.signature import declares
 
@@ -21,26 +22,32 @@ SAME: Mapping[str, str] = MappingProxyType({})
 class Dimension:
     """A table of versions: what `fields` were for `keys` from `valid_from` on. `dimension` declares one.
 
-    A version ends where the next one of its keys begins, or at its `valid_to` if that is earlier.
+    A version ends where the next one of its keys begins, or at its `valid_to` if that is earlier. The table is at a
+    `path`, or is what the messages of a `topic` say.
     """
 
     name: str
-    path: str
+    path: str | None
     keys: tuple[Field, ...]
     fields: tuple[Field, ...]
     valid_from: Field
     valid_to: Field | None = None
+    topic: str | None = None
 
     called: ClassVar[str] = "a dimension(...)"
 
     def __post_init__(self) -> None:
         own = f"dimension '{self.name}'"
         check_name(self.name, own)
+        if (self.path is None) == (self.topic is None):
+            raise DeclarationError(f"{own}: name either the path of its table or its topic.")
         if not self.keys or not self.fields:
             raise DeclarationError(f"{own}: it has no {'fields' if self.keys else 'keys'}; declare one at least.")
         for each in self.columns:
             where = f"{own}, field '{each.name}'"
             each.check(where)
+            if any(map(is_around, each.places)):
+                raise DeclarationError(f"{where}: around a row of a table is no message; name one of its columns.")
             if sum(each.name == other.name for other in self.columns) > 1:
                 raise DeclarationError(f"{where}: declared twice; remove or rename one.")
         for key in self.keys:
@@ -52,15 +59,26 @@ class Dimension:
                 raise DeclarationError(f"{own}: its time '{time.name}' is of kind {time.kind}; declare a timestamp.")
 
     @property
+    def where(self) -> str:
+        """Where its rows are, for people."""
+        return f"the topic {self.topic}" if self.topic is not None else str(self.path)
+
+    @property
     def columns(self) -> tuple[Field, ...]:
         """All that is read of a row: the keys, the fields, and the times, as rows must have them."""
         needed = (*(replace(key, required=True) for key in self.keys), *self.fields)
         begin = replace(self.valid_from, required=True)
         return (*needed, begin, self.valid_to) if self.valid_to else (*needed, begin)
 
+    @property
+    def ends_too_early(self) -> str:
+        """Why a row is refused that ends before it begins."""
+        return f"{self.valid_to} is not after {self.valid_from}"
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form; `from_dict` restores an equal dimension."""
-        plain: dict[str, Any] = {"name": self.name, "path": self.path, "valid_from": self.valid_from.to_dict()}
+        plain: dict[str, Any] = {"name": self.name, "valid_from": self.valid_from.to_dict()}
+        plain |= {"path": self.path} if self.topic is None else {"topic": self.topic}
         if self.valid_to:
             plain["valid_to"] = self.valid_to.to_dict()
         return plain | {name: [each.to_dict() for each in getattr(self, name)] for name in ("keys", "fields")}
@@ -70,7 +88,8 @@ class Dimension:
         """The inverse of `to_dict`."""
         keys, fields = (tuple(map(Field.from_dict, plain[name])) for name in ("keys", "fields"))
         end = Field.from_dict(plain["valid_to"]) if "valid_to" in plain else None
-        return cls(plain["name"], plain["path"], keys, fields, Field.from_dict(plain["valid_from"]), end)
+        begin = Field.from_dict(plain["valid_from"])
+        return cls(plain["name"], plain.get("path"), keys, fields, begin, end, plain.get("topic"))
 
 
 @declares
@@ -146,7 +165,8 @@ def check_lookups(lookups: Iterable[Lookup], where: str, fields: Iterable[Field]
 def dimension(
     name: str,
     *,
-    path: str,
+    path: str | None = None,
+    topic: str | None = None,
     keys: Iterable[Field],
     fields: Iterable[Field],
     valid_from: str | Field = "valid_from",
@@ -156,12 +176,16 @@ def dimension(
 
     Args:
         name: its name in messages and folders.
-        path: a file, a folder or a pattern of files of any kind that `dualpath ingest` reads, from the repo's folder.
+        path: a Delta table, a file, a folder or a pattern of files, of any kind that `dualpath ingest` reads, from the
+            repo's folder.
+        topic: instead of a path, a Kafka topic, compacted or not: a message is a version, whose key has the keys and
+            whose value is a JSON object. A tombstone ends what holds at its time (`docs/dimensions.md`).
         keys: what a version is of: texts, integers or identifiers.
         fields: the typed values of a version; they are read by the rules of a payload's fields.
         valid_from: the column of the instant from which a version holds, that instant included, in ISO-8601, or
-            `timestamp(name, ...)` that says how the table writes it.
-        valid_to: the column of the instant from which it holds no more, likewise; null: until the next version.
+            `timestamp(name, ...)` that says how the table writes it. A message without it holds from its Kafka time.
+        valid_to: the column of the instant from which it holds no more, likewise; null: until the next version. Of
+            messages it is the member `valid_to`, unless another one is named.
 
     >>> from dualpath.schema import decimal, text
     >>> products = dimension(
@@ -170,8 +194,10 @@ def dimension(
     >>> [each.name for each in products.columns]
     ['sku', 'brand', 'price', 'valid_from']
     """
-    times = [Field(each, "timestamp") if isinstance(each, str) else each for each in (valid_from, valid_to)]
-    return Dimension(name, path, tuple(keys), tuple(fields), *times)  # type: ignore[arg-type]  # the first is there
+    if topic is not None and valid_to is None:
+        valid_to = "valid_to"  # which tombstones fill
+    begin, end = (Field(each, "timestamp") if isinstance(each, str) else each for each in (valid_from, valid_to))
+    return Dimension(name, path, tuple(keys), tuple(fields), begin, end, topic)  # type: ignore[arg-type]  # it begins
 
 
 @declares

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from dualpath import paths
+from dualpath import kafka, paths
 from dualpath.columns import EVERY, check_name, column, folded
 from dualpath.errors import DeclarationError
 from dualpath.kinds import KINDS
@@ -165,7 +165,14 @@ def check_former(fields: Iterable[Field], where: str) -> None:
                 )
 
 
-def check_each(fields: Iterable[Field], each: Steps, where: str) -> None:
+def check_places(fields: Iterable[Field], members: Mapping[str, Field], each: Steps, where: str) -> None:
+    """Raise `DeclarationError` unless all places are such as messages have; `members` are those of id and times."""
+    read = [*fields, *members.values()]
+    _check_message(read, members.get("event_id"), each, where)
+    _check_each(read, each, where)
+
+
+def _check_each(fields: Iterable[Field], each: Steps, where: str) -> None:
     """Raise `DeclarationError` unless each path is plainly of the whole payload, or of each element of the list `each`.
 
     Some path must be of the elements if there is a list.
@@ -190,3 +197,27 @@ def check_each(fields: Iterable[Field], each: Steps, where: str) -> None:
         raise DeclarationError(
             f"{where}: each='{here}' and nothing is read of the elements; begin a path with {here}[*]."
         )
+
+
+def _check_message(fields: Iterable[Field], event_id: Field | None, each: Steps, where: str) -> None:
+    """Raise `DeclarationError` unless the places around payloads are such as a message has, and say what is asked."""
+    if each and kafka.is_around(each):
+        raise DeclarationError(f"{where}: each='{paths.written(each)}' is no list of the payload; name one in it.")
+    for field in fields:
+        for place in filter(kafka.is_around, field.places):
+            own = f"{where}, '{field}'"
+            if not kafka.is_place(place):
+                raise DeclarationError(
+                    f"{own}: a message has no {paths.written(place)}; use kafka.key, kafka.header(name), kafka.topic, "
+                    "kafka.partition, kafka.offset or kafka.time."
+                )
+            if place == kafka.time and (field.kind != "timestamp" or field.time != ISO):
+                raise DeclarationError(
+                    f"{own}: the time of a message is an instant; declare timestamp('{field.name}', path=kafka.time), "
+                    "with nothing about how it is written."
+                )
+            if field == event_id and place in (kafka.topic, *kafka.OF_DELIVERY):
+                raise DeclarationError(
+                    f"{own}: other messages have the same {place[1]}, so it cannot be an id; name a header or the key, "
+                    "or event_id=None for the hash of the content."
+                )

@@ -26,6 +26,8 @@ ELEMENTS = 10_000
 """So many events a payload has at most."""
 EACH = -1
 """The step `[*]`: the element that is the event."""
+MESSAGE = "$kafka"
+"""The first step of a place around a payload, in the message that carried it (`dualpath.kafka`)."""
 HOW = """write members as a.b, an element as a[0], and any other name in quotes, as a["unit price"]"""
 
 
@@ -185,7 +187,7 @@ def inside(place: Steps, each: Steps) -> Steps | None:
 def value(payload: Any, place: Steps, each: Steps, element: Any) -> Any:
     """The value of one event of a payload: of `element` if the path begins at each element of the list, else `walk`'s.
 
-    An element that is a text with JSON in it is read as that JSON.
+    An element that is a text with JSON in it is read as that JSON. Around a payload a blank text is none.
 
     >>> order = {"user": "ann", "items": [{"price": 5}, {"price": 6}]}
     >>> [value(order, parse(path), parse("items"), order["items"][1]) for path in ("user", "items[*].price")]
@@ -193,7 +195,9 @@ def value(payload: Any, place: Steps, each: Steps, element: Any) -> Any:
     """
     rest = inside(place, each)
     if rest is None:
-        return walk(payload, place)
+        found = walk(payload, place)
+        blank = place[0] == MESSAGE and isinstance(found, str) and not found.strip(" ")
+        return None if blank else found
     return walk(opened(element) if rest else element, rest)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dualpath import admission, instants, paths
+from dualpath import admission, instants, kafka, paths
 from dualpath.admission import written
 from dualpath.clock import ARRIVAL, corrected
 from dualpath.errors import InputError
@@ -16,6 +16,7 @@ from dualpath.evaluation import evaluated
 from dualpath.expression import columns
 from dualpath.field import Field
 from dualpath.paths import Steps, first_value, walk
+from dualpath.row_versions import columns_before
 from dualpath.schema import EventSource
 from dualpath.times import Time
 from dualpath.view import View
@@ -25,8 +26,11 @@ from dualpath.windows import spell
 def events(view: View, number: int, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The events of a payload: itself, or each element of its list."""
     source, where = view.source, f"event {number}"
+    around = payload.get(paths.MESSAGE)
+    if isinstance(around, Mapping) and (unknown := sorted({*around}.difference(kafka.PARTS))):
+        raise InputError(f"{where}: {paths.MESSAGE} has no {', '.join(unknown)}; it has {', '.join(kafka.PARTS)}.")
     if not source.each:
-        if not _is_other(view, partial(walk, payload), None, where):
+        if not _is_other(view, partial(paths.value, payload, each=(), element=None), None, where):
             yield event(view, number, payload)
         return
     found, list_of = walk(payload, source.each), paths.written(source.each)
@@ -94,8 +98,21 @@ def event(
         "event_id": name if at is None or (of_element and given_as["event_id"] is not None) else f"{name}/{at}",
         "event_time": event_time,
         "arrival_time": arrival_time,
-        **{f.column: typed(first_value(f.places, read), f, f"{where}, {f}") for f in source.fields},
+        **_fields(source, read, where),
     }
+
+
+def _fields(source: EventSource, read: Callable[[Steps], Any], where: str) -> dict[str, Any]:
+    """The values of an event's fields by their columns; what a field was before only where it was another value."""
+    if source.changes and source.changes.before:
+        row = read(paths.parse(source.changes.before))
+        if row is not None and not isinstance(row, Mapping):
+            raise InputError(f"{where}: {source.changes.before} is not an object: {row!r}; correct it.")
+    found = {f.column: typed(first_value(f.places, read), f, f"{where}, {f}") for f in source.payload_fields}
+    for now, was in columns_before(source, [f.name for f in source.fields]).items():
+        if found[was] == found[now]:
+            found[was] = None
+    return found
 
 
 def _happened(times: Mapping[str, int], source: EventSource, where: str) -> tuple[int, int]:

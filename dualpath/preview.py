@@ -29,7 +29,7 @@ from dualpath.parts import parts
 from dualpath.payloads import instant
 from dualpath.plan import plan
 from dualpath.record import layout
-from dualpath.row_versions import deleted, identity, version
+from dualpath.row_versions import deleted, former, identity, version
 from dualpath.schema import EventSource
 from dualpath.values import Dictionary, arrow
 from dualpath.versions import Versions, looked_up
@@ -56,7 +56,8 @@ def preview(
 
     An event has the shape of a payload, of dicts and lists: a field with a path is read there and nowhere else. What is
     left out is null. Without an id its place is its id, and without an arrival time it arrives when it happens. Of a
-    source with `each` it is a whole payload with its list, and what `where` is not true for is left out.
+    source with `each` it is a whole payload with its list, and what `where` is not true for is left out. What is around
+    a payload in its Kafka message is the member `$kafka`, of the members that `dualpath.kafka` names.
     Instants are datetimes (naive is UTC), or texts and numbers as payloads have them; an event time is corrected, and
     moved to the arrival, as the source declares. No event counts as a duplicate, and none is refused but one too far
     after its arrival. `dimensions` are the tables in which the source looks fields up, by name: rows as payloads have
@@ -159,7 +160,8 @@ def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np
     """The events' records, not folded: each one's entity string, and its words int64[n, width]. The view is of one
     source, or a part.
 
-    As on the Spark paths, an event without the entity's keys, or that adds nothing to any cell, has no record.
+    As on the Spark paths, an event without the entity's keys, or that adds nothing to any cell, has no record; one that
+    says that its row was another one before, or another entity's, has one more, which deletes it there.
     """
     kind = layout(view)
     scales = [view.type_of(cell.of).scale if cell.of else 0 for cell in kind.cells]
@@ -173,15 +175,19 @@ def records(view: View, events: Sequence[dict[str, Any]]) -> tuple[list[str], np
             else cell.nothing
             for cell, scale in zip(kind.cells, scales, strict=True)
         ]
-        keys = [event[key] for key in view.key_columns]
         adds = any(words[0] != cell.nothing[0] for cell, words in zip(kind.cells, cells, strict=True))
-        if None not in keys and (adds or view.source.changes):
-            bucket = time // view.resolution * view.resolution
-            header = [time, name] if view.resolution == 1 else [bucket, time, time]
-            if view.versions:
-                header += version(view, event)
-            entities.append(entity(keys))
-            rows.append(header + [word for words in cells for word in words])
+        made = [(event, cells)] if adds or view.source.changes else []
+        if (was := former(view, event)) is not None:
+            made.append((was, [cell.nothing for cell in kind.cells]))
+        for each, held in made:
+            keys = [each[key] for key in view.key_columns]
+            if None not in keys:
+                bucket = time // view.resolution * view.resolution
+                header = [time, name] if view.resolution == 1 else [bucket, time, time]
+                if view.versions:
+                    header += version(view, each)
+                entities.append(entity(keys))
+                rows.append(header + [word for words in held for word in words])
     return entities, np.array(rows, dtype=np.int64).reshape(-1, kind.width)
 
 

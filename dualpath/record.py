@@ -12,7 +12,7 @@ row's key, and the version. In a view of several sources, of which some have cha
 import json
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ import xxhash
 
 from dualpath import kernel
 from dualpath.cells import Cell
+from dualpath.changes import before
 from dualpath.errors import OtherDeclarationError, StateError
 from dualpath.expression import columns
 from dualpath.schema import NULL, EventSource
@@ -104,8 +105,11 @@ def layout(view: View) -> Layout:
     sqls = {sql for c in cells for sql in (c.of, c.where) if sql}
     used = {*view.keys}
     if changes := view.source.changes:
-        meaning.append(changes.to_dict())
-        used.update(changes.key, [changes.version] if changes.version else [])
+        used.update(changes.key)
+        known_before = sorted({*map(before, used)} & {*view.source.by_name}) if changes.before else []
+        # Where payloads have the former row is no part of what is stored, but which fields are known of it is.
+        meaning.append(replace(changes, before=None).to_dict() | ({"before": known_before} if known_before else {}))
+        used.update(known_before, [changes.version] if changes.version else [])
         sqls.update([changes.deleted] if changes.deleted else [])
     read = used.union(*map(columns, sqls))
     if former := former_names(view.source, read):

@@ -1,9 +1,11 @@
 """An event as a version of a row: which row, and where in the order of its versions (`dualpath.changes`)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dualpath.changes import before
 from dualpath.entities import name
+from dualpath.schema import EventSource
 from dualpath.view import View
 from dualpath.words import code, encode
 
@@ -28,6 +30,24 @@ def order(view: View, event: Mapping[str, Any]) -> tuple[int, int, int, int]:
     """The code of the event's row, and what its versions are ordered by: their time, version and code of the id."""
     row, number = version(view, event)
     return row, event["event_time"], number, identity(view, event)
+
+
+def columns_before(source: EventSource, names: Iterable[str]) -> dict[str, str]:
+    """The columns of those of some fields whose former values events may have, each with the column of these."""
+    fields, known = source.by_name, source.changes and source.changes.before
+    return {fields[each].column: fields[before(each)].column for each in names if known and before(each) in fields}
+
+
+def naming_before(view: View) -> dict[str, str]:
+    """`columns_before` of what names a row and its entity; without any, no event of the view moves a row."""
+    changes = view.source.changes
+    return columns_before(view.source, (*view.keys, *changes.key)) if changes else {}
+
+
+def former(view: View, event: Mapping[str, Any]) -> dict[str, Any] | None:
+    """An event as of its row before the change, if that was another row, or another entity's; else None."""
+    found = {now: event[was] for now, was in naming_before(view).items() if event[was] not in (None, event[now])}
+    return {**event, **found} if found else None
 
 
 def deleted(view: View, event: Mapping[str, Any]) -> bool:

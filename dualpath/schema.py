@@ -17,7 +17,7 @@ from dualpath.columns import check_name
 from dualpath.decoders.base import Decoder
 from dualpath.dimension import Lookup, check_lookups
 from dualpath.errors import DeclarationError
-from dualpath.field import Field, Path, by_name, check_each, check_former, steps
+from dualpath.field import Field, Path, by_name, check_former, check_places, steps
 from dualpath.kinds import INSTANT
 from dualpath.leniency import STRICT, Leniency
 from dualpath.limits import Limits
@@ -231,15 +231,20 @@ class EventSource:
                 raise DeclarationError(f"{own}: two of its id and times are called '{each.name}'; rename one.")
         if paths.EACH in self.each:
             raise DeclarationError(f"{own}: each='{paths.written(self.each)}' is of several lists; name one list.")
-        check_each([*self.fields, *self.members.values()], self.each, own)
+        check_places(self.fields, self.members, self.each, own)
         if self.late_after < timedelta(0) or self.duplicates_within <= timedelta(0):
             raise DeclarationError(f"{own}: late_after must not be negative and duplicates_within must be positive.")
         object.__setattr__(self, "by_name", seen)
 
     @property
+    def payload_fields(self) -> tuple[Field, ...]:
+        """The fields of payloads: those declared, and, of changes, what they were before."""
+        return (*self.fields, *(self.changes.former(self.fields) if self.changes else ()))
+
+    @property
     def all_fields(self) -> tuple[Field, ...]:
         """Every field of an event: those of its payload, and those that are looked up."""
-        return (*self.fields, *(each for lookup in self.lookups for each in lookup.fields))
+        return (*self.payload_fields, *(each for lookup in self.lookups for each in lookup.fields))
 
     @property
     def stored(self) -> pa.Schema:
@@ -261,20 +266,16 @@ class EventSource:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; `from_dict` restores an equal source. Of `times` and all after it a default is left
-        out."""
+        """A JSON-ready form; `from_dict` restores an equal source. From `times` on a default is left out."""
         plain = asdict(self)
         del plain["by_name"]
         for name in ("fields", "times", "ids", "lookups"):
             plain[name] = [each.to_dict() for each in getattr(self, name)]
-        plain["decoder"] = self.decoder and self.decoder.to_dict()
+        plain["decoder"], plain["changes"] = (each and each.to_dict() for each in (self.decoder, self.changes))
         plain["limits"], plain["future"] = self.limits.to_dict(), self.future.to_dict()
-        plain["changes"] = self.changes and self.changes.to_dict()
         plain["each"] = paths.written(self.each)
-        optional = ("times", "ids", "decoder", "limits", "changes", "each", "where", "sent_at", "future", "lookups")
-        for name in optional:
-            if not plain[name]:
-                del plain[name]
+        optional = {"times", "ids", "decoder", "limits", "changes", "each", "where", "sent_at", "future", "lookups"}
+        plain = {name: value for name, value in plain.items() if value or name not in optional}
         plain["late_after"] = self.late_after.total_seconds()
         plain["duplicates_within"] = self.duplicates_within.total_seconds()
         return plain
@@ -286,14 +287,12 @@ class EventSource:
         for name in ("fields", "times", "ids"):
             kept[name] = tuple(map(Field.from_dict, plain.get(name, ())))
         kept["lookups"] = tuple(map(Lookup.from_dict, plain.get("lookups", ())))
-        if "decoder" in plain:
-            kept["decoder"] = Decoder.from_dict(plain["decoder"])
-        if "changes" in plain:
-            kept["changes"] = Changes(**plain["changes"])
-        if "each" in plain:
-            kept["each"] = paths.parse(plain["each"])
-        kept["limits"] = Limits.from_dict(plain.get("limits", {}))
-        kept["future"] = Future.from_dict(plain.get("future", {}))
+        read = {"decoder": Decoder.from_dict, "changes": lambda changes: Changes(**changes), "each": paths.parse}
+        kept |= {name: read[name](plain[name]) for name in read.keys() & plain.keys()}
+        kept["limits"], kept["future"] = (
+            Limits.from_dict(plain.get("limits", {})),
+            Future.from_dict(plain.get("future", {})),
+        )
         kept["late_after"] = timedelta(seconds=plain["late_after"])
         kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])
         return cls(**kept)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from dualpath.dimension import Dimension, Lookup
 from dualpath.errors import InputError
 from dualpath.field import Field
 from dualpath.kinds import INSTANT
-from dualpath.paths import walk
+from dualpath.paths import first_value, walk
 from dualpath.schema import EventSource
 
 
@@ -38,14 +38,13 @@ class Versions:
         for two versions of the same keys from the same instant.
         """
         columns, own = dimension.columns, f"dimension '{dimension.name}'"
-        places = [each.place for each in columns]
         names, ends, texts = list[str](), list[int](), [list[str | None]() for _ in columns]
         for name, rows in parts:
             for number, row in enumerate(rows, 1):
                 if not isinstance(row, Mapping):
                     raise InputError(f"{own}: {name}, row {number} is not a JSON object; correct the row.")
-                for column, place in zip(texts, places, strict=True):
-                    column.append(_text(walk(row, place)))
+                for column, field in zip(texts, columns, strict=True):
+                    column.append(text_of(row, field))
             names.append(name)
             ends.append(len(texts[0]))
 
@@ -53,18 +52,13 @@ class Versions:
             part = int(np.searchsorted(ends, row, side="right"))
             return f"{names[part]}, row {row - (ends[part - 1] if part else 0) + 1}"
 
-        table = {}
-        for each, given in zip(columns, texts, strict=True):
-            typed, bad = _typed(given, each)
-            if bad is not None:
-                raise InputError(f"{own}: {place_of(bad[0])}: {bad[1]}; correct the row.")
-            table[each.name] = typed
-        made = cls(dimension, pa.table(table))
-        if (row := made._backwards()) is not None:
-            assert dimension.valid_to is not None, "else nothing ends"
-            raise InputError(
-                f"{own}: {place_of(row)}: {dimension.valid_to} is not after {dimension.valid_from}; correct the row."
-            )
+        table, refused = typed(columns, texts)
+        if refused:
+            row = min(refused)
+            raise InputError(f"{own}: {place_of(row)}: {refused[row]}; correct the row.")
+        made = cls(dimension, table)
+        if backwards := made.backwards():
+            raise InputError(f"{own}: {place_of(backwards[0])}: {dimension.ends_too_early}; correct the row.")
         if (tie := made._tie()) is not None:
             first, second = tie
             at = instants.iso(_micros(made.rows[dimension.valid_from.name])[first].item())
@@ -149,10 +143,9 @@ class Versions:
         column = self._whole[self.dimension.valid_to.name].cast(pa.int64())
         return column.fill_null(never).to_numpy()
 
-    def _backwards(self) -> int | None:
-        """A row that ends before it begins, or as it does."""
-        wrong = np.flatnonzero(self._ends <= _micros(self._whole[self.dimension.valid_from.name]))
-        return int(wrong[0]) if len(wrong) else None
+    def backwards(self) -> list[int]:
+        """The rows that end before they begin, or as they do."""
+        return np.flatnonzero(self._ends <= _micros(self._whole[self.dimension.valid_from.name])).tolist()
 
     def _tie(self) -> tuple[int, int] | None:
         """Two rows of the same keys from the same instant."""
@@ -197,22 +190,30 @@ def looked_up(
     return found
 
 
-def _text(value: Any) -> str | None:
-    """A value of a row as admission judges it."""
+def text_of(row: Any, field: Field) -> str | None:
+    """What a row, parsed, has of a field, as admission judges it."""
+    value = first_value(field.places, partial(walk, row))
     return instants.iso(int(instants.parse([value])[0])) if isinstance(value, datetime) else admission.written(value)
 
 
-def _typed(texts: Sequence[str | None], field: Field) -> tuple[pa.Array, tuple[int, str] | None]:
-    """Texts as values of a field, and the first row that is refused, with the reason. Each text is judged once."""
+def typed(fields: Sequence[Field], texts: Sequence[Sequence[str | None]]) -> tuple[pa.Table, dict[int, str]]:
+    """Texts as values of their fields, and the rows that are refused, each with a reason; their values are null."""
+    columns, refused = {}, dict[int, str]()
+    for field, given in zip(fields, texts, strict=True):
+        columns[field.name], reasons = _typed(given, field)
+        refused = reasons | refused
+    return pa.table(columns), refused
+
+
+def _typed(texts: Sequence[str | None], field: Field) -> tuple[pa.Array, dict[int, str]]:
+    """Texts as values of a field, and the rows that are refused. Each text is judged once."""
     encoded = pa.array(texts, pa.string()).dictionary_encode()
     distinct = encoded.dictionary.to_pylist()
     values = [admission.value(text, field) for text in distinct]
     doubtful = {text for text, value in zip(distinct, values, strict=True) if not value} | {None}
-    reasons = {text: admission.refusal(text, field) for text in doubtful}
-    for row, text in enumerate(texts if any(reasons.values()) else ()):
-        if reason := reasons.get(text):
-            return encoded, (row, reason)
-    return pa.array(values, field.stored).take(encoded.indices), None
+    reasons = {text: reason for text in doubtful if (reason := admission.refusal(text, field))}
+    rows = {row: reasons[text] for row, text in enumerate(texts) if text in reasons} if reasons else {}
+    return pa.array(values, field.stored).take(encoded.indices), rows
 
 
 def _values(keys: pa.Array) -> np.ndarray:

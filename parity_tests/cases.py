@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from dualpath.parity.oracle import oracle
 from dualpath.record import Layout, layout
 from dualpath.values import Dictionary
+from dualpath.versions import looked_up
 from dualpath.view import View
 from parity_tests.events import dictionary, entity, evaluated, records, values
-from parity_tests.strategies import histories, views
+from parity_tests.joined import as_delivered, joined
+from parity_tests.strategies import KINDS, histories, tables, views
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Case:
         found = []
         for event in self.events:
             owners, words = records(self.view, [event])
-            if owners == [entity(self.who)]:
-                found.append(np.append(words[0], event["arrival_time"]))
+            mine = [row for owner, row in zip(owners, words, strict=True) if owner == entity(self.who)]
+            found += [np.append(row, event["arrival_time"]) for row in mine]
         return np.array(found, dtype=np.int64).reshape(-1, self.layout.width + 1)
 
     def truth(self, known_at: Sequence[int] | None = None) -> dict[str, list[Any]]:
@@ -66,8 +68,11 @@ def admitted(event: dict[str, Any], view: View) -> bool:
 def cases(draw: st.DrawFn, aggregate: str, kind: str | None) -> Case:
     view, (events, instants) = draw(views(aggregate, kind)), draw(histories())
     view = View.from_dict(json.loads(json.dumps(view.to_dict())))  # as it comes out of Feast's registry
-    events = evaluated(view, [event for event in events if admitted(event, view)])
+    events = [event for event in events if admitted(event, view)]
+    table = draw(tables(instants[:1])) if view.source.lookups else []
+    found = looked_up(view.source, events, {KINDS.name: as_delivered(table)})
+    events = evaluated(view, joined(view.source, events, table))
     who = ("ann", 1)[: len(view.keys)]
-    owners, words = records(view, events)
+    owners, words = records(view, found)
     mine = words[[owner == entity(who) for owner in owners]] if owners else words
     return Case(view, events, instants, who, mine, dictionary(view, events))

@@ -9,11 +9,10 @@ against the oracle. The same seed gives the same certificate.
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,12 +22,14 @@ from dualpath.online.connection import embedded_folder
 from dualpath.parity.check import PACKAGES, compare_with_oracle
 from dualpath.parity.compare import differences
 from dualpath.parity.events import read
+from dualpath.parity.oracle import formerly
 from dualpath.parity.sample import draw
 from dualpath.parity.views import ViewGroup, serve, train
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from parity_tests import generated, strategies
 from parity_tests.cases import cases
+from parity_tests.joined import Rows, joined
 from parity_tests.shrink import Paste, disagreement, smallest
 from parity_tests.strategies import CHANGED, COMBINATIONS, wide_views
 
@@ -93,20 +94,22 @@ def engines(
 ) -> tuple[Part, Part]:
     """Stream, batch, publication and both stores, against each other and the oracle; and what was known.
 
-    `views` declarations of `FEATURES` features, and a fifth as many of versions of rows, read `histories` histories.
-    Each is asked at `rows` entities and instants that hurt. A case is a declaration over a history.
+    `views` declarations of `FEATURES` features, and a fifth as many of versions of rows that look fields up, read
+    `histories` histories. Each is asked at `rows` entities and instants that hurt. A case is a declaration over a
+    history.
     """
     declared = generated.drawn(wide_views(FEATURES), views, seed)
     declared += generated.drawn(wide_views(FEATURES, CHANGED), changed(views), seed)
     events = generated.together([history for history, _ in generated.drawn(strategies.histories(), histories, seed)])
-    repo = generated.declare(folder, declared)
+    table = max(generated.drawn(strategies.tables(), 20, seed), key=len)
+    repo = generated.declare(folder, declared, table)
     try:
         say("stream and batch", 0, 1)
         generated.stream(spark, repo, events, seed)
         say("stream and batch", 1, 1)
         cases = len(declared) * histories
-        everything = compared(spark, repo, events, cases, seed, rows, say)
-        return everything, known(repo, cases, seed, rows, say)
+        everything = compared(spark, repo, events, table, cases, seed, rows, say)
+        return everything, known(repo, table, cases, seed, rows, say)
     finally:
         redis.stop(embedded_folder(repo.store.config))
 
@@ -117,13 +120,13 @@ def changed(views: int) -> int:
 
 
 def compared(
-    spark: SparkSession, repo: Repo, events: Sequence[dict[str, Any]], cases: int, seed: int, rows: int, say: Say
+    spark: SparkSession, repo: Repo, events: Rows, table: Rows, cases: int, seed: int, rows: int, say: Say
 ) -> Part:
     """What a filled repo serves and trains, and what the oracle says."""
     cells = differing = 0
     digest, failures = hashlib.sha256(), []
     for group in generated.view_groups(repo):
-        log = _log(repo, group)
+        log = _log(repo, group, table)
         keys, as_of = draw(log, group.views, rows, seed)
         served, trained = serve(repo, group, keys, as_of, say), train(repo, group, keys, as_of)
         _, wrong = compare_with_oracle(group, [log], keys, as_of, trained, say)
@@ -132,17 +135,18 @@ def compared(
         cells, differing = cells + len(group.refs) * len(as_of), differing + len(bad)
         for cell in bad[:1]:
             who = tuple(key[cell.row].as_py() for key in keys)
-            failures.append(_case(spark, group, cell.feature, events, who, int(as_of[cell.row])))
+            happened = joined(group.views[0].source, events, table)
+            failures.append(_case(spark, group, cell.feature, happened, who, int(as_of[cell.row])))
     return Part("engines", cases, cells, differing, digest.hexdigest(), tuple(failures[:1]))
 
 
-def known(repo: Repo, cases: int, seed: int, rows: int, say: Say) -> Part:
+def known(repo: Repo, table: Rows, cases: int, seed: int, rows: int, say: Say) -> Part:
     """What a filled repo trains on what had arrived by an instant, and what the oracle says."""
     random = np.random.default_rng(seed)
     cells = differing = 0
     digest, failures = hashlib.sha256(), []
     for group in generated.view_groups(repo):
-        log = _log(repo, group)
+        log = _log(repo, group, table)
         keys, as_of = draw(log, group.views, rows, seed)
         arrived = log["arrival_time"].cast(pa.int64()).to_numpy()
         known_at = random.choice(arrived, rows) + random.integers(-1, 2, rows)
@@ -154,19 +158,28 @@ def known(repo: Repo, cases: int, seed: int, rows: int, say: Say) -> Part:
     return Part("known", cases, cells, differing, digest.hexdigest(), tuple(failures[:1]))
 
 
-def _log(repo: Repo, group: ViewGroup) -> pa.Table:
-    """A group's events. Files list rows in the order of a shuffle; what is asked must not depend on it."""
+def _log(repo: Repo, group: ViewGroup, table: Rows) -> pa.Table:
+    """A group's events, with what a naive join looks up, whatever the log has of that.
+
+    Files list rows in the order of a shuffle; what is asked must not depend on it.
+    """
     source = group.views[0].source
-    return read(repo.storage(source.name), source).sort_by("event_id")
+    log = read(repo.storage(source.name), source).sort_by("event_id")
+    names = [field.name for lookup in source.lookups for field in lookup.fields]
+    keys = [name for lookup in source.lookups for name in lookup.on]
+    events = log.select(keys).append_column("event_time", log["event_time"].cast(pa.int64())).to_pylist()
+    found = joined(source, events, table) if names else []
+    for name in names:
+        column = pa.array([event[name] for event in found], log.schema.field(name).type)
+        log = log.set_column(log.column_names.index(name), name, column)
+    return log
 
 
-def _case(
-    spark: SparkSession, group: ViewGroup, ref: str, events: Sequence[dict[str, Any]], who: tuple, as_of: int
-) -> str:
+def _case(spark: SparkSession, group: ViewGroup, ref: str, events: Rows, who: tuple, as_of: int) -> str:
     """The smallest test of a cell that differs, or what cannot be shown without the stores."""
     view = next(view for view in group.views if view.name == ref.split(":")[0])
     view = replace(view, features=tuple(f for f in view.features if f.name == ref.split(":")[1]))
-    mine = [event for event in events if tuple(event[key] for key in view.keys) == who]
+    mine = [e for e in events if who in [tuple(of(e, key) for key in view.keys) for of in (dict.get, formerly)]]
     if not disagreement(spark, view, mine, who, as_of):
         return f"{ref} of {who} at {np.datetime64(as_of, 'us')}Z differs only on its way through the stores"
     return repr(Paste(view, smallest(mine, lambda e: bool(disagreement(spark, view, e, who, as_of))), who, as_of))

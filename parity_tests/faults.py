@@ -158,9 +158,9 @@ def redelivered(lines: Sequence[bytes], draw: random.Random) -> list[bytes]:
     return [line for _, line in sorted(copies)]
 
 
-def post(repo: Repo, lines: Sequence[bytes], *, files: int = 1) -> None:
+def post(repo: Repo, lines: Sequence[bytes], *, files: int = 1, source: str = SOURCE) -> None:
     """Land lines, dealt out to further files in their order."""
-    folder = repo.storage(SOURCE).folder("landing")
+    folder = repo.storage(source).folder("landing")
     folder.mkdir(parents=True, exist_ok=True)
     first, size = len(list(folder.glob("*.jsonl"))), -(-len(lines) // files)
     for number in range(files):
@@ -174,15 +174,15 @@ def ids(repo: Repo) -> Counter[str]:
     return Counter(log(repo)["event_id"].to_pylist())
 
 
-def log(repo: Repo) -> pa.Table:
+def log(repo: Repo, source: str = SOURCE) -> pa.Table:
     """The event log."""
-    return read(repo.storage(SOURCE), repo.sources[SOURCE])
+    return read(repo.storage(source), repo.sources[source])
 
 
-def records(repo: Repo) -> Counter[tuple[Any, ...]]:
-    """Every served record, as (view, entity, words...), whatever part it is in."""
+def records(repo: Repo, source: str = SOURCE) -> Counter[tuple[Any, ...]]:
+    """Every served record of a source's views, as (view, entity, words...), whatever part it is in."""
     client, bag = connect(repo.redis_address), Counter[tuple[Any, ...]]()
-    for view in repo.views.values():
+    for view in repo.views_of(source):
         known = manifest.read(client, repo.project, view.name)
         for part in known.parts if known else ():
             for key, found in keys.states(
@@ -205,9 +205,9 @@ def stored(repo: Repo) -> dict[bytes, bytes]:
     return {key: client.get(key)[:MARK_BEFORE_TIME] if b":mark:" in key else client.dump(key) for key in found}
 
 
-def counts(repo: Repo) -> dict[str, int]:
+def counts(repo: Repo, source: str = SOURCE) -> dict[str, int]:
     """The outcomes of all rows read, by the ledger."""
-    blocks = repo.storage(SOURCE).blocks()
+    blocks = repo.storage(source).blocks()
     names = ("rows_read", "accepted", "duplicate", "dead_letter", "late")
     return {name: sum(getattr(block, name) for block in blocks) for name in names}
 

@@ -23,6 +23,8 @@ from dualpath.parity.views import ViewGroup
 from dualpath.repo import Repo
 from dualpath.sources.directory import Directory
 from dualpath.view import View
+from parity_tests.joined import Rows, as_delivered
+from parity_tests.strategies import KINDS
 
 SEALED, PUBLISHED = date(2024, 10, 31), date(2024, 11, 1)
 """Days up to the first are one arrival day, that of the second; later ones, which some histories reach, are one
@@ -82,13 +84,14 @@ def drawn(strategy: st.SearchStrategy[Any], count: int, number: int) -> list[Any
     return found[:count]
 
 
-def declare(folder: Path, views: Sequence[View]) -> Repo:
-    """A feature repo of the views, named v0, v1 and so on, applied."""
+def declare(folder: Path, views: Sequence[View], table: Rows) -> Repo:
+    """A feature repo of the views, named v0, v1 and so on, applied; and the table that they look fields up in."""
     folder.mkdir(parents=True)
     named = [replace(view, name=f"v{i}") for i, view in enumerate(views)]
     (folder / "feature_store.yaml").write_text(STORE)
     (folder / "views.json").write_text(json.dumps([view.to_dict() for view in named]))
     (folder / "declared.py").write_text(DECLARATIONS)
+    (folder / KINDS.path).write_text("".join(f"{json.dumps(row)}\n" for row in as_delivered(table)))
     repo = Repo(folder)
     repo.apply()
     return repo
@@ -100,7 +103,7 @@ def together(histories: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, An
         {
             **event,
             "event_id": f"{number}:{event['event_id']}",
-            "user": None if event["user"] is None else f"{event['user']}{number}",
+            **{user: None if event[user] is None else f"{event[user]}{number}" for user in ("user", "before_user")},
         }
         for number, history in enumerate(histories)
         for event in history
@@ -108,14 +111,17 @@ def together(histories: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, An
 
 
 def payload(event: dict[str, Any]) -> str:
-    """An event as a producer sends it: instants in ISO 8601, decimals as texts, nulls left out."""
+    """An event as a producer sends it: instants in ISO 8601, decimals as texts, nulls left out, and what was before in
+    an object."""
 
     def plain(name: str, value: Any) -> Any:
         if name in ("event_time", "arrival_time", "seen"):
             return f"{np.datetime64(value, 'us')}Z"
         return str(value) if name == "amount" else value
 
-    return json.dumps({name: plain(name, value) for name, value in event.items() if value is not None})
+    given = {name: plain(name, value) for name, value in event.items() if value is not None}
+    was = {name.removeprefix("before_"): given.pop(name) for name in [*given] if name.startswith("before_")}
+    return json.dumps(given | ({"before": was} if was else {}))
 
 
 def stream(spark: SparkSession, repo: Repo, events: Sequence[dict[str, Any]], number: int) -> None:

@@ -26,6 +26,8 @@ from parity_tests.events import records
 
 FIELDS = ("user_id", "action", "product_id", "category", "quantity", "amount", "order_value", "event_time")
 """What makes two deliveries the same event."""
+OF_CHANGES = ("order_id", "user_id", "before_user_id", "sku", "amount", "lsn", "op", "event_time")
+"""The same of the orders in `parity_tests.chaos`."""
 Bag = Counter[tuple[Any, ...]]
 
 
@@ -36,9 +38,11 @@ def violations(
     return [*stream_violations(repo, valid, dead), *parity_violations(spark, repo, cells)]
 
 
-def stream_violations(repo: Repo, valid: Sequence[bytes], dead: Sequence[bytes | None]) -> list[str]:
+def stream_violations(
+    repo: Repo, valid: Sequence[bytes], dead: Sequence[bytes | None], source: str = SOURCE
+) -> list[str]:
     """Without Spark: the counts, the log against what was delivered, and the served records against the log."""
-    found, expected = faults.counts(repo), distinct(valid)
+    found, expected = faults.counts(repo, source), distinct(valid, source)
     counts = {
         "rows_read": len(valid) + len(dead),
         "accepted": len(expected),
@@ -46,24 +50,31 @@ def stream_violations(repo: Repo, valid: Sequence[bytes], dead: Sequence[bytes |
         "dead_letter": len(dead),
     }
     wrong = [f"{name} is {found[name]:,}, not {n:,}" for name, n in counts.items() if found[name] != n]
-    wrong += status.faults(repo.storage(SOURCE))
+    wrong += status.faults(repo.storage(source))
     online = status.report(repo).data["online_store"]
-    wrong += [f"the online store is {state}" for state in online.values() if state != "whole"]
-    known = faults.log(repo)
+    own = [view.name for view in repo.views_of(source)]
+    wrong += [f"the online store is {state}" for view, state in online.items() if view in own and state != "whole"]
+    known = faults.log(repo, source)
     doubled = [n for n in Counter(known["event_id"].to_pylist()).values() if n > 1]
     wrong += [f"{len(doubled)} ids are in the log more than once"] if doubled else []
-    logged = Counter(zip(*(known[name].to_pylist() for name in FIELDS), strict=True))
+    fields = FIELDS if source == SOURCE else OF_CHANGES
+    logged = Counter(zip(*(known[name].to_pylist() for name in fields), strict=True))
     wrong += difference("the log", logged, "what was delivered", Counter(expected))
-    kept = Counter(dead_letters(repo))
+    kept = Counter(dead_letters(repo, source))
     sent = Counter(None if line is None else line.decode(errors="replace") for line in dead)
     wrong += difference("the dead letters", kept, "what is no event", sent)
-    return wrong + difference("the online store", faults.records(repo), "the log's records", log_records(repo, known))
+    of_log = log_records(repo, known, source)
+    return wrong + difference("the online store", faults.records(repo, source), "the log's records", of_log)
 
 
 def parity_violations(spark: SparkSession, repo: Repo, cells: int) -> list[str]:
     """Record by record and value by value: the stream's state against the batch path's, both against the oracle."""
-    build(spark, repo, repo.sources[SOURCE])
-    wrong = difference("the online store", faults.records(repo), "the record files", file_records(repo))
+    wrong = []
+    for name, source in repo.sources.items():
+        build(spark, repo, source)
+        wrong += difference(
+            "the online store", faults.records(repo, name), "the record files", file_records(repo, name)
+        )
     proof = check(Repo(repo.folder), cells=cells, oracle_cells=cells // 10)
     if proof.passed:
         return wrong
@@ -71,9 +82,19 @@ def parity_violations(spark: SparkSession, repo: Repo, cells: int) -> list[str]:
     return [*wrong, differing, *proof.examples]
 
 
-def distinct(lines: Sequence[bytes]) -> set[tuple[Any, ...]]:
-    """The events that lines are about, as rows of `FIELDS`."""
-    return {event(json.loads(line)) for line in lines}
+def distinct(lines: Sequence[bytes], source: str = SOURCE) -> set[tuple[Any, ...]]:
+    """The events that lines are about, as rows of `FIELDS`, or of `OF_CHANGES`."""
+    return {(event if source == SOURCE else change)(json.loads(line)) for line in lines}
+
+
+def change(members: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The same of a change of an order."""
+    before, row = members["before"], members["after"] or members["before"]
+    was = before["user_id"] if before and before["user_id"] != row["user_id"] else None
+    there = members["after"] or {"sku": None, "amount": None}
+    amount = None if there["amount"] is None else Decimal(there["amount"])
+    found = (row["id"], row["user_id"], was, there["sku"], amount, members["lsn"], members["op"])
+    return (*found, datetime.fromisoformat(members["event_time"]))
 
 
 def event(members: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -89,29 +110,29 @@ def event(members: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(typed(name, members.get(name)) for name in FIELDS)
 
 
-def dead_letters(repo: Repo) -> list[str | None]:
+def dead_letters(repo: Repo, source: str = SOURCE) -> list[str | None]:
     """Every payload in the dead-letter table."""
-    storage = repo.storage(SOURCE)
+    storage = repo.storage(source)
     files = [str(file) for block in storage.blocks() for file in storage.files("dead", block)]
     return ds.dataset(files).to_table()["payload"].to_pylist() if files else []
 
 
-def log_records(repo: Repo, known: pa.Table) -> Bag:
+def log_records(repo: Repo, known: pa.Table, source: str) -> Bag:
     """The records that the events of the log have by the declaration alone, without Spark."""
     instants = {name: known[name].cast(pa.int64()) for name in ("event_time", "arrival_time")}
     for name, column in instants.items():
         known = known.set_column(known.column_names.index(name), name, column)
     events, bag = known.to_pylist(), Bag()
-    for view in repo.views.values():
+    for view in repo.views_of(source):
         entities, words = records(view, events)
         bag.update((view.name, entity, *row) for entity, row in zip(entities, words.tolist(), strict=True))
     return bag
 
 
-def file_records(repo: Repo) -> Bag:
+def file_records(repo: Repo, source: str) -> Bag:
     """The records that the batch path has written."""
     history, bag = History(repo.root), Bag()
-    for view in repo.views.values():
+    for view in repo.views_of(source):
         table = ds.dataset(history.paths(view_version(view)), schema=RECORDS, format="parquet").to_table()
         width = len(table["words"][0]) if len(table) else 1
         rows = words_of(table["words"], width) if len(table) else np.empty((0, width), dtype=np.int64)

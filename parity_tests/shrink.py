@@ -77,7 +77,7 @@ def frame(spark: SparkSession, view: View, events: Sequence[Event]) -> Any:
     """The events as a frame with the columns of the event log."""
     instant = pa.timestamp("us", tz="UTC")
     types = {"event_id": pa.string(), "event_time": instant, "arrival_time": instant}
-    types |= {field.name: field.stored for field in view.source.fields}
+    types |= {field.column: field.stored for field in view.source.all_fields}
     columns = {name: pa.array([event.get(name) for event in events], kind) for name, kind in types.items()}
     arrival_day = pa.array(["2024-01-01"] * len(events), pa.string())
     return spark.createDataFrame(pa.table({**columns, "arrival_day": arrival_day}))

@@ -55,7 +55,7 @@ class Soak:
 
     def __init__(self, folder: Path, seed: int, chunk: int) -> None:
         self.folder, self.chunk, self.seed, self.draw = folder, chunk, seed, random.Random(seed)
-        self.repo = Repo(applied(folder))
+        self.repo = Repo(applied(folder, orders=False))
         self.source, self.storage = self.repo.sources[SOURCE], self.repo.storage(SOURCE)
         self.broker, self.process = Broker(folder / "kafka"), None
         self.sent, self.poison, self.days = 0, 0, 0

@@ -1,6 +1,7 @@
 """Hypothesis strategies: events, views and instants that hurt."""
 
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from dualpath.aggregates import Aggregate
 from dualpath.changes import Changes
+from dualpath.dimension import dimension, lookup
 from dualpath.kinds import NUMBERS
+from dualpath.paths import first_of
 from dualpath.schema import EventSource, boolean, decimal, double, identifier, integer, text, timestamp
 from dualpath.view import Feature, View
 from dualpath.windows import DAY, SECOND, Window, calendar, days, lifetime, minutes, seconds, sliding
@@ -30,16 +33,27 @@ CLICKS = EventSource(
         timestamp("seen"),
     ),
 )
+KINDS = dimension(
+    "kinds",
+    path="kinds.jsonl",
+    keys=[text("action")],
+    fields=[integer("quantity"), decimal("amount", scale=2)],
+    valid_to="valid_to",
+)
 CHANGED = EventSource(
     "changed",
     (
-        *(replace(field, required=field.name in ("user", "shop")) for field in CLICKS.fields),
-        integer("place", required=True),
+        text("user", path=first_of("user", "before.user"), required=True),
+        integer("shop", path=first_of("shop", "before.shop"), required=True),
+        *(field for field in CLICKS.fields[2:] if field.name not in ("quantity", "amount")),
+        integer("place", path=first_of("place", "before.place"), required=True),
         integer("edition", required=True),
     ),
-    changes=Changes(key=("user", "shop", "place"), version="edition", deleted="note = 'New'"),
+    changes=Changes(key=("shop", "place"), version="edition", deleted="note = 'New'", before="before"),
+    lookups=(lookup(KINDS),),
 )
-"""The same as versions of rows, a few of which have many."""
+"""The same as versions of rows, a few of which have many, and some of which say that the row was another's. Two fields
+are looked up."""
 CENTS = Decimal("0.01")
 POOLS: dict[str, list[Any]] = {
     "user": ["ann", "ann", "ann", "bob", "", None],
@@ -54,6 +68,9 @@ POOLS: dict[str, list[Any]] = {
     "seen": [0, -1, 1_700_000_000_000_001, None],
     "place": [1, 1, 2],
     "edition": [1, 2, 3],
+    "before_user": [None, None, "ann", "ann", "bob"],
+    "before_shop": [None, None, None, 1, -1],
+    "before_place": [None, None, None, 1, 2],
 }
 OF: dict[str, list[str]] = {
     "text": ["action", "coalesce(note, action)", "lower(note)"],
@@ -122,6 +139,22 @@ CROWD = st.lists(
     max_size=6,
 )
 """Events of one entity within a second: several values in one window, repeated ones too."""
+MOVING = st.lists(
+    st.builds(
+        lambda row, user, before, ago: {
+            **row,
+            **{"ago": ago, "user": user, "shop": 1, "place": 1, "note": "new"},
+            **{"before_user": before, "before_shop": None, "before_place": None},
+        },
+        ROW,
+        st.sampled_from(["ann", "bob"]),
+        st.sampled_from(["ann", "bob", None]),
+        st.sampled_from([0, 0, 1, SECOND, 1800 * SECOND]),
+    ),
+    min_size=2,
+    max_size=6,
+)
+"""Versions of one row, which goes to and fro between two entities."""
 LATER = st.lists(NEAR, min_size=1, max_size=3)
 
 
@@ -130,11 +163,30 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
     """Events with different ids, in no order, and instants to ask at; both often on each other's window edges."""
     now = draw(st.sampled_from(INSTANTS))
     events = []
-    for number, row in enumerate(draw(st.one_of(ROWS, CROWD))):
+    for number, row in enumerate(draw(st.one_of(ROWS, CROWD, MOVING))):
         time = now - row.pop("ago")
         # A delay of -1 is an event stamped ahead of its arrival.
         events.append({"event_id": f"e{number}", "event_time": time, "arrival_time": time + row.pop("delay"), **row})
     return events, [now, *(now + step for step in draw(LATER))]
+
+
+@st.composite
+def tables(draw: st.DrawFn, instants: Sequence[int] = INSTANTS) -> list[dict[str, Any]]:
+    """Versions of `KINDS` that often begin and end when something happens, before some instants."""
+    when = st.builds(lambda now, ago: now - ago, st.sampled_from(instants), NEAR)
+    version = st.fixed_dictionaries(
+        {
+            "action": st.sampled_from(["buy", "buy", "view"]),
+            "valid_from": when,
+            "valid_to": st.one_of(st.none(), when),
+            **{name: st.sampled_from(POOLS[name]) for name in ("quantity", "amount")},
+        }
+    )
+    rows = draw(st.lists(version, max_size=12, unique_by=lambda row: (row["action"], row["valid_from"])))
+    for row in rows:
+        if row["valid_to"] is not None and row["valid_to"] <= row["valid_from"]:
+            row["valid_to"] = None
+    return rows
 
 
 COMBINATIONS = [(name, kind) for name, each in Aggregate.registry.items() for kind in each.kinds or (None,)]

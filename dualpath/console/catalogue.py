@@ -11,6 +11,7 @@ from dualpath.aggregates.base import Output
 from dualpath.cells import Sketch
 from dualpath.console.report import Report
 from dualpath.console.repos import shown
+from dualpath.dimension import Lookup
 from dualpath.errors import InputError
 from dualpath.plural import plural
 from dualpath.record import layout
@@ -75,12 +76,20 @@ def facts(view: View, entities: dict[str, tuple[str, str]], retention: int | Non
     rows = [
         ("entity", "; ".join(each.strip() for each in of)),
         *(("source", f"{source.name}. {source.description}".strip()) for source in view.sources),
+        *(("looks up", looked_up(each)) for source in view.sources for each in source.lookups),
         ("resolution", resolution(view)),
         ("record", f"{record(view)}; {kind.width} words, {8 * kind.width} bytes"),
         ("kept online", kept(view, retention)),
         ("bound", f"{view.max_records:,} records of an entity; `dualpath status` names those with more"),
     ]
     return table(("", ""), rows)
+
+
+def looked_up(lookup: Lookup) -> str:
+    """What the events of a source get from a dimension, and where that is."""
+    names, by = (" and ".join(f"`{each}`" for each in names) for names in ([f.name for f in lookup.fields], lookup.on))
+    without = "; an event without a version is refused" if lookup.required else ""
+    return f"{names}, by {by} in {lookup.dimension.name} ({lookup.dimension.where}) as of the event's time{without}"
 
 
 def resolution(view: View) -> str:

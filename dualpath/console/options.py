@@ -24,7 +24,8 @@ InputsArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="FILE|FOLDER|PATTERN|DATASET",
-        help="Files of .jsonl, .ndjson, .json, .csv or .tsv, all also as .gz or .zst, .parquet or .avro; or a dataset.",
+        help="Files of .jsonl, .ndjson, .json, .csv or .tsv, all also as .gz or .zst, .parquet or .avro; Delta tables; "
+        "or a dataset.",
     ),
 ]
 DelimiterOption = Annotated[

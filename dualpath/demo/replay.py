@@ -9,9 +9,11 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from dualpath import kafka
+from dualpath.admission import written
 from dualpath.errors import InputError, UnavailableError
-from dualpath.paths import first_value, walk
-from dualpath.runtime import kafka
+from dualpath.paths import MESSAGE, first_value, walk
+from dualpath.runtime.kafka import producer as connected
 from dualpath.schema import EventSource
 from dualpath.windows import SECOND
 
@@ -94,7 +96,8 @@ def replay(
 
     The message's key is the event's `key` fields, so that an entity stays in one partition; its headers are
     `event_id`, if the source names a column for it, and `produced_at`, microseconds UTC, for whoever measures
-    freshness. A line that is no JSON object travels without key and id. `client` holds librdkafka's settings,
+    freshness. A line with the member `$kafka` says itself what is around it (`dualpath.kafka`): its key, if it has one,
+    and further headers. A line that is no JSON object travels without key and id. `client` holds librdkafka's settings,
     `bootstrap.servers` among them. `progress` is told how many lines have been handed over.
 
     Raises:
@@ -115,6 +118,9 @@ def replay(
         identity = source.members.get("event_id")
         if identity and (found := first_value(identity.places, partial(walk, members))) is not None:
             headers.append(("event_id", str(found)))
+        name = written(walk(members, kafka.key)) or name
+        further = walk(members, (MESSAGE, "headers"))
+        headers += [(each, written(text)) for each, text in further.items()] if isinstance(further, Mapping) else []
         while not failed:
             try:
                 producer.produce(topic, value, key=name if members else None, headers=headers, on_delivery=delivered)
@@ -138,7 +144,7 @@ def replay(
 def _producer(client: Mapping[str, str], topic: str) -> Producer:
     """A producer whose broker answers and has the topic; asking makes none."""
     where = client["bootstrap.servers"]
-    producer = kafka.producer({**client, "enable.idempotence": True, "linger.ms": 5})
+    producer = connected({**client, "enable.idempotence": True, "linger.ms": 5})
     try:
         topics = producer.list_topics(timeout=METADATA_TIMEOUT_SECONDS).topics
     except KafkaException as error:

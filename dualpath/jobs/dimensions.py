@@ -1,26 +1,32 @@
-"""Loads the dimensions of a stream's source, and loads them again when their files change."""
+"""Loads the dimensions of a stream's source, and loads them again when their tables change."""
 
 import json
 import logging
 from pathlib import Path
 
-from dualpath.errors import InputError
+from dualpath.errors import InputError, UnavailableError
 from dualpath.jobs.metrics import Meter
 from dualpath.log.files import write_atomically
 from dualpath.log.ledger import Entry
 from dualpath.schema import EventSource
-from dualpath.sources.dimensions import load, version
+from dualpath.sources.dimensions import state
+from dualpath.sources.tables import State
+from dualpath.sources.topic_tables import Topics
 from dualpath.spark import lookups
+from dualpath.versions import Versions
 
 logger = logging.getLogger(__name__)
 IN_USE = "in-use.json"
 
 
 class Dimensions:
-    """The tables that a source looks fields up in; `folder` is where workers find them, `repo` where paths begin."""
+    """The tables that a source looks fields up in; `folder` is where workers find them, `repo` where paths begin, and
+    `topics` are those of the Kafka that its events come from."""
 
-    def __init__(self, repo: Path, source: EventSource, folder: Path, meter: Meter) -> None:
-        self.repo, self.folder, self.meter = repo, folder, meter
+    def __init__(
+        self, repo: Path, source: EventSource, folder: Path, meter: Meter, topics: Topics | None = None
+    ) -> None:
+        self.repo, self.folder, self.meter, self.topics = repo, folder, meter, topics
         self.wanted = {lookup.dimension.name: lookup.dimension for lookup in source.lookups}
         self.declared = json.dumps([each.to_dict() for each in self.wanted.values()], sort_keys=True)
         self.tables: dict[str, str] = {}
@@ -28,14 +34,14 @@ class Dimensions:
         self.in_use = folder / IN_USE
 
     def load(self) -> None:
-        """Load every table; raises `InputError` for one that cannot be."""
+        """Load every table; raises `InputError` or `UnavailableError` for one that cannot be."""
         for name in self.wanted:
-            self.tables[name] = self.present(name, version(self.wanted[name], self.repo))
+            self.tables[name] = self.made(name, self.state(name))
 
     def serve(self, entry: Entry) -> None:
         """Let a batch use the tables of now. One that is repeated uses those of its first attempt.
 
-        While a table's present files are missing or broken, the last good one serves, and the log and a metric say so.
+        While a table is missing, broken or out of reach, the last good one serves, and the log and a metric say so.
         """
         if not self.wanted:
             return
@@ -55,27 +61,35 @@ class Dimensions:
         return all((self.folder / file).exists() for file in tables.values())
 
     def refresh(self, name: str) -> None:
-        """Load a table again if its files have changed; keep the last good one if they cannot be read."""
+        """Load a table again if it has changed; keep the last good one if it cannot be read."""
         now = ""
         try:
-            now = version(self.wanted[name], self.repo)
+            state = self.state(name)
+            now = state.name
             if self.broken.get(name) != now:
-                self.tables[name] = self.present(name, now)
+                self.tables[name] = self.made(name, state)
                 self.broken.pop(name, None)
-        except InputError as error:
-            if self.broken.get(name) != now:
+        except (InputError, UnavailableError) as error:
+            # A state that is refused stays so; one that is out of reach is tried again.
+            refused = now if isinstance(error, InputError) else ""
+            if self.broken.get(name) != refused:
                 logger.error("%s The last good table serves.", error.message)
-            self.broken[name] = now
+            self.broken[name] = refused
         self.meter.table_refused(name, refused=name in self.broken)
 
-    def present(self, name: str, now: str) -> str:
-        """The file with the table of a version, which is made if it is not there; raises `InputError`."""
-        file = self.folder / f"{name}-{now}.arrow"
+    def state(self, name: str) -> State:
+        """What a table holds now."""
+        return state(self.wanted[name], self.repo, self.topics)
+
+    def made(self, name: str, state: State) -> str:
+        """The file with the table of a state, which is made if it is not there."""
+        file = self.folder / f"{name}-{state.name}.arrow"
         if not file.exists():
-            table = load(self.wanted[name], self.repo)
-            if version(self.wanted[name], self.repo) != now:
-                raise InputError(
-                    f"dimension '{name}': its files changed while they were read; write beside, and rename."
-                )
-            lookups.save(table, file)
+            lookups.save(state.read(self.known(name)), file)
         return file.name
+
+    def known(self, name: str) -> Versions | None:
+        """The last good table, of this process or of the last batch before it; None if there is none."""
+        last = lookups.in_use(self.in_use).get("tables", {}) | self.tables
+        file = self.folder / last.get(name, "")
+        return lookups.opened(file, self.wanted[name]) if file.is_file() else None

@@ -1,46 +1,82 @@
-"""That no row of a source of changes has moved: all its versions name the same entity."""
+"""That no row of a source of changes has moved to another entity unless an event says so."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from operator import and_, or_
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from dualpath.changes import Changes
 from dualpath.jobs.gate_report import Failure
+from dualpath.row_versions import naming_before
 from dualpath.schema import EventSource
+from dualpath.spark.cells import computed, encoded
 from dualpath.view import View
 
 
 def moved(events: DataFrame, source: EventSource, views: Sequence[View]) -> list[Failure]:
     """A failure for each view of whose join keys a row has several values; `events` are all of the log, read once.
 
-    A version replaces the earlier ones of its own entity, so that a row which moves would count for both. Keys that are
-    part of the row's key cannot change.
+    A version replaces the earlier ones of its own entity, so that a row which moves would count for both. Of changes
+    with `before` it does not if the version that moves the row says where it was, or if it was deleted there. Keys that
+    are part of the row's key cannot change.
     """
-    if source.changes is None:
+    changes = source.changes
+    if changes is None:
         return []
-    names = source.changes.key
-    key = [source.by_name[name].column for name in names]
-    free = {view.name: [column for column in view.key_columns if column not in key] for view in views}
-    columns = sorted({column for each in free.values() for column in each})
-    if not columns:
+    key = [source.by_name[name].column for name in changes.key]
+    free = {view: [column for column in view.key_columns if column not in key] for view in views}
+    free = {view: columns for view, columns in free.items() if columns}
+    if not free:
         return []
-    several = {column: f"__{number}" for number, column in enumerate(columns)}
-    rows = events.groupBy(*key).agg(*((F.min(c) != F.max(c)).alias(name) for c, name in several.items()))
-    wrong = {view: " OR ".join(several[column] for column in each) for view, each in free.items() if each}
+    wrong = [f"__{number}" for number in range(len(free))]
+    rows = _unsaid(events, changes, key, free) if changes.before else _several(events, key, free.values())
     asked = [
-        F.struct(F.count_if(F.expr(moves)).alias("count"), F.min(F.when(F.expr(moves), F.struct(*key))).alias("first"))
-        for moves in wrong.values()
+        F.struct(F.count_if(name).alias("count"), F.min(F.when(F.col(name), F.struct(*key))).alias("first"))
+        for name in wrong
     ]
-    [answer] = rows.select(*key, *several.values()).agg(*asked).collect()
-    found = zip((view for view in views if view.name in wrong), answer, strict=True)
-    return [_failure(view, names, *each) for view, each in found if each["count"]]
+    [answer] = rows.toDF(*key, *wrong).agg(*asked).collect()
+    return [_failure(view, changes, *each) for view, each in zip(free, answer, strict=True) if each["count"]]
 
 
-def _failure(view: View, names: Sequence[str], count: int, first: Sequence[Any]) -> Failure:
+def _several(events: DataFrame, key: Sequence[str], free: Iterable[Sequence[str]]) -> DataFrame:
+    """The rows by their keys, and for each of some lists of columns whether a row has several values of one."""
+    return events.groupBy(*key).agg(*(reduce(or_, (F.min(c) != F.max(c) for c in columns)) for columns in free))
+
+
+def _unsaid(events: DataFrame, changes: Changes, key: Sequence[str], free: Mapping[View, Sequence[str]]) -> DataFrame:
+    """The rows by their keys, and for each view whether a version has other values of the view's columns than the one
+    before it, which is no deletion, and does not say so."""
+    one = next(iter(free))
+    assert changes.version, "changes with `before` have it"
+    order = [F.unix_micros("event_time"), encoded(changes.version, one), F.xxhash64("event_id")]
+    versions = Window.partitionBy(*key).orderBy(*order)
+    gone = F.coalesce(computed(changes.deleted, one), F.lit(False)) if changes.deleted else F.lit(False)
+    flags = []
+    for number, (view, columns) in enumerate(free.items()):
+        before = naming_before(view)
+        last = {c: F.lag(c).over(versions) for c in columns}
+        moves = reduce(or_, (last[c] != F.col(c) for c in columns))
+        said = reduce(and_, (last[c] == (F.coalesce(before[c], c) if c in before else F.col(c)) for c in columns))
+        flags.append((moves & ~said & ~F.lag(gone).over(versions)).alias(f"__{number}"))
+    return events.select(*key, *flags).groupBy(*key).agg(*(F.bool_or(f"__{n}") for n in range(len(flags))))
+
+
+def _failure(view: View, changes: Changes, count: int, first: Sequence[Any]) -> Failure:
     """Of a view with so many rows that have moved, of which the first has these values of the key."""
-    keys = ", ".join(view.keys)
+    keys, names = ", ".join(view.keys), changes.key
     sentence = f"{count:,} rows by {', '.join(names)} have several values of {keys}, by which view '{view.name}' is"
     example = ", ".join(f"{name} {value}" for name, value in zip(names, first, strict=True))
-    remedy = f"let the producer send a deletion for the old {keys}, and add it to the key of the source's changes"
+    remedy = (
+        "declare where payloads have the former row, as changes=Changes(..., before=...), or let the producer send a "
+        f"deletion for the old {keys}, and add it to the key of the source's changes"
+    )
+    if changes.before:
+        sentence += f", and '{changes.before}' does not say so"
+        remedy = (
+            "let the producer send all of the former row, as with a full replica identity, and read the join keys of "
+            f"the view in '{changes.before}' too"
+        )
     return Failure("moved rows", None, count, sentence, (example,), remedy)

@@ -67,7 +67,7 @@ class Metrics:
             "entities_over_bound", "Entities with more records than max_records of the view", "view"
         )
         self.table_refused = gauge(
-            "dimension_refused", "1 while the present files of a dimension cannot be read, else 0", "dimension"
+            "dimension_refused", "1 while the present table of a dimension cannot be read, else 0", "dimension"
         )
         self.newest = gauge("newest_arrival_timestamp_seconds", "The latest arrival time among servable rows")
         self.event_age = made(AgeHistogram, "event_to_servable_seconds", "From event time to servable", buckets=EDGES)
@@ -132,7 +132,7 @@ class Meter:
         self.metrics.over_bound.labels(self.source, view).set(entities)
 
     def table_refused(self, dimension: str, *, refused: bool) -> None:
-        """Whether the present files of a dimension cannot be read, so that its last good table serves."""
+        """Whether the present table of a dimension cannot be read, so that its last good table serves."""
         self.metrics.table_refused.labels(self.source, dimension).set(int(refused))
 
     def remembers(self, ids: int) -> None:

@@ -42,6 +42,7 @@ from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.retention import CLOCK_LAG, earliest_as_of
 from dualpath.schema import EventSource
+from dualpath.sources.topic_tables import Topics
 from dualpath.spark.log import read_folders
 from dualpath.spark.retention import out_of_retention
 from dualpath.steps import Step, step
@@ -66,14 +67,14 @@ class Sink:
     It goes on with the declaration that it was made with, and writes its forms, whatever is applied meanwhile.
     """
 
-    def __init__(self, repo: Repo, source: EventSource, query: int, meter: Meter) -> None:
+    def __init__(self, repo: Repo, source: EventSource, query: int, meter: Meter, topics: Topics | None = None) -> None:
         self.repo, self.source, self.query, self.meter = repo, source, query, meter
         self.views = repo.views_of(source.name)
         self.storage = repo.storage(source.name)
         self.retention = repo.retention(*self.views)
         self.dedup = DedupStore(self.storage, source)
         self.columns = forms.note(self.storage, source).columns(source)
-        self.dimensions = Dimensions(repo.folder, source, self.storage.folder("dimensions"), meter)
+        self.dimensions = Dimensions(repo.folder, source, self.storage.folder("dimensions"), meter, topics)
         self.small = True
 
     @crossing()

@@ -17,7 +17,9 @@ from dualpath.record import calculations
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from dualpath.sources.decoder import decoded
+from dualpath.sources.kafka import Kafka
 from dualpath.sources.source import PayloadSource
+from dualpath.sources.topic_tables import Topics
 from dualpath.spark.admit import admit
 
 
@@ -39,7 +41,8 @@ def start(
     storage, name = repo.storage(source.name), f"{repo.project}.{source.name}"
     query = generation.present(storage, payloads.name)
     meter = Meter(metrics or Metrics(), source.name, storage.folder("ledger") / FILE)
-    sink = Sink(repo, source, query, meter)
+    topics = Topics(spark, payloads) if isinstance(payloads, Kafka) else None
+    sink = Sink(repo, source, query, meter, topics)
     sink.ready(spark)
     raw = decoded(payloads.read(spark, storage.positions(before=query)), source.decoder)
     # The clock is a constant in the code that Spark generates, and compiles anew for each batch. A watermark is what

@@ -99,7 +99,7 @@ def identity(source: EventSource) -> dict[str, Any]:
         if what in members
     }
     if "event_id" not in members:
-        found["content"] = [[each.name, str(each.stored)] for each in source.fields]
+        found["content"] = [[each.name, str(each.stored)] for each in source.payload_fields]
     return found
 
 

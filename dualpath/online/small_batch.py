@@ -34,7 +34,7 @@ DICTIONARY = pa.schema([("text", pa.string())])
 
 @dataclass(frozen=True)
 class SmallBatch:
-    """Records as `dualpath.spark.records.with_records` gives them, one an event (`RECORDS`), and the texts in them."""
+    """Records as `dualpath.spark.records.with_records` gives them, not folded (`RECORDS`), and the texts in them."""
 
     records: pa.Table
     texts: pa.Table

@@ -8,6 +8,8 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +25,7 @@ from dualpath.log.reading import Reading
 from dualpath.log.storage import Storage
 from dualpath.paths import Steps, first_value
 from dualpath.record import Fence
+from dualpath.row_versions import former, naming_before
 from dualpath.schema import EventSource
 from dualpath.view import View
 
@@ -39,7 +42,8 @@ class Candidate:
 
     `event` is one as in `dualpath.preview`: instants in microseconds UTC. Of a dead letter it has what could be read of
     id and times, else None, and `reason` says why it was refused. `arrival_day` is None outside the log. `origin` and
-    `position` are None in files of an earlier version.
+    `position` are None in files of an earlier version. If the event moved its row away from the entity, `moved` is
+    true, and the event has the former values of what names the row.
     """
 
     view: View
@@ -49,6 +53,7 @@ class Candidate:
     origin: str | None
     position: int | None
     reason: str = ""
+    moved: bool = False
 
     @property
     def time(self) -> int | None:
@@ -106,15 +111,21 @@ def _events(
     storage: Storage, kind: Literal["log", "duplicate"], outcome: str, view: View, keys: Sequence[str | int]
 ) -> list[Candidate]:
     reading = Reading(storage, view.source, PLACE)
-    wanted = reading.column(view.key_columns[0]) == keys[0]
-    for key, value in zip(view.key_columns[1:], keys[1:], strict=True):
-        wanted &= reading.column(key) == value
+    before, named = naming_before(view), dict(zip(view.key_columns, keys, strict=True))
+    now = {key: reading.column(key) for key in named}
+    was = {key: pc.coalesce(reading.column(before[key]), now[key]) for key in now.keys() & before.keys()}
+    wanted = reduce(and_, (now[key] == value for key, value in named.items()))
+    if was:
+        wanted |= reduce(and_, ((now | was)[key] == value for key, value in named.items()))
     found = []
     events = reading.dataset([*map(str, _files(storage, kind, outcome))])
     for row in _rows(events, reading.columns([*reading.names, *(name for name, _ in PLACE)]), wanted):
         batch, arrival_day = _batch(storage.folder(kind), row)
         event = {name: row[name] for name in reading.names}
-        found.append(Candidate(view, event, batch, arrival_day, row["__origin"], row["__position"]))
+        for each in (event, former(view, event)):
+            if each is not None and all(each[key] == value for key, value in named.items()):
+                moved = each is not event
+                found.append(Candidate(view, each, batch, arrival_day, row["__origin"], row["__position"], moved=moved))
     return found
 
 

@@ -8,6 +8,7 @@
 | `not yet known` | it arrived after the instant by which events are known, or in a later micro-batch |
 | `replaced` | it is a version of a row of which a later one counts |
 | `deleted` | it is the version that deletes its row |
+| `moved` | it is the version with which its row became another entity's |
 | `beyond retention` | it came too late for the online store: the log has it, and no read could reach it |
 | `duplicate` | its id had come before |
 | `refused` | it is a dead letter |
@@ -36,6 +37,7 @@ from dualpath.parity.question import (
     CONDITION,
     DELETED,
     LEFT_EDGE,
+    MOVED,
     NOT_YET_KNOWN,
     REPLACED,
     Knowledge,
@@ -49,7 +51,10 @@ from dualpath.runtime.redis import ANSWER_TIMEOUT_SECONDS
 from dualpath.view import Feature, View
 
 DUPLICATE, REFUSED = "duplicate", "refused"
-CAUSES = (LEFT_EDGE, AFTER_AS_OF, CONDITION, DELETED, NOT_YET_KNOWN, REPLACED, BEYOND_RETENTION, DUPLICATE, REFUSED)
+CAUSES = (
+    *(LEFT_EDGE, AFTER_AS_OF, CONDITION, DELETED, MOVED, NOT_YET_KNOWN, REPLACED, BEYOND_RETENTION),
+    *(DUPLICATE, REFUSED),
+)
 SHOWN = 20
 """Rows of a cause that an explanation has."""
 UNREACHABLE: tuple[type[Exception], ...] = (DualpathError, *FAILED)

@@ -6,7 +6,8 @@ number, and the weight of an age. What each aggregate means stands beside it, as
 
 An event is a dict: `event_id`, `event_time` and `arrival_time` in microseconds UTC, the entity's keys, and the value of
 every SQL expression under its own text. A version of a row also has the fields of its key, its version, and the value
-of the condition that says whether it is deleted. In a view of several sources it also has the name of its source.
+of the condition that says whether it is deleted; and as `before_` and a field's name what that was before, or null. In
+a view of several sources it also has the name of its source.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +39,7 @@ def oracle(
         for event in events:
             mine = tuple(event[key] for key in view.keys) == entity
             inside = left < event["event_time"] <= right
-            if mine and inside and known(event, known_at) and current(view, event, events, as_of, known_at):
+            if mine and inside and known(event, known_at) and current(view, event, events, entity, as_of, known_at):
                 seen.append(event)
         found = counting(seen, feature.aggregate.of, feature.aggregate.where)
         answer[feature.name] = feature.aggregate.meaning(found, view.input_type(feature), as_of, view.resolution)
@@ -51,9 +52,17 @@ def known(event: Mapping[str, Any], known_at: int | None) -> bool:
 
 
 def current(
-    view: View, event: Mapping[str, Any], events: Iterable[Mapping[str, Any]], as_of: int, known_at: int | None
+    view: View,
+    event: Mapping[str, Any],
+    events: Iterable[Mapping[str, Any]],
+    entity: tuple,
+    as_of: int,
+    known_at: int | None,
 ) -> bool:
-    """Whether an event is the latest version of a row that is there; any event is, of a source without changes."""
+    """Whether an event is the latest version of a row that is there; any event is, of a source without changes.
+
+    Of changes that say what was before, an entity knows of a row what happened to it there.
+    """
     changes = source(view, event).changes
     if changes is None:
         return True
@@ -62,7 +71,8 @@ def current(
         return each["event_time"], each[changes.version] if changes.version else 0, code(each["event_id"])
 
     for other in events:
-        same = source(view, other) == source(view, event) and all(other[name] == event[name] for name in changes.key)
+        same = source(view, other) == source(view, event)
+        same = same and tuple(event[name] for name in changes.key) in rows(view, other, entity)
         if same and known(other, known_at) and other["event_time"] <= as_of and order(other) > order(event):
             return False
     return not changes.deleted or event[changes.deleted] is not True
@@ -72,6 +82,27 @@ def source(view: View, event: Mapping[str, Any]) -> EventSource:
     """The source of an event; one that does not say is of the view's only source."""
     [found] = [each for each in view.sources if each.name == event.get(SOURCE, view.source.name)]
     return found
+
+
+def rows(view: View, event: Mapping[str, Any], entity: tuple) -> list[tuple]:
+    """The keys of the rows of which an event is a version: the one it is, and, of the entity's, the one it was."""
+    changes = source(view, event).changes
+    assert changes, "other events are no versions"
+    is_ = {name: event[name] for name in (*view.keys, *changes.key)}
+    if not changes.before:
+        return [tuple(is_[name] for name in changes.key)]
+    was = {name: formerly(event, name) for name in is_}
+    return [
+        tuple(each[name] for name in changes.key)
+        for each in (is_, was)
+        if tuple(each[name] for name in view.keys) == entity
+    ]
+
+
+def formerly(event: Mapping[str, Any], name: str) -> Any:
+    """What a field was before the change."""
+    before = event.get(f"before_{name}")
+    return event[name] if before is None else before
 
 
 def expressions(aggregate: Aggregate) -> set[str]:

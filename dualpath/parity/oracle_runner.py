@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from dualpath.aggregates.meaning import MARK
 from dualpath.evaluation import plain
-from dualpath.parity.oracle import SOURCE, expressions, oracle
+from dualpath.parity.oracle import SOURCE, expressions, formerly, oracle
 from dualpath.parts import parts
 from dualpath.view import View
 
@@ -42,6 +42,7 @@ def _events(part: View, log: pa.Table) -> dict[tuple, Events]:
     sqls = sorted(set().union(*(expressions(feature.aggregate) for feature in part.features)))
     changes = part.source.changes
     versions = [*changes.key, *([changes.version] if changes.version else [])] if changes else []
+    versions += [each.name for each in changes.former(part.source.fields)] if changes else []
     if changes and changes.deleted:
         sqls.append(changes.deleted)
     fields = [*part.keys, *(name for name in versions if name not in part.keys)]
@@ -57,8 +58,12 @@ def _events(part: View, log: pa.Table) -> dict[tuple, Events]:
     for row in rows:
         event = {**dict(zip(names, row, strict=True)), SOURCE: part.source.name, MARK: part.mark}
         if all(event[k] is not None for k in part.keys):  # nobody has no events
-            mine.setdefault(tuple(event[k] for k in part.keys), []).append(event)
-    return _with_other_versions(mine, changes.key) if changes else mine
+            own = {tuple(event[k] for k in part.keys)}
+            if changes and changes.before:
+                own.add(tuple(formerly(event, k) for k in part.keys))
+            for entity in own:
+                mine.setdefault(entity, []).append(event)
+    return _with_other_versions(mine, changes.key) if changes and not changes.before else mine
 
 
 def _with_other_versions(mine: Mapping[tuple, Events], key: Sequence[str]) -> dict[tuple, Events]:

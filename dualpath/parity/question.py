@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dualpath import instants, known
+from dualpath.entities import name as entity
 from dualpath.errors import InputError
 from dualpath.evaluation import evaluated
 from dualpath.feast.training_known import require_finished
@@ -29,7 +30,7 @@ from dualpath.windows import edges
 FINAL = "final"
 LEFT_EDGE, AFTER_AS_OF, CONDITION = "left edge", "after as_of", "condition"
 NOT_YET_KNOWN, BEYOND_RETENTION = "not yet known", "beyond retention"
-REPLACED, DELETED = "replaced", "deleted"
+REPLACED, DELETED, MOVED = "replaced", "deleted", "moved"
 EVER = 2**63 - 1
 
 
@@ -122,8 +123,8 @@ class Question:
             return LEFT_EDGE
         if time > self.right:
             return AFTER_AS_OF
-        if deleted(row.view, row.event):
-            return DELETED
+        if row.moved or deleted(row.view, row.event):
+            return MOVED if row.moved else DELETED
         # It counts for a feature that computes several things if it counts for one of them.
         passed = any(all(counts(row.event, cell) for cell in each.cells) for each in self.reductions)
         return "" if passed else CONDITION
@@ -174,8 +175,11 @@ class Question:
 
     @cached_property
     def _records(self) -> tuple[np.ndarray, np.ndarray]:
-        """The records of the events in `reached`, int64[m, width], and whose each is, int64[m]."""
-        found = [records(row.view, [dict(row.event)])[1] for row in self.reached]
+        """The entity's records of the events in `reached`, int64[m, width], and whose each is, int64[m]."""
+        name, found = entity(self.keys), []
+        for row in self.reached:
+            owners, words = records(row.view, [dict(row.event)])
+            found.append(words[[owner == name for owner in owners]])
         empty = records(self.view, [])[1]
         return np.concatenate([empty, *found]), np.repeat(np.arange(len(found)), [len(each) for each in found])
 

@@ -1,25 +1,22 @@
-"""Loads a dimension from its files, which are of any kind that `dualpath ingest` reads."""
+"""Loads a dimension from what its table is: files, a Delta table, a Kafka topic."""
 
-import json
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import xxhash
+from typing import TYPE_CHECKING
 
 from dualpath.dimension import Dimension
 from dualpath.errors import InputError
-from dualpath.schema import EventSource
-from dualpath.sources.delimited import PLAIN
-from dualpath.sources.files import found, payloads
+from dualpath.sources import delta, delta_tables, file_tables
+from dualpath.sources.tables import State
 from dualpath.versions import Versions
+
+if TYPE_CHECKING:
+    from dualpath.sources.topic_tables import Topics
 
 HERE = Path()
 
 
-def load(dimension: Dimension, folder: Path = HERE) -> Versions:
-    """The versions in a dimension's files; a path that is not absolute begins at `folder`, the repo's.
+def load(dimension: Dimension, folder: Path = HERE, topics: "Topics | None" = None) -> Versions:
+    """The versions in a dimension's table; a path that is not absolute begins at `folder`, the repo's.
 
     A table has a column for each key, each field and each time of the dimension; a row of JSON may leave out a null.
     Raises `InputError` naming file and row for what `Versions.of` refuses, and for a file that cannot be read.
@@ -33,41 +30,20 @@ def load(dimension: Dimension, folder: Path = HERE) -> Versions:
     >>> load(brands, folder).rows["brand"].to_pylist()
     ['Acme']
     """
-    try:
-        files = found([str(folder / dimension.path)])
-        return Versions.of(dimension, ((str(file), _rows(file, dimension)) for file in files))
-    except InputError as error:
-        own = f"dimension '{dimension.name}': "
-        raise InputError(f"{own}{error.message.removeprefix(own)}") from None
+    return state(dimension, folder, topics).read(None)
 
 
-def version(dimension: Dimension, folder: Path = HERE) -> str:
-    """A name for what its files hold, by their names, sizes and times of modification, and for how they are read.
+def state(dimension: Dimension, folder: Path = HERE, topics: "Topics | None" = None) -> State:
+    """What a dimension's table holds now. `topics` are those of the Kafka that a topic is in.
 
-    Raises `InputError` if there are none.
+    Raises `InputError` if there is no table, and `UnavailableError` if what it is in cannot be reached.
     """
-    try:
-        stats = [(str(file), file.stat()) for file in found([str(folder / dimension.path)])]
-    except OSError as error:
-        raise InputError(f"dimension '{dimension.name}': {error.filename}: {error.strerror}.") from None
-    except InputError as error:
-        raise InputError(f"dimension '{dimension.name}': {error.message}") from None
-    told = [dimension.to_dict(), [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]]
-    return xxhash.xxh64_hexdigest(json.dumps(told, sort_keys=True).encode())
-
-
-def _rows(file: Path, dimension: Dimension) -> Iterator[Any]:
-    # A table whose column was renamed is broken, so it must have all of them.
-    columns = tuple(replace(each, required=True) for each in dimension.columns)
-    time = dimension.valid_from
-    fields = tuple(each for each in columns if each.name != time.name)
-    source = EventSource(dimension.name, fields, event_id=None, event_time=time.name, arrival_time=None, times=(time,))
-    return map(_parsed, payloads(file, source, PLAIN))
-
-
-def _parsed(line: bytes) -> Any:
-    """A row as JSON has it; None if it is none."""
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+    if dimension.path is None:
+        if topics is None:
+            raise InputError(
+                f"dimension '{dimension.name}' is {dimension.where}, and nothing says where its Kafka is; read the "
+                "events from there too, with `dualpath stream --kafka`, and pass a preview its rows."
+            )
+        return topics.state(dimension)
+    path = folder / dimension.path
+    return (delta_tables if delta.log(path) else file_tables).state(dimension, path)

@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from dualpath.errors import InputError, NotFoundError
 from dualpath.schema import EventSource
-from dualpath.sources import containers
+from dualpath.sources import containers, delta
 from dualpath.sources.columnar import parquet
 from dualpath.sources.delimited import Dialect, Rows
 from dualpath.sources.documents import documents
 
 LINES, DOCUMENTS, DELIMITED = (".jsonl", ".ndjson"), (".json",), (".csv", ".tsv")
-PARQUET, AVRO = ".parquet", ".avro"
+PARQUET, AVRO, DELTA = ".parquet", ".avro", delta.LOG
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 KINDS = f"{', '.join([*LINES, *DOCUMENTS, *DELIMITED])}, each also as .gz or .zst, or {PARQUET} or {AVRO}"
 READING = (pa.ArrowException, OSError, UnicodeError)
@@ -33,7 +33,8 @@ def found(names: Iterable[str]) -> list[Path]:
 
     Of a folder these are all files in it and below, by name; like Spark, without names that begin with a dot or an
     underscore (`_SUCCESS`), but with `_day=1`. A folder's name gives no column: in `day=2026-01-01/part-0.parquet`, a
-    `day` that the file itself does not have is not known to the stream.
+    `day` that the file itself does not have is not known to the stream. A folder that is a Delta table stands for one
+    file, of the rows of its newest version.
 
     Raises `NotFoundError` if nothing has the name, and `InputError` if a file is of no known kind.
     """
@@ -50,8 +51,8 @@ def found(names: Iterable[str]) -> list[Path]:
 def payloads(file: Path, source: EventSource, dialect: Dialect) -> Iterator[bytes]:
     """The rows of a file as payloads of the source, a line each, read while they are asked for.
 
-    Lines of JSON are as they are; other kinds: `documents`, `delimited.Rows`, `columnar.parquet`, `containers.avro`. Of
-    a table come the columns that the source reads.
+    Lines of JSON are as they are; other kinds: `documents`, `delimited.Rows`, `columnar.parquet`, `containers.avro`,
+    `delta.rows`. Of a table come the columns that the source reads.
 
     Raises `InputError`: at once if the file has no readable beginning or lacks a column, later if what follows cannot
     be read.
@@ -79,6 +80,8 @@ def _opened(file: Path, source: EventSource, dialect: Dialect) -> Iterator[bytes
     suffix, fitting = _suffix(file), partial(members, source=source, what=str(file))
     if suffix == PARQUET:
         return parquet(file, fitting)
+    if suffix == DELTA:
+        return delta.rows(delta.opened(file), str(file), fitting)
     stream = _stream(file)
     if suffix == AVRO:
         return containers.avro(stream, str(file), fitting)
@@ -112,7 +115,9 @@ def _stream(file: Path) -> io.BufferedReader:
 
 
 def _suffix(file: Path) -> str:
-    """The suffix that tells the kind, in small letters; empty if it is none."""
+    """The suffix that tells the kind, in small letters; empty if it is none. What tells a Delta table is its log."""
+    if delta.log(file):
+        return DELTA
     name = file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
     suffix = name.suffix.lower()
     return suffix if suffix in (*LINES, *DOCUMENTS, *DELIMITED) or (suffix in (PARQUET, AVRO) and name is file) else ""
@@ -149,6 +154,10 @@ def _below(folder: Path) -> Iterator[Path]:
 
     files = []
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        if DELTA in folders:
+            files.append(Path(place))
+            folders.clear()
+            continue
         folders[:] = filter(_is_seen, folders)
         files += [Path(place, name) for name in names if _is_seen(name)]
     if not files:

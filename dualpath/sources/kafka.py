@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from dualpath.errors import InputError, StateError, UnavailableError
 from dualpath.runtime import jars
 from dualpath.sources.source import NOTHING
+from dualpath.spark.message import COLUMN, last_header
 
 PROVIDER = "org.apache.spark.sql.kafka010.KafkaSourceProvider"
 EVENT_ID = "event_id"
@@ -28,8 +29,9 @@ class Kafka:
     """A Kafka topic, or all topics whose whole name matches the Java regular expression `pattern`.
 
     The origin of a row is `topic/partition`, its position the offset, its arrival time the record's Kafka time
-    (milliseconds) and its id the header `event_id`, if there is one that is not blank. Partitions and, with a pattern,
-    topics that appear while the stream runs are read from their beginning.
+    (milliseconds) and its id the header `event_id`, if there is one that is not blank. Fields may be read of
+    all that is around a payload (`dualpath.kafka`). Partitions and, with a pattern, topics that appear while the stream
+    runs are read from their beginning.
 
     `offsets_per_batch` bounds a micro-batch. `starting_timestamp` is where a first query begins instead of at the
     earliest message: at the first one of that time or later, in every partition; one that goes on behind others
@@ -66,7 +68,7 @@ class Kafka:
         there = self.partitions(spark)
         rows = (
             spark.readStream.format("kafka")
-            .options(**{f"kafka.{name}": value for name, value in self._client().items()})
+            .options(**self.options)
             .options(**self._start(there, after))
             # Spark takes a pattern that is found anywhere in the name.
             .option("subscribe" if self.topic else "subscribePattern", self.topic or f"^(?:{self.pattern})$")
@@ -77,15 +79,17 @@ class Kafka:
             rows = rows.option("maxOffsetsPerTrigger", self.offsets_per_batch)
         return rows.load().select(
             "value",
-            _header(EVENT_ID).alias("event_id"),
+            _text(last_header(F.col("headers"), EVENT_ID)).alias("event_id"),
             F.col("timestamp").alias("arrival_time"),
             F.concat_ws("/", "topic", "partition").alias("origin"),
             F.col("offset").alias("position"),
+            # Spark's optimizer leaves out what no place of the source reads.
+            F.struct("key", "headers", "topic", "partition", "offset", "timestamp").alias(COLUMN),
         )
 
     def partitions(self, spark: SparkSession) -> dict[str, list[int]]:
         """The partitions of every topic that is read; no topic but the named one is made by asking."""
-        with _admin(spark, self._client(), f"Kafka at {self.bootstrap}") as admin:
+        with self.admin(spark) as admin:
             jvm = _jvm(spark)
             names = [self.topic] if self.topic else list(admin.listTopics().names().get())
             if self.pattern:
@@ -95,6 +99,15 @@ class Kafka:
                 wanted.add(name)
             described = admin.describeTopics(wanted).allTopicNames().get()
             return {name: sorted(p.partition() for p in described[name].partitions()) for name in described}
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Where Kafka is and the client's settings, as Spark's reader takes them."""
+        return {f"kafka.{name}": value for name, value in self._client().items()}
+
+    def admin(self, spark: SparkSession) -> AbstractContextManager[Any]:
+        """Kafka's administrator's client of the JVM, for a block; what fails in it is told."""
+        return _admin(spark, self._client(), f"Kafka at {self.bootstrap}")
 
     def _client(self) -> dict[str, str]:
         return {**self.client, "bootstrap.servers": self.bootstrap}
@@ -134,10 +147,9 @@ def check_connector(spark: SparkSession) -> None:
     jars.agree(provider.getPackage().getImplementationVersion(), spark.version)
 
 
-def _header(name: str) -> Column:
-    """The last header of that name as text; null if there is none, or it is blank or not UTF-8."""
-    found = F.filter("headers", lambda header: header["key"] == name)
-    value = F.try_validate_utf8(F.try_element_at(found, F.lit(-1))["value"].cast("string"))
+def _text(header: Column) -> Column:
+    """A header as text; null if there is none, or it is blank or not UTF-8."""
+    value = F.try_validate_utf8(header.cast("string"))
     return F.when(F.trim(value) != "", value)
 
 

@@ -28,4 +28,6 @@ class PayloadSource(Protocol):
         - `event_id` string and `arrival_time` timestamp: as the transport knows them, else null.
         - `origin` string and `position` bigint: the place that the row comes from. Positions grow within an origin, and
           no two rows of one share theirs unless the origin is read as a whole.
+        - `message`, if payloads come in messages: what is around them, as `dualpath.spark.message.COLUMN` says. Without
+          it, paths of `dualpath.kafka` are read of the payload's member `$kafka`.
         """

@@ -12,12 +12,14 @@ from pyspark.sql.pandas.types import from_arrow_type
 
 from dualpath.expression import columns as read_by
 from dualpath.field import Field
+from dualpath.kafka import OF_DELIVERY
 from dualpath.paths import inside
 from dualpath.schema import EventSource
-from dualpath.spark import condition, fields, lookups, times
+from dualpath.spark import condition, fields, lookups, moves, times
 from dualpath.spark.clock import happened, is_far
 from dualpath.spark.elements import TEXTS, Elements
-from dualpath.spark.payload import Parses
+from dualpath.spark.message import COLUMN
+from dualpath.spark.places import Places
 from dualpath.spelling import Excess
 from dualpath.windows import spell
 
@@ -43,14 +45,15 @@ def admit(
 
     `raw` has `value`, a JSON object as a string; `refusal`, why the payload could not be decoded, or null;
     `event_id` and `arrival_time` as the transport gives them, or null;
-    `origin` and `position`, the row's place there; and `admitted_at`, the instant of judging, a timestamp.
+    `origin` and `position`, the row's place there; `admitted_at`, the instant of judging, a timestamp; and of messages
+    what is around them (`dualpath.spark.message`).
 
     Returns `event_id`, `event_time`, `arrival_time`, the columns of the fields, `late`, the place as `__origin` and
-    `__position`, `admitted_at`, `payload` and `reason`: null for a good row, else the value as it came and what is
-    wrong with it. Of a source with `each`, `where` or `changes` it has two more, boolean: `__skipped`, the row is
-    no event of the source, and `__further`, it is not the first of its payload. All between the id and the place is
-    null in a refused or skipped row, so that nothing is ever computed of it. Unknown members of the object are
-    ignored.
+    `__position`, `admitted_at`, `payload` and `reason`: null for a good row, else the value as it came, with what was
+    read around it, and what is wrong with it. Of a source with `each`, `where` or `changes` it has two more, boolean:
+    `__skipped`, the row is no event of the source, and `__further`, it is not the first of its payload. All between the
+    id and the place is null in a refused or skipped row, so that nothing is ever computed of it. Unknown members of the
+    object are ignored.
 
     The id and the arrival come from the payload's members that the source names. If it names none, they come from the
     transport. If that has none either, the id is the hash of the content and the arrival the event time.
@@ -58,24 +61,22 @@ def admit(
     The event time is corrected, and moved to the arrival, as the source declares (`dualpath.clock`). The hash is of the
     time that the payload has, so a message that comes again, at another arrival, is the same event.
     """
-    places = [place for f in (*source.fields, *source.members.values()) for place in f.places]
-    parses = Elements(places, source.each) if source.each else Parses(places)
+    places = Places(source, messages=COLUMN in raw.columns)
+    parses = places.payload
     columns = [f.column for f in source.all_fields]
     rows = raw.select(
         F.make_valid_utf8("value").alias("payload"),
         F.is_valid_utf8("value").alias("__utf8"),
-        *parses.columns(F.col("value")),
+        *places.columns(F.col("value")),
         F.col("event_id").alias("__given_id"),
         F.col("arrival_time").alias("__given_arrival"),
         *(F.col(name.removeprefix("__")).alias(name) for name in PLACE),
         "admitted_at",
         "refusal",
     )
-    if isinstance(parses, Elements):
-        rows = parses.rows(rows)
-
+    rows = places.rows(rows)
     declared = {
-        what: times.instant(parses.text(member.places), member.time)
+        what: times.instant(places.text(member.places), member.time)
         for what, member in source.members.items()
         if what in ("event_time", "arrival_time", "sent_at")
     }
@@ -85,7 +86,7 @@ def admit(
     typed = rows.select(
         "payload",
         "__utf8",
-        *parses.names,
+        *places.names,
         "__given_id",
         *PLACE,
         "admitted_at",
@@ -93,35 +94,38 @@ def admit(
         said.alias("__said"),
         declared.get("arrival_time", otherwise).alias("arrival_time"),
         *([] if sent_at is None else [sent_at.alias("__sent_at")]),
-        *(fields.value(parses.text(f.places), f).alias(f.column) for f in source.fields),
+        *(fields.value(places.text(f.places), f).alias(f.column) for f in source.payload_fields),
     )
     sent = None if sent_at is None else F.col("__sent_at")
     typed = typed.withColumn("event_time", happened(F.col("__said"), F.col("arrival_time"), sent, source.future))
     typed = lookups.looked_up(typed, source, tables)
-    basic, faults = _basic_faults(), [*_faults(source, parses), *_excesses(calculations)]
+    basic, faults = _basic_faults(), [*_faults(source, places), *_excesses(calculations)]
     if source.where is not None:
-        typed = condition.judged(typed, source, parses.text)
+        typed = condition.judged(typed, source, places.refusal)
         faults.insert(0, F.col(condition.FAULT))
-    reason, payload, more = F.coalesce(*basic, *faults), F.col("payload"), []
+    reason, more = F.coalesce(*basic, *faults), []
     if source.each or source.where is not None or source.changes:
-        skipped = F.coalesce(*basic).isNull() & _is_no_event(source, parses)
+        skipped = _is_no_event(source, places)
+        # What another source has in its payloads is its own concern, if one can tell without them.
+        if not places.tell_apart(source):
+            skipped &= F.coalesce(*basic).isNull()
         if source.changes:
             skipped |= _is_tombstone()
         more = [skipped.alias("__skipped"), F.lit(False).alias("__further")]
         reason = F.when(~skipped, reason)
     if isinstance(parses, Elements):
         more[1] = parses.further().alias("__further")
-        reason, payload = parses.said(reason), parses.kept()
+        reason = parses.said(reason)
     late = F.col("arrival_time") - F.col("event_time") > F.lit(source.late_after)
     judged = typed.select(
-        _event_id(source, parses).alias("event_id"),
+        _event_id(source, places).alias("event_id"),
         "event_time",
         "arrival_time",
-        *columns,
+        *(moves.changed(source).get(name, F.col(name)).alias(name) for name in columns),
         F.coalesce(late, F.lit(False)).alias("late"),
         *PLACE,
         "admitted_at",
-        payload.alias("payload"),
+        places.kept().alias("payload"),
         reason.alias("reason"),
         *more,
     )
@@ -141,31 +145,36 @@ def admit(
     )
 
 
-def _event_id(source: EventSource, parses: Parses | Elements) -> Column:
+def _event_id(source: EventSource, places: Places) -> Column:
     """The payload's id; else the transport's; else the hash of the content: every declared field, time, occurrence.
 
-    With the place of the element, unless the id is one of its members; its content is all of the list.
+    With the place of the element, unless the id is one of its members; its content is all of the list. What a message
+    has anew when it is sent again is not of its content.
     """
-    members = source.members
+    members, parses = source.members, places.payload
     if "event_id" in members:
-        own = parses.text(members["event_id"].places)
+        own = places.text(members["event_id"].places)
         of_payload = inside(members["event_id"].place, source.each) is None
         return parses.id(own) if isinstance(parses, Elements) and of_payload else own
     content = [F.unix_micros("__said").alias("event_time")]
-    for field in source.fields:
-        value = F.col(field.column)
+    changed = moves.changed(source)
+    for field in source.payload_fields:
+        if OF_DELIVERY.issuperset(field.places):
+            continue
+        value = changed.get(field.column, F.col(field.column))
         # As text an instant would lose its microseconds.
         content.append(F.unix_micros(value).alias(field.column) if field.kind == "timestamp" else value)
     if "occurrence" in members:
-        content.append(parses.text(members["occurrence"].places).alias("occurrence"))
+        content.append(places.text(members["occurrence"].places).alias("occurrence"))
     if isinstance(parses, Elements):
         content.append(F.col(TEXTS).alias("elements"))
     found = F.coalesce("__given_id", F.substring(F.sha2(F.to_json(F.struct(*content)), 256), 1, 32))
     return parses.id(found) if isinstance(parses, Elements) else found
 
 
-def _is_no_event(source: EventSource, parses: Parses | Elements) -> Column:
+def _is_no_event(source: EventSource, places: Places) -> Column:
     """Whether a row of a JSON object is no event: its condition is not true, or its list is empty; never null."""
+    parses = places.payload
     if not isinstance(parses, Elements):
         return F.lit(False) if source.where is None else condition.is_other(F.lit(False))
     if source.where is None:
@@ -190,19 +199,20 @@ def _basic_faults() -> list[Column]:
     ]
 
 
-def _faults(source: EventSource, parses: Parses | Elements) -> list[Column]:
+def _faults(source: EventSource, places: Places) -> list[Column]:
     """What can be wrong with a JSON object, most basic first: each column is null or a reason."""
-    faults = parses.faults() if isinstance(parses, Elements) else []
+    faults = places.payload.faults() if isinstance(places.payload, Elements) else []
     members = source.members
+    faults += [fault for member in members.values() for fault in places.unreadable(member)]
     for what in ("event_id", "occurrence"):
         if member := members.get(what):
-            blank = F.coalesce(F.trim(parses.text(member.places)), F.lit("")) == ""
+            blank = F.coalesce(F.trim(places.text(member.places)), F.lit("")) == ""
             faults.append(F.when(blank, F.lit(f"{member} is missing")))
     for what, column in (("event_time", "__said"), ("arrival_time", "arrival_time"), ("sent_at", "__sent_at")):
         if member := members.get(what):
             # A device that thinks it is 1970 is one whose clock can be corrected.
             any_year = "sent_at" in members and what != "arrival_time"
-            faults += _time_faults(parses.text(member.places), member, column)[: 2 if any_year else 3]
+            faults += _time_faults(places.text(member.places), member, column)[: 2 if any_year else 3]
     if "arrival_time" not in members:
         faults.append(F.when(_too_early("arrival_time"), F.lit(f"the transport's time is before {EARLIEST[:4]}")))
     time = str(members["event_time"])
@@ -216,8 +226,8 @@ def _faults(source: EventSource, parses: Parses | Elements) -> list[Column]:
     # Each read asks for every arrival day that has rows, so it would ask for one of the far future until it comes.
     unborn = F.col("arrival_time") > F.col("admitted_at") + F.expr(AHEAD)
     faults.append(F.when(unborn, F.lit(f"{members.get('arrival_time', 'the arrival')} is more than a day ahead")))
-    faults += [fields.refusal(parses.text(f.places), F.col(f.column), f) for f in source.fields]
-    return faults + lookups.refusals(source)
+    faults += [places.refusal(f) for f in source.payload_fields]
+    return faults + moves.faults(source, places) + lookups.refusals(source)
 
 
 def _excesses(calculations: Iterable[Excess]) -> list[Column]:

@@ -4,7 +4,7 @@ It is judged before all else of a row but that it is JSON. A value that cannot b
 is null because of it, the row is refused for that value, since nobody can tell whose it is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from pyspark.sql import Column, DataFrame
@@ -12,22 +12,20 @@ from pyspark.sql import functions as F
 
 from dualpath.expression import columns
 from dualpath.field import Field
-from dualpath.paths import Steps
 from dualpath.schema import EventSource
-from dualpath.spark import fields
 from dualpath.spelling import spell
 
 PASSES, FAULT = "__passes", "__where_fault"
 
 
-def judged(typed: DataFrame, source: EventSource, text: Callable[[Sequence[Steps]], Column]) -> DataFrame:
+def judged(typed: DataFrame, source: EventSource, refusal: Callable[[Field], Column]) -> DataFrame:
     """Rows with two more columns: whether the condition is true, and, if it is null, what could not be read for it.
 
-    typed: with the columns of the fields. text: the text at the first of some places of a payload.
+    typed: with the columns of the fields. refusal: why a row is refused for a field, or null.
     """
     assert source.where is not None
     read = [source.by_name[name] for name in sorted(columns(source.where))]
-    faults = {field.name: fields.refusal(text(field.places), F.col(field.column), field) for field in read}
+    faults = {field.name: refusal(field) for field in read}
     # Any text is one that a condition can compare, also one that is not among the choices.
     known = {
         field.name: F.col(field.column)

@@ -3,7 +3,7 @@
 The elements are texts until they are rows, so that a broken one spoils no other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -36,8 +36,9 @@ class Elements:
         return [self.payload.names[0], *self.texts.values(), *beside]
 
     def columns(self, value: Column) -> list[Column]:
-        """The parsed payload."""
-        return self.payload.columns(value)
+        """The parsed payload; one that is not UTF-8 has no elements, and is one dead letter."""
+        whole = F.when(F.is_valid_utf8(value), value)
+        return self.payload.columns(whole)
 
     def rows(self, payloads: DataFrame) -> DataFrame:
         """A row for each element, with its index from 0; one with null for a payload that has none.
@@ -58,7 +59,7 @@ class Elements:
         whole = payloads.select(
             *others,
             F.when(F.col(self.payload.names[0]).isNotNull(), F.lit(True)).alias(self.payload.names[0]),
-            *(self.payload.text([place]).alias(name) for place, name in self.texts.items()),
+            *(self.payload.text(place).alias(name) for place, name in self.texts.items()),
             F.size(found).alias(COUNT),
             F.when(found.isNull(), no_list).when(F.size(found) > ELEMENTS, too_many).alias(NO_LIST),
             F.sha2(F.to_json(found), 256).alias(TEXTS),
@@ -68,16 +69,12 @@ class Elements:
         exploded = whole.select(*beside, F.posexplode_outer("__list").alias(INDEX, ELEMENT))
         return exploded.select("*", *self.element.columns(F.col(ELEMENT)))
 
-    def text(self, places: Sequence[Steps]) -> Column:
-        """The text at the first of some places that has one, of the element or of the payload."""
-        found = [self._at(place) for place in places]
-        return F.coalesce(*found) if len(found) > 1 else found[0]
-
-    def _at(self, place: Steps) -> Column:
+    def text(self, place: Steps) -> Column:
+        """The text at a place of the element or of the payload."""
         rest = inside(place, self.each)
         if rest is None:
             return F.col(self.texts[place])
-        return self.element.text([rest]) if rest else F.col(ELEMENT)
+        return self.element.text(rest) if rest else F.col(ELEMENT)
 
     def faults(self) -> list[Column]:
         """What can be wrong with the list or the element: each column is null or a reason."""
@@ -107,8 +104,8 @@ class Elements:
         place = F.concat(F.lit(f": {self.list}["), F.col(INDEX).cast("string"), F.lit("]"))
         return F.concat(reason, F.coalesce(place, F.lit("")))
 
-    def kept(self) -> Column:
+    def kept(self, payload: Column) -> Column:
         """What a dead letter holds: the whole payload, unless the copies of all its elements would fill the disk; then
         the element."""
         copies = F.col(COUNT).cast("bigint") * F.length("payload")
-        return F.when(copies > COPIES, F.coalesce(ELEMENT, "payload")).otherwise(F.col("payload"))
+        return F.when(copies > COPIES, F.coalesce(F.col(ELEMENT), payload)).otherwise(payload)

@@ -1,6 +1,6 @@
 """Payloads as Spark columns: one parse reads every declared path."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pyspark.sql import Column
@@ -76,14 +76,9 @@ class Parses:
             for each, name in zip(parsed, self.names, strict=True)
         ]
 
-    def text(self, places: Sequence[Steps]) -> Column:
-        """The text at the first of some places that has one, of `columns`; null where none has, as
-        `dualpath.paths.first_value` says.
-
-        An object or a list is its JSON text.
-        """
-        found = [at(F.col(self.names[self.of[place]]), place) for place in places]
-        return F.coalesce(*found) if len(found) > 1 else found[0]
+    def text(self, place: Steps) -> Column:
+        """The text at a place, of `columns`; null where there is none. An object or a list is its JSON text."""
+        return at(F.col(self.names[self.of[place]]), place)
 
     def elements(self, place: Steps) -> Column:
         """The texts of a list's elements, an array; null where there is no list. Its first element must be a place."""

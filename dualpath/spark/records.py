@@ -1,6 +1,6 @@
 """Makes records of events, as Spark columns: both Spark paths use this translation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -8,19 +8,20 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dualpath.record import layout, text_expressions
+from dualpath.row_versions import naming_before
 from dualpath.spark.cells import encoded, identity, in_spark, marked
 from dualpath.view import View
 
 
 def entity(view: View) -> Column:
     """The entity's key as one string: `dualpath.entities.name` in Spark."""
-    return _named(view.key_columns)
+    return _named(map(F.col, view.key_columns))
 
 
-def _named(columns: Sequence[str]) -> Column:
-    if len(columns) == 1:
-        return F.col(columns[0]).cast("string")
-    parts = [F.col(each).cast("string") for each in columns]
+def _named(columns: Iterable[Column]) -> Column:
+    parts = [each.cast("string") for each in columns]
+    if len(parts) == 1:
+        return parts[0]
     return F.concat(*(F.concat(F.length(p).cast("string"), F.lit(":"), p) for p in parts))
 
 
@@ -29,7 +30,8 @@ class Translation:
     """A view's columns. They are built once: each is a dozen calls into the JVM, and a micro-batch has little time.
 
     `columns` are those of events that the others name; `present` says whether an event gives a record. `words` are
-    of a single event, `folded_words` of those in a group of `group`, folded by `folds`.
+    of a single event, `folded_words` of those in a group of `group`, folded by `folds`. `row` is the record with all
+    that names it, or null; `former_row` the one that deletes the event's row where it was before. None: no row moves.
     """
 
     columns: list[Column]
@@ -37,6 +39,7 @@ class Translation:
     entity: Column
     words: Column
     row: Column
+    former_row: Column | None
     group: list[Column]
     folds: list[Column]
     folded_words: Column
@@ -52,6 +55,9 @@ def records(events: DataFrame, view: View, *, fold: bool, beside: Sequence[str] 
     """
     by = _translation(view)
     found = events.select("arrival_day", *_shared(), *by.columns, *beside).where(by.present)
+    if by.former_row is not None:
+        rows = found.select("arrival_day", F.explode(F.array(by.row, by.former_row)).alias("row"), *beside)
+        return rows.where("row IS NOT NULL").select("row.entity", "arrival_day", "row.words", *beside)
     if not fold or view.resolution == 1:
         return found.select(by.entity, "arrival_day", by.words, *beside)
     return (
@@ -65,7 +71,7 @@ def records_of_all(events: DataFrame, views: Sequence[View]) -> DataFrame:
     """Records of several views in one pass, none folded: `view` string and the columns of `records`."""
     translations = [_translation(view) for view in views]
     columns = [column for by in translations for column in by.columns]
-    rows = F.explode(F.array(*(by.row for by in translations))).alias("row")
+    rows = F.explode(_rows(translations)).alias("row")
     found = events.select("arrival_day", *_shared(), *columns).select("arrival_day", rows).where("row IS NOT NULL")
     return found.select("row.view", "arrival_day", "row.entity", "row.words")
 
@@ -81,7 +87,12 @@ def with_records(rows: DataFrame, views: Sequence[View]) -> DataFrame:
     columns = [column for by in translations for column in by.columns]
     # The rows travel in one column, so that a field may have any name.
     found = rows.select(F.struct("*").alias("__row"), *_shared(), *columns, _texts(tuple(views)).alias("__texts"))
-    return found.select("__row.*", F.array(*(by.row for by in translations)).alias("__records"), "__texts")
+    return found.select("__row.*", _rows(translations).alias("__records"), "__texts")
+
+
+def _rows(translations: Iterable[Translation]) -> Column:
+    """The records of an event, an array in which some are null."""
+    return F.array(*(row for by in translations for row in (by.row, by.former_row) if row is not None))
 
 
 @cache
@@ -111,6 +122,17 @@ def _translation(view: View) -> Translation:
     apart = F.when(F.col("early"), time)
     held = [word for name, cell in cells.items() for word in cell.words(F.col(name))]
     present, words = owner.isNotNull() & needed, F.array(*alone, *held)
+
+    def row(of: Column, words: Column) -> Column:
+        return F.struct(F.lit(view.name).alias("view"), of.alias("entity"), words.alias("words"), apart.alias("apart"))
+
+    former_row = None
+    if naming_before(view):
+        was = F.col(f"{view.name}__was")
+        moved = (was["entity"] != owner) | (was["row"] != F.col(f"{view.name}__row"))
+        nothing = [F.lit(word).cast("bigint") for name, cell in cells.items() for word in cell.cell.nothing]
+        words_there = F.array(time, marked(F.col("id"), view), was["row"], F.col(f"{view.name}__version"), *nothing)
+        former_row = F.when(present & moved, row(was["entity"], words_there))
     return Translation(
         columns=[
             entity(view).alias(f"{view.name}__entity"),
@@ -120,10 +142,8 @@ def _translation(view: View) -> Translation:
         present=present,
         entity=owner.alias("entity"),
         words=words.alias("words"),
-        row=F.when(
-            present,
-            F.struct(F.lit(view.name).alias("view"), owner.alias("entity"), words.alias("words"), apart.alias("apart")),
-        ),
+        row=F.when(present, row(owner, words)),
+        former_row=former_row,
         group=[
             bucket.alias("bucket"),
             apart.alias("apart"),
@@ -139,14 +159,22 @@ def _translation(view: View) -> Translation:
 
 
 def _version(view: View) -> dict[str, Column]:
-    """The code of the row's key, and the version, of a view of changes: `dualpath.row_versions.version` in Spark."""
-    changes, fields = view.source.changes, view.source.by_name
+    """The code of the row's key, and the version, of a view of changes: `dualpath.row_versions.version` in Spark; and
+    what was the entity and the row's key before, if a row may move."""
+    changes, fields, before = view.source.changes, view.source.by_name, naming_before(view)
     if not view.versions:
         return {}
     if not changes:
         return {"row": identity(view), "version": F.lit(0).cast("bigint")}
-    row = marked(F.xxhash64(_named([fields[name].column for name in changes.key])), view)
-    return {"row": row, "version": encoded(changes.version, view) if changes.version else F.lit(0).cast("bigint")}
+    key = [fields[name].column for name in changes.key]
+    found = {"row": marked(F.xxhash64(_named(map(F.col, key))), view)}
+    if before:
+        was = [
+            _named(F.coalesce(before[each], each) if each in before else F.col(each) for each in columns)
+            for columns in (view.key_columns, key)
+        ]
+        found["was"] = F.struct(was[0].alias("entity"), marked(F.xxhash64(was[1]), view).alias("row"))
+    return found | {"version": encoded(changes.version, view) if changes.version else F.lit(0).cast("bigint")}
 
 
 def texts(events: DataFrame, views: list[View]) -> DataFrame:

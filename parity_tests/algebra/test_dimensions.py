@@ -23,6 +23,7 @@ from dualpath.field import Field
 from dualpath.kinds import INSTANT
 from dualpath.preview import preview
 from dualpath.schema import EventSource, decimal, double, identifier, integer, text, timestamp
+from dualpath.sources import file_tables
 from dualpath.sources.dimensions import load
 from dualpath.versions import Versions
 from dualpath.view import Feature, View, digest
@@ -190,10 +191,28 @@ def test_a_file_that_is_missing_broken_or_lacks_a_column_is_named(tmp_path: Path
     (tmp_path / "things.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"^dimension 'things': .*things.parquet cannot be read as Parquet"):
         load(keyed(text("sku")), tmp_path)
+    with pytest.raises(InputError, match=r"^dimension 'sent' is the topic all, and nothing says where its Kafka is"):
+        load(dimension("sent", topic="all", keys=[text("id")], fields=[text("label")]), tmp_path)
     lines = dimension("lines", path="*.jsonl", keys=[text("id")], fields=[text("label")])
     (tmp_path / "1.jsonl").write_text('{"id": "a", "valid_from": "2026-01-01T00:00:00Z"}\n{"id": \n')
     with pytest.raises(InputError, match=r"1.jsonl, row 2 is not a JSON object; correct the row\.$"):
         load(lines, tmp_path)
+
+
+def test_files_that_change_while_they_are_read_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "products.csv"
+    file.write_text(HEAD)
+    read = file_tables.payloads
+
+    def replaced(*given: Any) -> Any:
+        file.write_text(f"{HEAD}a,x,1,,2026-01-01T00:00:00Z,\n")
+        return read(*given)
+
+    monkeypatch.setattr(file_tables, "payloads", replaced)
+    with pytest.raises(
+        InputError, match=r"^dimension 'products': its files changed while they were read; write beside"
+    ):
+        load(PRODUCTS, tmp_path)
 
 
 def test_a_table_may_be_a_folder_of_files_of_any_kind(tmp_path: Path) -> None:
@@ -227,6 +246,9 @@ def test_a_table_may_be_a_folder_of_files_of_any_kind(tmp_path: Path) -> None:
 
 def test_a_source_with_lookups_comes_back_from_its_json_form_and_one_without_has_the_form_it_had() -> None:
     assert EventSource.from_dict(json.loads(json.dumps(SALES.to_dict()))) == SALES
+    sent = dimension("sent", topic="all", keys=[text("sku")], fields=[text("label")])
+    assert Dimension.from_dict(json.loads(json.dumps(sent.to_dict()))) == sent
+    assert str(sent.valid_to) == "valid_to" and "topic" not in PRODUCTS.to_dict()
     assert "lookups" not in event_source("clicks", fields=[text("user")]).to_dict()
     assert SALES.stored.names[3:] == ["user", "sku", "quantity", "label", "price"]
     moved = dimension("products", path="elsewhere.csv", keys=[text("id")], fields=VALUES, valid_to="valid_to")
@@ -246,6 +268,8 @@ def test_a_source_with_lookups_comes_back_from_its_json_form_and_one_without_has
 @pytest.mark.parametrize(
     ("declared", "said"),
     [
+        (lambda: dimension("d", keys=[text("a")], fields=[text("b")]), "name either the path of its table or"),
+        (lambda: dimension("d", path="d.csv", topic="d", keys=[text("a")], fields=[text("b")]), "either the path"),
         (lambda: dimension("d", path="d.csv", keys=[], fields=[text("a")]), "it has no keys; declare one at least"),
         (lambda: dimension("d", path="d.csv", keys=[double("x")], fields=[text("a")]), "its key 'x' is of kind double"),
         (lambda: dimension("d", path="d.csv", keys=[text("a")], fields=[text("a")]), "'a': declared twice"),

@@ -19,7 +19,7 @@ from dualpath.declare import feature, feature_view, sources_of, view_of
 from dualpath.errors import DeclarationError, InputError
 from dualpath.known import joint, named, place, split
 from dualpath.parity.compare import differences
-from dualpath.parity.oracle import oracle
+from dualpath.parity.oracle import formerly, oracle
 from dualpath.parity.oracle_runner import MARK, SOURCE
 from dualpath.parts import parts
 from dualpath.preview import dictionary_of, preview
@@ -56,7 +56,8 @@ class Dealt:
     """The events of a case, dealt onto two sources, the second of which lacks some fields; `whole` has them in one."""
 
     def __init__(self, case: Case, data: st.DataObject) -> None:
-        fields = [f.name for f in case.view.source.fields if f.name not in {*case.view.keys, *KEPT}]
+        looked_up_by = {name for lookup in case.view.source.lookups for name in lookup.on}
+        fields = [f.name for f in case.view.source.fields if f.name not in {*case.view.keys, *KEPT, *looked_up_by}]
         self.lacking = data.draw(st.sets(st.sampled_from(fields), max_size=3)) if fields else set()
         left = replace(case.view.source, name="left")
         kept = tuple(field for field in left.fields if field.name not in self.lacking)
@@ -64,11 +65,12 @@ class Dealt:
         self.view = View.from_dict(json.loads(json.dumps(self.view.to_dict())))
         self.changes = case.view.source.changes
         self.parts = parts(self.view)
-        rows = {self._row(event): data.draw(st.booleans()) for event in case.events}
+        apart = {row: together for together in self._together(case.events) for row in together}
+        to_right = {together: data.draw(st.booleans()) for together in dict.fromkeys(apart.values())}
         own: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
         plain = case.view.source.stored.names
         for event in case.events:
-            to = rows[self._row(event)]
+            to = to_right[apart[self._row(event)]]
             without = {name: event[name] for name in plain if name not in self.lacking or not to}
             own[to].append(without)
         self.events: Mapping[View, list[dict[str, Any]]] = {
@@ -82,6 +84,17 @@ class Dealt:
     def _row(self, event: Mapping[str, Any]) -> Any:
         """What must not be dealt onto two sources: the versions of a row replace each other within one."""
         return tuple(event[name] for name in self.changes.key) if self.changes else event["event_id"]
+
+    def _together(self, events: Sequence[Mapping[str, Any]]) -> list[frozenset[Any]]:
+        """All rows of the events, those together of which one became the other."""
+        found: list[frozenset[Any]] = []
+        for event in events:
+            mine = frozenset([self._row(event)])
+            if self.changes and self.changes.before:
+                mine |= {tuple(formerly(event, name) for name in self.changes.key)}
+            touched = [each for each in found if each & mine]
+            found = [*(each for each in found if each not in touched), mine.union(*touched)]
+        return found
 
     def words(self, view: View, events: Sequence[dict[str, Any]]) -> np.ndarray:
         owners, words = records(view, events)

@@ -14,6 +14,7 @@ import typer
 from dualpath.console.report import Report, busy, finish, table
 from dualpath.repo import Repo
 from dualpath.runtime import jars
+from parity_tests.chaos.orders import declare
 from parity_tests.chaos.schedule import Action, Outcome, drawn, search
 from parity_tests.conftest import CHECKOUT
 
@@ -49,10 +50,12 @@ def progress(action: str, done: int, total: int) -> None:
     print(f"{done}/{total} {action}", file=sys.stderr, flush=True)
 
 
-def applied(folder: Path) -> Path:
-    """A copy of the feature repo, applied."""
+def applied(folder: Path, *, orders: bool = True) -> Path:
+    """A copy of the feature repo, with or without the orders, applied."""
     copied = folder / "feature_repo"
     shutil.copytree(CHECKOUT / "feature_repo", copied, ignore=shutil.ignore_patterns("data", "__pycache__"))
+    if orders:
+        declare(copied)
     Repo(copied).apply()
     return copied
 

@@ -33,6 +33,7 @@ FREQUENCIES = {
     "kill_redis": 3,
     "lose_checkpoint": 2,
     "lose_ids": 1,
+    "replace_table": 2,
 }
 OF_KAFKA = {"grow_topic": 1, "restart_broker": 2}
 Say = Callable[[str, int, int], None]
@@ -97,11 +98,15 @@ def play(
     with world(spark, applied, kafka=kafka) as each, each.asked():
         for number, action in enumerate(actions):
             say(str(action), number, len(actions))
-            getattr(each, action.kind)(random.Random(action.seed))
+            draw = random.Random(action.seed)
+            each.turn_to(draw)
+            getattr(each, action.kind)(draw)
             each.ask()
         say("proof", len(actions), len(actions))
         each.finish(random.Random(0), cells)
-        counts = faults.counts(each.repo)
+        counts = Counter[str]()
+        for name in each.repo.sources:
+            counts.update(faults.counts(each.repo, name))
         outcomes = {name: counts[name] for name in ("accepted", "duplicate", "dead_letter")}
         return Outcome(Counter(a.kind for a in actions), counts["rows_read"], **outcomes, cells=cells)
 
@@ -149,9 +154,9 @@ def world(spark: SparkSession, applied: Path, *, kafka: bool) -> Iterator[World]
         try:
             if kafka:
                 with Broker(Path(folder) / "kafka") as broker:
-                    yield World(spark, repo, Topic(broker))
+                    yield World(spark, repo, lambda source: Topic(broker, source))
             else:
-                yield World(spark, repo, Landing(repo))
+                yield World(spark, repo, lambda source: Landing(repo, source))
         finally:
             with suppress(Exception):
                 redis.stop(embedded_folder(repo.store.config))

@@ -5,17 +5,18 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from parity_tests.chaos.__main__ import applied
 from parity_tests.chaos.schedule import drawn, search
 
-SEED, STEPS = 4, 14
+SEED, STEPS = 8, 14
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_000)  # a failure is cut down to its fewest actions
 def test_after_a_random_schedule_of_faults_every_row_has_one_outcome_and_no_bit_differs(
-    spark: SparkSession, applied: Path
+    spark: SparkSession, tmp_path: Path
 ) -> None:
-    outcome = search(spark, applied, drawn(SEED, STEPS, kafka=False), kafka=False, say=lambda *_: None)
+    outcome = search(spark, applied(tmp_path), drawn(SEED, STEPS, kafka=False), kafka=False, say=lambda *_: None)
     assert outcome.rows > outcome.accepted > 0
 
 

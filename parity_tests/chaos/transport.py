@@ -13,9 +13,6 @@ from dualpath.sources.directory import Directory
 from dualpath.sources.kafka import Kafka
 from dualpath.sources.source import PayloadSource
 from parity_tests import faults
-from parity_tests.conftest import SOURCE
-
-TOPIC = "chaos"
 
 
 class Transport(Protocol):
@@ -36,14 +33,16 @@ class Landing:
 
     tombstones = False
 
-    def __init__(self, repo: Repo) -> None:
-        self.repo = repo
+    def __init__(self, repo: Repo, source: str) -> None:
+        self.repo, self.source = repo, source
 
     def send(self, lines: Sequence[bytes | None], draw: random.Random) -> None:
-        faults.post(self.repo, [line for line in lines if line is not None], files=draw.randint(1, 2))
+        faults.post(
+            self.repo, [line for line in lines if line is not None], files=draw.randint(1, 2), source=self.source
+        )
 
     def payloads(self, draw: random.Random) -> Directory:
-        return Directory(self.repo.storage(SOURCE).folder("landing"), draw.randint(1, 3))
+        return Directory(self.repo.storage(self.source).folder("landing"), draw.randint(1, 3))
 
 
 class Topic:
@@ -51,28 +50,44 @@ class Topic:
 
     tombstones = True
 
-    def __init__(self, broker: Broker) -> None:
-        self.broker, self.partitions = broker, 2
-        create_topic(broker.address, TOPIC, partitions=2, config={"message.timestamp.type": "LogAppendTime"})
+    def __init__(self, broker: Broker, name: str) -> None:
+        self.broker, self.name, self.partitions = broker, name, 2
+        create_topic(broker.address, name, partitions=2, config={"message.timestamp.type": "LogAppendTime"})
 
     def send(self, lines: Sequence[bytes | None], draw: random.Random) -> None:
         producer = Producer({"bootstrap.servers": self.broker.address, "enable.idempotence": True})
         for line in lines:
-            producer.produce(TOPIC, line, partition=draw.randrange(self.partitions))
+            producer.produce(self.name, line, partition=draw.randrange(self.partitions))
         assert producer.flush(60) == 0
 
     def payloads(self, draw: random.Random) -> Kafka:
-        return Kafka(self.broker.address, TOPIC, offsets_per_batch=draw.randint(40, 150))
+        return Kafka(self.broker.address, self.name, offsets_per_batch=draw.randint(40, 150))
 
     def grow(self) -> None:
         """One partition more."""
         self.partitions += 1
         admin = client(self.broker.address)
-        [grown] = admin.create_partitions([NewPartitions(TOPIC, self.partitions)]).values()
+        [grown] = admin.create_partitions([NewPartitions(self.name, self.partitions)]).values()
         grown.result()
-        faults.until(lambda: len(admin.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions) == self.partitions)
+        faults.until(
+            lambda: len(admin.list_topics(self.name, timeout=10).topics[self.name].partitions) == self.partitions
+        )
 
     def restart(self) -> None:
         """`kill -9` of the broker, and its start."""
         faults.kill_broker(self.broker)
         self.broker.start()
+
+
+class Side:
+    """A source, how its payloads reach the stream, and what was delivered of it."""
+
+    def __init__(self, repo: Repo, name: str, transport: Transport) -> None:
+        self.name, self.transport = name, transport
+        self.source, self.storage = repo.sources[name], repo.storage(name)
+        self.valid: list[bytes] = []
+        self.dead: list[bytes | None] = []
+
+    def read_all(self) -> bool:
+        """Whether the stream has read all of it."""
+        return sum(block.rows_read for block in self.storage.blocks()) == len(self.valid) + len(self.dead)

@@ -1,6 +1,7 @@
 """The catalogue: what is committed is what the declarations say, and the declarations say it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from typer.testing import CliRunner
 from dualpath.aggregates import ApproxDistinctCount, Count, CountBy, Distinct, Last, LastK, Mean, Ratio, SumBy
 from dualpath.cli import app
 from dualpath.console import catalogue
+from dualpath.dimension import dimension, lookup
 from dualpath.repo import Repo
+from dualpath.schema import decimal, text
 from dualpath.view import Feature, View
 from dualpath.windows import DAY, SECOND, Window, days, hours, lifetime, today
 from parity_tests.conftest import CHECKOUT
@@ -83,6 +86,24 @@ def test_without_a_file_the_catalogue_is_shown(applied: Path) -> None:
 )
 def test_a_resolution_is_said_with_what_it_moves(resolution: int, sentence: str) -> None:
     assert catalogue.resolution(view(resolution=resolution)) == sentence
+
+
+def test_what_a_source_looks_up_is_said_with_where_it_is() -> None:
+    brands = dimension("brands", path="lake/brands", keys=[text("shop"), text("id")], fields=[text("brand")])
+    prices = dimension(
+        "prices", topic="price-list", keys=[text("note")], fields=[decimal("list", scale=2), decimal("paid", scale=2)]
+    )
+    taken = (
+        lookup(brands, on={"shop": "action", "id": "note"}, prefix="its_", required=True),
+        lookup(prices),
+    )
+    found = catalogue.facts(replace(view(), source=replace(CLICKS, lookups=taken)), {}, None)
+    assert [line for line in found.splitlines() if "looks up" in line] == [
+        "| looks up | `its_brand`, by `action` and `note` in brands (lake/brands) as of the event's time; "
+        "an event without a version is refused |",
+        "| looks up | `list` and `paid`, by `note` in prices (the topic price-list) as of the event's time |",
+    ]
+    assert "looks up" not in catalogue.facts(view(), {}, None)
 
 
 def test_a_record_is_an_event_or_a_bucket_for_each_combination_of_dimensions() -> None:

@@ -171,6 +171,10 @@ def test_the_page_names_the_failed_rule_and_takes_nothing_from_other_machines(sp
         assert f'.{icon}::before {{ content: "{mark}"' in page and f'class="fas {icon}' in page
     for asset in ("<script", "<link", "<img", "@import", "@font-face", "url("):
         assert asset not in page
+    # Nothing there needs a script or another page; what is folded up unfolds without one.
+    assert "<details>" in page
+    for control in ("<a ", "<button", "<input", "onclick", "<nav"):
+        assert control not in page
 
 
 def test_storage_without_a_check_has_no_last_one(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from pyspark.sql import SparkSession
 from dualpath.aggregates import Count
 from dualpath.changes import Changes
 from dualpath.jobs.gate_rows import moved
-from dualpath.schema import EventSource, identifier, text
+from dualpath.paths import first_of
+from dualpath.schema import EventSource, boolean, identifier, integer, text
 from dualpath.spark.records import records
 from dualpath.view import Feature, View
 from dualpath.windows import days
+from parity_tests.shrink import frame
 
 FIELDS = (identifier("order_id", required=True), text("user_id", required=True), text("Batch", required=True))
 ROWS = [(1, "ann", "a"), (1, "ann", "a"), (1, "bob", "a"), (2, "bob", "a"), (3, "eve", "a"), (3, "ann", "b")]
@@ -44,6 +46,50 @@ def test_rows_that_name_several_entities_are_counted(
     if count and len(key) == 1:
         assert found[0].examples == ("order_id 1",) if "user_id" in keys else ("order_id 3",)
         assert f"have several values of {', '.join(keys)}, by which view 'of' is" in found[0].sentence
+
+
+NO_ONE, GONE = None, True
+MOVES = {
+    "a row that stays": [(1, "ann", NO_ONE), (2, "ann", NO_ONE)],
+    "a move that is said": [(1, "ann", NO_ONE), (2, "bob", "ann"), (3, "ann", "bob")],
+    "said of another": [(1, "ann", NO_ONE), (2, "bob", "eve")],
+    "not said": [(2, "bob", NO_ONE), (1, "ann", NO_ONE)],
+    "said too early": [(1, "ann", NO_ONE), (2, "bob", NO_ONE), (3, "ann", "bob")],
+    "deleted before": [(1, "ann", NO_ONE, GONE), (2, "bob", NO_ONE)],
+    "deleted after": [(1, "ann", NO_ONE), (2, "bob", NO_ONE, GONE)],
+    "one is lacking": [(1, "ann", NO_ONE), (3, "eve", "bob")],
+    "one event alone": [(2, "bob", "ann")],
+}
+WRONG = ("said of another", "not said", "said too early", "deleted after", "one is lacking")
+
+
+def test_of_rows_that_move_only_those_are_refused_whose_former_values_do_not_say_so(spark: SparkSession) -> None:
+    fields = (
+        text("order", required=True),
+        text("user_id", path=first_of("user_id", "was.user_id"), required=True),
+        text("Batch", required=True),
+        integer("lsn", required=True),
+        boolean("gone"),
+    )
+    changes = Changes("order", version="lsn", deleted="gone", before="was")
+    source = EventSource("orders", fields, changes=changes)
+    rows = [
+        {"event_id": f"{order}{lsn}", "event_time": 0, "order": order, "user_id": user, "before_user_id": was}
+        | {"field-Batch": "a" if order == "one event alone" or lsn < 3 else "b", "lsn": lsn, "gone": bool(gone)}
+        for order, versions in MOVES.items()
+        for lsn, user, was, *gone in versions
+    ]
+    events = frame(spark, by(source, "user_id"), rows)
+    found = moved(events, source, [by(source, "user_id"), by(source, "Batch"), by(source, "order")])
+    assert [(each.unexpected_count, each.examples) for each in found] == [
+        (len(WRONG), ("order deleted after",)),
+        (3, ("order a move that is said",)),
+    ]
+    assert "by which view 'of' is, and 'was' does not say so" in found[0].sentence
+    assert "full replica identity" in found[0].remedy
+    for order in MOVES:
+        alone = moved(events.where(events["order"] == order), source, [by(source, "user_id")])
+        assert [each.unexpected_count for each in alone] == ([1] if order in WRONG else []), order
 
 
 def test_other_sources_are_not_looked_at(spark: SparkSession) -> None:

@@ -60,3 +60,5 @@ def test_a_payload_is_what_a_producer_sends() -> None:
     }
     sent = [event.keys() for events, _ in drawn(histories(), 20, 1) for event in events]
     assert set().union(*sent) == {"event_id", "event_time", "arrival_time", *CHANGED.by_name}
+    moved = {"event_id": "e", "event_time": at(2024, 2, 29), "user": "ann", "before_user": "bob", "before_shop": None}
+    assert json.loads(payload(moved))["before"] == {"user": "bob"}

@@ -56,15 +56,19 @@ def test_produced_lines_are_whole_and_keyed_by_entity_and_the_stream_reads_them(
 ) -> None:
     repo, where = new_repo(), ("--kafka", broker.address, "--topic", topic)
     file = tmp_path / "events.jsonl"
-    file.write_bytes(b"\n".join([*LINES[:50], b"no JSON"]))
+    around = LINES[50][:-1] + b',"$kafka":{"key":{"id":7},"headers":{"type":"\xc3\xa9","n":3,"none":null}}}'
+    file.write_bytes(b"\n".join([*LINES[:50], b"no JSON", around]))
     sent = run_json("produce", file, "--repo", repo.folder, *where, "--rate", "100000")
-    assert (sent["rows"], sent["topic"], sent["source"]) == (51, topic, SOURCE)
-    got = received(broker, topic, 51)
-    assert Counter(value for _, value, _ in got) == Counter([*LINES[:50], b"no JSON"])
-    assert all(key == json.loads(value)["user_id"].encode() for key, value, _ in got if key)
+    assert (sent["rows"], sent["topic"], sent["source"]) == (52, topic, SOURCE)
+    got = received(broker, topic, 52)
+    assert Counter(value for _, value, _ in got) == Counter([*LINES[:50], b"no JSON", around])
     assert all(int(headers["produced_at"]) > 1e15 and "event_id" not in headers for _, _, headers in got)
+    [(key, _, headers)] = [each for each in got if each[1] == around]
+    assert (key, headers.pop("produced_at") is None) == (b'{"id":7}', False)
+    assert headers == {"type": "é".encode(), "n": b"3", "none": None}
+    assert all(key == json.loads(value)["user_id"].encode() for key, value, _ in got if key and value != around)
     counts = run_json("stream", "--once", "--repo", repo.folder, *where, "--max-offsets", "40")["sources"][SOURCE]
-    assert (counts["rows_read"], counts["dead_letter"]) == (51, 1)
+    assert (counts["rows_read"], counts["dead_letter"]) == (52, 1)
 
 
 def received(broker: Broker, topic: str, count: int) -> list[tuple[bytes | None, bytes, dict[str, bytes]]]:

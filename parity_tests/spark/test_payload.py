@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from dualpath.paths import Steps, first_value, walk
-from dualpath.spark.payload import Parses
+from dualpath.field import Field
+from dualpath.paths import FirstOf, Steps, first_value, walk
+from dualpath.schema import EventSource
+from dualpath.spark.places import Places
 
 NAMES = (
     *("a", "A", "b", "\u017f", "S", "\u212a", "k", "straße", "a.b", "items[0]", "$", "$amount", "0", "-", "", " ", "`"),
@@ -90,11 +92,12 @@ def read(spark: SparkSession, texts: list[str], places: list[Steps]) -> list[lis
 
 def read_first(spark: SparkSession, texts: list[str], fields: list[list[Steps]]) -> list[list[str | None]]:
     """What Spark reads at the first place of each field that has a value."""
-    parses = Parses(place for places in fields for place in places)
+    declared = tuple(Field(f"c{n}", "text", path=FirstOf(tuple(each))) for n, each in enumerate(fields))
+    places = Places(EventSource("s", declared, event_id=None, arrival_time=None), messages=False)
     frame = spark.createDataFrame([(text,) for text in texts], "value string")
-    parsed = frame.select(*parses.columns(frame["value"]))
-    columns = parsed.select(*(parses.text(each).alias(f"c{n}") for n, each in enumerate(fields))).toArrow()
-    return [columns[f"c{n}"].to_pylist() for n in range(len(fields))]
+    parsed = places.rows(frame.select(*places.columns(frame["value"])))
+    columns = parsed.select(*(places.text(each.places).alias(each.name) for each in declared)).toArrow()
+    return [columns[each.name].to_pylist() for each in declared]
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -1,4 +1,5 @@
-"""Rows of a database's table of accounts, as Debezium sends their changes; the latest version of each counts."""
+"""Rows of a database's table of accounts, as Debezium sends their changes; the latest version of each counts, for the
+owner that it names."""
 
 from feast import Entity, ValueType
 
@@ -22,7 +23,7 @@ accounts = event_source(
         identifier("lsn", path="source.lsn", required=True),
         text("op", choices=["c", "u", "d", "r"]),
     ],
-    changes=Changes(key=["owner_id", "account_id"], version="lsn", deleted="op = 'd'"),
+    changes=Changes(key="account_id", version="lsn", deleted="op = 'd'", before="before"),
 )
 owned = feature_view(
     "owned",
