@@ -27,7 +27,21 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
-MODULES = ("kernel", "windows", "record", "plan", "expression", "values", "numbers", "words", "cells", "decay", "view")
+MODULES = (
+    *("kernel", "windows", "record", "plan", "expression", "values", "numbers", "words", "cells", "decay", "view"),
+    *(
+        "paths",
+        "admission",
+        "leniency",
+        "times",
+        "clock",
+        "payloads",
+        "changes",
+        "row_versions",
+        "dimension",
+        "versions",
+    ),
+)
 CORE = [*(Path("dualpath", f"{n}.py") for n in MODULES), *sorted(Path("dualpath/aggregates").glob("[a-z]*.py"))]
 PLACES = {"kernel": 50, "windows": 30, "record": 20, "cells": 20, "aggregates": 3}
 """Most places of a module, or of each in a package, that are tried; of one not named here, 10."""
@@ -52,6 +66,16 @@ TESTS = {
     ),
     "decay": ("decay", "oracle", "Decayed"),
     "view": ("kernel windows declare", "", ""),
+    "paths": ("paths preview", "", ""),
+    "admission": ("leniency", "", ""),
+    "leniency": ("leniency", "", ""),
+    "times": ("times", "", ""),
+    "clock": ("preview declare", "", ""),
+    "payloads": ("preview paths leniency times dimensions", "", ""),
+    "changes": ("declare several", "oracle", FOLDS),
+    "row_versions": ("kernel", "oracle duplicate compaction", FOLDS),
+    "dimension": ("dimensions", "", ""),
+    "versions": ("dimensions", "", ""),
     "meaning": ("kernel", "oracle", FOLDS),
     "base": ("kernel declare", "empty_values", FOLDS),
     "aggregates": ("kernel declare", "oracle empty_values", ""),

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from dualpath.aggregates import (
     Sum,
     SumBy,
 )
+from dualpath.changes import Changes
 from dualpath.columns import EVERY
 from dualpath.declare import event_source, feature, feature_view, view_of
 from dualpath.errors import DeclarationError
@@ -109,6 +111,15 @@ WRONG_VIEWS = [
     (lambda: declare(count(), resolution=timedelta(0)), "a resolution of 0 µs does not divide a day; choose one"),
     (lambda: declare(count(), resolution=timedelta(seconds=-1)), "does not divide a day; choose one"),
 ]
+
+
+def changed(*required: str, **changes: Any) -> EventSource:
+    """A source of changes, some of whose fields are required."""
+    fields = [Field("row", "text"), Field("lsn", "integer"), Field("price", "decimal", scale=2)]
+    declared = [replace(each, required=each.name in required) for each in fields]
+    return event_source("s", fields=declared, changes=Changes(**changes))
+
+
 WRONG_SOURCES = [
     (lambda: event_source("s", fields=[text("a b")]), "'a b' is not a plain name; use letters, digits and underscores"),
     *((lambda name=name: event_source("s", fields=[text(name)]), "of its own; rename the field") for name in EVERY),
@@ -126,6 +137,17 @@ WRONG_SOURCES = [
     (lambda: event_source("s", fields=[], late_after=timedelta(-1)), "late_after must not be negative"),
     (lambda: event_source("s", fields=[], duplicates_within=timedelta(0)), "duplicates_within must be positive"),
     (lambda: event_source("class", fields=[]), "'class' is not a plain name"),
+    (lambda: changed("row", key="id"), "changes name the field 'id', which it does not have; name one of row, lsn"),
+    (
+        lambda: changed("row", key="row", version="lsn"),
+        "a version without 'lsn' could not be told from others; declare the field with required=True",
+    ),
+    (lambda: changed("lsn", key="row"), "'row' could not be told from others; declare the field with required=True"),
+    (lambda: changed("price", key="price"), "the key of changes has 'price', which is of kind decimal; use text, int"),
+    (
+        lambda: changed("row", "price", key="row", version="price"),
+        "the version of changes is 'price', which is of kind decimal; use a field of kind integer, identifier",
+    ),
 ]
 WRONG_WINDOWS = [
     (lambda: declare(feature("it", Count(), over=minutes(0))), "cannot hold an event; give a positive width"),

@@ -9,8 +9,9 @@ from feast import Entity, FeatureView, FileSource, ValueType
 from dualpath.aggregates import Count, Distinct, Sum
 from dualpath.declare import event_source, feature, feature_view
 from dualpath.errors import InputError
+from dualpath.payloads import events
 from dualpath.preview import preview
-from dualpath.schema import boolean, decimal, double, integer, text, timestamp
+from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
 from dualpath.view import Feature, View
 from dualpath.windows import hours, lifetime
 
@@ -118,3 +119,47 @@ def test_what_admission_would_refuse_is_refused_with_a_sentence(fields: dict[str
     with pytest.raises(InputError) as refusal:
         preview(VIEW, [{**ride("par"), **fields}], NOON)
     assert refusal.value.message.startswith(sentence)
+
+
+ORDERS = event_source(
+    "orders",
+    each="items",
+    event_id=text("id"),
+    event_time="ts",
+    arrival_time=None,
+    fields=[text("user"), text("sku", path="items[*].sku")],
+)
+LINES = event_source(
+    "lines",
+    each="items",
+    event_id=text("line", path="items[*].line"),
+    event_time="ts",
+    arrival_time=None,
+    fields=ORDERS.fields,
+)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_an_element_has_its_own_id_or_that_of_the_payload_with_its_place(kind: type) -> None:
+    order = {"id": "o1", "user": "ann", "ts": NOON, "items": kind([{"sku": "a", "line": "x"}, {"sku": "b"}])}
+    ids = {source.name: [each["event_id"] for each in events(of_skus(source), 7, order)] for source in (ORDERS, LINES)}
+    assert ids == {"orders": ["o1/0", "o1/1"], "lines": ["x", "7/1"]}
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        (None, "event 7: items is missing; write a list there"),
+        ({"sku": "a"}, "event 7: items is not a list; write a list there"),
+        ([{"sku": "a"}, None], r"event 7: items\[1\] is null; correct it"),
+        ([{"sku": "a"}, "b"], r"event 7: items\[1\] is no object; correct it"),
+        ([{}] * 10_001, "event 7: items has more than 10,000 elements; write them in several payloads"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_refused_with_its_place(items: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        list(events(of_skus(ORDERS), 7, {"id": "o1", "user": "ann", "ts": NOON, "items": items}))
+
+
+def of_skus(source: EventSource) -> View:
+    return View("bought", ("user",), source, (Feature("skus", Distinct("sku"), hours(1)),))
