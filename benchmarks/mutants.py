@@ -72,7 +72,7 @@ TESTS = {
     "times": ("times", "", ""),
     "clock": ("preview declare", "", ""),
     "payloads": ("preview paths leniency times dimensions", "", ""),
-    "changes": ("declare several", "oracle", FOLDS),
+    "changes": ("declare", "oracle", FOLDS),
     "row_versions": ("kernel", "oracle duplicate compaction", FOLDS),
     "dimension": ("dimensions", "", ""),
     "versions": ("dimensions", "", ""),
