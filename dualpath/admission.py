@@ -47,12 +47,23 @@ OPTIONS = {
 
 
 def written(value: Any) -> str | None:
-    """A value as payloads write it, an object or a list as its JSON text; None if a payload cannot have it."""
+    r"""A value as payloads write it, an object or a list as its JSON text; None if a payload cannot have it.
+
+    >>> print(written({"said": "Zoë 😀"}))
+    {"said":"Zoë \uD83D\uDE00"}
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping | list | tuple):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+        return re.sub("[^\0-\uffff]", _pair, text)
     return str(value) if isinstance(value, str | int | float | Decimal) else None
+
+
+def _pair(character: re.Match[str]) -> str:
+    """A character of two halves in UTF-16 as Spark's writer of JSON has it."""
+    halves = character[0].encode("utf-16-be").hex().upper()
+    return rf"\u{halves[:4]}\u{halves[4:]}"
 
 
 def given(text: str | None, field: Field) -> str | None:

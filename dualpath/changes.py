@@ -69,6 +69,8 @@ class Changes:
             object.__setattr__(self, name, value)
         if not self.key:
             raise DeclarationError("changes: the key has no field; name those that name a row.")
+        if place and paths.parse(place)[0] == paths.MESSAGE:
+            raise DeclarationError(f"changes: the former row is in the payload, and '{place}' is around it.")
         if self.before and not self.version:
             raise DeclarationError(
                 "changes: of two changes of one instant, both entities of a row that moves must take the same one for "
@@ -84,8 +86,13 @@ class Changes:
         found = []
         for field in known.values():
             # What is read there alone is a field of the former row, and no former value of another.
-            places = [place for place in field.places[1:] if self._is_within(place)]
-            if field.required and field.key and places:
+            places = [place for place in field.places if self._is_within(place)]
+            if field.required and field.key and 0 < len(places) < len(field.places):
+                if field.place in places:
+                    raise DeclarationError(
+                        f"changes: '{field}' is read in '{self.before}' first, so it would always be what it was; "
+                        "write that place last."
+                    )
                 if before(field.name) in known:
                     raise DeclarationError(
                         f"changes: what '{field.name}' was is kept as '{before(field.name)}', so no field can be "

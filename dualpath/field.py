@@ -168,7 +168,7 @@ def check_former(fields: Iterable[Field], where: str) -> None:
 def check_places(fields: Iterable[Field], members: Mapping[str, Field], each: Steps, where: str) -> None:
     """Raise `DeclarationError` unless all places are such as messages have; `members` are those of id and times."""
     read = [*fields, *members.values()]
-    _check_message(read, members.get("event_id"), each, where)
+    _check_message(read, members, each, where)
     _check_each(read, each, where)
 
 
@@ -199,7 +199,7 @@ def _check_each(fields: Iterable[Field], each: Steps, where: str) -> None:
         )
 
 
-def _check_message(fields: Iterable[Field], event_id: Field | None, each: Steps, where: str) -> None:
+def _check_message(fields: Iterable[Field], members: Mapping[str, Field], each: Steps, where: str) -> None:
     """Raise `DeclarationError` unless the places around payloads are such as a message has, and say what is asked."""
     if each and kafka.is_around(each):
         raise DeclarationError(f"{where}: each='{paths.written(each)}' is no list of the payload; name one in it.")
@@ -216,7 +216,12 @@ def _check_message(fields: Iterable[Field], event_id: Field | None, each: Steps,
                     f"{own}: the time of a message is an instant; declare timestamp('{field.name}', path=kafka.time), "
                     "with nothing about how it is written."
                 )
-            if field == event_id and place in (kafka.topic, *kafka.OF_DELIVERY):
+            if field == members.get("occurrence") and place in kafka.OF_DELIVERY:
+                raise DeclarationError(
+                    f"{own}: a message that is sent again has another {place[1]}, and would count twice; let the "
+                    "occurrence be what its producer wrote."
+                )
+            if field == members.get("event_id") and place in (kafka.topic, *kafka.OF_DELIVERY):
                 raise DeclarationError(
                     f"{own}: other messages have the same {place[1]}, so it cannot be an id; name a header or the key, "
                     "or event_id=None for the hash of the content."

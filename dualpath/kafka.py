@@ -24,6 +24,8 @@ class Key(tuple[str | int, ...]):
 
     def __call__(self, path: str | Iterable[str | int]) -> Steps:
         """The place of a value in a key that is a JSON object, as Debezium's are."""
+        if not isinstance(path, Iterable):
+            raise DeclarationError(f"kafka.key({path!r}) is no path; name a member, as kafka.key('id').")
         if EACH in (steps := parse(path)):
             raise DeclarationError(f"kafka.key({path!r}) is of several values; name one, as kafka.key('items[0]').")
         return (*self, *steps)
@@ -59,6 +61,15 @@ def is_around(place: Steps) -> bool:
 def of_key(place: Steps) -> Steps:
     """The rest of a path that goes on in a key that is a JSON object; none of any other place."""
     return place[len(key) :] if place[: len(key)] == key else ()
+
+
+def lasting(places: Iterable[Steps]) -> list[Steps]:
+    """Those of some places at which a message that is sent again has what it had.
+
+    >>> lasting([offset, header("n"), parse("n")])
+    [('$kafka', 'headers', 'n'), ('n',)]
+    """
+    return [place for place in places if place not in OF_DELIVERY]
 
 
 def is_place(place: Steps) -> bool:

@@ -26,6 +26,8 @@ from dualpath.windows import spell
 def events(view: View, number: int, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The events of a payload: itself, or each element of its list."""
     source, where = view.source, f"event {number}"
+    if not isinstance(payload, Mapping):
+        raise InputError(f"{where}: {payload!r} is no payload; pass a dict.")
     around = payload.get(paths.MESSAGE)
     if isinstance(around, Mapping) and (unknown := sorted({*around}.difference(kafka.PARTS))):
         raise InputError(f"{where}: {paths.MESSAGE} has no {', '.join(unknown)}; it has {', '.join(kafka.PARTS)}.")

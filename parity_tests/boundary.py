@@ -5,7 +5,7 @@ which of them are read, in which order faults count, and what a row then is.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -13,8 +13,9 @@ from typing import Any
 
 import duckdb
 
-from dualpath import admission, paths
+from dualpath import admission, kafka, paths
 from dualpath.admission import written
+from dualpath.changes import before
 from dualpath.expression import columns
 from dualpath.field import Field
 from dualpath.paths import Steps, first_value
@@ -38,43 +39,90 @@ class Row:
     reason: str | None = None
 
 
-def rows(source: EventSource, line: bytes, now: int) -> list[Row]:
-    """The rows of a message that is judged at `now`, microseconds UTC."""
+Around = Mapping[str, Any]
+"""A message of Kafka: its `key` and `value`, bytes or None, its `headers`, texts and bytes, and by their names the
+texts of what the broker gave it."""
+ABSENT: Around = {}
+Read = Callable[[Steps], Any]
+
+
+def rows(source: EventSource, line: bytes | None, now: int, around: Around = ABSENT) -> list[Row]:
+    """The rows of a payload that is judged at `now`, microseconds UTC; `around` is the message that it came in."""
+    payload, fault = _parsed(line)
+    if fault is not None:
+        if source.changes and line is None:
+            return [Row("skipped")]
+        asked = columns(source.where) if source.where is not None else ()
+        if around and asked and all(kafka.is_around(p) for name in asked for p in source.by_name[name].places):
+            other = _row(source, partial(_value, source, {}, None, around), now, around=around)
+            if other.outcome == "skipped":
+                return [other]
+        return [Row("dead", reason=fault)]
+    if not source.each:
+        return [_row(source, partial(_value, source, payload, None, around), now, around=around)]
+    found, listed = paths.walk(payload, source.each), paths.written(source.each)
+    outside = partial(_value, source, payload, None, around)
+    if not isinstance(found, list):
+        missing = f"{listed} is missing, and an empty list is []; where=... skips payloads without it"
+        fault = missing if found is None else f"{listed} is not a list: {(written(found) or '')[:80]}"
+        return [_row(source, outside, now, fault, around=around)]
+    if not found:
+        return [_row(source, outside, now, skip=True, around=around)]
+    return [_element(source, payload, at, each, now, around) for at, each in enumerate(found)]
+
+
+def _parsed(line: bytes | None) -> tuple[Any, str | None]:
+    """A payload, or why it is none."""
+    if line is None:
+        return None, "no payload"
     try:
         said = line.decode()
     except UnicodeDecodeError:
-        return [Row("dead", reason="not UTF-8")]
+        return None, "not UTF-8"
     try:
         payload = json.loads(said)
     except (ValueError, RecursionError):
         payload = None
-    if not isinstance(payload, dict):
-        return [Row("dead", reason="not a JSON object")]
-    if not source.each:
-        return [_row(source, partial(paths.value, payload, each=(), element=None), now)]
-    found, listed = paths.walk(payload, source.each), paths.written(source.each)
-    if not isinstance(found, list):
-        missing = f"{listed} is missing, and an empty list is []; where=... skips payloads without it"
-        fault = missing if found is None else f"{listed} is not a list: {(written(found) or '')[:80]}"
-        return [_row(source, partial(_outside, payload, source.each), now, fault)]
-    if not found:
-        row = _row(source, partial(_outside, payload, source.each), now, skip=True)
-        return [row]
-    return [_element(source, payload, at, each, now) for at, each in enumerate(found)]
+    return payload, None if isinstance(payload, dict) else "not a JSON object"
 
 
-def _outside(payload: Any, each: Steps, place: Steps) -> Any:
-    return None if paths.inside(place, each) is not None else paths.walk(payload, place)
+def _value(source: EventSource, payload: Any, element: Any, around: Around, place: Steps) -> Any:
+    """What a row has at a place; what is around its payload it has in its message, if it came in one."""
+    if not around or not kafka.is_around(place):
+        return paths.value(payload, place, source.each, element)
+    found = _around(around, place)[0]
+    return None if isinstance(found, str) and not found.strip(" ") else found
 
 
-def _element(source: EventSource, payload: Any, at: int, element: Any, now: int) -> Row:
+def _around(around: Around, place: Steps) -> tuple[Any, str | None]:
+    """What is around a payload at a place, and what is wrong with it."""
+    if place[1] not in ("key", "headers"):
+        return around[str(place[1])], None
+    of = kafka.key if place[1] == "key" else place
+    raw = around["key"] if of == kafka.key else next((v for n, v in reversed(around["headers"]) if n == place[2]), None)
+    try:
+        said = None if raw is None else raw.decode()
+    except UnicodeDecodeError:
+        return None, f"{paths.written(of)} is not UTF-8"
+    if of == place or said is None or not said.strip(" "):
+        return said if of == place else None, None
+    try:
+        found = json.loads(said)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        return None, f"{paths.written(of)} is not a JSON object: {said[:80]}"
+    return paths.walk(found, place[2:]), None
+
+
+def _element(source: EventSource, payload: Any, at: int, element: Any, now: int, around: Around) -> Row:
     listed, fault = paths.written(source.each), None
     members = any(paths.inside(p, source.each) for f in (*source.fields, *source.members.values()) for p in f.places)
     if element is None:
         fault = f"{listed} has a null element"
     elif members and not isinstance(paths.opened(element), dict):
         fault = f"{listed} has an element that is not a JSON object: {(written(element) or '')[:80]}"
-    row = _row(source, partial(paths.value, payload, each=source.each, element=element), now, fault)
+    row = _row(source, partial(_value, source, payload, element, around), now, fault, around=around)
     if row.outcome == "dead":
         return Row("dead", reason=f"{row.reason}: {listed}[{at}]")
     declared = source.members.get("event_id")
@@ -83,15 +131,24 @@ def _element(source: EventSource, payload: Any, at: int, element: Any, now: int)
 
 
 def _row(
-    source: EventSource, read: Callable[[Steps], Any], now: int, fault: str | None = None, skip: bool = False
+    source: EventSource, read: Read, now: int, fault: str | None = None, skip: bool = False, around: Around = ABSENT
 ) -> Row:
     def text(field: Field) -> str | None:
         return written(first_value(field.places, read))
 
+    def unreadable(field: Field) -> str | None:
+        if not around or text(field) is not None:
+            return None
+        faults = (_around(around, place)[1] for place in field.places if kafka.is_around(place))
+        return next((f"{field.name}: {said}" for said in faults if said), None)
+
+    def refusal(field: Field) -> str | None:
+        return unreadable(field) or admission.refusal(text(field), field)
+
     undecided = None
     if source.where is not None:
         asked = [source.by_name[name] for name in sorted(columns(source.where))]
-        wrong = [said for field in asked if (said := admission.refusal(text(field), field))]
+        wrong = [said for field in asked if (said := refusal(field))]
         known = {f.name: _known(f, text(f)) for f in asked}
         of_elements = any(paths.inside(f.place, source.each) is not None for f in asked) and fault is not None
         passes = _true(source.where, source, known)
@@ -100,28 +157,32 @@ def _row(
         undecided = next(iter(wrong), None) if passes is None else None
     if skip:
         return Row("skipped")
-    faults = [undecided, fault, *_identity(source, text), *_times(source, text, now)]
-    faults += [admission.refusal(text(field), field) for field in source.payload_fields]
+    faults = [undecided, fault, *map(unreadable, source.members.values())]
+    faults += [*_identity(source, text), *_times(source, text, now), *map(refusal, source.payload_fields)]
     faults.append(_former(source, read))
     if reason := next(filter(None, faults), None):
         return Row("dead", reason=reason)
     members = source.members
-    values = [admission.value(text(field), field) for field in source.fields]
+    found = {field.name: admission.value(text(field), field) for field in source.payload_fields}
+    for field in source.fields:
+        if source.changes and source.changes.before and found.get(before(field.name)) == found[field.name]:
+            found[before(field.name)] = None
+    values = [found[field.name] for field in source.payload_fields]
     happened, arrived = _happened(source, text)
     identity = text(members["event_id"]) if "event_id" in members else None
     return Row("accepted", identity, (happened, arrived, *values))
 
 
-def _former(source: EventSource, read: Callable[[Steps], Any]) -> str | None:
+def _former(source: EventSource, read: Read) -> str | None:
     """What is wrong with the row before a change as a whole."""
     if not source.changes or not source.changes.before:
         return None
     before = source.changes.before
     said = [first_value(field.places, read) for field in source.changes.former(source.fields)]
-    text = written(read(paths.parse(before)))
-    if text is None or text.startswith("{") or any(value is not None for value in said):
+    found = read(paths.parse(before))
+    if found is None or isinstance(found, dict) or any(value is not None for value in said):
         return None
-    return f"{before} is not an object: {text[:80]}"
+    return f"{before} is not an object: {(written(found) or '')[:80]}"
 
 
 def _known(field: Field, text: str | None) -> Any:

@@ -5,6 +5,8 @@ from copy import deepcopy
 from random import Random
 from typing import Any
 
+from dualpath import kafka
+from dualpath.changes import Changes
 from dualpath.declare import event_source
 from dualpath.errors import DeclarationError
 from dualpath.field import Field
@@ -53,8 +55,19 @@ ODD: tuple[Any, ...] = (
 )
 
 
-def place(random: Random, each: str | None) -> str:
-    """A path of the payload, or of each element."""
+AROUND: tuple[Steps, ...] = (
+    *(kafka.key, kafka.key("id"), kafka.key('a["unit price"]'), kafka.key("before.id")),
+    *(kafka.header("type"), kafka.header("Type"), kafka.header("ce-id")),
+    *(kafka.topic, kafka.partition, kafka.offset),
+)
+CLOCKS = ("2026-03-01T10:00:00.000Z", "2026-03-01T11:30:00.007Z", "2026-03-02T09:59:59.999Z")
+BYTES: tuple[bytes | None, ...] = (None, b"", b" ", b"\xff\xfe", b"[1]", b'{"id":', b"7", b"{}", b'{"id":9} x', b"a")
+
+
+def place(random: Random, each: str | None) -> str | Steps:
+    """A path of the payload, around it, or of each element."""
+    if each is None and random.random() < 0.3:
+        return random.choice(AROUND)
     steps = [random.choice(NAMES) for _ in range(random.choice((1, 1, 2, 3)))]
     path = "".join(f"[{json.dumps(step)}]" for step in steps)
     if random.random() < 0.2:
@@ -66,7 +79,7 @@ def declared_field(random: Random, name: str, each: str | None) -> Field:
     side = each if random.random() < 0.6 else None
     path: Any = place(random, side)
     if random.random() < 0.25:
-        path = first_of(path, place(random, side) + ".other")
+        path = first_of(path, random.choice(AROUND) if side is None and random.random() < 0.3 else other(random, side))
     options: dict[str, Any] = {"path": path, "required": random.random() < 0.3}
     kind = random.choice((text, integer, identifier, decimal, double, boolean, timestamp))
     if random.random() < 0.4:
@@ -80,7 +93,31 @@ def declared_field(random: Random, name: str, each: str | None) -> Field:
     return declared_time(random, name, **options) if kind is timestamp else kind(name, **options)
 
 
+def other(random: Random, each: str | None) -> str:
+    """A path that no other field has."""
+    return f"{each}[*].other{random.randrange(3)}" if each else f"other{random.randrange(3)}"
+
+
+def versioned(random: Random, each: str | None) -> dict[str, Any]:
+    """Fields that name a row and its version, and changes in which a row may move."""
+    side = f"{each}[*]." if each and random.random() < 0.7 else ""
+
+    def both(name: str) -> Any:
+        ways = [f"{side}after.{name}", f"{side}before.{name}", f"{side}before.old.{name}"]
+        first: Any = kafka.key("id") if not side and random.random() < 0.3 else ways[0]
+        return first_of(first, *ways[1 : random.choice((2, 3))])
+
+    fields = [
+        random.choice((text, integer, identifier))("row", path=both("id"), required=True),
+        text("user", path=both("user"), required=True, choices=random.choice(((), ("a", "b")))),
+        integer("lsn", path=f"{side}lsn", required=True, lenient=True),
+    ]
+    return {"fields": fields, "changes": Changes("row", version="lsn", before=f"{side}before")}
+
+
 def declared_time(random: Random, name: str, **options: Any) -> Field:
+    if random.random() < 0.15:
+        return timestamp(name, path=kafka.time, **{k: v for k, v in options.items() if k == "required"})
     how = random.choice(tuple(TIMES))
     form = {"unit": how} if how in ("s", "ms") else {"format": how} if how else {}
     return timestamp(name, **form, truncate=random.random() < 0.3, **options)
@@ -90,22 +127,25 @@ def declared_source(random: Random) -> EventSource:
     """A source of any shape that may be declared."""
     each = random.choice((None, None, *LISTS))
     while True:
-        fields = [declared_field(random, f"f{n}", each) for n in range(random.randrange(2, 6))]
-        known: dict[str, Any] = {"fields": fields, "each": each}
-        asked = next((f for f in fields if f.kind in ("text", "integer", "boolean")), None)
-        if asked and random.random() < 0.5:
-            sql = {"text": "{0} = 'a' OR {0} IS NULL", "integer": "{0} > 0", "boolean": "NOT {0}"}[asked.kind]
-            known["where"] = sql.format(asked.name)
-        known["event_id"] = random.choice(("id", text("id", path=place(random, None)), None))
-        if each and random.random() < 0.5:
-            known["event_id"] = text("id", path=f"{each}[*].id")
-        known["occurrence"] = random.choice((None, None, "line"))
-        known["event_time"] = random.choice(("ts", declared_time(random, "ts", path=place(random, each))))
-        known["arrival_time"] = random.choice((None, "at", declared_time(random, "at")))
         try:
+            fields = [declared_field(random, f"f{n}", each) for n in range(random.randrange(2, 6))]
+            known: dict[str, Any] = {"fields": fields, "each": each}
+            if random.random() < 0.4:
+                known |= versioned(random, each)
+                known["fields"] += fields
+            asked = next((f for f in fields if f.kind in ("text", "integer", "boolean")), None)
+            if asked and random.random() < 0.5:
+                sql = {"text": "{0} = 'a' OR {0} IS NULL", "integer": "{0} > 0", "boolean": "NOT {0}"}[asked.kind]
+                known["where"] = sql.format(asked.name)
+            known["event_id"] = random.choice(("id", text("id", path=place(random, None)), None))
+            if each and random.random() < 0.5:
+                known["event_id"] = text("id", path=f"{each}[*].id")
+            known["occurrence"] = random.choice((None, None, "line"))
+            known["event_time"] = random.choice(("ts", declared_time(random, "ts", path=place(random, each))))
+            known["arrival_time"] = random.choice((None, "at", declared_time(random, "at")))
             return event_source("drawn", **known)
         except DeclarationError:
-            continue  # two paths of which one is within the other's list
+            continue  # a place twice, or two of which one is within the other's list
 
 
 def usual(field: Field) -> tuple[Any, ...]:
@@ -171,6 +211,28 @@ def spoil(random: Random, node: Any) -> None:
                 node[at] = odd(random)
             return
         node = node[at]
+
+
+def message(random: Random, around: Any) -> dict[str, Any]:
+    """A message of Kafka that has around its payload what was drawn for it, or nearly so."""
+    around = around if isinstance(around, dict) else {}
+
+    def sent(value: Any) -> bytes | None:
+        if random.random() < 0.05:
+            return random.choice(BYTES)
+        return None if value is None else value.encode() if isinstance(value, str) else json.dumps(value).encode()
+
+    headers = around.get("headers")
+    pairs = [*headers.items()] if isinstance(headers, dict) else []
+    pairs += [(random.choice(("type", "Type", "ce-id", "x")), "b") for _ in range(random.choice((0, 0, 0, 1)))]
+    return {
+        "key": sent(around.get("key")),
+        "headers": [(name, sent(value)) for name, value in pairs],
+        "topic": random.choice(("a", "t-1")),
+        "partition": str(random.randrange(3)),
+        "offset": str(random.randrange(10**10)),
+        "time": random.choice(CLOCKS),
+    }
 
 
 def written(random: Random, payload: Any) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dualpath import paths
 from dualpath.field import Field
+from dualpath.kafka import lasting
 from dualpath.leniency import STRICT
 from dualpath.schema import DECIMAL_BOUND, EventSource
 from dualpath.times import Time
@@ -99,7 +100,8 @@ def identity(source: EventSource) -> dict[str, Any]:
         if what in members
     }
     if "event_id" not in members:
-        found["content"] = [[each.name, str(each.stored)] for each in source.payload_fields]
+        content = (each for each in source.payload_fields if lasting(each.places))
+        found["content"] = [[each.name, str(each.stored)] for each in content]
     return found
 
 

@@ -12,7 +12,7 @@ from pyspark.sql.pandas.types import from_arrow_type
 
 from dualpath.expression import columns as read_by
 from dualpath.field import Field
-from dualpath.kafka import OF_DELIVERY
+from dualpath.kafka import lasting
 from dualpath.paths import inside
 from dualpath.schema import EventSource
 from dualpath.spark import condition, fields, lookups, moves, times
@@ -159,9 +159,11 @@ def _event_id(source: EventSource, places: Places) -> Column:
     content = [F.unix_micros("__said").alias("event_time")]
     changed = moves.changed(source)
     for field in source.payload_fields:
-        if OF_DELIVERY.issuperset(field.places):
+        if not (same := lasting(field.places)):
             continue
         value = changed.get(field.column, F.col(field.column))
+        if len(same) < len(field.places):
+            value = fields.value(places.text(same), field)
         # As text an instant would lose its microseconds.
         content.append(F.unix_micros(value).alias(field.column) if field.kind == "timestamp" else value)
     if "occurrence" in members:

@@ -25,7 +25,11 @@ def faults(source: EventSource, places: Places) -> list[Column]:
     if (rest := paths.inside(place, source.each)) is not None:
         place, value = rest, ELEMENT
     said = [places.text(field.places) for field in source.changes.former(source.fields)]
-    # One more parse, and only of payloads in which nothing is said of the former row.
-    text = at(Parses([place], "__before").columns(F.col(value))[0], place)
+
+    def parsed(*steps: str) -> Column:
+        return at(Parses([(*place, *steps)], "__before").columns(F.col(value))[0], place)
+
+    # One more parse, and only of payloads in which nothing is said of the former row; one more of those that have it.
+    text, an_object = parsed(), parsed(paths.MESSAGE).isNotNull()
     wrong = F.concat(F.lit(f"{source.changes.before} is not an object: "), F.substring(text, 1, 80))
-    return [F.when(F.coalesce(*said).isNull(), F.when(~text.startswith("{"), wrong))]
+    return [F.when(F.coalesce(*said).isNull() & text.isNotNull(), F.when(~an_object, wrong))]

@@ -13,6 +13,7 @@ from dualpath.changes import Changes
 from dualpath.declare import event_source
 from dualpath.dimension import dimension
 from dualpath.errors import DeclarationError, InputError
+from dualpath.log.evolution import identity
 from dualpath.paths import first_of
 from dualpath.preview import preview
 from dualpath.schema import EventSource, decimal, identifier, integer, text, timestamp
@@ -71,6 +72,10 @@ SENT = timestamp("sent", path=kafka.time)
         ({"event_time": timestamp("f", zone="UTC", path=kafka.time)}, "declare timestamp('f', path=kafka.time), with"),
         ({"event_id": text("f", path=kafka.offset)}, "other messages have the same offset, so it cannot be an id"),
         ({"event_id": text("f", path=first_of("id", kafka.topic))}, "other messages have the same topic"),
+        (
+            {"event_id": None, "occurrence": text("f", path=kafka.offset)},
+            "a message that is sent again has another offset, and would count twice",
+        ),
         ({"each": "$kafka.headers"}, "each='$kafka.headers' is no list of the payload"),
         ({"fields": [text("f", path="$kafka.key.items[*].sku")]}, "the path has a [*] of no declared list"),
         (
@@ -88,6 +93,14 @@ def test_what_no_message_has_is_refused_at_the_declaration(declared: dict[str, A
 def test_a_path_into_the_key_names_one_value() -> None:
     with pytest.raises(DeclarationError, match=r"kafka.key\('items\[\*\]'\) is of several values; name one"):
         kafka.key("items[*]")
+    with pytest.raises(DeclarationError, match=r"kafka.key\(5\) is no path; name a member, as kafka.key\('id'\)"):
+        kafka.key(5)  # type: ignore[arg-type]
+
+
+def test_what_a_message_has_anew_when_it_is_sent_again_is_no_part_of_the_identity_of_its_events() -> None:
+    fields = [text("user"), integer("n", path=kafka.offset), timestamp("at", path=first_of("at", kafka.time))]
+    found = identity(event_source("s", fields=fields, event_id=None))
+    assert [name for name, _ in found["content"]] == ["user", "at"]
 
 
 def test_a_header_without_a_name_and_a_function_for_a_path_are_refused_where_they_are_written() -> None:
@@ -108,6 +121,8 @@ def test_a_preview_takes_what_is_around_a_payload_as_its_member() -> None:
     ]
     assert preview(view, events, NOON) == [{"user": "ann", "spent": 7.5}]
     assert preview(view, [events[0] | {"$kafka": around | {"key": key}} for key in (None, " ")], NOON) == []
+    with pytest.raises(InputError, match="event 0: None is no payload; pass a dict"):
+        preview(view, [None], NOON)  # type: ignore[list-item]
     with pytest.raises(InputError, match=r"event 0: \$kafka has no header; it has key, headers, topic, partition,"):
         preview(view, [{"items": [], "$kafka": {"header": {}}}], NOON)
 

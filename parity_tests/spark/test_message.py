@@ -211,7 +211,12 @@ LOOKS = event_source(
     event_id=None,
     event_time="ts",
     arrival_time=None,
-    fields=[text("type", path=kafka.header("type")), text("user"), identifier("offset", path=kafka.offset)],
+    fields=[
+        text("type", path=kafka.header("type")),
+        text("user"),
+        identifier("offset", path=kafka.offset),
+        timestamp("seen", path=first_of("seen", kafka.time)),
+    ],
 )
 NOTED = event_source(
     "noted",

@@ -66,6 +66,7 @@ REFUSED = {
     "before_shop (before.shop) is not of kind integer: x": message(ANN | {"shop": "x"}, BOB),
     "before is not an object: ann": message("ann", BOB),
     'before is not an object: ["ann"]': message(["ann"], BOB),
+    'before is not an object: {"user":"ann"}': message('{"user":"ann"}', BOB),
     "user (after.user or before.user) is missing": message(None, {"id": 1, "shop": 7}),
 }
 
@@ -176,6 +177,8 @@ def test_what_was_before_follows_a_field_and_is_part_of_the_identity_of_events_w
     [
         (lambda: source(version=None), "of two changes of one instant"),
         (lambda: source(before="old"), "the former row is at 'old', and no required field is also read there"),
+        (lambda: source(before="$kafka.key.before"), "the former row is in the payload, and '\\$kafka.key.before' is"),
+        (lambda: source(before="after"), "'order_id \\(after.id or before.id\\)' is read in 'after' first"),
         (lambda: source(before="after[1:2]"), "the path 'after\\[1:2\\]' cannot be read"),
         (
             lambda: EventSource("o", (*fields(), text("before_user")), changes=source().changes),
