@@ -63,7 +63,7 @@ def _measured(work: str, history: History, name: str, codes: np.ndarray) -> Figu
     as_of = np.full(USERS, len(words))
 
     def ours(_: int) -> pa.Table:
-        return pa.table(training.values(VIEW, [name], users, as_of, records, lambda c: history.texts(SOURCE.name, c)))
+        return pa.table(training.values(VIEW, [name], users, as_of, records, lambda c: history.texts([SOURCE.name], c)))
 
     def every_text(_: int) -> pa.Table:
         paths = history.paths(f"{DICTIONARY}/{SOURCE.name}")
