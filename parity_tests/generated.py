@@ -84,7 +84,7 @@ def drawn(strategy: st.SearchStrategy[Any], count: int, number: int) -> list[Any
     return found[:count]
 
 
-def declare(folder: Path, views: Sequence[View], table: Rows) -> Repo:
+def declare(folder: Path, views: Sequence[View], table: Rows = ()) -> Repo:
     """A feature repo of the views, named v0, v1 and so on, applied; and the table that they look fields up in."""
     folder.mkdir(parents=True)
     named = [replace(view, name=f"v{i}") for i, view in enumerate(views)]
