@@ -279,14 +279,15 @@ def _check_key(where: str, key: str, source: EventSource) -> None:
 
 @cache
 def digest(view: View) -> str:
-    """A name for all that the values of a view depend on; views that differ in texts for people, or in where the files
-    of a dimension are, have the same."""
+    """A name for all that the values of a view depend on; views that differ in texts for people, or in where the table
+    of a dimension is, have the same."""
     plain = view.to_dict()
     sources = [plain["source"], *plain.get("others", ())]
     for each in (plain, *sources, *plain["features"]):
         each.pop("description", None)
     for source in sources:
         for lookup in source.get("lookups", ()):
-            del lookup["dimension"]["path"]
+            for where in ("path", "topic"):
+                lookup["dimension"].pop(where, None)
     del plain["max_records"]
     return xxhash.xxh64_hexdigest(json.dumps(plain, sort_keys=True).encode())

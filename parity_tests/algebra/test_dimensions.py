@@ -253,7 +253,9 @@ def test_a_source_with_lookups_comes_back_from_its_json_form_and_one_without_has
     assert SALES.stored.names[3:] == ["user", "sku", "quantity", "label", "price"]
     moved = dimension("products", path="elsewhere.csv", keys=[text("id")], fields=VALUES, valid_to="valid_to")
     count = (Feature("n", Count(), days(1)),)
+    topics = [dimension("products", topic=name, keys=[text("id")], fields=VALUES) for name in ("old", "new")]
     taken = (("products", PRODUCTS, ["label", "price"]), ("moved", moved, ["label", "price"]), ("all", moved, ()))
+    taken += (("topic", topics[0], ()), ("other topic", topics[1], ()))
     made = {
         name: digest(
             View(
@@ -263,6 +265,7 @@ def test_a_source_with_lookups_comes_back_from_its_json_form_and_one_without_has
         for name, d, f in taken
     }
     assert made["products"] == made["moved"] != made["all"]
+    assert made["topic"] == made["other topic"]
 
 
 @pytest.mark.parametrize(
