@@ -25,7 +25,7 @@ class FoldError(InputError):
         self.row = row
 
 
-class Part(NamedTuple):
+class ReductionPlace(NamedTuple):
     """Where the kernel's answer has one reduction: `place` among the gathered ones or among the others."""
 
     gathers: bool
@@ -40,14 +40,14 @@ class Compiled:
     feature: Feature
     input: Type
     output: Output
-    parts: tuple[Part, ...]
+    places: tuple[ReductionPlace, ...]
 
     @property
     def batch(self) -> Hashable:
         """Features with an equal one are finalised in one call; a feature that gathers, alone."""
-        if any(part.gathers for part in self.parts):
+        if any(place.gathers for place in self.places):
             return self.feature.name
-        nullable = tuple(part.nullable for part in self.parts)
+        nullable = tuple(place.nullable for place in self.places)
         return replace(self.feature.aggregate, of=None, where=None), self.input, nullable
 
 
@@ -58,8 +58,8 @@ class Batch:
         self.features = features
         first = features[0]
         self.finalize = partial(first.feature.aggregate.finalize, of=first.input)
-        by_part = zip(*(c.parts for c in features), strict=True)
-        self.parts = [(parts[0].gathers, [part.place for part in parts], parts[0].nullable) for parts in by_part]
+        alike = zip(*(c.places for c in features), strict=True)
+        self.reductions = [(one[0].gathers, [each.place for each in one], one[0].nullable) for one in alike]
 
 
 class Plan:
@@ -78,13 +78,14 @@ class Plan:
         groups: dict[tuple[int, ...], int] = {}
         self.compiled: list[Compiled] = []
         for feature in chosen:
-            parts = []
+            places = []
             window = self.windows.index(feature.over)
             for reduction in feature.aggregate.reductions(view.input_type(feature)):
                 called = (reduction.operation, window, *reduction.slots(self.layout.slot))
                 calls = groups if reduction.gathers else scalars
-                parts.append(Part(reduction.gathers, calls.setdefault(called, len(calls)), reduction.nullable))
-            self.compiled.append(Compiled(feature, view.input_type(feature), view.output(feature), tuple(parts)))
+                place = calls.setdefault(called, len(calls))
+                places.append(ReductionPlace(reduction.gathers, place, reduction.nullable))
+            self.compiled.append(Compiled(feature, view.input_type(feature), view.output(feature), tuple(places)))
         self.scalars = np.array(list(scalars), dtype=np.int64).reshape(-1, 3)
         self.groups = np.array(list(groups), dtype=np.int64).reshape(-1, 5)
         batches: dict[Hashable, list[Compiled]] = {}
@@ -130,19 +131,19 @@ class Plan:
         columns = scalars.T
         values: dict[str, Any] = dict.fromkeys(self.outputs)
         for batch in self.batches:
-            parts: list[Any] = []
-            for gathers, places, nullable in batch.parts:
+            reduced: list[Any] = []
+            for gathers, places, nullable in batch.reductions:
                 if gathers:
                     own = offsets[places[0]]
                     span = slice(own[0], own[-1])
-                    parts.append(Groups(own - own[0], codes[span], weights[span], times[span]))
+                    reduced.append(Groups(own - own[0], codes[span], weights[span], times[span]))
                 else:
                     column = columns[places].ravel()
-                    parts.append(Scalars(column, column != NULL if nullable else None))
+                    reduced.append(Scalars(column, column != NULL if nullable else None))
             if len(batch.features) == 1:
-                values[batch.features[0].feature.name] = batch.finalize(parts, as_of=as_of)
+                values[batch.features[0].feature.name] = batch.finalize(reduced, as_of=as_of)
                 continue
-            found = batch.finalize(parts, as_of=np.tile(as_of, len(batch.features)))
+            found = batch.finalize(reduced, as_of=np.tile(as_of, len(batch.features)))
             m = len(as_of)
             for i, each in enumerate(batch.features):
                 own = slice(i * m, (i + 1) * m)
@@ -153,7 +154,7 @@ class Plan:
     def _fail(self, status: int, row: int, at: int) -> None:
         if status == kernel.MISSHAPEN:
             raise ValueError(f"row {row} has no instant, or its span lies outside the records")
-        names = {part[:2]: c.feature.name for c in self.compiled for part in c.parts}
+        names = {place[:2]: c.feature.name for c in self.compiled for place in c.places}
         gathers = at >= len(self.scalars)
         name = names[gathers, at - len(self.scalars) if gathers else at]
         where = f"view '{self.view.name}', feature '{name}'"
@@ -164,6 +165,20 @@ class Plan:
             "or use get_historical_features.",
             row,
         )
+
+
+def grouped(words: np.ndarray, owner: np.ndarray, entities: int) -> tuple[np.ndarray, np.ndarray]:
+    """Records grouped by owner and sorted by time, ties in any order, and where each owner's start."""
+    starts = np.zeros(entities + 1, dtype=np.int64)
+    np.cumsum(np.bincount(owner, minlength=entities), out=starts[1:])
+    if not len(words):
+        return words, starts
+    time = words[:, 0]
+    first, last = int(time.min()), int(time.max())
+    # One sort of one key is six times faster than a sort by two, where the key fits into 63 bits.
+    fits = (last - first + 1) * entities < 2**63
+    order = np.argsort(owner * (last - first + 1) + (time - first)) if fits else np.lexsort((time, owner))
+    return words.take(order, axis=0), starts
 
 
 @lru_cache(maxsize=512)

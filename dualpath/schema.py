@@ -271,7 +271,8 @@ class EventSource:
         del plain["by_name"]
         for name in ("fields", "times", "ids", "lookups"):
             plain[name] = [each.to_dict() for each in getattr(self, name)]
-        plain["decoder"], plain["changes"] = (each and each.to_dict() for each in (self.decoder, self.changes))
+        plain["decoder"] = self.decoder and self.decoder.to_dict()
+        plain["changes"] = self.changes and self.changes.to_dict()
         plain["limits"], plain["future"] = self.limits.to_dict(), self.future.to_dict()
         plain["each"] = paths.written(self.each)
         optional = {"times", "ids", "decoder", "limits", "changes", "each", "where", "sent_at", "future", "lookups"}
@@ -289,10 +290,8 @@ class EventSource:
         kept["lookups"] = tuple(map(Lookup.from_dict, plain.get("lookups", ())))
         read = {"decoder": Decoder.from_dict, "changes": lambda changes: Changes(**changes), "each": paths.parse}
         kept |= {name: read[name](plain[name]) for name in read.keys() & plain.keys()}
-        kept["limits"], kept["future"] = (
-            Limits.from_dict(plain.get("limits", {})),
-            Future.from_dict(plain.get("future", {})),
-        )
+        kept["limits"] = Limits.from_dict(plain.get("limits", {}))
+        kept["future"] = Future.from_dict(plain.get("future", {}))
         kept["late_after"] = timedelta(seconds=plain["late_after"])
         kept["duplicates_within"] = timedelta(seconds=plain["duplicates_within"])
         return cls(**kept)

@@ -30,7 +30,7 @@ SQL = {"text": "VARCHAR", "integer": "BIGINT", "identifier": "BIGINT", "double":
 class Row:
     """What a row must become: "accepted" with an id and values, "dead" with a reason, or "skipped".
 
-    The id is None if it is the hash of the content; of a large payload or value nothing is told.
+    The id is None if it is the hash of the content.
     """
 
     outcome: str

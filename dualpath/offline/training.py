@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from dualpath.errors import InputError, StaleRecordsError
 from dualpath.known import Known
 from dualpath.offline.history import PART, words_of
-from dualpath.plan import FoldError, plan
+from dualpath.plan import FoldError, grouped, plan
 from dualpath.values import Dictionary, arrow, text_codes
 from dualpath.view import View
 
@@ -64,17 +64,3 @@ def values(
     wanted = np.unique(np.concatenate([text_codes(v, chosen.outputs[name]) for name, v in found.items()]))
     dictionary = texts(wanted) if len(wanted) else NO_TEXTS
     return {name: arrow(v, chosen.outputs[name], dictionary).take(pa.array(back)) for name, v in found.items()}
-
-
-def grouped(words: np.ndarray, owner: np.ndarray, entities: int) -> tuple[np.ndarray, np.ndarray]:
-    """Records grouped by owner and sorted by time, ties in any order, and where each owner's start."""
-    starts = np.zeros(entities + 1, dtype=np.int64)
-    np.cumsum(np.bincount(owner, minlength=entities), out=starts[1:])
-    if not len(words):
-        return words, starts
-    time = words[:, 0]
-    first, last = int(time.min()), int(time.max())
-    # One sort of one key is six times faster than a sort by two, where the key fits into 63 bits.
-    fits = (last - first + 1) * entities < 2**63
-    order = np.argsort(owner * (last - first + 1) + (time - first)) if fits else np.lexsort((time, owner))
-    return words.take(order, axis=0), starts

@@ -16,6 +16,7 @@ from dualpath import kernel
 from dualpath.errors import LostStateError, RebuildingError, StateError
 from dualpath.online import high_water_mark, keys
 from dualpath.online.manifest import Manifest
+from dualpath.plan import grouped
 from dualpath.record import HEADER, Fence, Layout
 
 T = TypeVar("T")
@@ -87,8 +88,7 @@ def together(found: Sequence[EntityRecords]) -> tuple[np.ndarray, np.ndarray]:
         return found[0].words, found[0].starts
     words = np.concatenate([part.words for part in found])
     owner = np.concatenate([np.repeat(np.arange(len(part.starts) - 1), np.diff(part.starts)) for part in found])
-    starts = np.sum([part.starts for part in found], axis=0)
-    return words[np.lexsort((words[:, 0], owner))], starts
+    return grouped(words, owner, len(found[0].starts) - 1)
 
 
 class _Known(NamedTuple):

@@ -70,9 +70,9 @@ def current(
     def order(each: Mapping[str, Any]) -> tuple[int, int, int]:
         return each["event_time"], each[changes.version] if changes.version else 0, code(each["event_id"])
 
+    row = tuple(event[name] for name in changes.key)
     for other in events:
-        same = source(view, other) == source(view, event)
-        same = same and tuple(event[name] for name in changes.key) in rows(view, other, entity)
+        same = other.get(SOURCE) == event.get(SOURCE) and row in rows(view, other, entity)
         if same and known(other, known_at) and other["event_time"] <= as_of and order(other) > order(event):
             return False
     return not changes.deleted or event[changes.deleted] is not True

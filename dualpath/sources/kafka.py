@@ -21,7 +21,7 @@ EVENT_ID = "event_id"
 """The header of a message that holds the event's id, UTF-8."""
 
 EARLIEST = -2
-ADMIN_TIMEOUT_MS = 15_000
+ANSWER_TIMEOUT_MS = 15_000
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ def _admin(spark: SparkSession, client: Mapping[str, str], where: str) -> Iterat
     jvm = _jvm(spark)
     settings = jvm.java.util.HashMap()
     for name, value in {
-        "default.api.timeout.ms": ADMIN_TIMEOUT_MS,
-        "request.timeout.ms": ADMIN_TIMEOUT_MS,
+        "default.api.timeout.ms": ANSWER_TIMEOUT_MS,
+        "request.timeout.ms": ANSWER_TIMEOUT_MS,
         **client,
     }.items():
         settings.put(name, str(value))

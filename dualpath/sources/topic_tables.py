@@ -22,7 +22,7 @@ from dualpath.dimension import Dimension
 from dualpath.errors import InputError, UnavailableError
 from dualpath.field import Field
 from dualpath.kinds import INSTANT
-from dualpath.sources.kafka import Kafka, check_connector
+from dualpath.sources.kafka import ANSWER_TIMEOUT_MS, Kafka, check_connector
 from dualpath.sources.succession import succession
 from dualpath.sources.tables import State, named, naming, parsed
 from dualpath.versions import Versions, text_of, typed
@@ -32,7 +32,6 @@ Offsets = dict[str, int]
 """An offset for each partition, whose numbers are texts, as in JSON."""
 READ = b"dualpath-read"
 """The metadata of a table that say what it was read of, and up to which offsets."""
-TIMEOUT_MS = 15_000
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Topics:
         rows = (
             self.spark.read.format("kafka")
             .options(**self.kafka.options, subscribe=dimension.topic)
-            .option("kafkaConsumer.pollTimeoutMs", TIMEOUT_MS)
+            .option("kafkaConsumer.pollTimeoutMs", ANSWER_TIMEOUT_MS)
             .option("startingOffsets", json.dumps({dimension.topic: begins}))
             .option("endingOffsets", json.dumps({dimension.topic: ends}))
         )

@@ -3,7 +3,7 @@
 A row is refused, never repaired. `reason` says what is wrong with it, for the dead-letter table.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pyspark.sql import Column, DataFrame
@@ -117,11 +117,12 @@ def admit(
         more[1] = parses.further().alias("__further")
         reason = parses.said(reason)
     late = F.col("arrival_time") - F.col("event_time") > F.lit(source.late_after)
+    changed = moves.changed(source)
     judged = typed.select(
-        _event_id(source, places).alias("event_id"),
+        _event_id(source, places, changed).alias("event_id"),
         "event_time",
         "arrival_time",
-        *(moves.changed(source).get(name, F.col(name)).alias(name) for name in columns),
+        *(changed.get(name, F.col(name)).alias(name) for name in columns),
         F.coalesce(late, F.lit(False)).alias("late"),
         *PLACE,
         "admitted_at",
@@ -145,11 +146,11 @@ def admit(
     )
 
 
-def _event_id(source: EventSource, places: Places) -> Column:
+def _event_id(source: EventSource, places: Places, changed: Mapping[str, Column]) -> Column:
     """The payload's id; else the transport's; else the hash of the content: every declared field, time, occurrence.
 
     With the place of the element, unless the id is one of its members; its content is all of the list. What a message
-    has anew when it is sent again is not of its content.
+    has anew when it is sent again is not of its content. `changed` is that of `dualpath.spark.moves`.
     """
     members, parses = source.members, places.payload
     if "event_id" in members:
@@ -157,7 +158,6 @@ def _event_id(source: EventSource, places: Places) -> Column:
         of_payload = inside(members["event_id"].place, source.each) is None
         return parses.id(own) if isinstance(parses, Elements) and of_payload else own
     content = [F.unix_micros("__said").alias("event_time")]
-    changed = moves.changed(source)
     for field in source.payload_fields:
         if not (same := lasting(field.places)):
             continue

@@ -33,6 +33,7 @@ class Places:
         self.payload = Elements(within, source.each) if source.each else Parses(within)
         self.message = Message(around if messages else ())
         self.members = {} if messages else {place: f"__member{n}" for n, place in enumerate(around)}
+        self.around = self.message.texts | self.members
 
     @property
     def names(self) -> list[str]:
@@ -84,5 +85,4 @@ class Places:
         return self.payload.kept(whole) if isinstance(self.payload, Elements) else whole
 
     def _at(self, place: Steps) -> Column:
-        known = self.message.texts | self.members
-        return F.col(known[place]) if place in known else self.payload.text(place)
+        return F.col(self.around[place]) if place in self.around else self.payload.text(place)

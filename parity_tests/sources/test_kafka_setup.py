@@ -23,7 +23,7 @@ def test_a_topic_that_is_not_there_and_a_broker_that_does_not_answer_are_one_sen
 ) -> None:
     with pytest.raises(InputError, match="has not all of the topics; make them"):
         Kafka(broker.address, "nowhere").read(spark)
-    monkeypatch.setattr(kafka, "ADMIN_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr(kafka, "ANSWER_TIMEOUT_MS", 1_000)
     with pytest.raises(UnavailableError, match=r"Kafka at 127\.0\.0\.1:1 cannot be used"):
         Kafka("127.0.0.1:1", "nowhere").read(spark)
     with pytest.raises(InputError, match="either a topic or a pattern"):

@@ -165,7 +165,7 @@ def test_a_redis_whose_certificate_is_not_trusted_is_one_sentence(
 def test_a_kafka_that_refuses_the_password_is_one_sentence(
     spark: SparkSession, certificate: Path, secured: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka, "ADMIN_TIMEOUT_MS", 5_000)
+    monkeypatch.setattr(kafka, "ANSWER_TIMEOUT_MS", 5_000)
     with pytest.raises(UnavailableError, match=rf"Kafka at {secured} cannot be used .*Authentication failed") as raised:
         Kafka(secured, TOPIC, client=consumer(certificate, "guessed")).read(spark)
     assert "guessed" not in raised.value.message
