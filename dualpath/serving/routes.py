@@ -2,8 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
+import orjson
 from fastapi import APIRouter, Path
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dualpath.errors import InputError, NotFoundError
@@ -13,7 +15,7 @@ from dualpath.serving.access import allowed
 from dualpath.serving.candidate import evaluated
 from dualpath.serving.features import REFUSALS, JsonRoute
 from dualpath.serving.policy import MOST_CANDIDATES, Policy, Settings, State
-from dualpath.serving.rank import Asked
+from dualpath.serving.rank import Answer, Asked
 from dualpath.serving.service import Service
 
 
@@ -113,27 +115,32 @@ class EvaluateRequest(BaseModel):
     )
 
 
+def _told(answer: Answer) -> dict[str, Any]:
+    """An answer as `RankAnswer` describes it; FastAPI would check each place of its ranking again."""
+    decision = answer.decision
+    return {
+        "decision_id": decision.decision_id,
+        "as_of": iso(decision.decided_at),
+        "known": decision.known,
+        "policy": decision.policy,
+        "variant": decision.variant,
+        "degraded": answer.degraded or None,
+        "ranking": [
+            {"article_id": decision.candidates[place], "score": decision.scores[place]} for place in decision.ranking
+        ],
+    }
+
+
 def router(service: Service) -> APIRouter:
     """The routes of decisions."""
     routes = APIRouter(route_class=JsonRoute, responses=REFUSALS, tags=["decisions"])
 
     @routes.post("/rank", response_model=RankAnswer, dependencies=[allowed("rank")])
-    async def rank(request: RankRequest) -> RankAnswer:
+    async def rank(request: RankRequest) -> Response:
         """Order candidates for a reader. What fails behind it makes the answer `degraded`, never an error."""
         asked = Asked(request.request_id, request.user_id, request.device, tuple(request.candidates))
         answer = await service.rank(asked)
-        decision = answer.decision
-        return RankAnswer(
-            decision_id=decision.decision_id,
-            as_of=iso(decision.decided_at),
-            known=dict(decision.known),
-            policy=decision.policy,
-            variant=decision.variant,
-            degraded=answer.degraded or None,  # type: ignore[arg-type]
-            ranking=[
-                Place(article_id=decision.candidates[place], score=decision.scores[place]) for place in decision.ranking
-            ],
-        )
+        return Response(orjson.dumps(_told(answer)), media_type="application/json")
 
     @routes.get("/interest/{user_id}", response_model=InterestAnswer, dependencies=[allowed("rank")])
     async def interest(user_id: UserId) -> InterestAnswer:

@@ -14,6 +14,7 @@ from dualpath.runtime import redis
 from dualpath.serving import ranking
 from dualpath.serving.app import create_app
 from dualpath.serving.metrics import Metrics
+from dualpath.serving.routes import RankAnswer
 from dualpath.serving.service import Service
 from dualpath.serving.settings import Settings
 from parity_tests.servers import suspended
@@ -67,6 +68,16 @@ def test_a_feed_is_ranked(client: TestClient) -> None:
     assert found["variant"] in ("bandit", "uniform") and len(found["policy"]) == 64 and len(found["decision_id"]) == 64
     assert set(found["known"]) == {"reader_interest", "article_facts", "article_clicks", "article_impressions"}
     assert found["as_of"].endswith("Z") and found["degraded"] in (None, "stale")
+
+
+def test_a_feed_has_the_form_that_the_documentation_of_the_service_shows(client: TestClient) -> None:
+    answer = rank(client)
+    assert (
+        RankAnswer.model_validate_json(answer.text, strict=True, extra="forbid").model_dump(mode="json")
+        == answer.json()
+    )
+    described = client.get("/openapi.json").json()["paths"]["/rank"]["post"]["responses"]["200"]
+    assert described["content"]["application/json"]["schema"]["$ref"].endswith("/RankAnswer")
 
 
 def test_the_same_request_gets_the_same_answer(client: TestClient) -> None:
