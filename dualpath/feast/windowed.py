@@ -1,12 +1,10 @@
 """Windowed views in training sets: the kernel computes them, in this process or on Spark."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from feast import FeatureView, RepoConfig
 
 from dualpath import entities, extras
@@ -16,7 +14,7 @@ from dualpath.feast import training_known
 from dualpath.feast.training_rows import TrainingRows
 from dualpath.known import Known
 from dualpath.log.storage import Storage
-from dualpath.offline import training
+from dualpath.offline import local
 from dualpath.offline.history import History
 from dualpath.view import View
 
@@ -43,9 +41,7 @@ def features(config: RepoConfig, fv: FeatureView, names: Sequence[str], rows: Tr
         return told
     if len(entity) > config.offline_store.spark_above_rows:
         return on_spark(view, tuple(computed), entity, rows.as_of, history, known) | told
-    records = history.records(view, pc.unique(entity), [known.by] if known else [])
-    texts = partial(history.texts, [source.name for source in view.sources])
-    return training.values(view, computed, entity, rows.as_of, records, texts, known) | told
+    return local.features(view, computed, entity, rows.as_of, history, known) | told
 
 
 def on_spark(
