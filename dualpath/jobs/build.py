@@ -20,7 +20,7 @@ from dualpath.steps import Step, step
 TEXT_ROW_GROUPS, RECORD_ROW_GROUPS = 2**19, 2**21
 """Bytes: rows are sorted by code or entity, so that a read of a few of them reads a few row groups."""
 SMALL_DAY = 25_000
-"""Events up to which an arrival day's records are not split into buckets: opening files takes longer than reading them."""
+"""Events up to which an arrival day's records are not in buckets: to open the files would take longest."""
 
 
 def build(spark: SparkSession, repo: Repo, source: EventSource, through: date | None = None) -> list[str]:
