@@ -60,7 +60,9 @@ def prepared(entity_df: DataFrame, time: str, wanted: Sequence[Wanted]) -> DataF
             given = dict(zip(table.column_names, table.columns, strict=True))
             with crossing(), _in_partition():
                 as_of = instants.parse(given[time], time, first)
-                found = columns(wanted, TrainingRows(given, time, as_of, first))
+                rows = TrainingRows(given, time, as_of, first)
+                known = [each.known(rows) for each in wanted]
+                found = columns(wanted, as_of, [each.entity(rows) for each in wanted], known)
             yield pa.RecordBatch.from_arrays([batch[GIVEN], *found.values()], names=[GIVEN, *found])
             first += len(batch)
 

@@ -19,8 +19,13 @@ from dualpath.feast.spark_frames import GIVEN
 from dualpath.feast.training_rows import TrainingRows
 from dualpath.feast.training_set import TrainingSet
 from dualpath.feast.windowed import Wanted, root
+from dualpath.kinds import INSTANT
 from dualpath.offline.distributed import AS_OF
 from dualpath.offline.history import History
+from dualpath.times import FIRST, LAST
+
+EVER = pa.array([FIRST, LAST], pa.int64()).cast(INSTANT).to_pylist()
+"""Between which instants Feast looks for the rows of a saved dataset: to know their own, they would be computed twice."""
 
 
 class SparkTrainingSet(TrainingSet):
@@ -44,12 +49,14 @@ class SparkTrainingSet(TrainingSet):
     ) -> None:
         super().__init__(config, rows, lambda: _collected(self._plain()), refs, requested, full_names, odfvs)
         self.frame, self.wanted, self.names = frame, wanted, names
+        self._metadata.min_event_timestamp, self._metadata.max_event_timestamp = EVER
 
     @translated()
     def to_spark_df(self) -> DataFrame:
-        """Compute it as a Spark DataFrame, on the executors.
+        """Compute it as a Spark DataFrame, on the executors, whenever that is used.
 
-        What they refuse, such as a value that is no key, raises Spark's error, with the sentence in its text. The
+        It reads the record files of now: if `dualpath batch` builds some of them anew before that, ask for it again.
+        What executors refuse, such as a value that is no key, raises Spark's error, with the sentence in its text. The
         function of an on-demand view gets a batch of rows at a time.
         """
         return self._arranged(self._plain())

@@ -88,7 +88,7 @@ def features(
         else:
             history.require(each.view, stale=store.stale)
     if len(rows.as_of) > store.spark_above_rows:
-        of_view = on_spark(wanted, rows, history)
+        of_view = on_spark(wanted, columns(wanted, rows.as_of, entity, known), history)
     else:
         of_view = [
             local.features(each.view, each.names, of, rows.as_of, history, knows) if each.names else {}
@@ -98,12 +98,14 @@ def features(
     return [{**one, **other} for one, other in zip(of_view, nulls, strict=True)]
 
 
-def columns(wanted: Sequence[Wanted], rows: TrainingRows) -> dict[str, pa.Array]:
-    """What Spark is told of rows: `as_of`, the entities and limits of views, by the names of `Wanted`'s places."""
-    found: dict[str, pa.Array] = {"as_of": pa.array(rows.as_of)}
-    for at, each in enumerate(wanted):
-        found |= {} if entity_column(wanted, at) in found else {entity_column(wanted, at): each.entity(rows)}
-        if knows := each.known(rows):
+def columns(
+    wanted: Sequence[Wanted], as_of: np.ndarray, entity: Sequence[pa.Array], known: Sequence[Known | None]
+) -> dict[str, pa.Array]:
+    """What Spark is told of rows: their instants, and for each view their entities and what they know."""
+    found: dict[str, pa.Array] = {"as_of": pa.array(as_of)}
+    for at, (of_rows, knows) in enumerate(zip(entity, known, strict=True)):
+        found.setdefault(entity_column(wanted, at), of_rows)
+        if knows:
             limits = knows.limits if knows.limits.ndim == 1 else [*knows.limits]
             found[known_column(at)] = pa.array(limits, pa.int64() if knows.limits.ndim == 1 else pa.list_(pa.int64()))
     return found
@@ -119,18 +121,23 @@ def known_column(at: int) -> str:
     return f"known{at}"
 
 
-def on_spark(wanted: Sequence[Wanted], rows: TrainingRows, history: History) -> list[dict[str, pa.ChunkedArray]]:
-    """The same on Spark, in one job; rows travel there and back as Arrow."""
+def on_spark(
+    wanted: Sequence[Wanted], told: Mapping[str, pa.Array], history: History
+) -> list[dict[str, pa.ChunkedArray]]:
+    """The features for rows of which `columns` tells, in one job of Spark; rows travel there and back as Arrow."""
     extras.require("spark")
     from dualpath.feast import spark_frames
     from dualpath.spark.session import session
 
-    told = columns(wanted, rows)
-    given = session("dualpath-training").createDataFrame(pa.table({"row": np.arange(len(rows.as_of)), **told}))
+    rows = pa.table({"row": np.arange(len(told["as_of"])), **told})
     distinct = {name: pc.unique(told[name]).drop_null() for name in told if name.startswith("entity")}
     few = {name: entities for name, entities in distinct.items() if len(entities) <= FEW}
     try:
-        table = spark_frames.features(given, wanted, history, few).toArrow().sort_by("row")
+        table = (
+            spark_frames.features(session("dualpath-training").createDataFrame(rows), wanted, history, few)
+            .toArrow()
+            .sort_by("row")
+        )
     except Exception as error:
         raise carried(error) or error from None
     return [

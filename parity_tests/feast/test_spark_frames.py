@@ -21,7 +21,9 @@ from dualpath.errors import InputError, StaleRecordsError
 from dualpath.feast import spark_frames
 from dualpath.feast.spark_set import SparkTrainingSet
 from dualpath.jobs.build import build
+from dualpath.kinds import INSTANT
 from dualpath.offline import distributed
+from dualpath.offline.history import StaleWarning
 from dualpath.online.connection import embedded_folder
 from dualpath.parity.compare import same
 from dualpath.repo import Repo
@@ -217,11 +219,9 @@ def test_the_path_of_parquet_files_is_an_entity_df(
     table = table.set_column(
         table.column_names.index("event_timestamp"),
         "event_timestamp",
-        table["event_timestamp"].cast("timestamp[us, UTC]"),
+        table["event_timestamp"].cast(INSTANT),
     )
-    table = table.set_column(
-        table.column_names.index("known_at"), "known_at", table["known_at"].cast("timestamp[us, UTC]")
-    )
+    table = table.set_column(table.column_names.index("known_at"), "known_at", table["known_at"].cast(INSTANT))
     folder, file = tmp_path / "rows", tmp_path / "rows.parquet"
     folder.mkdir()
     pq.write_table(table, file)
@@ -301,10 +301,21 @@ def test_tokens_of_several_sources_hold_for_a_spark_frame(spark: SparkSession, w
 
 def test_features_that_say_what_was_known_are_null_in_a_spark_frame(spark: SparkSession, world: World) -> None:
     rows = world.questions()[["row", "user", "as_of"]].rename(columns={"as_of": "event_timestamp"})
-    asked = ["activity:known_activity", "activity:refs", "activity:arrived_activity"]
-    world.repo.store.config.offline_store.stale = "warn"
-    found = assert_same(world.repo, spark, rows, asked)
+    asked, repo = ["activity:known_activity", "activity:refs", "activity:arrived_activity"], world.repo
+    repo.store.config.offline_store.stale = "warn"
+    with pytest.warns(StaleWarning):
+        found = assert_same(repo, spark, rows, asked)
     assert found["known_activity"].null_count == found["arrived_activity"].null_count == len(rows)
+
+
+def test_rows_of_nobody_alone_are_answered_by_spark_too(repo: Repo, spark: SparkSession) -> None:
+    rows = drawn(20).assign(user_id=None, shop_id=pd.array([None] * 20, "Int64"))
+    found = assert_same(repo, spark, rows, WINDOWED)
+    repo.store.config.offline_store.spark_above_rows, before = 0, repo.store.config.offline_store.spark_above_rows
+    try:
+        assert repo.store.get_historical_features(rows, WINDOWED).to_arrow().equals(found)
+    finally:
+        repo.store.config.offline_store.spark_above_rows = before
 
 
 def test_whole_entities_are_handed_over_together() -> None:
