@@ -25,7 +25,7 @@ from dualpath.offline.history import History
 from dualpath.times import FIRST, LAST
 
 EVER = pa.array([FIRST, LAST], pa.int64()).cast(INSTANT).to_pylist()
-"""Between which instants Feast looks for the rows of a saved dataset: to know their own, they would be computed twice."""
+"""Where Feast looks for the rows of a saved dataset: to tell their own ends, they would be computed twice."""
 
 
 class SparkTrainingSet(TrainingSet):
