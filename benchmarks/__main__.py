@@ -22,6 +22,7 @@ BENCHMARKS = (
     "evaluation",
     "personalisation",
     "growth",
+    "training_sets",
     "freshness",
     "ids",
     "log_compaction",

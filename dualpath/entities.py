@@ -34,12 +34,12 @@ HALF = 2**31
 LEAST, MOST = -(2**63), 2**63 - 1
 
 
-def cast(values: Iterable[Any], kind: str, name: str) -> list[Any]:
+def cast(values: Iterable[Any], kind: str, name: str, first: int = 0) -> list[Any]:
     """Values of the join key `name` as those of its declared `kind`; None where there is none.
 
     A kind is `text`, `integer` or, of ordinary views alone, `integer32`.
 
-    Raises `InputError` that names the row for a value that is no such key.
+    Raises `InputError` that names the row for a value that is no such key; `first` is the number of the first row.
 
     >>> cast(["ann", 7, 7.0, None, float("nan")], "text", "user_id")
     ['ann', '7', '7', None, None]
@@ -52,7 +52,7 @@ which become text.
     """
     rule = _text if kind == "text" else _integer
     found = []
-    for row, value in enumerate(values):
+    for row, value in enumerate(values, first):
         key = rule(value)
         if key is NotImplemented or (kind == "integer32" and key is not None and not -HALF <= key < HALF):
             raise _refusal(name, row, value, kind)
@@ -60,25 +60,25 @@ which become text.
     return found
 
 
-def column(values: Any, kind: str, name: str) -> pa.Array:
+def column(values: Any, kind: str, name: str, first: int = 0) -> pa.Array:
     """A whole column of join keys, by the rule of `cast`: string[m] or int64[m] with nulls.
 
     values: a pandas column, an Arrow array or a list. Columns of one type are converted at once.
     """
     given = _arrow(values)
     if given is None or (kind != "text" and not pa.types.is_primitive(given.type)):
-        return pa.array(cast(_listed(values), kind, name), pa.string() if kind == "text" else pa.int64())
+        return pa.array(cast(_listed(values), kind, name, first), pa.string() if kind == "text" else pa.int64())
     if pa.types.is_floating(given.type):
         numbers = given.to_numpy(zero_copy_only=False)
         given = pa.array(numbers.astype(np.float64), from_pandas=True)
         broken = pc.or_(pc.not_equal(given, pc.trunc(given)), pc.greater(pc.abs(given), float(WHOLE)))
         if (at := pc.index(broken, True).as_py()) >= 0:
-            raise _refusal(name, at, given[at].as_py(), kind)
+            raise _refusal(name, first + at, given[at].as_py(), kind)
         given = given.cast(pa.int64())
     if kind == "integer32":
         wide = pc.or_(pc.less(given, -HALF), pc.greater_equal(given, HALF))
         if pc.any(wide).as_py():
-            cast(_listed(values), kind, name)  # which names the row
+            cast(_listed(values), kind, name, first)  # which names the row
     if pa.types.is_integer(given.type):
         return given.cast(pa.string()) if kind == "text" else given.cast(pa.int64())
     return given.cast(pa.string())

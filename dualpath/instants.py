@@ -26,11 +26,11 @@ ISO = re.compile(
 REMEDY = "pass a datetime, which is UTC if it has no time zone, or ISO-8601 text like 2026-03-04T12:00:00Z"
 
 
-def parse(values: Any, name: str = COLUMN) -> np.ndarray:
+def parse(values: Any, name: str = COLUMN, first: int = 0) -> np.ndarray:
     """Instants as int64[m] microseconds since 1970 UTC.
 
     values: a list, a NumPy array, a pandas column or an Arrow one. Raises `InputError` that names the row for a
-    missing or ambiguous one, and for one outside the years 1 to 9999.
+    missing or ambiguous one, and for one outside the years 1 to 9999; `first` is the number of the first row.
 
     >>> parse(["2022-01-01T01:00:00.000001+01:00", datetime(2022, 1, 1)]).tolist()
     [1640995200000001, 1640995200000000]
@@ -39,11 +39,11 @@ def parse(values: Any, name: str = COLUMN) -> np.ndarray:
     dualpath.errors.InputError: event_timestamp, row 0: 1640995200 is a number, whose unit would be a guess; \
 pass a datetime, which is UTC if it has no time zone, or ISO-8601 text like 2026-03-04T12:00:00Z.
     """
-    found = _whole(values, name)
+    found = _whole(values, name, first)
     if found is None:
-        found = np.array([_micros(value, name, row) for row, value in enumerate(values)], dtype=np.int64)
+        found = np.array([_micros(value, name, row) for row, value in enumerate(values, first)], dtype=np.int64)
     if len(found) and not (found.min() >= FIRST and found.max() <= LAST):
-        raise _refusal(name, int(((found < FIRST) | (found > LAST)).argmax()), OUTSIDE)
+        raise _refusal(name, first + int(((found < FIRST) | (found > LAST)).argmax()), OUTSIDE)
     return found
 
 
@@ -63,7 +63,7 @@ def absent(value: Any) -> bool:
     return value is None or value is pd.NaT or value is pd.NA
 
 
-def _whole(values: Any, name: str) -> np.ndarray | None:
+def _whole(values: Any, name: str, first: int) -> np.ndarray | None:
     """A column of one type of instants, converted at once; None for any other."""
     if isinstance(values, pd.Series | pd.Index) and isinstance(values.dtype, pd.ArrowDtype):
         values = pa.array(values)
@@ -73,18 +73,18 @@ def _whole(values: Any, name: str) -> np.ndarray | None:
         if not pa.types.is_timestamp(values.type):
             return None
         if values.null_count:
-            raise _missing(name, int(np.asarray(values.is_null()).argmax()))
-        return _scaled(np.asarray(values.cast(pa.int64())).view(f"datetime64[{values.type.unit}]"), name)
+            raise _missing(name, first + int(np.asarray(values.is_null()).argmax()))
+        return _scaled(np.asarray(values.cast(pa.int64())).view(f"datetime64[{values.type.unit}]"), name, first)
     if isinstance(values, pd.Series | pd.Index):
         if isinstance(values.dtype, pd.DatetimeTZDtype):
             values = pd.DatetimeIndex(values).tz_convert("UTC").tz_localize(None)
         values = values.to_numpy()
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
-        return _scaled(values, name)
+        return _scaled(values, name, first)
     return None
 
 
-def _scaled(values: np.ndarray, name: str, first: int = 0) -> np.ndarray:
+def _scaled(values: np.ndarray, name: str, first: int) -> np.ndarray:
     """datetime64 of any unit as int64 microseconds, cut towards the past; the rows are those from `first` on."""
     absent = np.isnat(values)
     if absent.any():

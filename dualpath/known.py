@@ -84,10 +84,11 @@ def named(given: Any, sources: Sequence[str]) -> tuple[Fence, ...] | None:
     return tuple(Fence(int(each[1]), int(each[2])) for each in found if each) if all(found) else None
 
 
-def split(tokens: Iterable[Any], name: str, sources: Sequence[str]) -> list[tuple[Fence, ...]]:
+def split(tokens: Iterable[Any], name: str, sources: Sequence[str], first: int = 0) -> list[tuple[Fence, ...]]:
     """The micro-batches that the tokens of a column name, of each source: the inverse of `joint`.
 
-    Raises `InputError` that names the row for a missing token, and for anything that is none of these sources.
+    Raises `InputError` that names the row for a missing token, and for anything that is none of these sources; `first`
+    is the number of the first row.
 
     >>> split(["q1b204"], "known_actions", ["clicks", "orders"])
     Traceback (most recent call last):
@@ -96,7 +97,7 @@ served it, such as 'clicks:q1b204/orders:q1b204'.
     """
     seen: dict[Any, tuple[Fence, ...]] = {}
     found = []
-    for row, given in enumerate(tokens):
+    for row, given in enumerate(tokens, first):
         fences = seen.get(given) if isinstance(given, str) else None
         if fences is None:
             fences = named(given, sources)

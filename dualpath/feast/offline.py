@@ -5,7 +5,7 @@ feature service may have both.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -17,13 +17,14 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _parse_feature_ref
 from pydantic import field_validator
 
+from dualpath import extras
 from dualpath.declare import is_event_log, is_windowed, sources_of
 from dualpath.errors import InputError
 from dualpath.feast import evolution, ordinary, training_known, windowed
 from dualpath.feast.derived import derived
 from dualpath.feast.duration import duration
 from dualpath.feast.errors import translated
-from dualpath.feast.training_rows import TrainingRows, read, rows_of_events
+from dualpath.feast.training_rows import TrainingRows, dataset, read, rows_of_events
 from dualpath.feast.training_set import TrainingSet
 
 
@@ -79,16 +80,28 @@ class DualpathOfflineStore(OfflineStore):
         full_feature_names: bool = False,
         **kwargs: Any,
     ) -> RetrievalJob:
-        """A training set: `entity_df` (a pandas DataFrame or an Arrow table) with the features appended.
+        """A training set: `entity_df` with the features appended.
 
-        The columns are those of `entity_df`, then the features in the order of the request. Rows keep their order.
-        Without an `entity_df` the rows are those of `rows_of_events`. Raises `InputError` for a missing join key, a
-        missing or ambiguous instant, and a column of `entity_df` that is named like a feature.
+        `entity_df` is a pandas DataFrame, an Arrow table, the path of a Parquet file or of a folder of some, or a Spark
+        DataFrame; without one the rows are those of `rows_of_events`. The columns are those of `entity_df`, then the
+        features in the order of the request. Rows keep their order; those of a Spark DataFrame, and of more than
+        `spark_above_rows` rows in files, have none, and get one row each in no order, from a `SparkTrainingSet`.
+
+        Raises `InputError` for a missing join key, a missing or ambiguous instant, and a column of `entity_df` that is
+        named like a feature; of a Spark DataFrame also for a view that is not windowed.
         """
         start, end = kwargs.pop("start_date", None), kwargs.pop("end_date", None)
         if kwargs.get("filter_by_created_timestamp"):
             _no_windowed(feature_views)
-        rows = read(rows_of_events(config, feature_views, start, end) if entity_df is None else entity_df)
+        if entity_df is None:
+            entity_df = rows_of_events(config, feature_views, start, end)
+        elif isinstance(entity_df, str) and _call():  # a remote caller's path would be one of the server's
+            entity_df = _of_path(config, entity_df, feature_views)
+        frame = entity_df if _is_spark_frame(entity_df) else None
+        if frame is not None:
+            from dualpath.feast import spark_frames
+
+        rows = read(entity_df) if frame is None else spark_frames.read(frame)
         odfvs = [*map(derived, OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry))]
         given = training_known.given(rows, feature_views)
         requested = [ref for ref in dict.fromkeys(map(_plain, _requested(feature_refs))) if ref not in given]
@@ -98,24 +111,36 @@ class DualpathOfflineStore(OfflineStore):
         training_known.check(rows, feature_views)
         _check(rows, names, odfvs)
 
+        of_view = {name: [_parts(ref)[1] for ref in names if _parts(ref)[0] == name] for name in views}
+        in_order = [names[ref] for ref in requested]
+
+        def wanted() -> dict[str, windowed.Wanted]:
+            found = {name: fv for name, fv in views.items() if is_windowed(fv)}
+            return {name: windowed.Wanted.of(config, fv, of_view[name], rows) for name, fv in found.items()}
+
+        if frame is not None:
+            from dualpath.feast import spark_set
+
+            _windowed_alone(feature_views)
+            placed = {_parts(ref): column for ref, column in names.items()}
+            return spark_set.SparkTrainingSet(
+                config, rows, frame, wanted, placed, refs, in_order, full_feature_names, odfvs
+            )
+
         def compute() -> pa.Table:
-            found: dict[str, pa.Array] = {}
+            asked = wanted()
+            found = dict(zip(asked, windowed.features(config, [*asked.values()], rows), strict=True))
             for name, fv in views.items():
-                selected = [ref for ref in names if _parts(ref)[0] == name]
-                of_view = [_parts(ref)[1] for ref in selected]
-                columns = (
-                    windowed.features(config, fv, of_view, rows)
-                    if is_windowed(fv)
-                    else ordinary.features(config, fv, of_view, rows, registry, **kwargs)
-                )
-                found |= {names[ref]: columns[feature] for ref, feature in zip(selected, of_view, strict=True)}
+                if name not in found:
+                    found[name] = ordinary.features(config, fv, of_view[name], rows, registry, **kwargs)
             table = rows.table()
-            for column in names.values():
-                if column in found:  # Feast adds the features of on-demand views
-                    table = table.append_column(column, found[column])
+            for ref, column in names.items():
+                view, feature = _parts(ref)
+                if view in found:  # Feast adds the features of on-demand views
+                    table = table.append_column(column, found[view][feature])
             return table
 
-        return TrainingSet(config, rows, compute, refs, [names[ref] for ref in requested], full_feature_names, odfvs)
+        return TrainingSet(config, rows, compute, refs, in_order, full_feature_names, odfvs)
 
     @staticmethod
     @translated()
@@ -174,15 +199,20 @@ def _requested(feature_refs: list[str]) -> list[str]:
     """The features that the caller requested, in that order.
 
     Feast adds the inputs of on-demand views to them, in an order that differs by process, and passes on nothing that
-    tells the two apart. Its own stack frame has the request. A remote caller has no frame here: then all count as
-    requested.
+    tells the two apart. Of a remote caller all count as requested.
     """
+    call = _call()
+    return call["_feature_refs"] if call else feature_refs
+
+
+def _call() -> Mapping[str, Any] | None:
+    """The variables of Feast's own stack frame, which has the request; None if the caller is remote."""
     frame = sys._getframe()
     while frame := frame.f_back:  # type: ignore[assignment]
         # Found by its names and not by its code, because tracing tools wrap Feast's functions in their own.
         if frame.f_globals.get("__name__") == FeatureStore.__module__ and "_feature_refs" in frame.f_locals:
-            return frame.f_locals["_feature_refs"]
-    return feature_refs
+            return frame.f_locals
+    return None
 
 
 def _plain(ref: str) -> str:
@@ -222,6 +252,33 @@ def _check(rows: TrainingRows, names: dict[str, str], odfvs: list[OnDemandFeatur
         for name in odfv.get_request_data_schema():
             if name not in rows.given:
                 raise RequestDataNotFoundInEntityDfException(name, odfv.name)
+
+
+def _is_spark_frame(entity_df: Any) -> bool:
+    spark = sys.modules.get("pyspark.sql")  # imported, if there is such a frame
+    return spark is not None and isinstance(entity_df, spark.DataFrame)
+
+
+def _windowed_alone(views: Sequence[FeatureView]) -> None:
+    for fv in views:
+        if not is_windowed(fv):
+            raise InputError(
+                f"entity_df is a Spark DataFrame, and view '{fv.projection.name_to_use()}' is not windowed: its values "
+                "are found in this process; pass a pandas DataFrame or an Arrow table, or ask for it on its own."
+            )
+
+
+def _of_path(config: RepoConfig, path: str, views: Sequence[FeatureView]) -> Any:
+    """The rows of Parquet files: many are a Spark frame, if all views are windowed, others an Arrow table."""
+    files = dataset(path)
+    if files is None:
+        return path
+    if files.count_rows() > config.offline_store.spark_above_rows and all(map(is_windowed, views)):
+        extras.require("spark")
+        from dualpath.feast import spark_frames
+
+        return spark_frames.of_files(path, files.schema)
+    return files.to_table()
 
 
 def _no_windowed(views: Sequence[FeatureView]) -> None:

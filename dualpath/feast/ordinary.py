@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from feast import FeatureView, FileSource, RepoConfig
+from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_logging import LoggingConfig
 from feast.infra.offline_stores.file_source import FileLoggingDestination
 from feast.infra.offline_stores.offline_store import OfflineStore
@@ -102,17 +103,49 @@ def save(config: RepoConfig, table: pa.Table, source: Any, allow_overwrite: bool
         path = Path(source.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if allow_overwrite and path.is_dir():
-            replaced = [*path.rglob("*.parquet")]
-            if any(old.parent != path for old in replaced):
-                raise InputError(
-                    f"{path} has Parquet files in subfolders, which no saved dataset has, so it is not overwritten; "
-                    "name a folder of its own."
-                )
-            for old in replaced:  # Feast's store would add to them
+            for old in _files(path):  # Feast's store would add to them
                 old.unlink()
     _write_data_source(
         ibis.memtable(in_microseconds(table)), source, str(config.repo_path), "overwrite", allow_overwrite
     )
+
+
+def folder_of(config: RepoConfig, source: Any, allow_overwrite: bool) -> Path:
+    """The folder of a saved dataset that Spark writes; raises as `save`."""
+    source = located(config, source)
+    if not isinstance(source, FileSource) or "://" in source.path:
+        raise InputError(
+            "the training set of a Spark frame is persisted to a local folder; name one with SavedDatasetFileStorage, "
+            "or write what to_spark_df gives."
+        )
+    path = Path(source.path)
+    if path.exists() and not allow_overwrite:
+        raise SavedDatasetLocationAlreadyExists(location=source.path)
+    if path.is_dir():
+        _files(path)
+    return path
+
+
+def replace_folder(folder: Path, by: Path) -> None:
+    """Let a saved dataset have the files of another folder."""
+    if folder.is_file():
+        folder.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in _files(folder):
+        old.unlink()
+    for file in by.glob("*.parquet"):
+        file.rename(folder / file.name)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a saved dataset in a folder; raises `InputError` for a folder that is none."""
+    found = [*folder.rglob("*.parquet")]
+    if any(file.parent != folder for file in found):
+        raise InputError(
+            f"{folder} has Parquet files in subfolders, which no saved dataset has, so it is not overwritten; "
+            "name a folder of its own."
+        )
+    return found
 
 
 def log(config: RepoConfig, data: pa.Table | Path, source: Any, logging: LoggingConfig, registry: Any) -> None:

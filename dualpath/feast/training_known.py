@@ -9,7 +9,9 @@
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -75,17 +77,56 @@ def check(rows: TrainingRows, views: Sequence[FeatureView]) -> None:
             )
 
 
-def known(fv: FeatureView, rows: TrainingRows, lag: timedelta | None, storages: Sequence[Storage]) -> Known | None:
-    """What the rows know of a windowed view, whose sources have these folders; None: everything.
+@dataclass(frozen=True)
+class Rule:
+    """How the rows of a training set say what they know of a view.
 
-    Raises `InputError` for an instant or a token that cannot be read, and for a token of a batch that the log does not
-    have.
+    `by` is that of a `dualpath.known.Known`. They say it by `column`, of tokens or of instants, or, without one, by
+    `lag`, in microseconds before their own instants. Tokens name batches of `sources`, whose last finished ones are
+    `through`. Those after the places `complete` are refused because the record files are `lacking`, if that says so.
     """
+
+    by: Literal["arrived", "batch"]
+    column: str | None
+    lag: int = 0
+    sources: tuple[str, ...] = ()
+    through: tuple[Mapping[int, int], ...] = ()
+    complete: tuple[int, ...] = ()
+    lacking: str = ""
+
+    def known(self, rows: TrainingRows) -> Known:
+        """What rows know.
+
+        Raises `InputError` for an instant or a token that cannot be read, and `StaleRecordsError` for a token of a
+        batch that the log does not have.
+        """
+        if self.column is None:
+            return Known(self.by, rows.as_of - self.lag)
+        if self.by == "arrived":
+            return Known(self.by, instants.parse(rows.given[self.column], self.column, rows.first))
+        return Known(self.by, self._places(rows.given[self.column], rows.first))
+
+    def _places(self, given: Any, first: int) -> np.ndarray:
+        assert self.column is not None, "tokens are a column"
+        listed = given.to_pylist() if isinstance(given, pa.Array | pa.ChunkedArray) else given
+        found = split(listed, self.column, self.sources, first)
+        for source, through, fences in zip(self.sources, self.through, zip(*found, strict=True), strict=False):
+            for fence in dict.fromkeys(fences):
+                require_finished(fence, through, f"{self.column}, row {first + fences.index(fence)}", source)
+        places = np.array([[place(fence) for fence in fences] for fences in found], dtype=np.int64)
+        if self.lacking and (places.reshape(-1, len(self.sources)) > self.complete).any():
+            raise StaleRecordsError(self.lacking)
+        return places.reshape(-1, len(self.sources)) if len(self.sources) > 1 else places.ravel()
+
+
+def rule(fv: FeatureView, rows: TrainingRows, lag: timedelta | None, storages: Sequence[Storage]) -> Rule | None:
+    """How the rows say what they know of a windowed view, whose sources have these folders; None: they know all."""
     if column := token_column(fv, rows):
-        return Known("batch", _places(rows, column, storages))
+        sources, through = tuple(each.source for each in storages), tuple(dict(each.through()) for each in storages)
+        return Rule("batch", column, sources=sources, through=through)
     if KNOWN_AT in rows.given:
-        return Known("arrived", instants.parse(rows.given[KNOWN_AT], KNOWN_AT))
-    return None if lag is None else Known("arrived", rows.as_of - lag // MICROSECOND)
+        return Rule("arrived", KNOWN_AT)
+    return None if lag is None else Rule("arrived", None, lag // MICROSECOND)
 
 
 def require_finished(fence: Fence, through: Mapping[int, int], where: str, source: str) -> None:
@@ -96,15 +137,3 @@ def require_finished(fence: Fence, through: Mapping[int, int], where: str, sourc
             f"{where}: the log of source '{source}' has no finished batch '{token(fence)}', its last one is {last}; "
             "let the stream finish it and run `dualpath batch`, or pass what was served from this log."
         )
-
-
-def _places(rows: TrainingRows, column: str, storages: Sequence[Storage]) -> np.ndarray:
-    given = rows.given[column]
-    listed = given.to_pylist() if isinstance(given, pa.Array | pa.ChunkedArray) else given
-    found = split(listed, column, [storage.source for storage in storages])
-    for storage, fences in zip(storages, zip(*found, strict=True), strict=False):
-        through = storage.through()
-        for fence in dict.fromkeys(fences):
-            require_finished(fence, through, f"{column}, row {fences.index(fence)}", storage.source)
-    places = np.array([[place(fence) for fence in fences] for fences in found], dtype=np.int64)
-    return places.reshape(-1, len(storages)) if len(storages) > 1 else places.ravel()

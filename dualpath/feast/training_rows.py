@@ -4,6 +4,7 @@ Each row has join keys and an instant. Features are added later.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from feast import FeatureView, RepoConfig
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from feast.utils import compute_non_entity_date_range
@@ -33,11 +35,15 @@ PRESENT = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The columns as the user gave them. `time` names the column of instants; `as_of` int64[rows] are these."""
+    """The columns as the user gave them. `time` names the column of instants; `as_of` int64[rows] are these.
+
+    `first` is the number of the first row, where these are some of more.
+    """
 
     given: dict[str, Any]
     time: str
     as_of: np.ndarray
+    first: int = 0
     _keys: dict[tuple[str, str | None], pa.Array] = field(default_factory=dict)
 
     def key(self, name: str, kind: str | None, view: str) -> pa.Array:
@@ -51,7 +57,9 @@ class TrainingRows:
             )
         found = self._keys.get((name, kind))
         if found is None:
-            found = entities.column(self.given[name], kind, name) if kind else _array(self.given[name], name)
+            found = (
+                entities.column(self.given[name], kind, name, self.first) if kind else _array(self.given[name], name)
+            )
             self._keys[name, kind] = found
         return found
 
@@ -91,8 +99,8 @@ def read(entity_df: Any) -> TrainingRows:
     else:
         what = "SQL text" if isinstance(entity_df, str) else f"a {type(entity_df).__name__}"
         raise InputError(
-            f"entity_df is {what}; pass a pandas DataFrame or an Arrow table, one row for each entity and instant, "
-            "or none, and start_date and end_date."
+            f"entity_df is {what}; pass a pandas DataFrame, an Arrow table, a Spark DataFrame or the path of "
+            "Parquet files, one row for each entity and instant, or none, and start_date and end_date."
         )
     if len({*names}) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -102,6 +110,18 @@ def read(entity_df: Any) -> TrainingRows:
     time = infer_event_timestamp_from_entity_df(by_name)
     given = dict(zip(names, columns, strict=True))
     return TrainingRows(given, time, instants.parse(given[time], time))
+
+
+def dataset(path: str) -> ds.Dataset | None:
+    """The Parquet file or folder of a path; None if there is nothing. Raises `InputError` for anything else there."""
+    with suppress(OSError, ValueError):  # of a text that is too long for a path
+        if not Path(path).exists():
+            return None
+        try:
+            return ds.dataset(path, format="parquet", partitioning="hive")
+        except pa.ArrowException as error:
+            raise InputError(f"entity_df is the path '{path}', which has no Parquet: {error}.") from None
+    return None
 
 
 def _array(column: Any, name: str) -> pa.Array | pa.ChunkedArray:

@@ -1,13 +1,14 @@
 """The batch path: makes record files of the event log, by the same column expressions as the stream."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Sequence
 from datetime import date
-from types import MappingProxyType
 
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
+from dualpath.log.storage import Storage
+from dualpath.offline.buckets import ALL, BUCKETS
 from dualpath.offline.history import DICTIONARY, History, dictionary_salt, record_salt, view_version
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
@@ -16,8 +17,10 @@ from dualpath.spark.records import records, texts
 from dualpath.spark.session import shuffle_partitions
 from dualpath.steps import Step, step
 
-SMALL_ROW_GROUPS = {"parquet.block.size": str(2**19)}
-"""Of a dictionary, bytes: its rows are sorted by code, so that a lookup of a few codes reads a few row groups."""
+TEXT_ROW_GROUPS, RECORD_ROW_GROUPS = 2**19, 2**21
+"""Bytes: rows are sorted by code or entity, so that a read of a few of them reads a few row groups."""
+SMALL_DAY = 25_000
+"""Events up to which an arrival day's records are not in buckets: to open the files would take longest."""
 
 
 def build(spark: SparkSession, repo: Repo, source: EventSource, through: date | None = None) -> list[str]:
@@ -42,18 +45,27 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
     stale = history.stale(dictionary_folder, wanted, storage.digests(dictionary_salt(source.name, views)))
     if stale:
         made = texts(read_log(spark, storage, source, stale), views)
-        _publish(history, dictionary_folder, made, stale, "code", SMALL_ROW_GROUPS)
-    for view in views:
-        stale = history.stale(view_version(view), wanted, digests)
+        _publish(history, dictionary_folder, made, stale, "code", TEXT_ROW_GROUPS)
+    of_view = {view: history.stale(view_version(view), wanted, digests) for view in views}
+    large = _large_days(spark, storage, source, {*()}.union(*of_view.values()))
+    for view, stale in of_view.items():
         if stale:
             # No field has a name with two underscores in front.
             events = read_log(spark, storage, source, stale).withColumn("__arrived", F.unix_micros("arrival_time"))
             made = records(events, view, fold=False, beside=("__arrived", "batch"))
             made = made.withColumnRenamed("__arrived", "arrived")
-            _publish(history, view_version(view), made, stale, "entity")
+            _publish(history, view_version(view), made, stale, "entity", RECORD_ROW_GROUPS, large)
             built.update(stale)
         history.note_complete(view, finished)
     return sorted(built)
+
+
+def _large_days(spark: SparkSession, storage: Storage, source: EventSource, arrival_days: Collection[str]) -> list[str]:
+    """Those of some arrival days whose records are split into buckets."""
+    if not arrival_days:
+        return []
+    of_day = read_log(spark, storage, source, arrival_days).groupBy("arrival_day").count()
+    return [row.arrival_day for row in of_day.where(F.col("count") > SMALL_DAY).collect()]
 
 
 @step(Step.PUBLISH_RECORD_FILES)
@@ -63,17 +75,22 @@ def _publish(
     made: DataFrame,
     parts: dict[str, str],
     order: str,
-    options: Mapping[str, str] = MappingProxyType({}),
+    row_groups: int,
+    large: Sequence[str] = (),
 ) -> None:
+    """Publish rows as the parts of their arrival days, sorted by a column; those of `large` days in buckets of it."""
     staged = history.folder(name) / ".staged"
     shutil.rmtree(staged, ignore_errors=True)
+    digest, is_large = F.xxhash64(order), F.col("arrival_day").isin(*large)
+    bucket = F.when(is_large, F.pmod(digest, F.lit(BUCKETS)).cast("string")).otherwise(ALL)
     spread = max(1, shuffle_partitions(made.sparkSession) // len(parts))
+    # Of a large day a multiple of the buckets, so that each has as many files.
+    place = F.pmod(digest, F.when(is_large, F.lit(-(-spread // BUCKETS) * BUCKETS)).otherwise(spread))
     written = Observation()
     # Observed between shuffle and sort: here a retried task counts once, and the rows stay sorted.
-    spread_out = made.repartition("arrival_day", F.pmod(F.xxhash64(order), F.lit(spread))).observe(
-        written, F.count(F.lit(1)).alias("rows")
-    )
-    arranged = spread_out.sortWithinPartitions("arrival_day", order)
-    arranged.write.mode("overwrite").options(**options).partitionBy("arrival_day").parquet(str(staged))
+    spread_out = made.repartition("arrival_day", place).observe(written, F.count(F.lit(1)).alias("rows"))
+    arranged = spread_out.withColumn("bucket", bucket).sortWithinPartitions("arrival_day", "bucket", order)
+    writer = arranged.write.mode("overwrite").option("parquet.block.size", row_groups)
+    writer.partitionBy("arrival_day", "bucket").parquet(str(staged))
     history.publish(name, staged, parts, written.get["rows"])
     shutil.rmtree(staged, ignore_errors=True)

@@ -1,7 +1,8 @@
 """Record files: what training sets read. One part per view and arrival day, published by replacing an index.
 
 `records/{view}-{fingerprint}/{arrival_day}-{digest}/*.parquet` holds `entity` string, `words` list<int64> and what
-`dualpath.known` compares: when the event `arrived`, int64 microseconds UTC, and its micro-`batch`, an int64 place.
+`dualpath.known` compares: when the event `arrived`, int64 microseconds UTC, and its micro-`batch`, an int64 place. A
+large day has files for each of `dualpath.offline.buckets`. Rows of a file are sorted by entity.
 `records/.../index.json` says which part is current for each arrival day and how large its files are, so a reader sees
 old or new, never half, and a part that has lost files is refused. `records/.../complete` has the token of the
 micro-batch up to which they have every event. The dictionary of texts is kept the same way, under
@@ -13,7 +14,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -29,6 +30,7 @@ from dualpath.expression import columns
 from dualpath.known import parse, place, token
 from dualpath.log.files import write_atomically
 from dualpath.log.storage import Storage
+from dualpath.offline import buckets
 from dualpath.parts import parts
 from dualpath.record import UNFENCED, Fence, former_names, layout, text_expressions
 from dualpath.values import Dictionary
@@ -45,6 +47,8 @@ FILTERED_BELOW = 5_000
 """Entities up to which a read asks Parquet for just them."""
 NAMED = 5
 """Days up to which a sentence names each."""
+Read = tuple[Sequence[str], pc.Expression | None]
+"""Files, and which of their rows are read; None: all."""
 
 
 def view_version(view: View) -> str:
@@ -95,6 +99,8 @@ class History:
     def publish(self, name: str, staged: Path, parts: Mapping[str, str], rows: int) -> None:
         """Make `staged/arrival_day=E/` the part `parts[E]` of each arrival day E, then remove what is superseded.
 
+        Files in its folders `bucket=B` get names that say so.
+
         Raises `StateError`, and publishes nothing, unless the files hold as many `rows` as were written.
         """
         folder, index = self.folder(name), self.index(name)
@@ -109,6 +115,8 @@ class History:
             made = staged / f"arrival_day={arrival_day}"
             if made.exists():
                 shutil.rmtree(folder / part, ignore_errors=True)
+                for file in made.glob("bucket=*/*.parquet"):
+                    file.rename(made / (buckets.prefix(file.parent.name.removeprefix("bucket=")) + file.name))
                 made.rename(folder / part)
             index[arrival_day] = Partition(part, _size(folder / part))
         write_atomically(folder / "index.json", json.dumps(dict(sorted(index.items())), indent=1))
@@ -197,12 +205,34 @@ class History:
                 return found
             index = now
 
-    def records(self, view: View, entities: pa.Array, beside: Sequence[str] = ()) -> pa.Table:
+    def size(self, view: View) -> int:
+        """Bytes of a view's record files."""
+        return sum(each.size for part in parts(view) for each in self.index(view_version(part)).values())
+
+    def records(
+        self, view: View, entities: pa.Array, beside: Sequence[str] = (), bucket: int | None = None
+    ) -> pa.Table:
         """Records of the given distinct entities: `entity`, `words`, the columns `beside` and, of a view of several
-        sources, the place of the record's in `part`."""
-        wanted = pc.field("entity").isin(entities) if len(entities) <= FILTERED_BELOW else None
+        sources, the place of the record's in `part`.
+
+        `bucket` says that all of the entities are of one. Of many entities, records of others may be among them.
+        """
+        own, everything = pc.field("entity").isin(entities), len(entities) > FILTERED_BELOW
+        wanted = {bucket} if bucket is not None else {*range(buckets.BUCKETS)}
+        if not everything and bucket is None:
+            wanted = {*buckets.of(entities.drop_null()).tolist()}
+
+        def reads(paths: Sequence[str]) -> list[Read]:
+            opened = [path for path in paths if any(buckets.has(path, each) for each in wanted)]
+            if not everything:
+                return [(opened, own)]
+            if bucket is None:
+                return [(opened, None)]
+            whole = [path for path in opened if buckets.is_whole(path)]
+            return [([path for path in opened if path not in {*whole}], None), (whole, own)]
+
         columns = ["entity", "words", *beside]
-        tables = [self._table(view_version(part), RECORDS, wanted, columns) for part in parts(view)]
+        tables = [self._table(view_version(part), RECORDS, reads, columns) for part in parts(view)]
         if len(tables) == 1:
             return tables[0]
         places = (pa.repeat(place, len(table)) for place, table in enumerate(tables))
@@ -211,18 +241,28 @@ class History:
     def texts(self, sources: Sequence[str], codes: np.ndarray) -> Dictionary:
         """The texts of some codes in the sources' records. Raises `CollisionError` if one of them has two."""
         wanted = pc.field("code").isin(pa.array(codes))
-        table = pa.concat_tables(self._table(f"{DICTIONARY}/{source}", TEXTS, wanted) for source in sources)
+        tables = [self._table(f"{DICTIONARY}/{each}", TEXTS, lambda paths: [(paths, wanted)]) for each in sources]
+        table = pa.concat_tables(tables)
         return Dictionary.of(table["code"], table["text"])
 
     def _table(
-        self, name: str, schema: pa.Schema, wanted: pc.Expression | None, columns: Sequence[str] | None = None
+        self,
+        name: str,
+        schema: pa.Schema,
+        reads: Callable[[Sequence[str]], Sequence[Read]],
+        columns: Sequence[str] | None = None,
     ) -> pa.Table:
-        """The rows of a view version or a dictionary, read again if a build replaced a part meanwhile."""
+        """Rows of a view version or a dictionary, read again if a build replaced a part meanwhile.
+
+        `reads` says which of its files are read, and which of their rows.
+        """
         while True:
             paths = self.paths(name)
             try:
-                dataset = ds.dataset(paths, schema=schema, format="parquet")
-                return dataset.to_table(columns=columns and [*columns], filter=wanted)
+                return pa.concat_tables(
+                    ds.dataset(opened, schema=schema, format="parquet").to_table(columns and [*columns], wanted)
+                    for opened, wanted in reads(paths)
+                )
             except FileNotFoundError:
                 if paths == self.paths(name):
                     raise

@@ -24,10 +24,11 @@ from feast import Field
 from feast.feature_server_utils import convert_response_to_dict
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.types import Array, Bool, FeastType, Float64, Int64, Json, Map, String
+from pyspark.sql import SparkSession
 
 from dualpath.declare import MAP_OF, NEVER_NULL
 from dualpath.errors import InputError
-from dualpath.feast.derived import answer
+from dualpath.feast.derived import answer, plain
 from dualpath.offline.history import DICTIONARY, History, view_version
 from dualpath.offline.history import TEXTS as TEXT_COLUMNS
 from dualpath.online import manifest
@@ -174,6 +175,28 @@ def test_what_a_function_is_given_and_answers_is_the_same_online_and_in_training
     prefix = "frame__" if full else ""
     assert None in online[f"{prefix}frame_more"] and any(online[f"{prefix}frame_more"])
     assert {None, True, False} <= {*online[f"{prefix}frame_flagged"]}
+
+
+def test_on_spark_functions_answer_the_same_and_types_that_depend_on_values_are_refused(
+    repo: Repo, spark: SparkSession
+) -> None:
+    rows = asked() | {"n": [*range(400)]}
+    here = trained(repo, rows).to_arrow()
+    given = spark.createDataFrame(pa.table(rows)).repartition(3)
+    fields = {f"{v.name}:{f.name}": f for v in repo.store.list_on_demand_feature_views() for f in v.features}
+    some = [ref for ref in refs(repo) if ref not in fields or plain(fields[ref].dtype)]
+    assert {"frame", "lists", "row"} <= {ref.split(":")[0] for ref in some}
+    there = repo.store.get_historical_features(given, some, full_feature_names=True).to_spark_df()
+    names = [ref.replace(":", "__") for ref in some]
+    assert there.columns[: len(rows) + len(some)] == [*rows, *names]
+    found = there.toArrow().sort_by("n")
+    expected = columns(repo, here)
+    for name in names:
+        assert same(found[name].to_pylist(maps_as_pydicts="strict"), expected[name]), name
+    job = repo.store.get_historical_features(given, refs(repo), full_feature_names=True)
+    assert_same(columns(repo, job.to_arrow().sort_by("n")), expected)
+    with pytest.raises(InputError, match="is declared Map, which cannot be computed on Spark; use to_arrow or to_df"):
+        job.to_spark_df()
 
 
 def test_the_asynchronous_read_answers_the_same(repo: Repo) -> None:

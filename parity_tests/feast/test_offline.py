@@ -178,8 +178,8 @@ def test_keys_and_instants_of_several_types_mean_the_same_for_both_kinds(repo: R
 
 def test_what_is_no_entity_df_is_refused_with_what_to_pass(repo: Repo) -> None:
     instead = (
-        "pass a pandas DataFrame or an Arrow table, one row for each entity and instant, "
-        "or none, and start_date and end_date."
+        "pass a pandas DataFrame, an Arrow table, a Spark DataFrame or the path of Parquet files, one row for each "
+        "entity and instant, or none, and start_date and end_date."
     )
     for given, what in [("SELECT user_id FROM users", "SQL text"), ([{"user_id": "ann"}], "a list")]:
         with pytest.raises(InputError) as refused:
@@ -250,7 +250,8 @@ def test_a_remote_offline_store_answers_as_the_local_one(repo: Repo) -> None:
         assert same(
             training(client, ["user_orders:mean_7d"], **span), training(repo.store, ["user_orders:mean_7d"], **span)
         )
-        with pytest.raises(InputError, match="entity_df is SQL text; pass a pandas DataFrame or an Arrow table"):
-            training(client, ["user_orders:mean_7d"], "SELECT 1")
+        for text in ("SELECT 1", str(repo.folder / "data/profiles.parquet")):  # the server's files are not the caller's
+            with pytest.raises(InputError, match="entity_df is SQL text; pass a pandas DataFrame, an Arrow table"):
+                training(client, ["user_orders:mean_7d"], text)
     finally:
         server.shutdown()
