@@ -26,6 +26,8 @@ BENCHMARKS = (
     "ids",
     "log_compaction",
     "decoding",
+    "parity",
+    "status",
     "streaming",
 )
 

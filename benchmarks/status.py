@@ -1,5 +1,5 @@
-"""What `dualpath status` costs after a hundred thousand micro-batches, each with a file of events, every tenth with one of
-dead letters.
+"""What `dualpath status` costs after a hundred thousand micro-batches, each with a file of events, every tenth with one
+of dead letters.
 
 The ledger is written by its own writer, as the stream has it, but without waiting for the disk. No night has compacted
 the log. The peer opens the files of all batches, as `--files` does.
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.measure import Sheet, spell
-from benchmarks.place import feature_repo
+from benchmarks.place import CHECKOUT
 from dualpath.console import status
 from dualpath.log import dead_letters, ledger
 from dualpath.log.ledger import Entry
@@ -31,12 +31,15 @@ BATCHES, ROWS, REFUSED_EVERY = 100_000, 20, 10
 """Micro-batches, the accepted rows of each, and which of them have a dead letter."""
 SECOND, START = 1_000_000, 1_772_323_200_000_000
 EPOCH = "2026-03-01"
+DATA = shutil.ignore_patterns("data", "__pycache__")
 WAYS = {"status": False, "status --files": True}
 
 
 def run() -> Iterator[Sheet]:
     """Seconds and opened files, by default and if all files are to be opened."""
-    with feature_repo() as repo:
+    with TemporaryDirectory() as folder:
+        repo = Repo(Path(shutil.copytree(CHECKOUT / "feature_repo", Path(folder) / "feature_repo", ignore=DATA)))
+        repo.apply()
         fill(repo.storage(SOURCE), BATCHES)
         found = {words: _measured(repo, files) for words, files in WAYS.items()}
     cells = {words: f"{spell(seconds)}, {files:,} files opened" for words, (seconds, files) in found.items()}

@@ -58,8 +58,7 @@ class _Loaded:
         versions += [each.name for each in changes.former(part.source.fields)] if changes else []
         if changes and changes.deleted:
             sqls.append(changes.deleted)
-        fields = ["event_id", *dict.fromkeys((*part.keys, *versions))]
-        columns = {name: f'"{own[name].column}"' if name in own else name for name in fields}
+        columns = {"event_id": "event_id"} | {name: f'"{own[name].column}"' for name in (*part.keys, *versions)}
         columns |= {time: f"epoch_us({time})" for time in ("event_time", "arrival_time")}
         columns |= {sql: plain(part, sql) for sql in sqls}
         self.names = [*columns]
