@@ -27,6 +27,8 @@ BENCHMARKS = (
     "ids",
     "log_compaction",
     "decoding",
+    "parity",
+    "status",
     "streaming",
 )
 

@@ -260,6 +260,7 @@ def status(
     repo: "Repo",
     watch: Annotated[bool, typer.Option("--watch", help="Show the running stream's numbers until Ctrl-C.")] = False,
     interval: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often --watch looks.")] = 1.0,
+    files: Annotated[bool, typer.Option("--files", help="Open all files, not only the latest batches'.")] = False,
     as_json: JsonOption = False,
 ) -> Report:
     """Account for every row ever read, and say whether the counts add up with the files.
@@ -273,7 +274,7 @@ def status(
     if watch:
         live.watch(repo, interval=interval)
         return Report({})
-    return status.report(repo)
+    return status.report(repo, files=files)
 
 
 @command(app, opens=False)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from feast import FeatureView
 
 from dualpath import kernel, payloads
-from dualpath.aggregates.base import Aggregate
+from dualpath.aggregates.base import Aggregate, Groups, Scalars
 from dualpath.cells import Cell
 from dualpath.declare import view_of
 from dualpath.entities import name as entity
@@ -27,7 +27,7 @@ from dualpath.field import Field
 from dualpath.kinds import KINDS
 from dualpath.parts import parts
 from dualpath.payloads import instant
-from dualpath.plan import plan
+from dualpath.plan import Plan, plan
 from dualpath.record import layout
 from dualpath.row_versions import deleted, former, identity, version
 from dualpath.schema import EventSource
@@ -223,7 +223,22 @@ def values(
     words, chosen = words.copy(), plan(view, features)
     kernel.arrange(words, np.array([0, len(words)]))
     spans = np.tile(np.array([0, len(words)]), (len(instants), 1))
-    found = chosen.evaluate(words, spans, np.array(instants, dtype=np.int64), limits)
+    return _seen(chosen, chosen.evaluate(words, spans, np.array(instants, dtype=np.int64), limits), texts)
+
+
+def values_of(
+    view: View, words: np.ndarray, starts: np.ndarray, instants: Sequence[int], texts: Dictionary
+) -> dict[str, list[Any]]:
+    """The same of several entities, each at an instant of its own; `words[starts[i]:starts[i + 1]]` are the records of
+    entity i."""
+    words, chosen = words.copy(), plan(view)
+    kernel.arrange(words, starts)
+    spans = np.column_stack([starts[:-1], starts[1:]])
+    return _seen(chosen, chosen.evaluate(words, spans, np.array(instants, dtype=np.int64)), texts)
+
+
+def _seen(chosen: Plan, found: Mapping[str, Scalars | Groups], texts: Dictionary) -> dict[str, list[Any]]:
+    """What the kernel has found, as Python's values."""
     return {
         name: arrow(each, chosen.outputs[name], texts).to_pylist(maps_as_pydicts="strict")
         for name, each in found.items()

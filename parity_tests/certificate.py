@@ -127,7 +127,7 @@ def compared(
     digest, failures = hashlib.sha256(), []
     for group in generated.view_groups(repo):
         log = _log(repo, group, table)
-        keys, as_of = draw(log, group.views, rows, seed)
+        keys, as_of = draw(log.to_batches, group.views, rows, seed)
         served, trained = serve(repo, group, keys, as_of, say), train(repo, group, keys, as_of)
         _, wrong = compare_with_oracle(group, [log], keys, as_of, trained, say)
         bad = differences(served, trained) + wrong
@@ -147,7 +147,7 @@ def known(repo: Repo, table: Rows, cases: int, seed: int, rows: int, say: Say) -
     digest, failures = hashlib.sha256(), []
     for group in generated.view_groups(repo):
         log = _log(repo, group, table)
-        keys, as_of = draw(log, group.views, rows, seed)
+        keys, as_of = draw(log.to_batches, group.views, rows, seed)
         arrived = log["arrival_time"].cast(pa.int64()).to_numpy()
         known_at = random.choice(arrived, rows) + random.integers(-1, 2, rows)
         trained = train(repo, group, keys, as_of, known={"known_at": known_at.astype("datetime64[us]")})

@@ -31,10 +31,14 @@ def append(storage: Storage, source: EventSource, payloads: Sequence[Mapping[str
     """Write payloads to the log in a micro-batch of their own, by a stream that has just started."""
     columns = forms.note(storage, source).columns(source)
     typed = [event(view(source), number, each) for number, each in enumerate(payloads)]
+    rows = pa.Table.from_pylist(typed, source.stored)
+    commit(storage, rows.rename_columns([columns.get(name, name) for name in rows.column_names]))
+
+
+def commit(storage: Storage, rows: pa.Table) -> None:
+    """Write rows with the columns of files to the log, in a micro-batch of their own."""
     number = sum(len(block.batches) for block in storage.blocks())
     entry = storage.begin(1, number)
-    rows = pa.Table.from_pylist(typed, source.stored)
-    rows = rows.rename_columns([columns.get(name, name) for name in rows.column_names])
     rows = rows.append_column("late", pa.array([False] * len(rows)))
     write_rows(rows, storage.folder("log") / entry.name / f"epoch={DAY}" / "part.parquet")
     counts = {"rows_read": len(rows), "accepted": len(rows), "arrival_days": (DAY,)}

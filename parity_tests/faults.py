@@ -216,7 +216,7 @@ def values(repo: Repo, known: pa.Table, *, rows: int = 60, seed: int = 1) -> dic
     """Served values of the events' entities at instants chosen to hurt, by `view:feature`."""
     found = {}
     for group in view_groups(repo):
-        found |= serve(repo, group, *draw(known, group.views, rows, seed))
+        found |= serve(repo, group, *draw(known.to_batches, group.views, rows, seed))
     return found
 
 
@@ -224,7 +224,7 @@ def misserved(repo: Repo, known: pa.Table, *, rows: int = 60, seed: int = 2) -> 
     """Where served values are not what the oracle computes from the events."""
     found = []
     for group in view_groups(repo):
-        entities, as_of = draw(known, group.views, rows, seed)
+        entities, as_of = draw(known.to_batches, group.views, rows, seed)
         served = serve(repo, group, entities, as_of)
         asked = [(tuple(k[i].as_py() for k in entities), int(t)) for i, t in enumerate(as_of)]
         for view in group.views:
@@ -239,6 +239,6 @@ def disagreements(repo: Repo, *, rows: int = 60, seed: int = 4) -> list[Differen
     """Where served and training values differ."""
     found = []
     for group in view_groups(repo):
-        asked = draw(log(repo), group.views, rows, seed)
+        asked = draw(log(repo).to_batches, group.views, rows, seed)
         found += differences(serve(repo, group, *asked), train(repo, group, *asked))
     return found

@@ -57,7 +57,7 @@ for view in map(View.from_dict, json.loads(Path(__file__).with_name("views.json"
     globals()[view.name] = feature_view(
         view.name,
         entity=[entities[key] for key in view.keys],
-        source=view.source,
+        source=[*view.sources],
         features=view.features,
         resolution=timedelta(microseconds=view.resolution),
     )

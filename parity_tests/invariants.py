@@ -50,7 +50,7 @@ def stream_violations(
         "dead_letter": len(dead),
     }
     wrong = [f"{name} is {found[name]:,}, not {n:,}" for name, n in counts.items() if found[name] != n]
-    wrong += status.faults(repo.storage(source))
+    wrong += status.faults(repo.storage(source), repo.storage(source).blocks(), files=True)
     online = status.report(repo).data["online_store"]
     own = [view.name for view in repo.views_of(source)]
     wrong += [f"the online store is {state}" for view, state in online.items() if view in own and state != "whole"]

@@ -192,7 +192,7 @@ class Soak:
         right["duplicate"] = self.sent - self.poison - events
         wrong = [f"{name} is {found[name]:,}, not {n:,}" for name, n in right.items() if found[name] != n]
         wrong += [f"{count:,} events {name}" for name, count in sides.items() if count]
-        return wrong + status.faults(self.storage)
+        return wrong + status.faults(self.storage, self.storage.blocks(), files=True)
 
 
 def main(

@@ -167,8 +167,8 @@ def drain(
             spark = starting.result()
             done = stream.drain(spark, repo, inputs, say=say)
         story.say(*done.shown)
-        why = table("rows", "refused because", numbers=("rows",))
-        for reason, rows in reasons(repo.storage(source.name)).items():
+        storage, why = repo.storage(source.name), table("rows", "refused because", numbers=("rows",))
+        for reason, rows in reasons(storage, storage.blocks()).items():
             why.add_row(str(rows), reason)
         story.say(why)
     return spark
@@ -227,7 +227,7 @@ def prove(story: Story, repo: Repo, cells: int) -> Report:
 def account(story: Story, repo: Repo) -> Report:
     """Show where every row went."""
     with story.step("Account for every row"):
-        found = status.report(repo)
+        found = status.report(repo, files=True)
         story.say(found.shown[0])
     return found
 

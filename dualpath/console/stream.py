@@ -94,7 +94,7 @@ def drain(
     metrics: Metrics | None = None,
 ) -> Report:
     """Stream the sources on a session that runs already; the report counts what this run alone has done."""
-    before = {source.name: account(repo.storage(source.name)) for source, _ in inputs}
+    before = {source.name: account(repo.storage(source.name).blocks()) for source, _ in inputs}
     with asked_to_stop() as stop:
         queries = []
         try:
@@ -105,7 +105,7 @@ def drain(
         finally:
             for query in queries:
                 end(query)
-    done = {name: account(repo.storage(name)).since(earlier) for name, earlier in before.items()}
+    done = {name: account(repo.storage(name).blocks()).since(earlier) for name, earlier in before.items()}
     data = {"sources": {name: each.counts | {"batches": each.batches} for name, each in done.items()}}
     return Report(data, [f"{name}: {each}" for name, each in done.items()])
 
@@ -138,7 +138,7 @@ def progress(
     repo: Repo, queries: "Sequence[StreamingQuery]", before: dict[str, Account], interval: timedelta | None
 ) -> str:
     """One line: rows in so far, by the ledger, and the last batch."""
-    done = [account(repo.storage(name)).since(start) for name, start in before.items()]
+    done = [account(repo.storage(name).blocks()).since(start) for name, start in before.items()]
     rows, batches = sum(d.rows_read for d in done), sum(d.batches for d in done)
     reports: list[Any] = [p for q in queries if (p := q.lastProgress) and p["numInputRows"]]
     took = f", the last in {reports[-1]['durationMs']['triggerExecution'] / 1000:.1f} s" if reports else ""

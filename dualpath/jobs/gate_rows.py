@@ -10,10 +10,13 @@ from pyspark.sql import functions as F
 
 from dualpath.changes import Changes
 from dualpath.jobs.gate_report import Failure
-from dualpath.row_versions import naming_before
+from dualpath.row_versions import columns_before, naming_before
 from dualpath.schema import EventSource
 from dualpath.spark.cells import computed, encoded
 from dualpath.view import View
+
+GONE = "__gone"
+"""Whether the row is deleted by a version."""
 
 
 def moved(events: DataFrame, source: EventSource, views: Sequence[View]) -> list[Failure]:
@@ -32,7 +35,7 @@ def moved(events: DataFrame, source: EventSource, views: Sequence[View]) -> list
     if not free:
         return []
     wrong = [f"__{number}" for number in range(len(free))]
-    rows = _unsaid(events, changes, key, free) if changes.before else _several(events, key, free.values())
+    rows = _unsaid(events, source, key, free) if changes.before else _several(events, key, free.values())
     asked = [
         F.struct(F.count_if(name).alias("count"), F.min(F.when(F.col(name), F.struct(*key))).alias("first"))
         for name in wrong
@@ -46,22 +49,39 @@ def _several(events: DataFrame, key: Sequence[str], free: Iterable[Sequence[str]
     return events.groupBy(*key).agg(*(reduce(or_, (F.min(c) != F.max(c) for c in columns)) for columns in free))
 
 
-def _unsaid(events: DataFrame, changes: Changes, key: Sequence[str], free: Mapping[View, Sequence[str]]) -> DataFrame:
+def _unsaid(
+    events: DataFrame, source: EventSource, key: Sequence[str], free: Mapping[View, Sequence[str]]
+) -> DataFrame:
     """The rows by their keys, and for each view whether a version has other values of the view's columns than the one
     before it, which is no deletion, and does not say so."""
-    one = next(iter(free))
-    assert changes.version, "changes with `before` have it"
+    one, changes = next(iter(free)), source.changes
+    assert changes and changes.version, "changes with `before` have it"
     order = [F.unix_micros("event_time"), encoded(changes.version, one), F.xxhash64("event_id")]
     versions = Window.partitionBy(*key).orderBy(*order)
     gone = F.coalesce(computed(changes.deleted, one), F.lit(False)) if changes.deleted else F.lit(False)
+    events = _with_former_keys(events.withColumn(GONE, gone), source)
     flags = []
     for number, (view, columns) in enumerate(free.items()):
         before = naming_before(view)
         last = {c: F.lag(c).over(versions) for c in columns}
         moves = reduce(or_, (last[c] != F.col(c) for c in columns))
         said = reduce(and_, (last[c] == (F.coalesce(before[c], c) if c in before else F.col(c)) for c in columns))
-        flags.append((moves & ~said & ~F.lag(gone).over(versions)).alias(f"__{number}"))
+        flags.append((moves & ~said & ~F.lag(GONE).over(versions)).alias(f"__{number}"))
     return events.select(*key, *flags).groupBy(*key).agg(*(F.bool_or(f"__{n}") for n in range(len(flags))))
+
+
+def _with_former_keys(events: DataFrame, source: EventSource) -> DataFrame:
+    """With the events that change the key of their row once more, as a deletion of the row of the former key: another
+    row may have that key from then on."""
+    assert source.changes, "they are versions"
+    former = columns_before(source, [field.name for field in source.fields])
+    of_key = columns_before(source, source.changes.key).values()
+    if not of_key:
+        return events
+    now = {column: F.coalesce(was, column) for column, was in former.items()}
+    never = {was: F.lit(None).cast(events.schema[was].dataType) for was in former.values()}
+    left = events.where(reduce(or_, (F.col(was).isNotNull() for was in of_key)))
+    return events.unionByName(left.withColumns({**now, **never, GONE: F.lit(True)}))
 
 
 def _failure(view: View, changes: Changes, count: int, first: Sequence[Any]) -> Failure:

@@ -27,7 +27,7 @@ from dualpath.jobs.dimensions import Dimensions
 from dualpath.jobs.metrics import Meter
 from dualpath.jobs.rebuild import rebuild
 from dualpath.jobs.staging import Staged, StagingWriter, stage
-from dualpath.log import forms
+from dualpath.log import dead_letters, forms
 from dualpath.log.files import move, sync
 from dualpath.log.ledger import Entry
 from dualpath.log.storage import first_open
@@ -138,6 +138,7 @@ class Sink:
         """Note in the ledger that nothing is left to do, unless it is noted."""
         if not batch.entry.done:
             self.meter.landed(self.storage.finish(batch.entry), self.storage.folder("log") / batch.entry.name)
+            dead_letters.keep(self.storage, batch.entry)
 
     def expire_ids(self, batch: MicroBatch) -> None:
         """Remove the ids that no later batch can repeat, and merge small segments of ids."""

@@ -8,8 +8,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
-from operator import and_
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,9 +21,10 @@ from dualpath.entities import cast
 from dualpath.errors import InputError
 from dualpath.log.reading import Reading
 from dualpath.log.storage import Storage
+from dualpath.parity.events import naming, scan
 from dualpath.paths import Steps, first_value
 from dualpath.record import Fence
-from dualpath.row_versions import former, naming_before
+from dualpath.row_versions import former
 from dualpath.schema import EventSource
 from dualpath.view import View
 
@@ -111,14 +110,9 @@ def _events(
     storage: Storage, kind: Literal["log", "duplicate"], outcome: str, view: View, keys: Sequence[str | int]
 ) -> list[Candidate]:
     reading = Reading(storage, view.source, PLACE)
-    before, named = naming_before(view), dict(zip(view.key_columns, keys, strict=True))
-    now = {key: reading.column(key) for key in named}
-    was = {key: pc.coalesce(reading.column(before[key]), now[key]) for key in now.keys() & before.keys()}
-    wanted = reduce(and_, (now[key] == value for key, value in named.items()))
-    if was:
-        wanted |= reduce(and_, ((now | was)[key] == value for key, value in named.items()))
-    found = []
+    named, found = dict(zip(view.key_columns, keys, strict=True)), []
     events = reading.dataset([*map(str, _files(storage, kind, outcome))])
+    wanted = naming(reading, view, [tuple(keys)])
     for row in _rows(events, reading.columns([*reading.names, *(name for name, _ in PLACE)]), wanted):
         batch, arrival_day = _batch(storage.folder(kind), row)
         event = {name: row[name] for name in reading.names}
@@ -136,7 +130,7 @@ def _files(storage: Storage, kind: str, outcome: str) -> list[Path]:
 
 def _rows(rows: ds.Dataset, columns: Mapping[str, pc.Expression], wanted: pc.Expression) -> Iterator[dict[str, Any]]:
     """Columns of the wanted rows, and the file of each; instants as microseconds."""
-    for batch in rows.to_batches(columns=[*rows.schema.names, FILE], filter=wanted):
+    for batch in scan(rows, [*rows.schema.names, FILE], wanted).to_batches():
         if batch.num_rows:
             # Arrow knows the file only by its name, not in an expression.
             stored = pa.table(batch.columns[:-1], names=rows.schema.names)

@@ -6,25 +6,29 @@ event log.
 """
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from dualpath.errors import InputError
 from dualpath.instants import iso
 from dualpath.offline.history import History
 from dualpath.parity.compare import Difference, differences
-from dualpath.parity.events import read
-from dualpath.parity.sample import draw, entities
+from dualpath.parity.events import Log
+from dualpath.parity.sample import draw, happened
 from dualpath.parity.views import Progress, ViewGroup, serve, train, view_groups
+from dualpath.parts import parts
 from dualpath.repo import Repo
-from dualpath.schema import EventSource
+from dualpath.view import View
 
 PACKAGES = ("dualpath", "feast", "pyspark", "numba", "numpy", "pyarrow", "redis")
 
@@ -77,10 +81,9 @@ def check(
     tally: dict[tuple[str, str], list[int]] = {}
     examples: list[str] = []
     oracle_compared = wrong = 0
-    most = max(len(view.sources) for view in repo.views.values())
-    events = lru_cache(maxsize=most)(partial(_events, repo))  # few logs at a time: they may be most of the memory
+    logs = _logs(repo)
     for number, group in enumerate(found):
-        keys, as_of = _chosen(events, group, -(-cells // features), seed + number)
+        keys, as_of = _chosen(logs, group, -(-cells // features), seed + number)
         for each in group.views:
             History(repo.root).require(each)
         served, trained = serve(repo, group, keys, as_of, say), train(repo, group, keys, as_of, seed + number)
@@ -93,8 +96,9 @@ def check(
         if group.service:
             continue  # its views are compared with the oracle under their own names
         rows = -(-oracle_cells // sum(len(v.features) for f in found if not f.service for v in f.views))
-        logs = [events(source) for source in group.views[0].sources]
-        compared, bad = compare_with_oracle(group, logs, keys, as_of[:rows], trained, say)
+        with TemporaryDirectory() as folder:
+            of_entities = _copied(logs, group.views[0], keys, rows, Path(folder))
+            compared, bad = compare_with_oracle(group, of_entities, keys, as_of[:rows], trained, say)
         oracle_compared, wrong = oracle_compared + compared, wrong + len(bad)
         examples += [_example(d, group, keys, as_of, "trained", "oracle") for d in bad[:3]]
     table = tuple(Row(view, feature, *counts) for (view, feature), counts in sorted(tally.items()))
@@ -114,31 +118,38 @@ def check(
     )
 
 
-def _events(repo: Repo, source: EventSource) -> pa.Table:
-    events = read(repo.storage(source.name), source)
-    if not len(events):
-        raise InputError(f"source '{source.name}' has no events yet; run `dualpath stream --once`.")
-    return events
+def _logs(repo: Repo) -> dict[str, Log]:
+    """The logs of the views' sources, by their names."""
+    found = {}
+    for name in dict.fromkeys(source.name for view in repo.views.values() for source in view.sources):
+        found[name] = Log(repo.storage(name), repo.sources[name])
+        if not found[name].files:
+            raise InputError(f"source '{name}' has no events yet; run `dualpath stream --once`.")
+    return found
 
 
-def _chosen(
-    events: Callable[[EventSource], pa.Table], group: ViewGroup, rows: int, seed: int
-) -> tuple[list[pa.Array], np.ndarray]:
+def _chosen(logs: Mapping[str, Log], group: ViewGroup, rows: int, seed: int) -> tuple[list[pa.Array], np.ndarray]:
     """Join keys by the group's columns, and instants int64[rows]; each view of a service has its own keys."""
     columns: dict[str, pa.Array] = {}
     for number, names in enumerate(group.columns or (group.keys,)):
         view = group.views[number]
-        sampled = entities(view, [events(source) for source in view.sources])
-        keys, as_of = draw(sampled, (view, *group.views), rows, seed + number)
+        events = partial(happened, view, [logs[source.name] for source in view.sources])
+        keys, as_of = draw(events, (view, *group.views), rows, seed + number)
         columns = dict(zip(names, keys, strict=True)) | columns
     if group.service and (grain := max(view.resolution for view in group.views)) > 1:
         as_of = as_of // grain * grain - 1  # the instants were drawn for one source, and the views may have several
     return [columns[name] for name in group.keys], as_of
 
 
+def _copied(logs: Mapping[str, Log], view: View, keys: Sequence[pa.Array], rows: int, to: Path) -> list[ds.Dataset]:
+    """The events of the first rows' entities, of the log of each of the view's sources, in a folder."""
+    entities = {each for each in zip(*(key[:rows].to_pylist() for key in keys), strict=True) if None not in each}
+    return [logs[part.source.name].copy(part, entities, to / part.source.name) for part in parts(view)]
+
+
 def compare_with_oracle(
     group: ViewGroup,
-    logs: Sequence[pa.Table],
+    logs: Sequence[pa.Table | ds.Dataset],
     keys: Sequence[pa.Array],
     as_of: np.ndarray,
     trained: dict[str, list[Any]],

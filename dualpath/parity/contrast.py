@@ -1,8 +1,9 @@
 """Why an answer is not another one: the events that make the difference, and what gives a value that was seen."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from functools import reduce
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ from dualpath.parity.compare import same
 from dualpath.parity.question import ALL, Knowledge, Question, served
 from dualpath.record import UNFENCED
 from dualpath.values import arrow_type
+
+MOST = 10_000_000
+"""Combinations of micro-batches of several sources that are tried for a value; a minute or a few."""
+CELLS = 1_000_000
+"""Events of combinations that are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -85,24 +91,34 @@ def fewest(count: int, suffice: Callable[[np.ndarray], bool]) -> np.ndarray:
 
 
 def giving(question: Question, value: Any, mine: Knowledge) -> Knowledge | None:
-    """The knowledge that gives a value, bit by bit: `mine`, or the whole log, or the latest micro-batch that does."""
-    for each in _all(question, mine):
+    """The knowledge that gives a value, bit by bit: `mine`, or the whole log, or the latest micro-batch that does.
+
+    Of several sources it is the first combination of micro-batches that does, the latest ones of the first source
+    first. Raises `InputError` if there are more than `MOST` of them and neither `mine` nor the whole log gives it.
+    """
+    for each in (mine, ALL):
         if same(question.value(question.has(each)), value):
             return each
-    return None
-
-
-def _all(question: Question, mine: Knowledge) -> Iterator[Knowledge]:
-    """Every knowledge of which one may differ from the next."""
-    yield mine
-    yield ALL
-    sources = [storage.source for storage in question.storages]
     batches = [
         [*sorted({row.batch for row in question.reached if row.view == part}, reverse=True), UNFENCED]
         for part in question.parts
     ]
-    for fences in product(*batches):
-        yield served(sources, fences)
+    shape = [len(each) for each in batches]
+    if prod(shape) > MOST:
+        raise InputError(
+            f"against: {prod(shape):,} combinations of micro-batches may have given the value, and at most {MOST:,} "
+            "are tried; pass the token that came with it, or an instant."
+        )
+    has = [question.has_after(part, each) for part, each in zip(question.parts, batches, strict=True)]
+    at_once = max(CELLS // max(len(question.reached), 1), 1)
+    for start in range(0, prod(shape), at_once):
+        places = np.unravel_index(np.arange(start, min(start + at_once, prod(shape))), shape)
+        choices = reduce(np.logical_or, (each[at] for each, at in zip(has, places, strict=True)))
+        for number, found in enumerate(question.values(choices)):
+            if same(found, value):
+                fences = [each[at[number]] for each, at in zip(batches, places, strict=True)]
+                return served([storage.source for storage in question.storages], fences)
+    return None
 
 
 def seen(question: Question, plain: Any, name: str) -> Any:

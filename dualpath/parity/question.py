@@ -20,7 +20,7 @@ from dualpath.parity import candidates
 from dualpath.parity.candidates import Candidate
 from dualpath.parity.oracle import expressions
 from dualpath.parts import parts
-from dualpath.preview import counts, dictionary_of, records, values
+from dualpath.preview import counts, dictionary_of, records, values_of
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.row_versions import deleted, order
@@ -141,11 +141,34 @@ class Question:
         """Which of the events in `reached` a knowledge has; bool[n]."""
         return np.array([not self.lacked(row, by) for row in self.reached], dtype=bool)
 
+    def has_after(self, part: View, batches: Sequence[Fence]) -> np.ndarray:
+        """Which of the events in `reached` are a part's, and a read has that knows the part up to a micro-batch, for
+        each of these; bool[batches, n]."""
+        own, replaced = self._batches
+        limits = np.array([[known.place(batch)] for batch in batches], dtype=np.int64)
+        mine = np.array([row.view == part and row not in self.unwritten for row in self.reached], dtype=bool)
+        return mine & (own <= limits) & (limits < replaced)
+
+    @cached_property
+    def _batches(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each event in `reached` the place of its batch, and of the first that has a later version of its row;
+        int64[n] twice."""
+        own = [known.place(row.batch) for row in self.reached]
+        later = [self._later(row) if self.view.versions else [] for row in self.reached]
+        replaced = [min((known.place(other.batch) for other in others), default=EVER) for others in later]
+        return np.array(own, dtype=np.int64), np.array(replaced, dtype=np.int64)
+
     def value(self, chosen: np.ndarray) -> Any:
         """The feature's value if of the events in `reached` only the chosen ones, bool[n], had come."""
+        return self.values(chosen[None])[0]
+
+    def values(self, choices: np.ndarray) -> list[Any]:
+        """The feature's value for each choice of the events in `reached`, bool[choices, n]; one call of the kernel."""
         words, owners = self._records
-        [found] = values(self.view, words[chosen[owners]], [self.as_of], self._texts).values()
-        return found[0]
+        choice, record = np.nonzero(choices[:, owners])
+        starts = np.zeros(len(choices) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(choice, minlength=len(choices)), out=starts[1:])
+        return values_of(self.view, words[record], starts, [self.as_of] * len(choices), self._texts)[self.feature.name]
 
     def _later(self, row: Candidate) -> list[Candidate]:
         """The later versions of an event's row that have happened at `as_of`."""

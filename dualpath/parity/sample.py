@@ -1,44 +1,53 @@
 """A sample of join keys and instants, at which a wrong window edge, tie or clock would show."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from dualpath.errors import InputError
+from dualpath.parity.events import Log
 from dualpath.parts import parts
+from dualpath.times import FIRST, LAST
 from dualpath.view import View
 from dualpath.windows import DAY, Window, starts
 
 UNKNOWN = {"text": "nobody-by-this-name", "integer": -(10**14)}
 
 
-def entities(view: View, logs: Sequence[pa.Table]) -> pa.Table:
+Scan = Callable[[], Iterable[pa.RecordBatch]]
+"""Reads the events again, in the same order: when they happened, and to whom."""
+
+
+def happened(view: View, logs: Sequence[Log]) -> Iterator[pa.RecordBatch]:
     """When events of the logs of a view's sources happened, and to whom: `event_time`, and the view's `key_columns`."""
-    found = [
-        log.select([*part.key_columns, "event_time"]).rename_columns([*view.key_columns, "event_time"])
-        for part, log in zip(parts(view), logs, strict=True)
-    ]
-    return pa.concat_tables(found)
+    names = [*view.key_columns, "event_time"]
+    for part, log in zip(parts(view), logs, strict=True):
+        for batch in log.batches([*part.key_columns, "event_time"]):
+            yield batch.rename_columns(names)
 
 
-def draw(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tuple[list[pa.Array], np.ndarray]:
+def draw(events: Scan, views: Sequence[View], rows: int, seed: int) -> tuple[list[pa.Array], np.ndarray]:
     """Draw join keys (one array for each key) and `as_of` int64[rows] microseconds UTC, for views of the same keys.
 
     Each row samples an event. Its instant is one of these, or a microsecond before or after it: the event's own time;
     the moment that the event leaves a window; the start of a calendar window; any instant; 40 days later; before the
     first event. One row in fifty has an unknown entity, one key in a hundred is null. If a view is coarse, instants
     among the events are moved to the last microsecond of a bucket.
+
+    The events are read twice, and only the drawn ones are kept. Raises `InputError` if none names an entity.
     """
     random = np.random.default_rng(seed)
-    keys = views[0].keys
-    known = events.filter(_has(events, views[0].key_columns))
-    sample = known.take(pa.array(random.integers(0, len(known), rows)))
+    keys, key_columns = views[0].keys, views[0].key_columns
+    count, first, last = _extent(events, key_columns)
+    if not count:
+        sources = ", ".join(f"'{source.name}'" for source in views[0].sources)
+        said = f"no event of {sources} has {', '.join(keys)}, by which view '{views[0].name}' is"
+        raise InputError(f"{said}; deliver events that have.")
+    sample = _taken(events, key_columns, random.integers(0, count, rows))
     time = sample["event_time"].cast(pa.int64()).to_numpy()
-    first, last = (
-        int(known["event_time"].cast(pa.int64()).to_numpy().min()),
-        int(known["event_time"].cast(pa.int64()).to_numpy().max()),
-    )
     windows = list(dict.fromkeys(f.over for view in views for f in view.features))
     choices = [time, *(_edge(w, time) for w in windows if w.kind != "lifetime")]
     choices += [random.integers(first, last + DAY, rows), time + 40 * DAY, np.full(rows, first - 1)]
@@ -61,15 +70,37 @@ def draw(events: pa.Table, views: Sequence[View], rows: int, seed: int) -> tuple
     return columns, as_of
 
 
+def _extent(events: Scan, keys: Sequence[str]) -> tuple[int, int, int]:
+    """How many events name an entity, and when the first and the last of them happened."""
+    count, first, last = 0, LAST, FIRST
+    for batch in _known(events, keys):
+        times = batch["event_time"].cast(pa.int64()).to_numpy()
+        count, first, last = count + len(times), min(first, int(times.min())), max(last, int(times.max()))
+    return count, first, last
+
+
+def _taken(events: Scan, keys: Sequence[str], numbers: np.ndarray) -> pa.Table:
+    """The events of these numbers among those that name an entity, in the order of the numbers."""
+    wanted, places = np.unique(numbers, return_inverse=True)
+    found, before = [], 0
+    for batch in _known(events, keys):
+        start, end = np.searchsorted(wanted, [before, before + batch.num_rows])
+        if start < end:
+            found.append(batch.take(pa.array(wanted[start:end] - before)))
+        before += batch.num_rows
+    return pa.Table.from_batches(found).take(pa.array(places))
+
+
+def _known(events: Scan, keys: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The events that name an entity, of batches that have any."""
+    for batch in events():
+        known = batch.filter(reduce(pa.compute.and_, (batch[key].is_valid() for key in keys)))
+        if known.num_rows:
+            yield known.select([*keys, "event_time"])
+
+
 def _edge(window: Window, time: np.ndarray) -> np.ndarray:
     """When an event of each time leaves the window; for a calendar window, when its calendar unit began."""
     if window.kind == "calendar":
         return starts(window, time)
     return time + window.offset + window.width
-
-
-def _has(events: pa.Table, keys: Sequence[str]) -> pa.Array:
-    there = events[keys[0]].is_valid()
-    for key in keys[1:]:
-        there = pa.compute.and_(there, events[key].is_valid())
-    return there

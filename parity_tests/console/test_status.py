@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dualpath.log import ledger
 from dualpath.log.outcomes import COUNTS
 from dualpath.repo import Repo
 from parity_tests.conftest import SOURCE
@@ -53,6 +54,27 @@ def test_status_fails_where_outcomes_do_not_sum_up_or_files_hold_other_rows(repo
     assert first.startswith("query=1/batch=0: 6 rows read")
     assert second == "query=1/batch=1: log/ holds 0 rows of 5"
     assert third.startswith("query=1/batch=2: a file under dead/ cannot be read")
+
+
+def test_files_of_batches_that_are_folded_into_a_block_are_opened_if_asked(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "BLOCK", 2)
+    storage = repo.storage(SOURCE)
+    for batch in range(4):
+        written(storage, batch, 5, ["not a JSON object"])
+    for kind in ("log", "dead"):
+        for batch in (1, 3):
+            [file] = (storage.folder(kind) / f"query=1/batch={batch}").rglob("*.parquet")
+            file.unlink()
+    lost = [f"query=1/batch=3: {kind}/ holds 0 rows of {rows}" for kind, rows in (("log", 5), ("dead", 1))]
+    assert run_json("status", "--repo", repo.folder, code=1)["sources"][SOURCE]["faults"] == lost
+    blocks = [
+        f"query=1/batches=0-1: {kind}/ holds {rows} rows of {2 * rows}" for kind, rows in (("log", 5), ("dead", 1))
+    ]
+    said = run_json("status", "--files", "--repo", repo.folder, code=1)
+    assert said["sources"][SOURCE]["faults"] == [*blocks, *lost]
+    assert (said["accepted"], said["dead_letter"]) == (20, 4)
 
 
 def test_status_fails_where_redis_does_not_answer(untouched: Repo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def test_two_sources_read_one_folder_and_every_item_is_the_same_previewed_served
     try:
         for source in repo.sources.values():
             start(spark, repo, source, Directory(shared, 1)).awaitTermination()
-        counted = {name: account(repo.storage(name)) for name in repo.sources}
+        counted = {name: account(repo.storage(name).blocks()) for name in repo.sources}
         sizes = [len(each["order"]["items"]) for each in orders]
         items, empty = sum(sizes) + 2, sum(not size for size in sizes)
         twice = sum(sizes[::5])
@@ -100,7 +100,8 @@ def test_two_sources_read_one_folder_and_every_item_is_the_same_previewed_served
             "accepted": LOOKS,
             "skipped": len(messages) - LOOKS,
         }
-        assert [fault for name in repo.sources for fault in faults(repo.storage(name))] == []
+        storages = [repo.storage(name) for name in repo.sources]
+        assert [fault for each in storages for fault in faults(each, each.blocks(), files=True)] == []
         dead = ds.dataset([str(f) for f in repo.storage("items").folder("dead").rglob("*.parquet")]).to_table()
         assert {*dead["reason"].to_pylist()} == REASONS
         assert Counter(dead["payload"].to_pylist()) == Counter(map(json.dumps, BROKEN))

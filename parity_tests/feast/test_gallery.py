@@ -142,7 +142,7 @@ def test_a_producer_has_the_right_answer_served_and_trained_and_one_dead_letter(
     for found in (served, trained):
         assert found.select(list(answer)).to_pylist(maps_as_pydicts="strict") == [answer]
     assert [letter["reason"] for letter in letters(gallery, name)] == [reason]
-    assert account(gallery.storage(name)).adds_up
+    assert account(gallery.storage(name).blocks()).adds_up
 
 
 @pytest.mark.slow
@@ -178,12 +178,12 @@ def test_no_payload_stops_a_stream_and_each_is_an_event_or_says_what_is_wrong(
     random, now = Random(1), int(datetime.now(UTC).timestamp()) * 1_000_000
     for name, source in gallery.sources.items():
         storage = gallery.storage(name)
-        before, known = account(storage), Counter(letter["reason"] for letter in letters(gallery, name))
+        before, known = account(storage.blocks()), Counter(letter["reason"] for letter in letters(gallery, name))
         lines = [broken(random, source, number, line) for number, line in enumerate(landed(gallery, name) * 20)]
         expected = [row for line in lines for row in rows(source, line, now)]
         (storage.folder("landing") / "2.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
         start(spark, gallery, source, Directory(storage.folder("landing"), 1)).awaitTermination()
-        found, outcomes = account(storage).since(before), Counter(row.outcome for row in expected)
+        found, outcomes = account(storage.blocks()).since(before), Counter(row.outcome for row in expected)
         assert found.adds_up and found.rows_read == len(expected)
         assert found.accepted + found.duplicate == outcomes["accepted"] > 0
         assert (found.dead_letter, found.skipped) == (outcomes["dead"], outcomes["skipped"])

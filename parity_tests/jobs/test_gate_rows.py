@@ -92,6 +92,34 @@ def test_of_rows_that_move_only_those_are_refused_whose_former_values_do_not_say
         assert [each.unexpected_count for each in alone] == ([1] if order in WRONG else []), order
 
 
+KEYS = {
+    "used again": [("1", "ann", None, None), ("2", "ann", "1", None), ("1", "bob", None, None)],
+    "used again after a move": [("1", "ann", None, None), ("2", "bob", "1", "ann"), ("1", "eve", None, None)],
+    "used again, by another change": [("1", "ann", None, None), ("2", "ann", "1", None), ("1", "bob", "3", None)],
+    "left by another": [("1", "ann", None, None), ("2", "bob", "1", "eve")],
+    "left without a word": [("1", "ann", None, None), ("2", "ann", None, None), ("1", "bob", None, None)],
+    "left and moved without a word": [("1", "ann", None, None), ("2", "bob", "1", None)],
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_key_that_its_row_has_left_may_be_used_again(spark: SparkSession, name: str) -> None:
+    fields = (
+        text("order", path=first_of("order", "was.order"), required=True),
+        text("user_id", path=first_of("user_id", "was.user_id"), required=True),
+        integer("lsn", required=True),
+    )
+    source = EventSource("orders", fields, changes=Changes("order", version="lsn", before="was"))
+    rows = [
+        {"event_id": f"e{lsn}", "event_time": 0, "order": order, "user_id": user, "lsn": lsn}
+        | {"before_order": was_order, "before_user_id": was_user}
+        for lsn, (order, user, was_order, was_user) in enumerate(KEYS[name])
+    ]
+    view = by(source, "user_id")
+    found = moved(frame(spark, view, rows), source, [view])
+    assert [each.examples for each in found] == ([] if name.startswith("used again") else [("order 1",)])
+
+
 def test_other_sources_are_not_looked_at(spark: SparkSession) -> None:
     source = EventSource("orders", FIELDS)
     assert moved(spark.createDataFrame(ROWS, "a int, b string, c string"), source, [by(source, "user_id")]) == []

@@ -57,7 +57,7 @@ def whole(spark: SparkSession, repo: Repo, lines: int = len(LINES)) -> None:
     found = faults.counts(repo)
     assert found["rows_read"] == lines == found["accepted"] + found["duplicate"] + found["dead_letter"]
     assert max(faults.ids(repo).values()) == 1 and sum(faults.ids(repo).values()) == found["accepted"]
-    assert status.faults(repo.storage(SOURCE)) == []
+    assert status.faults(repo.storage(SOURCE), repo.storage(SOURCE).blocks(), files=True) == []
     assert online(repo) == "whole"
     build(spark, repo, repo.sources[SOURCE])
     proof = check(repo, cells=2_000, oracle_cells=200)

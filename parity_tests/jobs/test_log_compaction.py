@@ -79,8 +79,8 @@ def seen(spark: SparkSession, repo: Repo) -> list[Any]:
         *(Counter(map(tuple, rows.collect())) for rows in spoken),
         Counter(map(str, faults.log(repo).to_pylist())),
         Counter(invariants.dead_letters(repo)),
-        status.faults(storage),
-        status.reasons(storage),
+        status.faults(storage, storage.blocks(), files=True),
+        status.reasons(storage, storage.blocks()),
         storage.digests("salt"),
     ]
 

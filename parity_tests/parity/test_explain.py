@@ -101,6 +101,7 @@ def land(
     dead: Sequence[tuple[str, str]] = (),
     clock: int = NOON,
     query: int = 1,
+    schema: pa.Schema = SCHEMA,
 ) -> None:
     """A finished batch and its files. Each of the `dead` is a payload and a reason."""
     entry = storage.begin(query, batch)
@@ -110,7 +111,7 @@ def land(
         day = str(np.datetime64(each["arrival_time"], "us"))[:10]
         days.setdefault(day, []).append({**each, **place, "__position": number})
     for day, rows in days.items():
-        write(storage.folder("log") / entry.name / f"epoch={day}", pa.Table.from_pylist(rows, SCHEMA))
+        write(storage.folder("log") / entry.name / f"epoch={day}", pa.Table.from_pylist(rows, schema))
     if duplicates:
         rows = [{**each, **place, "__position": 100 + number} for number, each in enumerate(duplicates)]
         write(storage.folder("duplicate") / entry.name, pa.Table.from_pylist(rows, SCHEMA))

@@ -68,7 +68,8 @@ def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iter
     columns = {key: pa.array([event[key] for event in events]) for key in ("user", "shop")}
     table = pa.table(columns | {"event_time": pa.array([event["event_time"] for event in events], INSTANT)})
     asked = [
-        Asked(with_tokens(group), *draw(table, group.views, ROWS, SEED), []) for group in generated.view_groups(repo)
+        Asked(with_tokens(group), *draw(table.to_batches, group.views, ROWS, SEED), [])
+        for group in generated.view_groups(repo)
     ]
     lines = np.repeat([generated.payload(event) for event in events], random.integers(1, 3, len(events)))
     random.shuffle(lines)

@@ -112,7 +112,7 @@ def shop(spark: SparkSession, new_repo: Callable[[], Repo], delivered: pa.Table)
 @pytest.fixture(scope="module")
 def asked(shop: Repo, delivered: pa.Table) -> tuple[list[pa.Array], np.ndarray]:
     """A thousand users and instants."""
-    [users], instants = draw(delivered, [shop.views["user_activity"]], EDGES, seed=11)
+    [users], instants = draw(delivered.to_batches, [shop.views["user_activity"]], EDGES, seed=11)
     random, times = np.random.default_rng(12), delivered["event_time"].cast(pa.int64()).to_numpy()
     anyone = delivered["user_id"].take(pa.array(random.integers(0, len(delivered), RANDOM))).combine_chunks()
     anywhen = random.integers(times.min(), times.max(), RANDOM)

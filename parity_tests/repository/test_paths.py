@@ -34,7 +34,7 @@ def group(shop: Repo, request: pytest.FixtureRequest) -> ViewGroup:
 @pytest.fixture(scope="module")
 def asked(shop: Repo, group: ViewGroup) -> tuple[list[pa.Array], np.ndarray]:
     """Entities and instants chosen to hurt."""
-    return draw(read(shop.storage(SOURCE), shop.sources[SOURCE]), group.views, ROWS, seed=7)
+    return draw(read(shop.storage(SOURCE), shop.sources[SOURCE]).to_batches, group.views, ROWS, seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_path_gives_the_oracles_bits(
 
 def test_the_derived_level_follows_from_the_counts(shop: Repo, spark: SparkSession) -> None:
     users = next(f for f in view_groups(shop) if f.views[0].keys == ("user_id",))
-    entities, as_of = draw(read(shop.storage(SOURCE), shop.sources[SOURCE]), users.views, ROWS, seed=8)
+    entities, as_of = draw(read(shop.storage(SOURCE), shop.sources[SOURCE]).to_batches, users.views, ROWS, seed=8)
     for found in (serve(shop, users, entities, as_of), train(shop, users, entities, as_of)):
         counts = zip(found["user_activity:actions_5min"], found["user_activity:actions_30min"], strict=True)
         expected = ["highly_engaged" if a > 10 else "active" if b > 5 else "browsing" for a, b in counts]

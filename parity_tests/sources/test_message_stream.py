@@ -151,10 +151,10 @@ def test_three_sources_of_a_topic_serve_what_is_around_payloads_also_over_a_cras
     accepted = {"items": sum(sizes) + 1, "looks": LOOKS, "accounts": ACCOUNTS}
     repeated = {"items": sum(sizes[::4]), "looks": 0, "accounts": len(versions[::4])}
     for name in repo.sources:
-        found = account(repo.storage(name))
+        found = account(repo.storage(name).blocks())
         assert found.adds_up and found.messages == len(messages)
         assert (found.accepted, found.duplicate) == (accepted[name], repeated[name]), name
-        assert faults(repo.storage(name)) == []
+        assert faults(repo.storage(name), repo.storage(name).blocks(), files=True) == []
         dead = ds.dataset([str(f) for f in repo.storage(name).folder("dead").rglob("*.parquet")]).to_table()
         assert Counter(dead["reason"].to_pylist()) == REASONS[name]
         assert found.dead_letter == sum(REASONS[name].values())
