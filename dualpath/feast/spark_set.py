@@ -23,8 +23,9 @@ from dualpath.kinds import INSTANT
 from dualpath.offline.distributed import AS_OF
 from dualpath.offline.history import History
 from dualpath.times import FIRST, LAST
+from dualpath.windows import SECOND
 
-EVER = pa.array([FIRST, LAST], pa.int64()).cast(INSTANT).to_pylist()
+EVER = pa.array([FIRST, LAST - SECOND], pa.int64()).cast(INSTANT).to_pylist()  # Feast adds a second
 """Where Feast looks for the rows of a saved dataset: to tell their own ends, they would be computed twice."""
 
 
