@@ -85,6 +85,16 @@ def test_the_first_of_all_combinations_is_found(
     assert giving(found, {"notes": ["none"], "last": "none"}.get(feature, 999), ALL) is None
 
 
+def test_what_a_read_has_follows_from_what_it_has_of_each_source(repo: Repo) -> None:
+    found, replaced = asked(repo, "bought"), 0
+    for each in [*every(found)][1:]:
+        fences = [each.batches[part.source.name] for part in found.parts] if each.batches else []
+        has = [found.has_after(part, [fence])[0] for part, fence in zip(found.parts, fences, strict=True)]
+        assert (np.logical_or.reduce(has) == found.has(each)).all()
+        replaced += sum(found.lacked(row, each) == question.REPLACED for row in found.reached)
+    assert replaced
+
+
 def test_combinations_are_computed_many_at_once(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     honest = question.values_of
