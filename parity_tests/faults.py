@@ -21,6 +21,7 @@ from dualpath import steps
 from dualpath.demo.generate import generate
 from dualpath.online import high_water_mark, keys, manifest
 from dualpath.online.connection import connect, embedded_folder
+from dualpath.online.extent import Extent, day_number
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
 from dualpath.parity.oracle_runner import answers
@@ -188,7 +189,11 @@ def records(repo: Repo, source: str = SOURCE) -> Counter[tuple[Any, ...]]:
             for key, found in keys.states(
                 client, repo.project, namespace=known.namespace, views=[view.name], part=part
             ):
-                unpacked = layout(view).unpack(client.get(key)).tolist()
+                value, end = client.get(key), None
+                if part.startswith("s"):
+                    end = Extent.of(value).within(day_number(known.snapshot), len(value))
+                    assert end is not None, f"{key!r} has no records of the served snapshot"
+                unpacked = layout(view).unpack(value[:end]).tolist()
                 bag.update((view.name, found.entity, *words) for words in unpacked)
     return bag
 
