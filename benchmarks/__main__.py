@@ -22,6 +22,7 @@ BENCHMARKS = (
     "evaluation",
     "personalisation",
     "growth",
+    "nights",
     "freshness",
     "ids",
     "log_compaction",

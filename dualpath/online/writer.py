@@ -227,7 +227,8 @@ class _Writer:
         if at.publication:
             how, header = "extend" if at.publication.extends else "replace", at.publication.header(at.layout)
         large = bounds.length(at.view, at.layout)
-        arguments: list[bytes | int | str] = [header, how, large, compaction.LEAST]
+        worth = compaction.LEAST_OF_SNAPSHOT if at.publication else compaction.LEAST
+        arguments: list[bytes | int | str] = [header, how, large, worth]
         for each in group:
             arguments += [each.value, each.expires_at or NEVER]
         try:
@@ -243,16 +244,11 @@ class _Writer:
         if larger:
             sizes = [(group[i - 1].entity, size) for i, size in zip(larger[::2], larger[1::2], strict=True)]
             bounds.note(self.redis, self.to.project, self.view, sizes)
-        for i in grown:
-            self.compact(at, group[i - 1].key)
-
-    def compact(self, at: Destination, key: bytes) -> None:
-        """Compact a value that has grown."""
-        if at.publication and at.publication.extends:
-            if at.publication.extends.earliest_as_of is not None:
-                self.compactor.compact_kept(key, at.layout, at.view, at.publication.extends.earliest_as_of)
-        elif at.earliest_as_of is not None:
-            self.compactor.compact(key, at.layout, at.view, at.earliest_as_of)
+        extends = at.publication.extends if at.publication else None
+        earliest = extends.earliest_as_of if extends else at.earliest_as_of
+        if earliest is not None:
+            names = [group[i - 1].key for i in grown]
+            self.compactor.compact(names, at.layout, at.view, earliest, extended=bool(extends))
 
     def send_texts(self) -> None:
         name = keys.dictionary(self.to.project)
