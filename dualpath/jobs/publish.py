@@ -55,6 +55,7 @@ def _publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) 
     snapshots = [Snapshot(repo, v, day.isoformat()) for v in views]
     due = [s for s in snapshots if not _serves(manifests[s.view.name], s)]
     whole = any(not s.extends(manifests[s.view.name]) for s in due)
+    before = min(known.snapshot for known in manifests.values())
     written: dict[str, WriteCounts] = {}
     try:
         if due:
@@ -62,7 +63,7 @@ def _publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) 
         redis = connect(repo.redis_address)
         for each in due:
             manifests[each.view.name] = _move(redis, repo, each, manifests[each.view.name].namespace, incarnation)
-        _expire(spark, repo, snapshots, manifests, whole)
+        _expire(spark, repo, snapshots, manifests, before, whole=whole)
     except FAILED as error:
         raise _unavailable(repo, error) from None
     found = ((s, written.get(s.view.name, WriteCounts(s.view.name))) for s in snapshots)
@@ -70,17 +71,24 @@ def _publish(spark: SparkSession, repo: Repo, views: Sequence[View], day: date) 
 
 
 def _expire(
-    spark: SparkSession, repo: Repo, snapshots: Sequence[Snapshot], manifests: Mapping[str, Manifest], whole: bool
+    spark: SparkSession,
+    repo: Repo,
+    snapshots: Sequence[Snapshot],
+    manifests: Mapping[str, Manifest],
+    before: str,
+    *,
+    whole: bool,
 ) -> None:
-    """Let what the snapshots supersede expire, since the day that is noted, and note theirs. What a `whole` one
-    supersedes is found by a scan, as is what a rebuild has left that died."""
+    """Let what the snapshots supersede expire, since the day that was served `before` or that is noted, and note theirs.
+    What a `whole` one supersedes is found by a scan, as is what one or a rebuild has left that died."""
     history, source, day = History(repo.root), snapshots[0].view.source.name, snapshots[0].day
-    noted, before = history.noted(source)
+    noted, noted_namespace = history.noted(source)
     [namespace] = {known.namespace for known in manifests.values()}
-    if whole or before != namespace or any((known.base or known.snapshot) > noted for known in manifests.values()):
+    since_noted = any((known.base or known.snapshot) > noted for known in manifests.values())
+    if whole or since_noted or noted_namespace != namespace:
         expire_superseded(connect(repo.redis_address), repo.project, manifests)
-    elif day > noted:
-        expire_taken_in(spark, repo, snapshots, manifests, noted)
+    elif day > (after := min(noted, before)):
+        expire_taken_in(spark, repo, snapshots, manifests, after)
     history.note_published(source, day, namespace)
 
 

@@ -249,3 +249,14 @@ def test_what_a_rebuild_has_left_that_died_before_its_scan_is_scanned_for_by_the
     assert {known.namespace for known in manifests(shop).values()} == {"n2"}
     night(spark, shop, DAY_2)
     whole(shop, before, DAY_2)
+
+
+def test_a_night_is_done_again_in_a_redis_that_came_back_as_it_was_before_it(
+    spark: SparkSession, shop: Repo, tmp_path: Path
+) -> None:
+    before, dump = seen(shop), shutil.copy(embedded_folder(shop.store.config) / DUMP, tmp_path / "dump")
+    night(spark, shop, DAY_2)
+    faults.kill_redis(shop, dump=Path(dump))
+    assert seen(Repo(shop.folder)) == before
+    night(spark, shop, DAY_2)
+    whole(Repo(shop.folder), before, DAY_2)
