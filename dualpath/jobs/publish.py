@@ -79,7 +79,7 @@ def _expire(
     *,
     whole: bool,
 ) -> None:
-    """Let what the snapshots supersede expire, since the day that was served `before` or that is noted, and note theirs.
+    """Let what the snapshots supersede expire, since the day that was served `before` or that is noted; note theirs.
     What a `whole` one supersedes is found by a scan, as is what one or a rebuild has left that died."""
     history, source, day = History(repo.root), snapshots[0].view.source.name, snapshots[0].day
     noted, noted_namespace = history.noted(source)
