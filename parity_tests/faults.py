@@ -19,9 +19,8 @@ import tenacity
 
 from dualpath import steps
 from dualpath.demo.generate import generate
-from dualpath.online import high_water_mark, keys, manifest
+from dualpath.online import extent, high_water_mark, keys, manifest
 from dualpath.online.connection import connect, embedded_folder
-from dualpath.online.extent import Extent, day_number
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
 from dualpath.parity.oracle_runner import answers
@@ -191,7 +190,7 @@ def records(repo: Repo, source: str = SOURCE) -> Counter[tuple[Any, ...]]:
             ):
                 value, end = client.get(key), None
                 if part.startswith("s"):
-                    end = Extent.of(value).within(day_number(known.snapshot), len(value))
+                    end = extent.within(value, len(value), extent.day_number(known.snapshot))
                     assert end is not None, f"{key!r} has no records of the served snapshot"
                 unpacked = layout(view).unpack(value[:end]).tolist()
                 bag.update((view.name, found.entity, *words) for words in unpacked)

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dualpath.online import keys, manifest
-from dualpath.online.extent import Extent, day_number
+from dualpath.online import extent, keys, manifest
 from dualpath.record import HEADER, Layout, layout
 from dualpath.view import View
 
@@ -74,7 +73,7 @@ def _measured(redis: Any, project: str, view: View, known: manifest.Manifest, no
         *sizes, header = answers[i * width : (i + 1) * width]
         if known.snapshot and header:
             # What a night under way has added is counted in its arrival days still.
-            sizes[0] = Extent.of(header).within(day_number(known.snapshot), sizes[0]) or sizes[0]
+            sizes[0] = extent.within(header, sizes[0], extent.day_number(known.snapshot)) or sizes[0]
         records = sum(max(0, each - HEADER.size) // size for each in sizes)
         if records > view.max_records:
             found.append(LargeEntity(view.name, entity.decode(), records, view.max_records))

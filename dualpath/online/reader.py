@@ -14,8 +14,7 @@ import numpy as np
 
 from dualpath import kernel
 from dualpath.errors import LostStateError, RebuildingError, StateError
-from dualpath.online import high_water_mark, keys
-from dualpath.online.extent import Extent, day_number
+from dualpath.online import extent, high_water_mark, keys
 from dualpath.online.manifest import Manifest
 from dualpath.plan import grouped
 from dualpath.record import HEADER, Fence, Layout
@@ -200,7 +199,7 @@ class Reader:
         # In the same namespace the high-water marks that were seen still hold; a new one has high-water marks of its
         # own.
         seen = before.seen if high_water_mark == before.high_water_mark else {}
-        snapshot, earliest = day_number(manifest.snapshot), manifest.earliest_as_of
+        snapshot, earliest = extent.day_number(manifest.snapshot), manifest.earliest_as_of
         self._known[lookup.view] = _Known(
             before.key, stored, manifest.rank, earliest, prefixes, snapshot, high_water_mark, seen
         )
@@ -250,10 +249,10 @@ def _join(
             continue
         end = len(value)
         if snapshot and place % parts == 0 and end >= HEADER.size and value.startswith(head):
-            within = Extent.of(value).within(snapshot, end)
-            if within is None:
+            own = extent.within(value, end, snapshot)
+            if own is None:
                 return None
-            end = within
+            end = own
         records, rest = divmod(end - HEADER.size, size)
         if rest or records < 0 or not value.startswith(head):
             lookup.format.layout.unpack(value)
