@@ -23,6 +23,7 @@ BENCHMARKS = (
     "personalisation",
     "growth",
     "training_sets",
+    "nights",
     "freshness",
     "ids",
     "log_compaction",

@@ -32,7 +32,7 @@ class Place:
 
 
 @contextmanager
-def place(declare: Callable[[Path], object] = lambda folder: None) -> Iterator[Place]:
+def applied(declare: Callable[[Path], object] = lambda folder: None) -> Iterator[Repo]:
     """A copy of the checkout's feature repo, which `declare` may change before it is applied."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "feature_repo"
@@ -41,7 +41,13 @@ def place(declare: Callable[[Path], object] = lambda folder: None) -> Iterator[P
         repo = Repo(folder)
         repo.apply()
         try:
-            with Broker(Path(temporary) / "kafka") as broker:
-                yield Place(repo, broker)
+            yield repo
         finally:
             redis.stop(embedded_folder(repo.store.config))
+
+
+@contextmanager
+def place(declare: Callable[[Path], object] = lambda folder: None) -> Iterator[Place]:
+    """A repo as of `applied`, and a broker."""
+    with applied(declare) as repo, tempfile.TemporaryDirectory() as temporary, Broker(Path(temporary)) as broker:
+        yield Place(repo, broker)

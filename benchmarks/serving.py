@@ -22,6 +22,7 @@ from dualpath.aggregates import Count, Distinct, Max, Mean, Sum
 from dualpath.declare import feature, feature_view, own_features, view_of
 from dualpath.online import keys, manifest
 from dualpath.online.connection import connect
+from dualpath.online.extent import Publication
 from dualpath.online.manifest import Manifest
 from dualpath.online.writer import Destination, FencedWrite
 from dualpath.record import Fence
@@ -136,9 +137,9 @@ def write_state(address: str, per_user: tuple[int, int]) -> None:
     events = shop.Events.draw(USERS, per_user, days=8)
     words = events.words(view)
     old = events.time <= NIGHT
-    parts = {view.name: Destination(NAMESPACE, view)}
-    for kind, arrival_day, chosen in (("s", SNAPSHOT, old), ("e", EPOCH, ~old)):
-        target = FencedWrite(address, PROJECT, parts, Fence(1, 1), kind)
+    snapshot = Destination(NAMESPACE, view, publication=Publication(1, SNAPSHOT))
+    for part, arrival_day, chosen in ((snapshot, SNAPSHOT, old), (Destination(NAMESPACE, view), EPOCH, ~old)):
+        target = FencedWrite(address, PROJECT, {view.name: part}, Fence(1, 1))
         list(target.write(shop.rows(view, arrival_day, events.user[chosen], words[chosen])))
     list(FencedWrite(address, PROJECT, {}, Fence(1, 1)).write([shop.texts(shop.CATEGORIES)]))
     manifest.place(connect(address), PROJECT, view.name, Manifest(NAMESPACE, SNAPSHOT, (EPOCH,)))

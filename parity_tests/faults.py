@@ -19,7 +19,7 @@ import tenacity
 
 from dualpath import steps
 from dualpath.demo.generate import generate
-from dualpath.online import high_water_mark, keys, manifest
+from dualpath.online import extent, high_water_mark, keys, manifest
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.compare import Difference, differences
 from dualpath.parity.events import read
@@ -188,7 +188,11 @@ def records(repo: Repo, source: str = SOURCE) -> Counter[tuple[Any, ...]]:
             for key, found in keys.states(
                 client, repo.project, namespace=known.namespace, views=[view.name], part=part
             ):
-                unpacked = layout(view).unpack(client.get(key)).tolist()
+                value, end = client.get(key), None
+                if part.startswith("s"):
+                    end = extent.within(value, len(value), extent.day_number(known.snapshot))
+                    assert end is not None, f"{key!r} has no records of the served snapshot"
+                unpacked = layout(view).unpack(value[:end]).tolist()
                 bag.update((view.name, found.entity, *words) for words in unpacked)
     return bag
 

@@ -63,6 +63,8 @@ def rebuild(spark: SparkSession, repo: Repo, source: EventSource, found: HealthR
     expire_superseded(redis, repo.project, made)
     expire_other_forms(redis, repo.project, [part.name for part in repo.parts])
     expire_high_water_marks(redis, repo.project, source.name, below=Manifest(namespace).number)
+    if day := next(iter(made.values())).snapshot:
+        History(repo.root).note_published(source.name, day, namespace)
 
 
 def _fill(
@@ -74,7 +76,7 @@ def _fill(
     if day:
         _check(repo, source, views, day)
         snapshots = [Snapshot(repo, v, day) for v in views]
-        fill(spark, repo, snapshots, dict.fromkeys(made, namespace))
+        fill(spark, repo, snapshots, made, storage.new_publication())
         made = {s.view.name: s.published_in(made[s.view.name]) for s in snapshots}
     if later := [e for e in storage.arrival_days() if e > day]:
         destinations = {v.name: repo.destination(v, namespace) for v in views}

@@ -72,6 +72,13 @@ class Storage:
             yield
 
     @contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Be the only night that publishes snapshots; raises `RunningError` if another one does."""
+        taken = f"source '{self.source}': another night is publishing; run this one when it has ended."
+        with locked(self.folder("ledger") / "publishing", taken):
+            yield
+
+    @contextmanager
     def compacting(self) -> Iterator[None]:
         """Be the only night that compacts the log; raises `RunningError` if another one does."""
         taken = f"source '{self.source}': another night is compacting the log; run this one when it has ended."
@@ -177,10 +184,17 @@ class Storage:
 
     def new_namespace(self, above: int) -> str:
         """A name for state in the online store that was never used before, higher than `n{above}`."""
-        file = self.folder("ledger") / "namespace"
+        return f"n{self._next('namespace', above)}"
+
+    def new_publication(self) -> int:
+        """A number for a publication of snapshots, higher than all before."""
+        return self._next("publication")
+
+    def _next(self, kind: str, above: int = 0) -> int:
+        file = self.folder("ledger") / kind
         number = max(above, int(file.read_text()) if file.exists() else 0) + 1
         write_atomically(file, str(number))
-        return f"n{number}"
+        return number
 
     def digests(self, salt: str) -> dict[str, str]:
         """For each arrival day, the name of the part of record files that is made from the log's batches of now."""

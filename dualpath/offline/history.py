@@ -7,7 +7,7 @@ large day has files for each of `dualpath.offline.buckets`. Rows of a file are s
 old or new, never half, and a part that has lost files is refused. `records/.../complete` has the token of the
 micro-batch up to which they have every event. The dictionary of texts is kept the same way, under
 `records/dictionary/{source}/`, as `code` int64 and `text` string. `records/published/{source}` holds the day of the
-snapshot that serving reads.
+snapshot that serving reads, and its namespace of the online store.
 """
 
 import json
@@ -184,20 +184,28 @@ class History:
 
     def published(self, source: str) -> str:
         """The day of the last snapshot that was published of a source's views; empty: none."""
+        return self.noted(source)[0]
+
+    def noted(self, source: str) -> tuple[str, str]:
+        """The day of the last snapshot, and the namespace of the online store that it was published in, if what they
+        superseded has been seen to; empty: none, or by an earlier version."""
         file = self.folder("published") / source
-        return file.read_text() if file.exists() else ""
+        day, _, namespace = (file.read_text() if file.exists() else "").partition(" ")
+        return day, namespace
 
-    def note_published(self, source: str, day: str) -> None:
-        """Note the day beside the files, because a lost Redis cannot tell it; an earlier day changes nothing."""
-        if day > self.published(source):
-            write_atomically(self.folder("published") / source, day)
+    def note_published(self, source: str, day: str, namespace: str) -> None:
+        """Note them beside the files, because a lost Redis cannot tell the day; an earlier day changes nothing."""
+        if day >= self.published(source) and (day, namespace) != self.noted(source):
+            write_atomically(self.folder("published") / source, f"{day} {namespace}")
 
-    def paths(self, name: str, through: str | None = None) -> list[str]:
-        """Parquet files of every current part, of arrival days up to `through`."""
+    def paths(self, name: str, through: str | None = None, after: str = "") -> list[str]:
+        """Parquet files of every current part, of the arrival days after `after` up to `through`."""
         folder, index = self.folder(name), self.index(name)
         while True:
             kept = [
-                part.name for arrival_day, part in sorted(index.items()) if through is None or arrival_day <= through
+                part.name
+                for arrival_day, part in sorted(index.items())
+                if arrival_day > after and (through is None or arrival_day <= through)
             ]
             found = [str(f) for part in kept for f in sorted((folder / part).glob("*.parquet"))]
             # A build replaces the index before it removes parts, so under an unchanged index no folder was missing.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dualpath.online import keys, manifest
+from dualpath.online import extent, keys, manifest
 from dualpath.record import HEADER, Layout, layout
 from dualpath.view import View
 
@@ -61,14 +61,20 @@ def large_entities(redis: Any, project: str, views: Iterable[View]) -> list[Larg
 
 def _measured(redis: Any, project: str, view: View, known: manifest.Manifest, noted: list[bytes]) -> list[LargeEntity]:
     prefixes = [keys.prefix(project, known.namespace, view.name, part) for part in known.parts]
+    snapshot = keys.prefix(project, known.namespace, view.name, known.snapshot_part)
     with redis.pipeline(transaction=False) as pipe:
         for entity in noted:
             for prefix in prefixes:
                 pipe.strlen(prefix + keys.tagged(entity.decode()))
-        sizes = pipe.execute()
-    size, parts, found = 8 * layout(view).width, len(prefixes), []
+            pipe.getrange(snapshot + keys.tagged(entity.decode()), 0, HEADER.size - 1)
+        answers = pipe.execute()
+    size, width, found = 8 * layout(view).width, len(prefixes) + 1, []
     for i, entity in enumerate(noted):
-        records = sum(max(0, each - HEADER.size) // size for each in sizes[i * parts : (i + 1) * parts])
+        *sizes, header = answers[i * width : (i + 1) * width]
+        if known.snapshot and header:
+            # What a night under way has added is counted in its arrival days still.
+            sizes[0] = extent.within(header, sizes[0], extent.day_number(known.snapshot)) or sizes[0]
+        records = sum(max(0, each - HEADER.size) // size for each in sizes)
         if records > view.max_records:
             found.append(LargeEntity(view.name, entity.decode(), records, view.max_records))
     return found

@@ -7,6 +7,7 @@ State is rebuilt in a new namespace, whose number was never used before. So the 
 reader that sees a lower one than before knows that the store has lost writes.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,7 @@ OTHER_DECLARATION = (
     "with `dualpath stream --from-snapshot`, which fills the new state beside the old."
 )
 REBUILDING = "rebuilding"
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 ANY = 0
 """What is stored for state that can answer at any instant."""
 COMPARE_AND_SET = """
@@ -60,7 +62,8 @@ class Manifest:
     `earliest_as_of` is the earliest instant the state can answer, microseconds UTC; None: any. `digest` names the
     record files the snapshot was made from, so that publishing the same again can be left out. `view_version` names the
     declaration the state was written for; empty: nothing was written yet. While it is `rebuilding`, the namespace
-    is being filled, and there is nothing to read.
+    is being filled, and there is nothing to read. `base` is the day that the snapshot's part is named by, if it is not
+    its own: of the last snapshot that was written as a whole (`dualpath.online.extent`).
     """
 
     namespace: str
@@ -70,6 +73,7 @@ class Manifest:
     digest: str = ""
     view_version: str = ""
     rebuilding: bool = False
+    base: str = ""
 
     @property
     def number(self) -> int:
@@ -83,28 +87,38 @@ class Manifest:
 
     @property
     def parts(self) -> list[str]:
-        """Names of the parts to read."""
-        return (["s" + self.snapshot] if self.snapshot else []) + ["e" + e for e in self.arrival_days]
+        """Names of the parts to read, that of the snapshot first."""
+        return ([self.snapshot_part] if self.snapshot else []) + ["e" + e for e in self.arrival_days]
+
+    @property
+    def snapshot_part(self) -> str:
+        """The name of the snapshot's part."""
+        return "s" + (self.base or self.snapshot)
 
     def supersedes(self, part: str) -> bool:
         """Whether no reader asks for a part any more: the snapshot has its records, or it is an older snapshot.
 
         >>> [Manifest("n1", "2022-01-02").supersedes(part) for part in ("s2022-01-01", "e2022-01-02", "s2022-01-02")]
         [True, True, False]
+        >>> Manifest("n1", "2022-01-02", base="2022-01-01").supersedes("s2022-01-01")
+        False
         """
-        return part[1:] < self.snapshot or part == "e" + self.snapshot
+        return part == "e" + self.snapshot or (part[1:] < self.snapshot and part != self.snapshot_part)
 
     def encode(self) -> bytes:
         """As stored.
 
         >>> Manifest("n1", "2022-01-01", ("2022-01-02",)).encode(), Manifest("n2", rebuilding=True).encode()
         (b'n1 2022-01-01 0 - - 2022-01-02', b'n2 rebuilding')
+        >>> Manifest("n1", "2022-01-04", base="2022-01-01").encode()
+        b'n1 2022-01-04 2022-01-01 0 - -'
         """
         if self.rebuilding:
             return f"{self.namespace} {REBUILDING}".encode()
         head = [
             self.namespace,
             self.snapshot or "-",
+            *([self.base] if self.base else []),
             str(self.earliest_as_of or ANY),
             self.digest or "-",
             self.view_version or "-",
@@ -117,6 +131,7 @@ class Manifest:
         namespace, *rest = stored.decode().split(" ")
         if rest == [REBUILDING]:
             return cls(namespace, rebuilding=True)
+        base = rest.pop(1) if DAY.fullmatch(rest[1]) else ""
         snapshot, earliest, digest, view_version, *arrival_days = rest
         return cls(
             namespace,
@@ -125,6 +140,7 @@ class Manifest:
             int(earliest) or None,
             digest.strip("-"),
             view_version.strip("-"),
+            base=base,
         )
 
     def of(self, view_version: str) -> "Manifest":
@@ -137,7 +153,7 @@ class Manifest:
         """With more arrival days known; those the snapshot covers already are left out."""
         return replace(self, arrival_days=tuple(sorted({e for e in (*self.arrival_days, *days) if e > self.snapshot})))
 
-    def at(self, day: str, earliest_as_of: int | None, digest: str, view_version: str) -> "Manifest":
+    def at(self, day: str, earliest_as_of: int | None, digest: str, view_version: str, *, base: str = "") -> "Manifest":
         """With the snapshot of `day` in place of all arrival days up to it; an earlier day changes nothing.
 
         Raises `OtherDeclarationError` if arrival days would be left that were written for another declaration.
@@ -152,6 +168,7 @@ class Manifest:
         return replace(
             self,
             snapshot=day,
+            base=base if base != day else "",
             earliest_as_of=earliest_as_of,
             digest=digest,
             view_version=view_version,

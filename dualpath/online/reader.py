@@ -14,7 +14,7 @@ import numpy as np
 
 from dualpath import kernel
 from dualpath.errors import LostStateError, RebuildingError, StateError
-from dualpath.online import high_water_mark, keys
+from dualpath.online import extent, high_water_mark, keys
 from dualpath.online.manifest import Manifest
 from dualpath.plan import grouped
 from dualpath.record import HEADER, Fence, Layout
@@ -92,13 +92,17 @@ def together(found: Sequence[EntityRecords]) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Known(NamedTuple):
-    """A view's manifest as last seen, what follows from it, and the high-water marks as last seen, by their tags."""
+    """A view's manifest as last seen, what follows from it, and the high-water marks as last seen, by their tags.
+
+    `snapshot` is the number of the snapshot's day, whose prefix is the first; 0: there is none.
+    """
 
     key: bytes
     stored: bytes | None
     rank: tuple[int, str, int]
     earliest_as_of: int | None
     prefixes: list[bytes]
+    snapshot: int
     high_water_mark: bytes
     seen: dict[bytes, bytes | None]
 
@@ -121,7 +125,11 @@ class Reader:
         self._known: dict[str, _Known] = {}
 
     def read(self, lookups: Sequence[Lookup]) -> Steps[list[EntityRecords]]:
-        """The records of each lookup; manifests are read with the parts, and if one moved, all is read once more."""
+        """The records of each lookup; manifests are read with the parts, and if one moved, all is read once more.
+
+        So it is if a value holds none but later snapshots, because its manifest has moved since it was read.
+        """
+        ahead = False
         names = [[*map(keys.tagged, lookup.entities)] for lookup in lookups]
         tags = [self._tags(each) for each in names]
         while True:
@@ -132,7 +140,8 @@ class Reader:
                 wanted += [each.high_water_mark + tag for tag in where]
                 wanted += [prefix + name for name in named for prefix in each.prefixes]
             answers = yield "mget_nonatomic" if self.cluster else "mget", (wanted,)
-            at, moved, found = 0, False, []
+            at, moved, found, was_ahead = 0, False, [], ahead
+            ahead = False
             for lookup, each, named, where in zip(lookups, known, names, tags, strict=True):
                 parts = at + 1 + len(where)
                 end = parts + len(lookup.entities) * len(each.prefixes)
@@ -146,8 +155,16 @@ class Reader:
                 if not moved:
                     of_tag = dict(zip(where, marks, strict=True))
                     own = [of_tag[name[: keys.TAG] if self.cluster else b""] for name in named] if lookup.tokens else []
-                    joined = _join(lookup, values, len(each.prefixes))
-                    found.append(EntityRecords(*joined, each.earliest_as_of, marks, _last_batches(own, values)))
+                    joined = _join(lookup, values, len(each.prefixes), each.snapshot)
+                    if joined is None:
+                        if was_ahead:
+                            raise LostStateError(_receded(lookup.view))
+                        ahead = True
+                        break
+                    later = _last_batches(own, values, len(each.prefixes), each.snapshot)
+                    found.append(EntityRecords(*joined, each.earliest_as_of, marks, later))
+            if ahead:
+                continue
             if not moved and self.cluster and any(lookup.tokens for lookup in lookups):
                 now = yield "mget_nonatomic", ([each.key for each in known],)
                 moved = now != [each.stored for each in known]
@@ -160,7 +177,7 @@ class Reader:
 
     def _unknown(self, view: str) -> _Known:
         """Of a view never asked for: no part to read, and a high-water mark that nobody writes."""
-        return _Known(keys.manifest(self.project, view), b"", (0, "", 0), None, [], b"", {})
+        return _Known(keys.manifest(self.project, view), b"", (0, "", 0), None, [], 0, b"", {})
 
     def _learn(self, lookup: Lookup, before: _Known, stored: bytes | None) -> None:
         """Take a manifest that is not the one seen before."""
@@ -182,8 +199,9 @@ class Reader:
         # In the same namespace the high-water marks that were seen still hold; a new one has high-water marks of its
         # own.
         seen = before.seen if high_water_mark == before.high_water_mark else {}
+        snapshot, earliest = extent.day_number(manifest.snapshot), manifest.earliest_as_of
         self._known[lookup.view] = _Known(
-            before.key, stored, manifest.rank, manifest.earliest_as_of, prefixes, high_water_mark, seen
+            before.key, stored, manifest.rank, earliest, prefixes, snapshot, high_water_mark, seen
         )
 
     def _advance(self, lookup: Lookup, before: _Known, high_water_marks: dict[bytes, bytes | None]) -> None:
@@ -198,12 +216,14 @@ def _fence(mark: bytes | None) -> bytes:
     return (mark or b"")[: high_water_mark.FENCE]
 
 
-def _last_batches(marks: Sequence[bytes | None], values: Sequence[bytes | None]) -> list[Fence]:
-    """The last micro-batch of each entity, from the mark that speaks for it and the fences of its parts."""
+def _last_batches(
+    marks: Sequence[bytes | None], values: Sequence[bytes | None], parts: int, snapshot: int
+) -> list[Fence]:
+    """The last micro-batch of each entity, from the mark that speaks for it and the fences of its arrival days."""
     of_mark = {mark: high_water_mark.lowest([mark]).fence for mark in set(marks)}
     found = [of_mark[mark] for mark in marks]
     for place, value in enumerate(values if marks else ()):
-        if value is not None:
+        if value is not None and not (snapshot and place % parts == 0):
             entity = place * len(marks) // len(values)
             found[entity] = max(found[entity], Fence(*HEADER.unpack_from(value)[2:]))
     return found
@@ -216,19 +236,28 @@ def _receded(view: str) -> str:
     )
 
 
-def _join(lookup: Lookup, values: Sequence[bytes | None], parts: int) -> tuple[np.ndarray, np.ndarray]:
-    """The records of all values, one after the other, and where each entity's start."""
+def _join(
+    lookup: Lookup, values: Sequence[bytes | None], parts: int, snapshot: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The records of all values, one after the other, and where each entity's start; None if a value of the snapshot,
+    the first part, is of later ones alone."""
     head, size = lookup.format.head, 8 * lookup.format.width
     pieces, sizes = [], []
-    for value in values:
+    for place, value in enumerate(values):
         if value is None:
             sizes.append(0)
             continue
-        records, rest = divmod(len(value) - HEADER.size, size)
+        end = len(value)
+        if snapshot and place % parts == 0 and end >= HEADER.size and value.startswith(head):
+            own = extent.within(value, end, snapshot)
+            if own is None:
+                return None
+            end = own
+        records, rest = divmod(end - HEADER.size, size)
         if rest or records < 0 or not value.startswith(head):
             lookup.format.layout.unpack(value)
             raise StateError(f"view '{lookup.view}': a stored value cannot be read; rebuild the state.")
-        pieces.append(memoryview(value)[HEADER.size :])
+        pieces.append(memoryview(value)[HEADER.size : end])
         sizes.append(records)
     words = np.frombuffer(bytearray().join(pieces), dtype="<i8").reshape(-1, lookup.format.width)
     ends = [0, *accumulate(sizes)]

@@ -1,15 +1,20 @@
 """How state leaves Redis, besides the time to live that a value gets with its records (`dualpath.retention`).
 
-A manifest that moves leaves parts behind that nobody reads any more. They need a removal of their own: a snapshot holds
-all records of its view, so every night's would otherwise stay as long as the view's retention, and that of a lifetime
-window for ever. They are found by a scan of all keys, whatever left them behind: this publication, or a night or a
-rebuild that died at any line before it, for any declaration of the view.
+A manifest that moves leaves parts behind that nobody reads any more. They need a removal of their own: those of a
+lifetime window would otherwise stay for ever. A night that extends a snapshot takes in arrival days, whose keys follow
+from the record files (`ArrivalDays`). After a snapshot that was written as a whole, and after a rebuild, they are found
+by a scan of all keys, whatever left them behind: this publication, or one that died at any line before it, for any
+declaration of the view.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from dualpath.online import high_water_mark, keys
+from dualpath.online.connection import connect
 from dualpath.online.manifest import Manifest
 from dualpath.parts import whole
 from dualpath.steps import Step, step
@@ -28,6 +33,25 @@ def expire_superseded(redis: Any, project: str, manifests: Mapping[str, Manifest
     """
     found = keys.states(redis, project, views=manifests)
     _expire(redis, (key for key, named in found if _is_superseded(named, manifests[named.view])))
+
+
+@dataclass(frozen=True)
+class ArrivalDays:
+    """Parts of a Redis that snapshots have taken in, whose namespaces are given by view; it runs in Spark's workers."""
+
+    connection_string: str
+    project: str
+    namespaces: Mapping[str, str]
+
+    def expire(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Let parts expire, `GRACE` from now, which rows of (`view`, `arrival_day`, `entity`) name. Yields nothing."""
+        redis = connect(self.connection_string)
+        for batch in batches:
+            _expire(redis, map(self._key, *(column.to_pylist() for column in batch.columns)))
+        yield from ()
+
+    def _key(self, view: str, arrival_day: str, entity: str) -> bytes:
+        return keys.prefix(self.project, self.namespaces[view], view, "e" + arrival_day) + keys.tagged(entity)
 
 
 def expire_high_water_marks(redis: Any, project: str, source: str, *, below: int) -> None:

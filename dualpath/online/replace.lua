@@ -1,9 +1,12 @@
--- Replace a value unless somebody wrote to it meanwhile; it expires when it would have.
--- KEYS[1]: a part. ARGV[1]: its 24-byte header and ARGV[2]: its length, as read. ARGV[3]: the new value.
--- Answers 1 if it was replaced, 0 if not.
-local header, length = redis.call('GETRANGE', KEYS[1], 0, 23), redis.call('STRLEN', KEYS[1])
-if header ~= ARGV[1] or length ~= tonumber(ARGV[2]) then
-  return 0
+-- Replace values unless somebody wrote to them meanwhile; each expires when it would have.
+-- KEYS: parts. ARGV[3i - 2]: the 24-byte header of KEYS[i] and ARGV[3i - 1]: its length, as read. ARGV[3i]: the new value.
+-- Answers how many were replaced.
+local replaced = 0
+for i, key in ipairs(KEYS) do
+  local header, length = redis.call('GETRANGE', key, 0, 23), redis.call('STRLEN', key)
+  if header == ARGV[3 * i - 2] and length == tonumber(ARGV[3 * i - 1]) then
+    redis.call('SET', key, ARGV[3 * i], 'KEEPTTL')
+    replaced = replaced + 1
+  end
 end
-redis.call('SET', KEYS[1], ARGV[3], 'KEEPTTL')
-return 1
+return replaced

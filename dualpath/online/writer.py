@@ -1,7 +1,7 @@
 """The writer of state: sorted records, a few hundred entities a round trip, each write exactly once.
 
-It runs inside Spark's Python workers and, for a small batch, in the driver. The fence in each value's header makes a
-retried task, a retried stage and a replayed batch harmless; see `append.lua`.
+It runs inside Spark's Python workers and, for a small batch, in the driver. The header of each value (the fence of an
+arrival day, the extent of a snapshot) makes a retried task, a retried stage and a replay harmless; see `append.lua`.
 """
 
 import time
@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from redis import RedisCluster, ResponseError
 
-from dualpath.errors import CollisionError, OtherDeclarationError, crossing
+from dualpath.errors import CollisionError, OtherDeclarationError, StateError, crossing
 from dualpath.online import bounds, compaction, keys
 from dualpath.online.connection import connect
+from dualpath.online.extent import Publication
 from dualpath.online.manifest import OTHER_DECLARATION
-from dualpath.record import HEADER, VERSION, Fence, Layout, compact, layout
+from dualpath.record import HEADER, UNFENCED, VERSION, Fence, Layout, layout
 from dualpath.retention import expires_at
 from dualpath.view import View
 
@@ -39,23 +40,26 @@ ANSWER = pa.schema(
     [("view", pa.string()), *((n, pa.int64()) for n in ("records", "parts", "calls")), ("seconds", pa.float64())]
 )
 SCRIPT = files("dualpath.online").joinpath("append.lua").read_text()
-OTHER_FORMAT = "OTHERFORMAT"
-"""The error code with which the script answers that a part holds state of another declaration."""
+OTHER_FORMAT, LATER_PUBLICATION = "OTHERFORMAT", "PUBLISHED"
+"""The error codes with which the script answers that a part holds state of another declaration, or of a later
+publication."""
+PUBLISHED_MEANWHILE = "a later night has published a snapshot meanwhile; run the night again."
 
 
 @dataclass(frozen=True)
 class Destination:
     """Where a view's records go, and how long they matter.
 
-    `retention` is how long after its time a read can look back to a record, microseconds; None: for ever. A snapshot
-    is compacted to what an `as_of` from `earliest_as_of` on can see, and so is a value that has grown by an append;
-    None: not at all.
+    `retention` is how long after its time a read can look back to a record, microseconds; None: for ever. Records go to
+    their arrival days, or all to the snapshot of a `publication`. What is written of a snapshot is compacted to what an
+    `as_of` from `earliest_as_of` on can see, and so is an arrival day that has grown by an append; None: not at all.
     """
 
     namespace: str
     view: View
     retention: int | None = None
     earliest_as_of: int | None = None
+    publication: Publication | None = None
 
     @cached_property
     def layout(self) -> Layout:
@@ -65,16 +69,12 @@ class Destination:
 
 @dataclass(frozen=True)
 class FencedWrite:
-    """A write to a Redis: the destination of each view by its name, and the fence.
-
-    `kind` is `e` to append to arrival days or `s` to replace snapshots.
-    """
+    """A write to a Redis: the destination of each view by its name, and the fence of what goes to arrival days."""
 
     connection_string: str
     project: str
     destinations: dict[str, Destination]
-    fence: Fence
-    kind: str = "e"
+    fence: Fence = UNFENCED
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write `INPUT` rows, view by view, an entity's together, those of an arrival day together and by time.
@@ -84,7 +84,8 @@ class FencedWrite:
         Yields `OUTPUT`, one row per view: the records, the parts that were written, the calls to Redis and the seconds
         they took.
 
-        Raises `CollisionError` if two texts share a code and `OtherDeclarationError` if a part holds another layout.
+        Raises `CollisionError` if two texts share a code, `OtherDeclarationError` if a part holds another layout and
+        `StateError` if a later publication has written a snapshot.
         """
         with crossing():
             writer = _Writer(self)
@@ -184,10 +185,11 @@ class _Writer:
             self.pending.append(_KeyValue(entity, code, entity.encode(), None))
         else:
             at = self.to.destinations[view]
-            if self.to.kind == "s" and at.earliest_as_of is not None:
+            if at.publication and at.earliest_as_of is not None:
                 words = np.frombuffer(value, dtype="<i8").reshape(-1, at.layout.width)
-                value = compact(words, at.layout, at.view, at.earliest_as_of).tobytes()
-            prefix = keys.prefix(self.to.project, at.namespace, view, self.to.kind + arrival_day)
+                value = compaction.fewest(words, at.layout, at.view, at.earliest_as_of).tobytes()
+            part = at.publication.part if at.publication else "e" + arrival_day
+            prefix = keys.prefix(self.to.project, at.namespace, view, part)
             if value:
                 expiry = expires_at(self.latest, at.retention)
                 self.pending.append(_KeyValue(entity, prefix + keys.tagged(entity), value, expiry))
@@ -221,24 +223,32 @@ class _Writer:
         return [*groups.values()]
 
     def append(self, at: Destination, group: list[_KeyValue]) -> None:
-        header = HEADER.pack(VERSION, at.layout.fingerprint, *self.to.fence)
+        how, header = "append", HEADER.pack(VERSION, at.layout.fingerprint, *self.to.fence)
+        if at.publication:
+            how, header = "extend" if at.publication.extends else "replace", at.publication.header(at.layout)
         large = bounds.length(at.view, at.layout)
-        arguments: list[bytes | int] = [header, 1 if self.to.kind == "s" else 0, large, compaction.LEAST]
+        worth = compaction.LEAST_OF_SNAPSHOT if at.publication else compaction.LEAST
+        arguments: list[bytes | int | str] = [header, how, large, worth]
         for each in group:
             arguments += [each.value, each.expires_at or NEVER]
         try:
             written, larger, grown = self.script(keys=[each.key for each in group], args=arguments)
         except ResponseError as error:
-            if str(error).split()[0] != OTHER_FORMAT:  # by Redis' protocol, the first word is the code
+            code = str(error).split()[0]  # by Redis' protocol
+            if code == LATER_PUBLICATION:
+                raise StateError(f"view '{at.view.name}': {PUBLISHED_MEANWHILE}") from error
+            if code != OTHER_FORMAT:
                 raise
             raise OtherDeclarationError(OTHER_DECLARATION) from error
         self.counts[self.view].parts += int(written)
         if larger:
             sizes = [(group[i - 1].entity, size) for i, size in zip(larger[::2], larger[1::2], strict=True)]
             bounds.note(self.redis, self.to.project, self.view, sizes)
-        if at.earliest_as_of is not None:
-            for i in grown:
-                self.compactor.compact(group[i - 1].key, at.layout, at.view, at.earliest_as_of)
+        extends = at.publication.extends if at.publication else None
+        earliest = extends.earliest_as_of if extends else at.earliest_as_of
+        if earliest is not None:
+            names = [group[i - 1].key for i in grown]
+            self.compactor.compact(names, at.layout, at.view, earliest, extended=bool(extends))
 
     def send_texts(self) -> None:
         name = keys.dictionary(self.to.project)

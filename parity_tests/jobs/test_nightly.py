@@ -302,7 +302,9 @@ def test_a_finite_online_lookback_forgets_only_what_no_answer_needs(
     online.clock = lambda: clock
     everything = sum(faults.records(repo).values())
 
-    night(spark, repo, now.date() - timedelta(days=1))
+    for days in (3, 2, 1):  # the first writes the snapshot as a whole, the others extend it
+        night(spark, repo, now.date() - timedelta(days=days))
+    assert {known.base for known in manifests(repo).values()} == {(now.date() - timedelta(days=3)).isoformat()}
     build(spark, repo, repo.sources[SOURCE])
     assert sum(faults.records(repo).values()) < everything
     known, floor = faults.log(repo), clock - 86_400_000_000

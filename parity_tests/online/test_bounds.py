@@ -27,6 +27,7 @@ from dualpath.jobs.build import build
 from dualpath.online import bounds, keys, manifest
 from dualpath.online.bounds import LargeEntity, large_entities
 from dualpath.online.connection import connect, embedded_folder
+from dualpath.online.extent import Publication
 from dualpath.online.writer import FencedWrite
 from dualpath.plan import FoldError
 from dualpath.record import Fence, compact, layout
@@ -64,7 +65,14 @@ def repo(emptied: Repo) -> Iterator[Repo]:
         client.delete(key)
 
 
-def write(repo: Repo, sizes: dict[str, int], *, day: str = DAYS[0], batch: int = 1, kind: str = "e") -> None:
+def write(
+    repo: Repo,
+    sizes: dict[str, int],
+    *,
+    day: str = DAYS[0],
+    batch: int = 1,
+    publication: Publication | None = None,
+) -> None:
     """Write so many records of each product."""
     view = repo.views[VIEW]
     words = np.arange(sum(sizes.values()) * layout(view).width, dtype=np.int64)
@@ -72,8 +80,8 @@ def write(repo: Repo, sizes: dict[str, int], *, day: str = DAYS[0], batch: int =
     entities = [name for name, records in sorted(sizes.items()) for _ in range(records)]
     columns = [pa.array([each] * len(entities)) for each in (VIEW, day)]
     rows = pa.record_batch([*columns, pa.array(entities), lists], ["view", "arrival_day", "entity", "words"])
-    part = repo.destination(view, "n1")
-    list(FencedWrite(repo.redis_address, repo.project, {VIEW: part}, Fence(1, batch), kind).write([rows]))
+    part = replace(repo.destination(view, "n1"), publication=publication)
+    list(FencedWrite(repo.redis_address, repo.project, {VIEW: part}, Fence(1, batch)).write([rows]))
 
 
 def found(repo: Repo) -> list[LargeEntity]:
@@ -107,12 +115,12 @@ def test_all_parts_that_are_served_count_together_and_the_largest_entity_comes_f
 
 
 def test_an_entity_that_has_shrunk_is_over_its_bound_no_more(repo: Repo) -> None:
-    write(repo, {"compacted": MAX_RECORDS + 1}, day=DAYS[0], kind="s")
+    write(repo, {"compacted": MAX_RECORDS + 1}, publication=Publication(1, DAYS[0]))
     client = connect(repo.redis_address)
     known = manifest.read(client, repo.project, VIEW)
     manifest.move(client, repo.project, VIEW, lambda p: replace(p, snapshot=DAYS[0], arrival_days=()))
     assert found(repo) == [over_bound("compacted", MAX_RECORDS + 1)]
-    write(repo, {"compacted": 5}, day=DAYS[0], kind="s")
+    write(repo, {"compacted": 5}, publication=Publication(2, DAYS[0]))
     assert found(repo) == []
     manifest.move(client, repo.project, VIEW, lambda _: known)
 

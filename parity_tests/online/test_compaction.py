@@ -236,7 +236,7 @@ def test_an_append_that_makes_up_for_what_another_compaction_took_away_stays_too
     shop, other, clock = Shop(address, HOT), Shop(address, HOT, compacts=False), NOW + 3 * MINUTE
 
     def meanwhile() -> None:
-        Compactor(connect(address)).compact(shop.key, layout(HOT), HOT, clock - CLOCK_LAG)
+        Compactor(connect(address)).compact([shop.key], layout(HOT), HOT, clock - CLOCK_LAG)
         other.write(2, [NOW + MINUTE + i for i in range(597)], clock)
 
     in_between(monkeypatch, meanwhile)
@@ -256,7 +256,7 @@ def test_two_that_compact_one_value_at_once_leave_what_one_would(
     client.flushall()
     calls = in_between(
         monkeypatch,
-        lambda: Compactor(connect(address)).compact(shop.key, layout(HOT), HOT, clock + 90 * MINUTE - CLOCK_LAG),
+        lambda: Compactor(connect(address)).compact([shop.key], layout(HOT), HOT, clock + 90 * MINUTE - CLOCK_LAG),
     )
     shop.write(1, times, clock)
     assert len(calls) == 2 and expected != shop.stored
@@ -286,11 +286,11 @@ def test_a_value_expires_when_it_would_have_and_one_that_has_gone_stays_away(add
     shop.write(1, [NOW + i for i in range(300)], NOW)
     client.pexpire(shop.key, 1_000_000)
     compactor, since = Compactor(client), NOW + 3 * MINUTE - CLOCK_LAG
-    compactor.compact(shop.key, layout(HOT), HOT, since)
+    compactor.compact([shop.key], layout(HOT), HOT, since)
     assert len(layout(HOT).unpack(shop.stored)) == 3
     assert 0 < client.pttl(shop.key) <= 1_000_000
     client.delete(shop.key)
-    compactor.compact(shop.key, layout(HOT), HOT, since)
+    compactor.compact([shop.key], layout(HOT), HOT, since)
     assert not client.exists(shop.key)
 
 
