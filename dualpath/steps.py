@@ -52,6 +52,16 @@ class Step(StrEnum):
     PUBLISH_RECORD_FILES = "publish record files"
     WRITE_SNAPSHOT = "write snapshots"
 
+    # Of an erasure, which then builds records and rebuilds.
+    NOTE_ERASURE = "note an erasure"
+    REWRITE_FILE = "rewrite a file without a person's rows"
+    FORGET_IDS = "forget ids"
+    COUNT_ERASED = "count erased rows"
+    REMOVE_SUPERSEDED = "remove superseded parts at once"
+    REMOVE_TEXTS = "remove texts that nobody has"
+    REWRITE_REDIS = "let Redis rewrite its files"
+    END_ERASURE = "end an erasure"
+
 
 Watcher = Callable[[Step, bool], None]
 """Is called before a step with False, and with True once the step has ended without an error."""

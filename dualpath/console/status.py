@@ -12,7 +12,7 @@ from dualpath.console import live
 from dualpath.console.report import Report, table
 from dualpath.errors import UnavailableError
 from dualpath.instants import iso
-from dualpath.log import checks
+from dualpath.log import checks, erasures
 from dualpath.log.dead_letters import reasons
 from dualpath.log.ledger import Block
 from dualpath.log.outcomes import COUNTS, GREATEST, Outcomes
@@ -49,6 +49,7 @@ class Account(Outcomes):
             f"{plural(self.rows_read, 'row')}{of} read in {plural(self.batches, 'batch')}: {self.accepted:,} accepted "
             f"({self.late:,} of them late), {plural(self.duplicate, 'duplicate')}, {self.dead_letter:,} refused"
             + (f", {self.skipped:,} skipped" if self.skipped else "")
+            + (f", {self.erased:,} erased since" if self.erased else "")
         )
 
 
@@ -187,6 +188,7 @@ def _source(storage: Storage, blocks: Sequence[Block], files: bool) -> dict[str,
         "adds_up": not wrong,
         "faults": wrong,
         "unfinished_batches": int(begun != finished),
+        "erasure_under_way": erasures.under_way(storage.folder("ledger")) is not None,
         "closed_through": storage.closed_through,
         "last_arrival_day": max((day for block in blocks for day in block.arrival_days), default=""),
         "dead_letter_reasons": reasons(storage, blocks),
@@ -210,9 +212,13 @@ def _shown(
     total: Account,
     online: Served,
 ) -> list[Any]:
-    # Only a source with `each` or `where` has other numbers than 0 for them.
-    names = {name: name.replace("_", " ") for name in ("messages", *COUNTS) if name != "further"}
-    names = {n: h for n, h in names.items() if (n != "messages" or total.further) and (n != "skipped" or total.skipped)}
+    # Only a source with `each` or `where`, or an erasure, has other numbers than 0 for them.
+    rare = {"messages": total.further, "skipped": total.skipped, "erased": total.erased}
+    names = {
+        name: name.replace("_", " ")
+        for name in ("messages", *COUNTS, "erased")
+        if name != "further" and rare.get(name, 1)
+    }
     heads = tuple(names.values())
     outcomes = table("source", *heads, "latest by", "adds up", numbers=heads)
     for name, each in [*accounts.items(), ("total", total)]:
@@ -224,6 +230,8 @@ def _shown(
         days.add_row(name, f"{s['batches']:,}", s["closed_through"] or "-", s["last_arrival_day"] or "-")
     shown: list[Any] = [outcomes, days]
     for name, s in sources.items():
+        if s["erasure_under_way"]:
+            shown.append(f"{name}: an erasure was cut off; run the same `dualpath erase` again.")
         if s["unfinished_batches"]:
             shown.append(f"{name}: a batch is under way, or was cut off; the stream finishes it when it runs.")
         if s["dead_letter_reasons"]:

@@ -138,7 +138,8 @@ class DedupStore:
                 self.segments += found
             else:
                 log.warning("source '%s': ids are missing; making them from the log", self.storage.source)
-                self.segments.append(self._from_log(spark, query, clocks, [b for b in blocks if b.query == query]))
+                made = self._from_log(spark, query, clocks, [b for b in blocks if b.query == query])
+                self.segments += [made] if made else []
         named = {self.folder / segment.name for segment in self.segments}
         for folder in set(self.folder.glob("query=*/batch*")) - named:
             shutil.rmtree(folder)
@@ -159,8 +160,11 @@ class DedupStore:
                     found.append(Segment(query, first, last, ids, max(within), files))
         return found
 
-    def _from_log(self, spark: SparkSession, query: int, clocks: Mapping[int, int], blocks: Sequence[Block]) -> Segment:
-        """Make one segment of some batches of a query, which are in some of its blocks, from the log."""
+    def _from_log(
+        self, spark: SparkSession, query: int, clocks: Mapping[int, int], blocks: Sequence[Block]
+    ) -> Segment | None:
+        """Make one segment of some batches of a query, which are in some of its blocks, from the log; None if an
+        erasure has left no row of them."""
         staging = self._staging()
         late = ((block, [number for number in block.batches if number in clocks]) for block in blocks)
         folders = [
@@ -179,7 +183,8 @@ class DedupStore:
             file = [str(write_segment(sort(np.concatenate(found, axis=1)), staging))] if found else []
             yield pa.RecordBatch.from_pydict({"file": pa.array(file, pa.string())})
 
-        tasks = -(-logged.count() // FROM_LOG_IDS)
+        if not (tasks := -(-logged.count() // FROM_LOG_IDS)):
+            return None
         ids = logged.repartitionById(tasks, hash_range(tasks)).select(*hashes(), "clock")
         made = [Path(answer.file) for answer in ids.mapInArrow(keep, "file string").collect()]
         shutil.rmtree(self.folder / f"query={query}", ignore_errors=True)

@@ -1,7 +1,7 @@
 """What the quality gate found each night, kept as `gate/{day}.json` beside the log, with its page `gate/{day}.html`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from dualpath.log.files import write_atomically
@@ -38,3 +38,15 @@ def volumes(storage: Storage, before: str) -> list[int]:
         if each["passed"]:
             days |= each["days"]
     return [rows for day, rows in sorted(days.items()) if day < before and rows]
+
+
+def forget_values(storage: Storage, days: Collection[str]) -> None:
+    """Remove values of rows from the checks of some arrival days: examples, and pages."""
+    for each in [*kept(storage)]:
+        named = {each["day"], *each.get("days", {})}
+        if named.isdisjoint(days) or each.get("erased"):
+            continue
+        result = {name: value for name, value in each.items() if name not in ("day", "page")}
+        result["failures"] = [failure | {"examples": []} for failure in each["failures"]]
+        page = "<!doctype html><title>Erased</title><p>Rows of these days were erased, and this page with them.</p>"
+        keep(storage, each["day"], result | {"erased": True}, page)

@@ -39,6 +39,12 @@ def keep(storage: Storage, last: Entry) -> None:
                     write_atomically(_kept(storage, block), json.dumps(counts))
 
 
+def recount(storage: Storage, block: Block) -> None:
+    """Count the kept reasons of a block again, of whose dead letters an erasure has removed some."""
+    if (file := _kept(storage, block)).exists():
+        write_atomically(file, json.dumps(_counted(storage, block)[0]))
+
+
 def _kept(storage: Storage, block: Block) -> Path:
     return storage.folder("ledger") / "reasons" / f"{block.name}.json"
 

@@ -1,4 +1,4 @@
-"""What became of rows: each is accepted, a duplicate, a dead letter, or skipped."""
+"""What became of rows: each is accepted, a duplicate, a dead letter, or skipped; some were erased later."""
 
 from dataclasses import dataclass, fields
 
@@ -11,6 +11,9 @@ class Outcomes:
     no event of the source are `skipped`. `further` rows are those after the first of their message.
     `late` rows, and rows `out_of_retention`, which no window can reach, are among the accepted ones. `latest_by` is how
     late the latest row came, microseconds; `newest_arrival` is when the last accepted row arrived, microseconds UTC.
+
+    `erased` rows had been accepted, duplicates or dead letters, and are no longer counted there (`dualpath.erasure`).
+    What was noted of rows when they were read stays: `late`, `out_of_retention`, `further` and the latest of all.
     """
 
     rows_read: int = 0
@@ -21,13 +24,14 @@ class Outcomes:
     late: int = 0
     out_of_retention: int = 0
     further: int = 0
+    erased: int = 0
     latest_by: int = 0
     newest_arrival: int = 0
 
     @property
     def counts(self) -> dict[str, int]:
         """The numbers of rows, by name."""
-        return {name: getattr(self, name) for name in COUNTS}
+        return {name: getattr(self, name) for name in (*COUNTS, "erased")}
 
     @property
     def adds_up(self) -> bool:
@@ -36,7 +40,7 @@ class Outcomes:
         >>> Outcomes(rows_read=3, accepted=2, duplicate=1).adds_up, Outcomes(rows_read=3, accepted=2).adds_up
         (True, False)
         """
-        return self.rows_read == sum(getattr(self, outcome) for outcome in OUTCOMES)
+        return self.rows_read == self.erased + sum(getattr(self, outcome) for outcome in OUTCOMES)
 
     @property
     def messages(self) -> int:
@@ -58,6 +62,7 @@ class Outcomes:
 
 
 OUTCOMES = ("accepted", "duplicate", "dead_letter", "skipped")
-"""Each row has one of them."""
+"""Each row has one of them, until it is erased."""
 GREATEST = ("latest_by", "newest_arrival")
-COUNTS = tuple(field.name for field in fields(Outcomes) if field.name not in GREATEST)
+COUNTS = tuple(field.name for field in fields(Outcomes) if field.name not in (*GREATEST, "erased"))
+"""What is counted of rows when they are read."""

@@ -23,7 +23,7 @@ from pathlib import Path
 import xxhash
 
 from dualpath.locks import locked
-from dualpath.log import ledger, spans
+from dualpath.log import erasures, ledger, spans
 from dualpath.log.files import write_atomically
 from dualpath.log.ledger import Block, Entry
 from dualpath.record import UNFENCED, Fence
@@ -197,9 +197,11 @@ class Storage:
         return number
 
     def digests(self, salt: str) -> dict[str, str]:
-        """For each arrival day, the name of the part of record files that is made from the log's batches of now."""
-        found = spans.read(self.folder("ledger")).arrival_days
-        return {e: f"{e}-{xxhash.xxh64_hexdigest(f'{salt} {each}'.encode())}" for e, each in found.items()}
+        """For each arrival day, the name of the part of record files that is made from the log's batches of now, and
+        from what erasures have left of them."""
+        found, erased = spans.read(self.folder("ledger")).arrival_days, erasures.of_days(self.folder("ledger"))
+        made = {e: " ".join([f"{salt} {each}", *erased.get(e, ())]) for e, each in found.items()}
+        return {e: f"{e}-{xxhash.xxh64_hexdigest(text.encode())}" for e, text in made.items()}
 
     def log_folders(self, arrival_days: Iterable[str] | None = None) -> list[Path]:
         """Folders of finished batches that hold rows of the given arrival days (default: all), oldest first."""

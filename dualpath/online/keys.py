@@ -153,6 +153,13 @@ def views(redis: Any, project: str) -> Iterator[str]:
             yield key.removeprefix(head)[TAG:].decode()
 
 
+def decisions(redis: Any, project: str) -> Iterator[bytes]:
+    """Scan for the answers of the serving application that are kept for retries."""
+    head = _head(project) + b"decision:"
+    found = redis.scan_iter(match=_literal(head) + b"*", count=SCANNED)
+    return (key for key in found if (name := key.removeprefix(head))[:TAG] == _tag(name[TAG:]))
+
+
 def everything(redis: Any, project: str) -> Iterator[bytes]:
     """Scan for every key of a project."""
     found = redis.scan_iter(match=_literal(_head(project)) + b"*", count=SCANNED)

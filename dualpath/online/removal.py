@@ -54,6 +54,14 @@ class ArrivalDays:
         return keys.prefix(self.project, self.namespaces[view], view, "e" + arrival_day) + keys.tagged(entity)
 
 
+def remove_superseded(redis: Any, project: str, manifests: Mapping[str, Manifest]) -> int:
+    """Remove the same parts at once; answers how many keys that were."""
+    states = keys.states(redis, project, views=manifests)
+    found = [key for key, named in states if _is_superseded(named, manifests[named.view])]
+    remove(redis, found)
+    return len(found)
+
+
 def expire_high_water_marks(redis: Any, project: str, source: str, *, below: int) -> None:
     """Let a source's high-water marks of namespaces with a lower number expire, `GRACE` from now: of those that were
     served, and of rebuilds that died."""
@@ -76,7 +84,7 @@ def expire_other_forms(redis: Any, project: str, parts: Collection[str]) -> None
 def remove_views(redis: Any, project: str, views: Collection[str]) -> None:
     """Remove the state of views at once, whatever sources they had."""
     found = {each for each in keys.views(redis, project) if whole(each) in views}
-    _unlink(redis, _names(redis, project, found.union(views)))
+    remove(redis, _names(redis, project, found.union(views)))
 
 
 def _names(redis: Any, project: str, parts: Collection[str]) -> Iterator[bytes]:
@@ -88,7 +96,7 @@ def _names(redis: Any, project: str, parts: Collection[str]) -> Iterator[bytes]:
 
 def remove_project(redis: Any, project: str) -> None:
     """Remove everything of a project at once."""
-    _unlink(redis, keys.everything(redis, project))
+    remove(redis, keys.everything(redis, project))
 
 
 def _is_superseded(named: keys.StateKey, known: Manifest) -> bool:
@@ -99,7 +107,8 @@ def _expire(redis: Any, names: Iterable[bytes]) -> None:
     _pipelined(redis, names, lambda pipe, name: pipe.pexpire(name, GRACE))
 
 
-def _unlink(redis: Any, names: Iterable[bytes]) -> None:
+def remove(redis: Any, names: Iterable[bytes]) -> None:
+    """Remove keys at once."""
     _pipelined(redis, names, lambda pipe, name: pipe.unlink(name))
 
 

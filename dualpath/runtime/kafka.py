@@ -6,8 +6,9 @@ The broker lives as long as the `Broker` that started it; its data stays in its 
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,8 @@ from uuid import uuid4
 import tenacity
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from dualpath.errors import InputError, UnavailableError
@@ -24,6 +27,8 @@ from dualpath.runtime import jars, java
 HOST = "127.0.0.1"
 TIMEOUT_SECONDS = 60.0
 """How long the broker may take to start, to end and to answer: a start takes several seconds on a busy machine."""
+ANSWER_TIMEOUT_SECONDS = 15.0
+"""How long another broker may take to answer."""
 MEMORY = "-Xmx512m"
 QUICKLY = "-XX:TieredStopAtLevel=1"
 WARNINGS = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
@@ -191,6 +196,30 @@ def create_topic(address: str, name: str, *, partitions: int, config: Mapping[st
         raise UnavailableError(
             f"The topic {name} was made at {address} but is not there after {TIMEOUT_SECONDS:.0f} s."
         )
+
+
+def retention(settings: Mapping[str, Any], topics: Iterable[str]) -> dict[str, timedelta | None]:
+    """How long topics keep messages; None: for ever, as a compacted one keeps the last of a key.
+
+    One that is not there is left out. `settings` are librdkafka's.
+
+    Raises:
+        UnavailableError: the broker does not answer, or the client refuses its settings.
+    """
+    try:
+        admin = AdminClient({"log_level": 0, **settings})
+        there = admin.list_topics(timeout=ANSWER_TIMEOUT_SECONDS).topics
+        asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics if topic in there]
+        answers = admin.describe_configs(asked, request_timeout=ANSWER_TIMEOUT_SECONDS) if asked else {}
+        told = {each.name: {n: entry.value for n, entry in answer.result().items()} for each, answer in answers.items()}
+    except KafkaException as error:
+        raise UnavailableError(f"Kafka cannot be asked for the retention of topics: {error.args[0].str()}.") from None
+    return {
+        name: timedelta(milliseconds=int(config["retention.ms"]))
+        if "delete" in config["cleanup.policy"] and int(config["retention.ms"]) >= 0
+        else None
+        for name, config in told.items()
+    }
 
 
 def _until(condition: Callable[[], bool]) -> bool:
