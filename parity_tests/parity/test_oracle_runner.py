@@ -17,7 +17,7 @@ from dualpath.windows import SECOND, days, lifetime
 from parity_tests.cases import cases
 from parity_tests.evolved import commit
 from parity_tests.generated import drawn
-from parity_tests.strategies import CHANGED, COMBINATIONS
+from parity_tests.strategies import CHANGED, CLICKS, COMBINATIONS
 
 
 @pytest.mark.parametrize(("aggregate", "kind"), COMBINATIONS)
@@ -46,3 +46,13 @@ def test_a_row_that_moved_without_a_word_counts_for_its_last_entity_alone(tmp_pa
     expected = [{"week": n, "ever": n} for n in (1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0)]
     copied = Log(storage, source).copy(view, {("ann",)}, tmp_path / "copy")
     assert answers(view, [copied], asked) == answers(view, [read(storage, source)], asked) == expected
+
+
+def test_the_oracle_gets_what_is_on_either_edge_of_its_longest_window(tmp_path: Path) -> None:
+    week = 7 * 86_400 * SECOND
+    view = View("v", ("user",), CLICKS, (Feature("week", Count(), days(7)), Feature("day", Count(), days(1))))
+    storage = Storage(tmp_path / "data", "clicks")
+    row = {"event_id": "e", "user": "ann", "event_time": week, "arrival_time": week}
+    commit(storage, pa.Table.from_pylist([row], CLICKS.stored))
+    asked = [(("ann",), as_of) for as_of in (week - 1, week, 2 * week - 1, 2 * week)]
+    assert [found["week"] for found in answers(view, [read(storage, CLICKS)], asked)] == [0, 1, 1, 0]
