@@ -106,8 +106,11 @@ def _sheet(root: Path, rows: int, events: int) -> Sheet:
             cells[each] = f"{spell(own['seconds'])}, {own['mebibytes']:,.0f} MiB above {own['before']:,.0f}"
             if own["others"]:
                 cells[each] += f", JVM and workers {own['others']:,.0f} MiB (heap {HEAP})"
-        ratios = [best[peer][key] / max(best[name][key], 1) for key in ("seconds", "mebibytes")]
-        cells[f"{peer} / {name}"] = f"{ratios[0]:.2f} times the time, {ratios[1]:.1f} times the memory"
+        times = best[peer]["seconds"] / best[name]["seconds"]
+        cells[f"{peer} / {name}"] = f"{times:.2f} times the time"
+        if best[name]["mebibytes"] >= 1:  # on Spark this process only waits
+            more = best[peer]["mebibytes"] / best[name]["mebibytes"]
+            cells[f"{peer} / {name}"] += f", {more:.1f} times the memory"
     work = f"{rows:,} rows x {len(_view().features)} features over {events:,} events of {DAYS} days"
     return Sheet(work, cells, {"rows": rows, "events": events, **best})
 

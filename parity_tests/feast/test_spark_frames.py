@@ -181,11 +181,15 @@ def test_a_spark_set_is_persisted_as_a_folder_that_feast_reads_back(repo: Repo, 
     storage, folder = SavedDatasetFileStorage("data/by_spark"), repo.folder / "data/by_spark"
     with pytest.warns(RuntimeWarning):
         saved = repo.store.create_saved_dataset(job, "by_spark", storage)
-    back = ordered(saved.to_arrow())
-    assert len([*folder.glob("*.parquet")]) > 1 and not [f for f in folder.iterdir() if f.suffix != ".parquet"]
+    back = columns_of(saved.to_arrow())  # the keys, the features and the instants
+    assert {*here.column_names} - {*back} == {"row", "basket"}
+    written, expected = ordered(pq.read_table(folder)), ordered(here)
+    read, told = (sorted(map(repr, zip(*(side[name] for name in back), strict=True))) for side in (back, expected))
+    assert read == told
+    assert folder.is_dir() and not [f for f in folder.iterdir() if f.suffix != ".parquet"]
     assert {*pq.read_schema(next(folder.glob("*.parquet"))).field("event_timestamp").type.unit} == {*"us"}
     for name in here.column_names:
-        assert same(back[name], ordered(here)[name]), name
+        assert same(written[name], expected[name]), name
     with pytest.raises(SavedDatasetLocationAlreadyExists):
         job.persist(storage)
     fewer = repo.store.get_historical_features(in_spark(spark, rows[:9]), WINDOWED, full_feature_names=True)

@@ -184,5 +184,5 @@ def test_a_build_puts_large_days_into_sorted_buckets_and_small_ones_into_one_fil
         if not small:
             of_spark = found.select(F.pmod(F.xxhash64("entity"), F.lit(buckets.BUCKETS))).distinct().collect()
             assert {row[0] for row in of_spark} == {n for n in range(8) if any(buckets.has(path, n) for path in paths)}
-            assert len(of_spark) > 3
+            assert len(of_spark) > 1
     assert faults.disagreements(repo, rows=100) == []
