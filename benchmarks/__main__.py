@@ -31,6 +31,7 @@ BENCHMARKS = (
     "parity",
     "status",
     "streaming",
+    "capacity",
 )
 
 
