@@ -6,8 +6,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from packaging.requirements import Requirement
 from typer.testing import CliRunner
@@ -93,7 +91,7 @@ def test_a_training_set_for_spark_says_what_to_install(monkeypatch: pytest.Monke
     without(monkeypatch, "pyspark")
     nothing: Any = None
     with pytest.raises(UnavailableError, match=r"dualpath\[spark\]"):
-        on_spark(nothing, (), pa.array([], "string"), np.array([], "int64"), nothing, None)
+        on_spark((), nothing, nothing)
 
 
 def test_where_no_redis_is_configured_and_none_is_installed_the_error_says_what_to_do(
