@@ -32,6 +32,7 @@ from dualpath.log.files import write_atomically
 from dualpath.log.storage import Storage
 from dualpath.offline import buckets
 from dualpath.parts import parts
+from dualpath.plural import days
 from dualpath.record import UNFENCED, Fence, former_names, layout, text_expressions
 from dualpath.values import Dictionary
 from dualpath.view import View
@@ -45,8 +46,6 @@ PART = "part"
 """The column that says which part of a view a record is of, int64."""
 FILTERED_BELOW = 5_000
 """Entities up to which a read asks Parquet for just them."""
-NAMED = 5
-"""Days up to which a sentence names each."""
 Read = tuple[Sequence[str], pc.Expression | None]
 """Files, and which of their rows are read; None: all."""
 
@@ -175,7 +174,7 @@ class History:
             )
         if not lacking:
             return
-        said = f"view '{view.name}': its record files lack events of {_days(lacking)}; run `dualpath batch`"
+        said = f"view '{view.name}': its record files lack events of {days(lacking)}; run `dualpath batch`"
         if through is not None:
             raise StaleRecordsError(f"{said}.")
         if stale == "refuse":
@@ -283,20 +282,6 @@ def _size(part: Path) -> int:
             return sum(file.stat().st_size for file in files if file.name.endswith(".parquet"))
     except FileNotFoundError:
         return 0
-
-
-def _days(arrival_days: Sequence[str]) -> str:
-    """Days for a sentence: all of a few, else how many and the first and the last.
-
-    >>> _days(["2026-03-01"]), _days(["2026-03-01", "2026-03-02"])
-    ('2026-03-01', '2026-03-01, 2026-03-02')
-    >>> _days([f"2026-03-{day:02d}" for day in range(1, 31)])
-    '30 arrival days, 2026-03-01 to 2026-03-30'
-    """
-    few = len(arrival_days) <= NAMED
-    return (
-        ", ".join(arrival_days) if few else f"{len(arrival_days)} arrival days, {arrival_days[0]} to {arrival_days[-1]}"
-    )
 
 
 def words_of(column: pa.ChunkedArray, width: int) -> np.ndarray:
