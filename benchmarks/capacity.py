@@ -17,8 +17,10 @@ from benchmarks.measure import Sheet
 from benchmarks.place import applied
 from dualpath.demo.generate import generate
 from dualpath.jobs.nightly import nightly
+from dualpath.jobs.publish import served
 from dualpath.jobs.stream import start
 from dualpath.online.connection import connect
+from dualpath.online.removal import remove_superseded
 from dualpath.repo import Repo
 from dualpath.sources.directory import Directory
 from dualpath.sources.landing import land
@@ -74,7 +76,7 @@ def run() -> Iterator[Sheet]:
     yield Sheet(f"{EVENTS:,} events of {USERS:,} users in {DAYS} days, {CORES} cores", cells, asdict(found))
     for users in PLATFORMS:
         needs = found.of(users)
-        cells = {name: f"{value:,.1f}" for name, value in needs.items()}
+        cells = {name: f"{value:,.2f}" for name, value in needs.items()}
         yield Sheet(f"{users:,} users who do as much", cells, {"users": users, **needs})
 
 
@@ -92,6 +94,8 @@ def _measured(spark: SparkSession, repo: Repo) -> Cost:
         began = perf_counter()
         nightly(spark, repo, source, (FIRST + timedelta(days=number)).date())
         nights.append(perf_counter() - began)
+    # An hour later they would have expired.
+    remove_superseded(redis, repo.project, served(repo, repo.views_of(SOURCE)))
     accepted = sum(block.accepted for block in storage.blocks())
     return Cost(
         stream=CORES * sum(batches) / 1_000 / EVENTS,
