@@ -65,6 +65,10 @@ class Meters:
         """Count a failure by its class."""
         self.errors.labels(type(error).__name__).inc()
 
+    def busy(self) -> None:
+        """Count an answer that had too many others beside it to read features."""
+        self.errors.labels("Busy").inc()
+
     def decided(self, decision: Decision, degraded: str) -> None:
         """Count a decision."""
         self.tally["requests"] += 1

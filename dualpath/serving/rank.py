@@ -32,6 +32,8 @@ KEPT_SECONDS = 86_400
 """How long a retry gets the same answer."""
 STORE_SECONDS = 0.02
 """How long an answer waits for Redis to keep it."""
+MOST_READS = 16
+"""Reads of features at once. Each takes some 3 ms of the process: one more would end after the time for an answer."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Ranker:
         """`assign` gives a reader's variant; `budget` is seconds for a request; `clock` gives microseconds UTC."""
         self.features, self.context, self.policies, self.journal = features, context, policies, journal
         self.assign, self.breaker, self.meters = assign, breaker, meters
-        self.budget, self.clock = budget, clock
+        self.budget, self.clock, self.reads = budget, clock, 0
         self.project, self.address, self.clients = features.repo.project, features.repo.redis_address, Clients()
 
     async def rank(self, asked: Asked) -> tuple[Answer, Read | None]:
@@ -106,9 +108,14 @@ class Ranker:
         return await self.guarded(reading)
 
     async def guarded(self, reading: Callable[[], Awaitable[T]]) -> T | None:
-        """What a read of features answers; None if it fails, and while the breaker is open."""
+        """What a read of features answers; None if it fails, while the breaker is open, and while `MOST_READS` others
+        are under way: under more load than it can take, an application answers without features, and in time."""
+        if self.reads >= MOST_READS:
+            self.meters.busy()
+            return None
         if not self.breaker.allows():
             return None
+        self.reads += 1
         try:
             with self.meters.stage("features"):
                 read = await reading()
@@ -116,6 +123,8 @@ class Ranker:
             self.breaker.failed()
             self.meters.failed(error)
             return None
+        finally:
+            self.reads -= 1
         self.breaker.succeeded()
         return read
 

@@ -19,7 +19,7 @@ from dualpath.runtime.prometheus import new_registry
 from dualpath.serving import policies, ranking, replay
 from dualpath.serving.decision import Decision
 from dualpath.serving.policy import Policy, State
-from dualpath.serving.rank import Asked
+from dualpath.serving.rank import MOST_READS, Asked
 from dualpath.serving.ranking import Ranking
 from dualpath.serving.service import Service
 from parity_tests.servers import suspended
@@ -163,6 +163,17 @@ def test_without_redis_candidates_keep_their_order_and_the_breaker_opens(
     service.breaker.clock = lambda: float("inf")
     assert run(service.rank(asked())).degraded != "features"
     assert service.breaker.state == "closed"
+
+
+def test_under_too_much_load_answers_lack_features_and_none_fails(service: Service, journal: Kept, run: Run) -> None:
+    async def at_once() -> list[str]:
+        return [answer.degraded for answer in await asyncio.gather(*(service.rank(asked()) for _ in range(50)))]
+
+    assert run(at_once()).count("features") == 50 - MOST_READS
+    assert len(journal.decisions) == 50 and service.breaker.state == "closed"
+    busy = ("dualpath_serving_dependency_failures_total", {"error": "Busy"})
+    assert service.meters.registry.get_sample_value(*busy) == 50 - MOST_READS
+    assert run(service.rank(asked())).degraded != "features", "the load is over"
 
 
 def test_a_retry_after_an_outage_gets_a_better_decision(repo: Repo, service: Service, run: Run) -> None:
