@@ -97,6 +97,22 @@ def name(values: Sequence[str | int]) -> str:
     return "".join(f"{len(v)}:{v}" for v in map(str, values))
 
 
+def split(entity: str, width: int) -> list[str]:
+    """The join key values, as texts, in the name of an entity of so many keys: the inverse of `name`.
+
+    >>> split("a:b", 1), split("1:a3:b:c", 2)
+    (['a:b'], ['a', 'b:c'])
+    """
+    if width == 1:
+        return [entity]
+    found, rest = [], entity
+    for _ in range(width):
+        length, _, rest = rest.partition(":")
+        found.append(rest[: int(length)])
+        rest = rest[int(length) :]
+    return found
+
+
 def names(columns: Sequence[pa.Array]) -> pa.Array:
     """`name` of whole columns of cast join keys; null where a key is null.
 

@@ -158,8 +158,8 @@ def report(repo: Repo, *, files: bool = False) -> Report:
     """The account of every source and of all, what is served, and everything that does not add up; with `files`, all of
     these are opened."""
     blocks = {name: repo.storage(name).blocks() for name in repo.sources}
-    sources = {name: _source(repo.storage(name), each, files) for name, each in blocks.items()}
     accounts = {name: account(each) for name, each in blocks.items()}
+    sources = {name: _source(repo.storage(name), each, accounts[name], files) for name, each in blocks.items()}
     total = summed(accounts.values())
     adds_up = all(s["adds_up"] for s in sources.values())
     online = served(repo)
@@ -180,11 +180,11 @@ def report(repo: Repo, *, files: bool = False) -> Report:
     return Report(data, shown, not errors, errors)
 
 
-def _source(storage: Storage, blocks: Sequence[Block], files: bool) -> dict[str, Any]:
+def _source(storage: Storage, blocks: Sequence[Block], counted: Account, files: bool) -> dict[str, Any]:
     wrong, landing = faults(storage, blocks, files=files), delivery(storage)
     finished, begun = storage.reached()
     return {
-        **_numbers(account(blocks)),
+        **_numbers(counted),
         "adds_up": not wrong,
         "faults": wrong,
         "unfinished_batches": int(begun != finished),

@@ -11,10 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.dataset as ds
 from pyspark.sql import SparkSession
 
-from dualpath.entities import name as entity_name
+from dualpath.entities import split
 from dualpath.erasure import keys as join_keys
 from dualpath.erasure import left, online, served
 from dualpath.erasure.keys import Keys
@@ -171,12 +172,11 @@ def _remove_other_records(repo: Repo) -> None:
             shutil.rmtree(folder)
 
 
-def _codes(repo: Repo) -> set[int]:
-    """The codes of all texts that records have."""
+def _codes(repo: Repo) -> np.ndarray:
+    """The codes of all texts that records have, int64[n]."""
     history = History(repo.root)
     paths = [path for source in repo.sources for path in history.paths(f"{DICTIONARY}/{source}")]
-    rows = ds.dataset(paths, schema=TEXTS, format="parquet").to_table(columns=["code"]) if paths else None
-    return set(rows["code"].to_pylist()) if rows else set()
+    return ds.dataset(paths, schema=TEXTS, format="parquet").to_table(columns=["code"])["code"].to_numpy()
 
 
 def _states(redis: Any, repo: Repo, keys: Keys) -> Iterator[bytes]:
@@ -188,22 +188,9 @@ def _states(redis: Any, repo: Repo, keys: Keys) -> Iterator[bytes]:
             wanted[view.name] = (len(view.keys), places)
     for key, found in names.states(redis, repo.project, views=wanted) if wanted else ():
         width, places = wanted[found.view]
-        parts = _parts(found.entity, width)
+        parts = split(found.entity, width)
         if any(parts[at] in values for at, values in places):
             yield key
-
-
-def _parts(entity: str, width: int) -> list[str]:
-    """The join keys of an entity's name: the inverse of `entities.name`."""
-    found, rest = [], entity
-    if width == 1:
-        return [entity]
-    for _ in range(width):
-        length, _, rest = rest.partition(":")
-        found.append(rest[: int(length)])
-        rest = rest[int(length) :]
-    assert entity_name(found) == entity, "names are made there"
-    return found
 
 
 def _has_ordinary(repo: Repo) -> bool:

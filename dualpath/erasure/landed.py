@@ -17,7 +17,6 @@ from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
 from dualpath.sources.delivery import SUFFIX, delivery
 
-REMOVED = (Match.NAMED, Match.BY_TEXT)
 NAMED = 3
 """Files that a sentence names."""
 
@@ -33,7 +32,7 @@ class Lines:
         rows, by_text = {}, 0
         for file in self._files():
             with file.open("rb") as lines:
-                matches = [match for match in map(self._match, lines) if match in REMOVED]
+                matches = [match for match in map(self._match, lines) if match.is_removed]
             by_text += matches.count(Match.BY_TEXT)
             if matches:
                 rows[file] = len(matches)
@@ -44,7 +43,7 @@ class Lines:
         with file.open("rb") as lines, files.rewritten(file, keeps_time=True) as to:
             for line in lines:
                 blank = b" " * len(line.rstrip(b"\n")) + b"\n" * line.endswith(b"\n")
-                to.write(blank if self._match(line) in REMOVED else line)
+                to.write(blank if self._match(line).is_removed else line)
 
     def _match(self, line: bytes) -> Match:
         return self.payloads.match(line.removesuffix(b"\n"))

@@ -141,8 +141,7 @@ class DeadLetters:
 
     def remove(self, file: Path) -> None:
         """Rewrite a file without them."""
-        removed = (Match.NAMED, Match.BY_TEXT)
-        kept = [each not in removed for batch in self._matches(file) for each in batch]
+        kept = [not each.is_removed for batch in self._matches(file) for each in batch]
         files.keep_rows(file, pa.array(kept, pa.bool_()))
 
     def _matches(self, file: Path) -> Iterator[list[Match]]:

@@ -1,7 +1,8 @@
 """What Redis has of a person beside the state of views, which a rebuild replaces; and how what it replaced goes."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,15 @@ WRITTEN_SECONDS = 600
 
 def decisions(redis: Any, project: str, keys: Keys) -> Iterator[bytes]:
     """The answers of the serving application that name one of the keys, kept for retries."""
-    for key in names.decisions(redis, project):
-        kept = redis.get(key)
-        event = json.loads(kept) if kept else {}
-        if any(event.get(name) in values for name, values in keys.items()):
-            yield key
+    for some in _pieces(names.decisions(redis, project)):
+        with redis.pipeline(transaction=False) as pipe:
+            for key in some:
+                pipe.get(key)
+            answers = pipe.execute()
+        for key, kept in zip(some, answers, strict=True):
+            event = json.loads(kept) if kept else {}
+            if any(event.get(name) in values for name, values in keys.items()):
+                yield key
 
 
 def ordinary(redis: Any, repo: Repo, keys: Keys) -> Iterator[bytes]:
@@ -52,33 +57,29 @@ def forget_large(redis: Any, project: str, views: Iterable[View]) -> None:
 
 
 @step(Step.REMOVE_SUPERSEDED)
-def forget_superseded(redis: Any, project: str, views: Iterable[View]) -> int:
-    """Remove at once the parts of views that their manifests do not name; answers how many keys that were."""
+def forget_superseded(redis: Any, project: str, views: Iterable[View]) -> None:
+    """Remove at once the parts of views that their manifests do not name."""
     found = {view.name: manifest.read(redis, project, view.name) for view in views}
-    return remove_superseded(redis, project, {name: known for name, known in found.items() if known})
+    remove_superseded(redis, project, {name: known for name, known in found.items() if known})
 
 
 @step(Step.REMOVE_TEXTS)
-def forget_texts(redis: Any, project: str, codes: Collection[int]) -> int:
-    """Remove every text whose code is not one of those that records have; answers how many texts that were."""
-    known, name = np.fromiter(codes, np.int64, len(codes)), names.dictionary(project)
-    removed = 0
+def forget_texts(redis: Any, project: str, codes: np.ndarray) -> int:
+    """Remove every text whose code is not one of those that records have, int64[n]; answers how many texts that
+    were."""
+    name, removed = names.dictionary(project), 0
     for found in _pieces(redis.hscan_iter(name, count=names.SCANNED)):
         there = np.array([int(code) for code, _ in found], dtype=np.int64)
-        gone = there[~np.isin(there, known)]
+        gone = there[~np.isin(there, codes)]
         if len(gone):
             removed += redis.hdel(name, *map(str, gone.tolist()))
     return removed
 
 
 def _pieces(found: Iterable[Any]) -> Iterator[list[Any]]:
-    piece: list[Any] = []
-    for each in found:
-        piece.append(each)
-        if len(piece) == names.SCANNED:
-            yield piece
-            piece = []
-    if piece:
+    """As many as are looked at in one round trip."""
+    rest = iter(found)
+    while piece := list(islice(rest, names.SCANNED)):
         yield piece
 
 

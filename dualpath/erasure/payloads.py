@@ -28,6 +28,11 @@ class Match(Enum):
     BY_TEXT = "by text"
     UNREADABLE = "unreadable"
 
+    @property
+    def is_removed(self) -> bool:
+        """Whether the payload is taken for the person's."""
+        return self in (Match.NAMED, Match.BY_TEXT)
+
 
 class Payloads:
     """Recognises the payloads of a source that name one of some keys."""

@@ -224,19 +224,19 @@ class History:
 
         `bucket` says that all of the entities are of one. Of many entities, records of others may be among them.
         """
-        own, everything = pc.field("entity").isin(entities), len(entities) > FILTERED_BELOW
-        wanted = {bucket} if bucket is not None else {*range(buckets.BUCKETS)}
-        if not everything and bucket is None:
-            wanted = {*buckets.of(entities.drop_null()).tolist()}
+        few = len(entities) <= FILTERED_BELOW
+        own = pc.field("entity").isin(entities) if few or bucket is not None else None
+        if bucket is not None:
+            wanted = {bucket}
+        else:
+            wanted = {*buckets.of(entities.drop_null()).tolist()} if few else {*range(buckets.BUCKETS)}
 
         def reads(paths: Sequence[str]) -> list[Read]:
             opened = [path for path in paths if any(buckets.has(path, each) for each in wanted)]
-            if not everything:
+            if few or bucket is None:
                 return [(opened, own)]
-            if bucket is None:
-                return [(opened, None)]
-            whole = [path for path in opened if buckets.is_whole(path)]
-            return [([path for path in opened if path not in {*whole}], None), (whole, own)]
+            split = [path for path in opened if not buckets.is_whole(path)]
+            return [(split, None), ([path for path in opened if buckets.is_whole(path)], own)]
 
         columns = ["entity", "words", *beside]
         tables = [self._table(view_version(part), RECORDS, reads, columns) for part in parts(view)]

@@ -31,8 +31,7 @@ def expire_superseded(redis: Any, project: str, manifests: Mapping[str, Manifest
 
     A namespace later than the manifest's is left alone, because a stream may be filling it.
     """
-    found = keys.states(redis, project, views=manifests)
-    _expire(redis, (key for key, named in found if _is_superseded(named, manifests[named.view])))
+    _expire(redis, _superseded(redis, project, manifests))
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,9 @@ class ArrivalDays:
         return keys.prefix(self.project, self.namespaces[view], view, "e" + arrival_day) + keys.tagged(entity)
 
 
-def remove_superseded(redis: Any, project: str, manifests: Mapping[str, Manifest]) -> int:
-    """Remove the same parts at once; answers how many keys that were."""
-    states = keys.states(redis, project, views=manifests)
-    found = [key for key, named in states if _is_superseded(named, manifests[named.view])]
-    remove(redis, found)
-    return len(found)
+def remove_superseded(redis: Any, project: str, manifests: Mapping[str, Manifest]) -> None:
+    """Remove the same parts at once."""
+    remove(redis, _superseded(redis, project, manifests))
 
 
 def expire_high_water_marks(redis: Any, project: str, source: str, *, below: int) -> None:
@@ -97,6 +93,11 @@ def _names(redis: Any, project: str, parts: Collection[str]) -> Iterator[bytes]:
 def remove_project(redis: Any, project: str) -> None:
     """Remove everything of a project at once."""
     remove(redis, keys.everything(redis, project))
+
+
+def _superseded(redis: Any, project: str, manifests: Mapping[str, Manifest]) -> Iterator[bytes]:
+    found = keys.states(redis, project, views=manifests)
+    return (key for key, named in found if _is_superseded(named, manifests[named.view]))
 
 
 def _is_superseded(named: keys.StateKey, known: Manifest) -> bool:
