@@ -1,10 +1,14 @@
 """What the tests of the stream share."""
 
+import itertools
 import json
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pytest
+from pyspark.sql import DataFrame
 
 from dualpath.online.small_batch import SmallBatch
 from dualpath.online.writer import FencedWrite
@@ -48,3 +52,15 @@ def write(repo: Repo, fence: Fence, entity: str, *words: list[int]) -> int:
                            ["view", "arrival_day", "entity", "words"])  # fmt: skip
     [answer] = target.write([rows])
     return answer["parts"][0].as_py()
+
+
+def leave_out_half(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, nth: int | None = None) -> None:
+    """Let the rows that a function of `owner` makes for Redis lack half of the entities; with `nth`, of that call
+    alone."""
+    real, calls = getattr(owner, name), itertools.count(1)
+
+    def half(*args: Any) -> DataFrame:
+        rows, call = real(*args), next(calls)
+        return rows.where("pmod(xxhash64(entity), 2) = 0") if nth in (None, call) else rows
+
+    monkeypatch.setattr(owner, name, half)

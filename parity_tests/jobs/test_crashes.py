@@ -26,7 +26,7 @@ from dualpath.sources.directory import Directory
 from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
-from parity_tests.jobs.stream import LINES, POISON, half_of
+from parity_tests.jobs.stream import LINES, POISON, half_of, leave_out_half
 
 
 def test_a_stream_stopped_in_the_middle_of_a_batch_goes_on_from_its_checkpoint(
@@ -59,15 +59,8 @@ def half_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def half_of_the_keys_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same of batches that are served from the log."""
-    whole, calls = sink.record_rows, []
-
-    def half(*args: Any) -> DataFrame:
-        calls.append(1)
-        frame = whole(*args)
-        return frame.where("pmod(xxhash64(entity), 2) = 0") if len(calls) == 2 else frame
-
     monkeypatch.setattr(sink, "SMALL_BATCH", -1)
-    monkeypatch.setattr(sink, "record_rows", half)
+    leave_out_half(monkeypatch, sink, "record_rows", nth=2)
     faults.crash_at(monkeypatch, Step.SERVE, nth=2, after=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pyspark.errors.exceptions.base import StreamingQueryException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from dualpath.console import status
@@ -29,6 +29,7 @@ from dualpath.sources.directory import Directory
 from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
+from parity_tests.jobs.stream import leave_out_half
 
 LINES = faults.payloads(faults.events())
 PIECES = [LINES[i : i + 200] for i in range(0, len(LINES), 200)]
@@ -119,12 +120,7 @@ def test_a_redis_that_comes_back_with_an_older_dump_is_noticed_and_rebuilt(
 
 def half_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rebuild reaches half of its keys, then the process dies."""
-    real = rebuild.record_rows
-
-    def half(*args: Any) -> DataFrame:
-        return real(*args).where("pmod(xxhash64(entity), 2) = 0")
-
-    monkeypatch.setattr(rebuild, "record_rows", half)
+    leave_out_half(monkeypatch, rebuild, "record_rows")
     faults.crash_at(monkeypatch, Step.REBUILD_RECORDS, after=True)
 
 

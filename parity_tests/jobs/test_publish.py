@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.dataset as ds
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from redis import Redis
 
 from dualpath.errors import RunningError
@@ -26,6 +26,7 @@ from dualpath.runtime import redis
 from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
+from parity_tests.jobs.stream import leave_out_half
 
 LINES = faults.payloads(faults.events())
 DAY_1, DAY_2, DAY_3 = (date(2026, 3, day) for day in (1, 2, 3))
@@ -177,12 +178,7 @@ def test_of_two_nights_at_once_one_is_refused(spark: SparkSession, shop: Repo) -
 
 def half_of_the_entities(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the entities are written, then the process dies."""
-    real = snapshot.in_writing_order
-
-    def half(*args: Any) -> DataFrame:
-        return real(*args).where("pmod(xxhash64(entity), 2) = 0")
-
-    monkeypatch.setattr(snapshot, "in_writing_order", half)
+    leave_out_half(monkeypatch, snapshot, "in_writing_order")
     faults.crash_at(monkeypatch, Step.WRITE_SNAPSHOT, after=True)
 
 
