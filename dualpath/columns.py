@@ -7,7 +7,7 @@ from dualpath.errors import DeclarationError
 EVERY = ("event_id", "event_time", "arrival_time")
 """What every event has, in expressions too, so that no field can be called so."""
 OWN = (
-    *(*EVERY, "late", "arrival_day", "epoch", "batch", "query"),  # of the log
+    *(*EVERY, "late", "arrival_day", "epoch", "batch", "query", "outcome", "account"),  # of the log
     *("payload", "reason", "admitted_at"),  # of a micro-batch
 )
 """Columns that are not a field's."""

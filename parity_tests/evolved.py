@@ -11,11 +11,12 @@ from dualpath.declare import event_source
 from dualpath.field import Field
 from dualpath.log import forms
 from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED
 from dualpath.payloads import event
 from dualpath.schema import EventSource, text
-from dualpath.spark.log import write_rows
 from dualpath.view import Feature, View
 from dualpath.windows import days, window
+from parity_tests import logged
 
 DAY = "2026-03-01"
 START = "2026-03-01T10:00:00Z"
@@ -32,17 +33,13 @@ def append(storage: Storage, source: EventSource, payloads: Sequence[Mapping[str
     columns = forms.note(storage, source).columns(source)
     typed = [event(view(source), number, each) for number, each in enumerate(payloads)]
     rows = pa.Table.from_pylist(typed, source.stored)
-    commit(storage, rows.rename_columns([columns.get(name, name) for name in rows.column_names]))
+    commit(storage, source, rows.rename_columns([columns.get(name, name) for name in rows.column_names]))
 
 
-def commit(storage: Storage, rows: pa.Table) -> None:
+def commit(storage: Storage, source: EventSource, rows: pa.Table) -> None:
     """Write rows with the columns of files to the log, in a micro-batch of their own."""
-    number = sum(len(block.batches) for block in storage.blocks())
-    entry = storage.begin(1, number)
     rows = rows.append_column("late", pa.array([False] * len(rows)))
-    write_rows(rows, storage.folder("log") / entry.name / f"epoch={DAY}" / "part.parquet")
-    counts = {"rows_read": len(rows), "accepted": len(rows), "arrival_days": (DAY,)}
-    storage.finish(storage.note(entry, **counts))
+    logged.append(storage, source, {(ACCEPTED, DAY): rows})
 
 
 def storage(folder: Path) -> Storage:

@@ -17,10 +17,12 @@ from pyspark.sql import SparkSession
 
 from dualpath.console import status
 from dualpath.jobs.build import build
+from dualpath.log import audit
+from dualpath.log.table import DEAD_LETTER
 from dualpath.offline.history import RECORDS, History, view_version, words_of
 from dualpath.parity.check import check
 from dualpath.repo import Repo
-from parity_tests import faults
+from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE
 from parity_tests.events import records
 
@@ -50,7 +52,7 @@ def stream_violations(
         "dead_letter": len(dead),
     }
     wrong = [f"{name} is {found[name]:,}, not {n:,}" for name, n in counts.items() if found[name] != n]
-    wrong += status.faults(repo.storage(source), repo.storage(source).blocks(), files=True)
+    wrong += audit.faults(repo.storage(source), repo.storage(source).accounts(), opened=True)
     online = status.report(repo).data["online_store"]
     own = [view.name for view in repo.views_of(source)]
     wrong += [f"the online store is {state}" for view, state in online.items() if view in own and state != "whole"]
@@ -111,10 +113,9 @@ def event(members: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def dead_letters(repo: Repo, source: str = SOURCE) -> list[str | None]:
-    """Every payload in the dead-letter table."""
-    storage = repo.storage(source)
-    files = [str(file) for block in storage.blocks() for file in storage.files("dead", block)]
-    return ds.dataset(files).to_table()["payload"].to_pylist() if files else []
+    """The payload of every dead letter."""
+    found = logged.rows(repo.storage(source), DEAD_LETTER)
+    return found["payload"].to_pylist() if len(found) else []
 
 
 def log_records(repo: Repo, known: pa.Table, source: str) -> Bag:

@@ -18,7 +18,6 @@ from dualpath.console import demo_broker, jobs, land, poison, repos, status, str
 from dualpath.console.report import Report, busy, table
 from dualpath.console.story import Story
 from dualpath.errors import DualpathError, InputError
-from dualpath.log.dead_letters import reasons
 from dualpath.online.connection import configured, connect, embedded_folder
 from dualpath.online.removal import remove_project
 from dualpath.parity.events import read
@@ -168,7 +167,7 @@ def drain(
             done = stream.drain(spark, repo, inputs, say=say)
         story.say(*done.shown)
         storage, why = repo.storage(source.name), table("rows", "refused because", numbers=("rows",))
-        for reason, rows in reasons(storage, storage.blocks()).items():
+        for reason, rows in storage.accounts().reasons().items():
             why.add_row(str(rows), reason)
         story.say(why)
     return spark

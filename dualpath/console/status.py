@@ -1,21 +1,18 @@
 """`status`: where every row went, whether the counts add up with what is on disk, and what was never read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dualpath.console import live
 from dualpath.console.report import Report, table
 from dualpath.errors import UnavailableError
 from dualpath.instants import iso
 from dualpath.log import checks, erasures
-from dualpath.log.dead_letters import reasons
-from dualpath.log.ledger import Block
-from dualpath.log.outcomes import COUNTS, GREATEST, Outcomes
+from dualpath.log.accounts import Accounts, Total
+from dualpath.log.audit import faults
+from dualpath.log.outcomes import COUNTS
 from dualpath.log.storage import Storage
 from dualpath.online import bounds
 from dualpath.online.bounds import LargeEntity
@@ -26,73 +23,6 @@ from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
 from dualpath.runtime.redis import ANSWER_TIMEOUT_SECONDS
 from dualpath.sources.delivery import Delivery, delivery
-
-
-@dataclass(frozen=True)
-class Account(Outcomes):
-    """The outcomes of the rows of finished batches, and how many batches there were."""
-
-    batches: int = 0
-
-    def __add__(self, other: "Account") -> "Account":
-        return Account(self.batches + other.batches, **self.plus(other))
-
-    def since(self, earlier: "Account") -> "Account":
-        """What came after `earlier`; `latest_by` and `newest_arrival` stay those of all."""
-        rest = {name: count - getattr(earlier, name) for name, count in self.counts.items()}
-        most = {name: getattr(self, name) for name in GREATEST}
-        return Account(self.batches - earlier.batches, **rest, **most)
-
-    def __str__(self) -> str:
-        of = f" of {plural(self.messages, 'message')}" if self.further else ""
-        return (
-            f"{plural(self.rows_read, 'row')}{of} read in {plural(self.batches, 'batch')}: {self.accepted:,} accepted "
-            f"({self.late:,} of them late), {plural(self.duplicate, 'duplicate')}, {self.dead_letter:,} refused"
-            + (f", {self.skipped:,} skipped" if self.skipped else "")
-            + (f", {self.erased:,} erased since" if self.erased else "")
-        )
-
-
-def account(blocks: Iterable[Block]) -> Account:
-    """The account of batches."""
-    return summed(map(_account, blocks))
-
-
-def summed(accounts: Iterable[Account]) -> Account:
-    """All accounts in one.
-
-    >>> read = Account(1, rows_read=3, accepted=2, duplicate=1), Account(1, rows_read=1, dead_letter=1)
-    >>> str(summed(read))
-    '4 rows read in 2 batches: 2 accepted (0 of them late), 1 duplicate, 1 refused'
-    """
-    total = Account()
-    for each in accounts:
-        total += each
-    return total
-
-
-def _account(block: Block) -> Account:
-    return Account(len(block.batches), **block.counts, **{name: getattr(block, name) for name in GREATEST})
-
-
-def faults(storage: Storage, blocks: Iterable[Block], *, files: bool) -> list[str]:
-    """What does not add up, block by block: the outcomes of its rows, and the rows its files hold. Without `files`,
-    only those of the latest batches are opened, which no block of the ledger replaces yet."""
-    found = []
-    for block in blocks:
-        if not block.adds_up:
-            found.append(f"{block.name}: {block.rows_read} rows read, but their outcomes sum up to another number")
-        if block.first < block.last and not files:
-            continue
-        for kind, expected in (("log", block.accepted), ("dead", block.dead_letter)):
-            try:
-                rows = sum(pq.read_metadata(f).num_rows for f in storage.files(kind, block))
-            except (pa.ArrowException, OSError) as error:
-                found.append(f"{block.name}: a file under {kind}/ cannot be read ({str(error).splitlines()[0]})")
-                continue
-            if rows != expected:
-                found.append(f"{block.name}: {kind}/ holds {rows} rows of {expected}")
-    return found
 
 
 def unread(found: Delivery) -> list[str]:
@@ -157,10 +87,10 @@ def served(repo: Repo) -> Served:
 def report(repo: Repo, *, files: bool = False) -> Report:
     """The account of every source and of all, what is served, and everything that does not add up; with `files`, all of
     these are opened."""
-    blocks = {name: repo.storage(name).blocks() for name in repo.sources}
-    accounts = {name: account(each) for name, each in blocks.items()}
-    sources = {name: _source(repo.storage(name), each, accounts[name], files) for name, each in blocks.items()}
-    total = summed(accounts.values())
+    accounts = {name: repo.storage(name).accounts() for name in repo.sources}
+    totals = {name: each.total() for name, each in accounts.items()}
+    sources = {name: _source(repo.storage(name), each, totals[name], files) for name, each in accounts.items()}
+    total = sum(totals.values(), Total())
     adds_up = all(s["adds_up"] for s in sources.values())
     online = served(repo)
     data = {
@@ -175,23 +105,23 @@ def report(repo: Repo, *, files: bool = False) -> Report:
     }
     errors = [f"{name}: {each}." for name, s in sources.items() for each in (*s["faults"], *s["unread"])]
     errors += [online.silence] if online.down else []
-    shown = _shown(sources, accounts, total, online)
+    shown = _shown(sources, totals, total, online)
     shown += [f"{name}: the online store {each.health.value}." for name, each in online.reports.items()]
     return Report(data, shown, not errors, errors)
 
 
-def _source(storage: Storage, blocks: Sequence[Block], counted: Account, files: bool) -> dict[str, Any]:
-    wrong, landing = faults(storage, blocks, files=files), delivery(storage)
+def _source(storage: Storage, accounts: Accounts, total: Total, files: bool) -> dict[str, Any]:
+    wrong, landing = faults(storage, accounts, opened=files), delivery(storage)
     finished, begun = storage.reached()
     return {
-        **_numbers(counted),
+        **_numbers(total),
         "adds_up": not wrong,
         "faults": wrong,
         "unfinished_batches": int(begun != finished),
         "erasure_under_way": erasures.under_way(storage.folder("ledger")) is not None,
         "closed_through": storage.closed_through,
-        "last_arrival_day": max((day for block in blocks for day in block.arrival_days), default=""),
-        "dead_letter_reasons": reasons(storage, blocks),
+        "last_arrival_day": max(accounts.arrival_days(), default=""),
+        "dead_letter_reasons": accounts.reasons(),
         "gate": checks.last(storage),
         "unread": unread(landing),
         "changed_in_landing": landing.changed,
@@ -200,7 +130,7 @@ def _source(storage: Storage, blocks: Sequence[Block], counted: Account, files: 
     }
 
 
-def _numbers(each: Account) -> dict[str, Any]:
+def _numbers(each: Total) -> dict[str, Any]:
     newest = iso(each.newest_arrival) if each.newest_arrival else None
     spelled = {"latest_by": str(timedelta(microseconds=each.latest_by)), "newest_arrival": newest}
     return asdict(each) | {"messages": each.messages} | spelled | {"latest_by_us": each.latest_by}
@@ -208,8 +138,8 @@ def _numbers(each: Account) -> dict[str, Any]:
 
 def _shown(
     sources: dict[str, dict[str, Any]],
-    accounts: dict[str, Account],
-    total: Account,
+    totals: dict[str, Total],
+    total: Total,
     online: Served,
 ) -> list[Any]:
     # Only a source with `each` or `where`, or an erasure, has other numbers than 0 for them.
@@ -221,7 +151,7 @@ def _shown(
     }
     heads = tuple(names.values())
     outcomes = table("source", *heads, "latest by", "adds up", numbers=heads)
-    for name, each in [*accounts.items(), ("total", total)]:
+    for name, each in [*totals.items(), ("total", total)]:
         ok = sources[name]["adds_up"] if name in sources else all(s["adds_up"] for s in sources.values())
         latest = str(timedelta(microseconds=each.latest_by)) if each.late else "-"
         outcomes.add_row(name, *(f"{getattr(each, n):,}" for n in names), latest, "yes" if ok else "NO")

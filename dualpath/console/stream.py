@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from dualpath.console.cause import explain
 from dualpath.console.report import Report, busy
 from dualpath.console.signals import asked_to_stop
-from dualpath.console.status import Account, account
 from dualpath.errors import UnavailableError
 from dualpath.jobs.handover import hand_over
 from dualpath.jobs.metrics import Metrics
 from dualpath.jobs.stream import start
+from dualpath.log.accounts import Total
 from dualpath.offline.history import History
 from dualpath.online.connection import FAILED, shown
 from dualpath.plural import plural
@@ -94,7 +94,7 @@ def drain(
     metrics: Metrics | None = None,
 ) -> Report:
     """Stream the sources on a session that runs already; the report counts what this run alone has done."""
-    before = {source.name: account(repo.storage(source.name).blocks()) for source, _ in inputs}
+    before = {source.name: repo.storage(source.name).accounts().total() for source, _ in inputs}
     with asked_to_stop() as stop:
         queries = []
         try:
@@ -105,7 +105,7 @@ def drain(
         finally:
             for query in queries:
                 end(query)
-    done = {name: account(repo.storage(name).blocks()).since(earlier) for name, earlier in before.items()}
+    done = {name: repo.storage(name).accounts().total().since(earlier) for name, earlier in before.items()}
     data = {"sources": {name: each.counts | {"batches": each.batches} for name, each in done.items()}}
     return Report(data, [f"{name}: {each}" for name, each in done.items()])
 
@@ -135,10 +135,10 @@ def end(query: "StreamingQuery") -> None:
 
 
 def progress(
-    repo: Repo, queries: "Sequence[StreamingQuery]", before: dict[str, Account], interval: timedelta | None
+    repo: Repo, queries: "Sequence[StreamingQuery]", before: dict[str, Total], interval: timedelta | None
 ) -> str:
     """One line: rows in so far, by the ledger, and the last batch."""
-    done = [account(repo.storage(name).blocks()).since(start) for name, start in before.items()]
+    done = [repo.storage(name).accounts().total().since(start) for name, start in before.items()]
     rows, batches = sum(d.rows_read for d in done), sum(d.batches for d in done)
     reports: list[Any] = [p for q in queries if (p := q.lastProgress) and p["numInputRows"]]
     took = f", the last in {reports[-1]['durationMs']['triggerExecution'] / 1000:.1f} s" if reports else ""

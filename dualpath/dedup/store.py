@@ -24,9 +24,10 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from dualpath.dedup.segments import FILE_IDS, HIGHEST, LOWEST, Stored, due_for_merge, hash_bounds, merged, sort, split
+from dualpath.log.accounts import Entry, span
 from dualpath.log.files import move, sync, written
-from dualpath.log.ledger import Block, Entry, span
 from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED
 from dualpath.schema import EventSource
 from dualpath.steps import Step, step
 
@@ -106,7 +107,7 @@ class DedupStore:
         )
 
     def add(self, entry: Entry) -> None:
-        """Take up the segment of a batch that is in the ledger."""
+        """Take up the segment of a batch that is in the log."""
         files = tuple((self.folder / entry.name).glob("*.npy"))
         if files:
             segment = Segment(entry.query, entry.batch, entry.batch, entry.accepted, entry.clock, files)
@@ -124,28 +125,24 @@ class DedupStore:
 
     def load(self, spark: SparkSession) -> None:
         """Load what is on the disk. If something of a query is missing, its ids are made from the log."""
-        blocks = [block for block in self.storage.logged() if block.arrival_days]
-        since = blocks[-1].clock - self.horizon if blocks else 0
         needed: dict[int, dict[int, int]] = {}
-        for block in blocks:
-            if block.clock > since:
-                late = {number: clock for number, clock in self.storage.clocks(block).items() if clock > since}
-                needed.setdefault(block.query, {}).update(late)
+        for batch, clock in self.storage.logged().clocks(self.horizon).items():
+            needed.setdefault(batch.query, {})[batch.batch] = clock
         self.segments = []
-        for query, clocks in needed.items():
-            found = self._found(query, clocks)
-            if clocks.keys() <= {number for segment in found for number in range(segment.first, segment.last + 1)}:
+        for query, late in needed.items():
+            found = self._found(query, late)
+            if late.keys() <= {number for segment in found for number in range(segment.first, segment.last + 1)}:
                 self.segments += found
             else:
                 log.warning("source '%s': ids are missing; making them from the log", self.storage.source)
-                made = self._from_log(spark, query, clocks, [b for b in blocks if b.query == query])
+                made = self._from_log(spark, query, late)
                 self.segments += [made] if made else []
         named = {self.folder / segment.name for segment in self.segments}
         for folder in set(self.folder.glob("query=*/batch*")) - named:
             shutil.rmtree(folder)
 
     def _found(self, query: int, clocks: Mapping[int, int]) -> list[Segment]:
-        """The segments on the disk of some batches of a query: not those of batches that are not in the ledger, those
+        """The segments on the disk of some batches of a query: not those of batches that are not in the log, those
         that were merged into another, or those that cannot be read."""
         spans = []
         for folder in self.folder.glob(f"query={query}/batch*"):
@@ -160,21 +157,16 @@ class DedupStore:
                     found.append(Segment(query, first, last, ids, max(within), files))
         return found
 
-    def _from_log(
-        self, spark: SparkSession, query: int, clocks: Mapping[int, int], blocks: Sequence[Block]
-    ) -> Segment | None:
-        """Make one segment of some batches of a query, which are in some of its blocks, from the log; None if an
-        erasure has left no row of them."""
-        staging = self._staging()
-        late = ((block, [number for number in block.batches if number in clocks]) for block in blocks)
-        folders = [
-            folder for block, numbers in late if numbers for folder in self.storage.folders("log", block, numbers)
-        ]
-        files = spark.read.schema("event_id string, __batch bigint, query int, batch string")
-        rows = files.option("basePath", str(self.storage.folder("log"))).parquet(*map(str, folders))
-        # What is compacted says it in its rows, the rest in the name of its folder.
-        number = F.coalesce("__batch", F.col("batch").try_cast("bigint"))
-        events = rows.select("event_id", number.alias("batch"))
+    def _from_log(self, spark: SparkSession, query: int, clocks: Mapping[int, int]) -> Segment | None:
+        """Make one segment of some batches of a query from the log; None if an erasure has left no row of them."""
+        staging, (first, last) = self._staging(), (min(clocks), max(clocks))
+        files = self.storage.table.snapshot().files(ACCEPTED)
+        mine = [each for each in files if each.overlaps(query, first, last)]
+        paths = [str(self.storage.folder("log") / each.path) for each in mine]
+        if not paths:
+            return None
+        rows = spark.read.schema("event_id string, query int, batch bigint").parquet(*paths)
+        events = rows.where(F.col("query") == query).select("event_id", "batch")
         times = spark.createDataFrame(list(clocks.items()), "batch bigint, clock bigint")
         logged = events.join(F.broadcast(times), "batch")
 
@@ -188,7 +180,7 @@ class DedupStore:
         ids = logged.repartitionById(tasks, hash_range(tasks)).select(*hashes(), "clock")
         made = [Path(answer.file) for answer in ids.mapInArrow(keep, "file string").collect()]
         shutil.rmtree(self.folder / f"query={query}", ignore_errors=True)
-        return self._placed(made, query, min(clocks), max(clocks), max(clocks.values()))
+        return self._placed(made, query, first, last, max(clocks.values()))
 
     @step(Step.MERGE_SEGMENTS)
     def _merged(self, small: Sequence[Segment]) -> Segment:

@@ -34,18 +34,24 @@ def rewritten(file: Path, *, keeps_time: bool = False) -> Iterator[BinaryIO]:
         sync([file.parent])
 
 
-def keep_rows(file: Path, kept: pa.Array, change: Callable[[pa.Table], pa.Table] = lambda rows: rows) -> None:
-    """Rewrite a Parquet file with the rows of a mask alone, changed or as they are, in their order, with its schema and
-    codec."""
+def keep_rows(file: Path, kept: pa.Array) -> None:
+    """Rewrite a Parquet file with the rows of a mask alone, in their order, with its schema and codec."""
+    with rewritten(file) as stream:
+        copy_rows(file, stream, kept)
+
+
+def copy_rows(
+    file: Path, stream: BinaryIO, kept: pa.Array, change: Callable[[pa.Table], pa.Table] = lambda rows: rows
+) -> None:
+    """Write the rows of a Parquet file that a mask keeps, changed or as they are, as another one."""
     parquet = pq.ParquetFile(file)
     about = parquet.metadata
     codec = about.row_group(0).column(0).compression if about.num_row_groups else "SNAPPY"
     rows = change(parquet.read().filter(kept))
-    with rewritten(file) as stream:
-        pq.write_table(
-            rows,
-            stream,
-            compression="NONE" if codec == "UNCOMPRESSED" else codec,
-            store_schema=b"ARROW:schema" in (about.metadata or {}),
-            store_decimal_as_integer=True,
-        )
+    pq.write_table(
+        rows,
+        stream,
+        compression="NONE" if codec == "UNCOMPRESSED" else codec,
+        store_schema=b"ARROW:schema" in (about.metadata or {}),
+        store_decimal_as_integer=True,
+    )

@@ -24,6 +24,7 @@ from dualpath.erasure.traces import PLACES, Traces, end, require_same
 from dualpath.errors import StateError
 from dualpath.jobs.build import build
 from dualpath.jobs.rebuild import rebuild
+from dualpath.log.table import DEAD_LETTER
 from dualpath.offline.history import DICTIONARY, TEXTS, History, view_version
 from dualpath.online import keys as names
 from dualpath.online.connection import connect
@@ -121,7 +122,7 @@ def _erase(repo: Repo, keys: Keys, traces: list[Traces], spark: Callable[[], Spa
             Removed("Redis: kept decisions", keys=len(others)),
             Removed("Redis: ordinary views", keys=len(ordinary)),
         ],
-        sum(each.found["dead"].unreadable for each in traces),
+        sum(each.found[DEAD_LETTER].unreadable for each in traces),
         resumed,
     )
     due = [each for each in traces if each.due]

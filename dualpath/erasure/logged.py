@@ -1,12 +1,13 @@
 """The rows of a person in the event log, among the duplicates and among the dead letters."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from operator import or_
-from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,17 +18,22 @@ from dualpath.erasure import files
 from dualpath.erasure.keys import Keys, fields
 from dualpath.erasure.payloads import Match, Payloads
 from dualpath.field import Field
+from dualpath.log.files import written
 from dualpath.log.reading import Reading
 from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DataFile
+from dualpath.record import Fence
 from dualpath.schema import EventSource
+from dualpath.steps import Step, step
 
 
 @dataclass(frozen=True)
 class Found:
-    """Rows of a person by the files that have some: how many are removed, how many of them `by_text` alone, how many
-    stay without a name (`moved`), and how many are `unreadable`, so that nobody can tell."""
+    """Rows of a person by the files that have some, those of the log as `DataFile`: how many are removed, how many of
+    them `by_text` alone, how many stay without a name (`moved`), and how many are `unreadable`, so that nobody can
+    tell."""
 
-    rows: Mapping[Path, int] = field(default_factory=dict)
+    rows: Mapping[Any, int] = field(default_factory=dict)
     by_text: int = 0
     moved: int = 0
     unreadable: int = 0
@@ -38,12 +44,43 @@ class Found:
         return sum(self.rows.values())
 
 
-class Events:
-    """Recognises a person's rows in files of the log, or of the duplicates, whatever declarations wrote them.
+@dataclass(frozen=True)
+class Rewritten:
+    """A file of the log, what replaces it (None: no row is left), and the rows that are removed: of each batch the
+    number, and of each batch and reason that of the dead letters."""
 
-    The log's row of a change by which something moved from somebody to somebody else stays, because it says so of the
-    other one. The person's key in it becomes a number that nobody has, and of what has become theirs all goes that no
-    event may lack.
+    before: DataFile
+    after: DataFile | None
+    removed: Counter[Fence]
+    reasons: Counter[tuple[Fence, str]]
+
+
+def rewrite(
+    storage: Storage, file: DataFile, kept: pa.Array, change: Callable[[pa.Table], pa.Table] = lambda rows: rows
+) -> Rewritten:
+    """Write the rows of a file of the log that a mask keeps, changed or as they are, to another one, which no reader
+    sees yet."""
+    path = storage.folder("log") / file.path
+    names = ["query", "batch", *(["reason"] if file.outcome == DEAD_LETTER else [])]
+    gone = pq.ParquetFile(path).read(names).filter(pc.invert(kept)).to_pylist()
+    batches = [Fence(row["query"], row["batch"]) for row in gone]
+    reasons = zip(batches, (row.get("reason", "").partition(":")[0] for row in gone), strict=True)
+    after = None
+    if len(gone) < file.rows:
+        to = path.with_name(f"part-{uuid4().hex}.parquet")
+        with step(Step.REWRITE_FILE), written(to) as stream:
+            files.copy_rows(path, stream, kept, change)
+        relative = str(to.relative_to(storage.folder("log")))
+        after = replace(file, path=relative, size=to.stat().st_size, rows=file.rows - len(gone))
+    return Rewritten(file, after, Counter(batches), Counter(reasons) if file.outcome == DEAD_LETTER else Counter())
+
+
+class Events:
+    """Recognises a person's events in the log, accepted ones and duplicates, whatever declarations wrote them.
+
+    The accepted row of a change by which something moved from somebody to somebody else stays, because it says so of
+    the other one. The person's key in it becomes a number that nobody has, and of what has become theirs all goes that
+    no event may lack.
     """
 
     def __init__(self, storage: Storage, source: EventSource, keys: Keys) -> None:
@@ -58,31 +95,31 @@ class Events:
         from_others = _any(self._is_there(was) & ~self._is_in(was, values) for _, was, values in moving)
         self.moved = (self.theirs & from_others) | (self.was_theirs & ~self.theirs)
 
-    def found(self, kind: str) -> Found:
-        """What there is in the files of a kind."""
-        gone, moved = self._parted(kind)
+    def found(self, outcome: str) -> Found:
+        """What there is of an outcome."""
+        gone, moved = self._parted(outcome)
         rows, stay = {}, 0
-        for file in sorted(self.storage.folder(kind).rglob("*.parquet")):
-            dataset = self.reading.dataset([str(file)])
+        for file in self.storage.files(outcome):
+            dataset = self.reading.dataset([str(self.storage.folder("log") / file.path)])
             removed = dataset.count_rows(filter=gone)
             kept = dataset.count_rows(filter=moved) if self.names else 0
             if removed or kept:
                 rows[file], stay = removed, stay + kept
         return Found(rows, moved=stay)
 
-    def remove(self, kind: str, file: Path, salt: str) -> None:
-        """Rewrite a file of a kind without the person's rows; `salt` is what the numbers are made of."""
-        gone, moved = self._parted(kind)
+    def rewritten(self, file: DataFile, salt: str) -> Rewritten:
+        """Write another file without the person's rows; `salt` is what the numbers are made of."""
+        gone, moved = self._parted(file.outcome)
         key = self.source.changes.key if self.source.changes else ()
         columns = {"gone": gone, "moved": moved, "theirs": self.theirs}
         columns |= {f"key {name}": self.reading.column(self.source.by_name[name].column) for name in key}
-        asked = self.reading.dataset([str(file)]).to_table(columns)
+        asked = self.reading.dataset([str(self.storage.folder("log") / file.path)]).to_table(columns)
         kept = pc.invert(asked["gone"])
-        files.keep_rows(file, kept, partial(self._nameless, asked.filter(kept), salt))
+        return rewrite(self.storage, file, kept, partial(self._nameless, asked.filter(kept), salt))
 
-    def _parted(self, kind: str) -> tuple[pc.Expression, pc.Expression]:
+    def _parted(self, outcome: str) -> tuple[pc.Expression, pc.Expression]:
         """Which rows go, and which stay without the person's name; a duplicate only explains, and goes."""
-        if kind == "log":
+        if outcome == ACCEPTED:
             return self.theirs & ~self.moved, self.moved
         return self.theirs | self.was_theirs, pc.scalar(False)
 
@@ -131,7 +168,7 @@ class DeadLetters:
     def found(self) -> Found:
         """What there is."""
         rows, by_text, unreadable = {}, 0, 0
-        for file in sorted(self.storage.folder("dead").rglob("*.parquet")):
+        for file in self.storage.files(DEAD_LETTER):
             matches = [each for batch in self._matches(file) for each in batch]
             by_text += (of_text := matches.count(Match.BY_TEXT))
             unreadable += matches.count(Match.UNREADABLE)
@@ -139,12 +176,12 @@ class DeadLetters:
                 rows[file] = theirs
         return Found(rows, by_text, unreadable=unreadable)
 
-    def remove(self, file: Path) -> None:
-        """Rewrite a file without them."""
+    def rewritten(self, file: DataFile) -> Rewritten:
+        """Write another file without them."""
         kept = [not each.is_removed for batch in self._matches(file) for each in batch]
-        files.keep_rows(file, pa.array(kept, pa.bool_()))
+        return rewrite(self.storage, file, pa.array(kept, pa.bool_()))
 
-    def _matches(self, file: Path) -> Iterator[list[Match]]:
-        for batch in pq.ParquetFile(file).iter_batches(columns=["payload"]):
+    def _matches(self, file: DataFile) -> Iterator[list[Match]]:
+        for batch in pq.ParquetFile(self.storage.folder("log") / file.path).iter_batches(columns=["payload"]):
             payloads = batch["payload"].cast(pa.binary())
             yield [self.payloads.match(each.as_py()) for each in payloads]

@@ -1,23 +1,31 @@
 """What a source keeps of a person on the disk, and its removal: log, duplicates, dead letters and landed files."""
 
 import shutil
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from dualpath.erasure.keys import Keys
 from dualpath.erasure.landed import Lines, require_read
 from dualpath.erasure.logged import DeadLetters, Events, Found
 from dualpath.errors import StateError
-from dualpath.log import checks, erasures, recount
+from dualpath.log import audit, batches, checks, erasures
 from dualpath.log.erasures import Erasure
+from dualpath.log.files import sync
 from dualpath.log.generation import checkpoint
 from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
+from dualpath.record import Fence
 from dualpath.schema import EventSource
 from dualpath.steps import Step, step
 
-PLACES = {"log": "event log", "duplicate": "duplicates", "dead": "dead letters", "landing": "landed files"}
-"""The folders with a person's rows, as a report calls them."""
+PLACES = {ACCEPTED: "event log", DUPLICATE: "duplicates", DEAD_LETTER: "dead letters", "landing": "landed files"}
+"""Where a person's rows are, as a report calls it."""
+OUTCOMES = (ACCEPTED, DUPLICATE, DEAD_LETTER)
+APPLICATION = "erasure"
+"""What erasures are called in the transactions of a log."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +53,9 @@ class Traces:
 
     @cached_property
     def found(self) -> Mapping[str, Found]:
-        """What each folder has, looked up once."""
-        of_events = {kind: self.events.found(kind) for kind in ("log", "duplicate")}
-        return {**of_events, "dead": self.dead.found(), "landing": self.lines.found()}
+        """What each place has, looked up once."""
+        of_events = {outcome: self.events.found(outcome) for outcome in (ACCEPTED, DUPLICATE)}
+        return {**of_events, DEAD_LETTER: self.dead.found(), "landing": self.lines.found()}
 
     @property
     def under_way(self) -> Erasure | None:
@@ -62,66 +70,83 @@ class Traces:
     @property
     def arrival_days(self) -> list[str]:
         """The arrival days of accepted rows."""
-        return sorted({file.parent.name.removeprefix("epoch=") for file in self.found["log"].rows})
+        return sorted({file.arrival_day for file in self.found[ACCEPTED].rows})
 
     def require_ready(self) -> None:
         """Raise `StateError` unless every batch has ended and every row is where the ledger says, so that what is
         removed can be told from what is missing."""
-        name, (_, begun) = self.storage.source, self.storage.reached()
+        name, (done, begun) = self.storage.source, self.storage.reached()
         of_query = checkpoint(self.storage, begun.query)
         planned = (of_query / "offsets" / str(begun.batch)).exists()
         committed = (of_query / "commits" / str(begun.batch)).exists()
-        if any(not entry.done for entry in self.storage.entries()) or (planned and not committed):
+        if begun > done or (planned and not committed):
             raise StateError(
                 f"source '{name}': the stream stopped in the middle of a batch; run `dualpath stream --once`, so that "
                 "it finishes, then erase."
             )
         require_read(self.storage)
-        if self.under_way is None and (wrong := recount.lacking(self.storage)):
+        if wrong := audit.faults(self.storage, self.storage.accounts(), opened=False):
             raise StateError(
-                f"source '{name}': {wrong[0][0].name} has fewer rows on the disk than the ledger says, so what is "
-                "erased could not be told from what is lost; see `dualpath status`, then erase."
+                f"source '{name}': {wrong[0]}, so what is erased could not be told from what is lost; see "
+                "`dualpath status`, then erase."
             )
 
     def remove(self) -> Erasure:
-        """Remove everything, and let the ledger say how many rows that were; it may be repeated after a crash."""
-        ledger = self.storage.folder("ledger")
+        """Remove everything, and let the accounts say how many rows that were; it may be repeated after a crash."""
+        ledger, before = self.storage.folder("ledger"), self.under_way
+        # One that was cut off may have been committed, and not have said so.
+        rewritten = before is not None and self.storage.table.transaction(APPLICATION) == before.number
         with step(Step.NOTE_ERASURE):
             note = erasures.begin(ledger, self.keys, asked(self.keys), self.arrival_days)
+            note = erasures.keep(ledger, replace(note, rewritten=note.rewritten or rewritten))
         with self.storage.building(), self.storage.compacting():
-            for kind in ("staging", "packing"):
-                shutil.rmtree(self.storage.folder(kind), ignore_errors=True)
-            self._remove_rows(note.salt)
+            shutil.rmtree(self.storage.folder("staging"), ignore_errors=True)
+            self._commit(note)
+            for file in self.found["landing"].rows:
+                self.lines.remove(file)
+            with step(Step.VACUUM_LOG):
+                self.storage.table.vacuum(hours=0)
             if note.arrival_days:
                 self._forget_ids()
                 checks.forget_values(self.storage, note.arrival_days)
-            return self._counted(note)
+        others = sum(each.rows for each in erasures.kept(ledger) if each.number != note.number)
+        rows = self.storage.accounts().total().erased - others
+        return erasures.keep(ledger, replace(note, rewritten=True, rows=rows))
 
-    def _remove_rows(self, salt: str) -> None:
-        for kind in ("log", "duplicate"):
-            for file in self.found[kind].rows:
-                self.events.remove(kind, file, salt)
-        for file in self.found["dead"].rows:
-            self.dead.remove(file)
-        for file in self.found["landing"].rows:
-            self.lines.remove(file)
+    def _commit(self, note: Erasure) -> None:
+        """Replace the files of the log that have rows of the person, and the accounts of their batches, in one
+        commit."""
+        done = [
+            *(self.events.rewritten(file, note.salt) for o in (ACCEPTED, DUPLICATE) for file in self.found[o].rows),
+            *(self.dead.rewritten(file) for file in self.found[DEAD_LETTER].rows),
+        ]
+        if not done:
+            return
+        less: defaultdict[Fence, Counter[str]] = defaultdict(Counter)
+        reasons: defaultdict[Fence, Counter[str]] = defaultdict(Counter)
+        for each in done:
+            for batch, rows in each.removed.items():
+                less[batch][each.before.outcome] += rows
+            for (batch, reason), rows in each.reasons.items():
+                reasons[batch][reason] += rows
+
+        def recounted(batch: Fence, account: dict[str, Any]) -> dict[str, Any]:
+            counts = {outcome: account[outcome] - less[batch][outcome] for outcome in OUTCOMES}
+            left = [(reason, rows - reasons[batch][reason]) for reason, rows in account["reasons"]]
+            return account | counts | {"erased": account["erased"] + less[batch].total(), "reasons": left}
+
+        table = self.storage.table
+        version = table.snapshot().version
+        before, made = batches.changed(table, less.keys(), recounted)
+        added = [*(each.after for each in done if each.after), *made]
+        sync({(table.folder / each.path).parent for each in added})
+        removed = [*(each.before for each in done), *before]
+        table.commit("DELETE", added, removed, transaction=(APPLICATION, note.number), after=version)
 
     @step(Step.FORGET_IDS)
     def _forget_ids(self) -> None:
         """The next stream makes the ids of the last `duplicates_within` anew, from the log."""
         shutil.rmtree(self.storage.folder("ids"), ignore_errors=True)
-
-    @step(Step.COUNT_ERASED)
-    def _counted(self, note: Erasure) -> Erasure:
-        ledger, less = self.storage.folder("ledger"), recount.lacking(self.storage)
-        if note.rewritten:  # it had counted before it was cut off, so what there was came since
-            counts = {o: getattr(note, o) + self.found[kind].total for kind, o in recount.OUTCOMES.items()}
-        else:
-            counts = {outcome: sum(each[outcome] for _, each in less) for outcome in recount.OUTCOMES.values()}
-        note = erasures.keep(ledger, replace(note, rewritten=True, **counts))
-        for block, rows in less:
-            recount.note(self.storage, block, rows)
-        return note
 
 
 @step(Step.END_ERASURE)

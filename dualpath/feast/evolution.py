@@ -115,7 +115,7 @@ def _change(root: Path, name: str, before: Mapping[str, View], after: Mapping[st
     if BUILT in views.values():
         views = {each: PUBLISHED if said == AS_IT_IS else said for each, said in views.items()}
     fields = tuple(_of_fields(old, new)) if old and new else ()
-    events = sum(block.accepted for block in storage.blocks())
+    events = storage.accounts().total().accepted
     return Change(name, events, len(storage.arrival_days()), fields, views, refused)
 
 

@@ -169,12 +169,11 @@ def rows_of_events(config: RepoConfig, views: Sequence[FeatureView], start: Any,
         storage = Storage(root, source.name)
         reading = Reading(storage, source)
         logged = {name: reading.column(source.by_name[field].column) for name, field in columns.items()}
-        files = [str(f) for folder in storage.log_folders() for f in folder.rglob("*.parquet")]
         within = (pc.field("event_time") >= first) & (pc.field("event_time") <= last)
         for each in logged.values():
             within &= each.is_valid()
         wanted = {name: logged[name] for name in names} | {instants.COLUMN: pc.field("event_time")}
-        found.append(reading.dataset(files).to_table(columns=wanted, filter=within))
+        found.append(reading.dataset(storage.paths()).to_table(columns=wanted, filter=within))
     distinct = pa.concat_tables(found).group_by([*names, instants.COLUMN]).aggregate([])
     order = [(name, "ascending") for name in (instants.COLUMN, *names)]
     return distinct.select([*names, instants.COLUMN]).sort_by(order)

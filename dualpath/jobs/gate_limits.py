@@ -5,13 +5,11 @@ from statistics import median
 
 from dualpath.jobs.gate_report import Failure
 from dualpath.limits import ENOUGH_ROWS, Limits
-from dualpath.log.dead_letters import reasons
-from dualpath.log.ledger import clock_day
 from dualpath.log.storage import Storage
 
 REASONS = 3
 """How many reasons of dead letters a failure names. They are of the batches that hold rows of the day, or accepted none
-and have their clock on it; batches that are folded into a block count as one."""
+and have their clock on it."""
 
 
 def refused_share(storage: Storage, limits: Limits, counts: Mapping[str, tuple[int, int]]) -> list[Failure]:
@@ -19,8 +17,7 @@ def refused_share(storage: Storage, limits: Limits, counts: Mapping[str, tuple[i
     found = []
     for day, (read, dead) in counts.items():
         if read >= ENOUGH_ROWS and dead > limits.refused * read:
-            mine = [each for each in storage.blocks() if day in (each.arrival_days or (clock_day(each.clock),))]
-            why = list(reasons(storage, mine).items())[:REASONS]
+            why = list(storage.accounts().of_day(day).reasons().items())[:REASONS]
             sentence = (
                 f"of the {read:,} rows read on {day}, {dead:,} were refused, {dead / read:.2%}; "
                 f"the limit is {limits.refused:.2%}"

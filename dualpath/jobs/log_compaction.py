@@ -1,168 +1,124 @@
-"""Compacts the log and the dead-letter table: the small files of a block of the ledger become one folder of large ones.
+"""Compacts the log: the small files of a partition become few large ones, in one commit that changes no row.
 
-A stream leaves a folder for each batch; a night compacts whole blocks. A block's folder, `batch=A-B`, is there whole or
-not at all, and readers take it from then on. The folders that it replaces go with a later night, for a job that began
-before may still read them. A compacted row has the number of its batch in a column `__batch`.
+A stream adds a file or more in each batch; a night compacts what finished batches have left, and removes from the disk
+the files that were replaced a while ago, for a job that began before may still read them.
 """
 
 import logging
-import shutil
-import time
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from dualpath.log import ledger
-from dualpath.log.files import move, sync
-from dualpath.log.ledger import Block
+from dualpath.errors import StateError
+from dualpath.log.batches import sum_up
+from dualpath.log.files import sync
 from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, DataFile, partition
 from dualpath.spark.log import write_rows
 from dualpath.steps import Step, step
 
 log = logging.getLogger(__name__)
-KINDS = {"log": "accepted", "dead": "dead_letter", "duplicate": "duplicate"}
-"""What is compacted, and the count in the ledger of its rows. An earlier version kept no duplicates: where some are
-missing, a block's are left as they are."""
-GRACE_SECONDS = 43_200.0
-"""How long files stay after they were replaced."""
 LARGE_FILE_BYTES = 32_000_000
-"""Size of a block's first file from which on its files are left as they are."""
+"""Size from which on a file is left as it is."""
+FEW = 50
+"""So many small files of a partition are left as they are."""
 FILE_ROWS_BYTES = 256_000_000
-"""Size in memory of the rows that a task writes into one file."""
-BLOCKS_PER_JOB = 64
-"""Folders that a Spark job makes before they are moved into place."""
+"""Size in memory of the rows that are written into one file."""
+FILES_PER_TASK = 1_000
+"""Small files that a task of Spark takes at most."""
 
 
 @dataclass(frozen=True)
-class BlockRows:
-    """The rows of a kind that all batches of a block have."""
+class Compacted:
+    """What a task has made of some files: new ones, or why it could not."""
 
-    storage: Storage
-    kind: str
-    block: Block
-
-    @property
-    def count(self) -> int:
-        """How many there are, as the ledger says."""
-        return getattr(self.block, KINDS[self.kind])
-
-    @property
-    def compacted(self) -> Path:
-        """The folder for all of them."""
-        return self.storage.compacted(self.kind, self.block)
+    before: list[DataFile]
+    made: list[DataFile]
+    fault: str = ""
 
 
 def compact_log(spark: SparkSession, storage: Storage) -> int:
-    """Compact every block that is whole, and remove what was replaced before; answers how many folders were made.
+    """Compact every partition that has many small files, and remove what was replaced before; answers how many files
+    were made.
 
-    A block whose files cannot be read, or hold another number of rows than the ledger says, stays as it is, with a
-    warning. Raises `RunningError` if another night is compacting.
+    Files that cannot be read, or hold another number of rows than the log says, stay as they are, with a warning.
+    Raises `RunningError` if another night is compacting.
     """
-    staging, made = storage.folder("packing"), 0
     with storage.compacting():
-        whole = [block for block in storage.blocks() if block.first < block.last]
-        for kind in KINDS:
-            _remove_replaced([BlockRows(storage, kind, block) for block in whole])
-        shutil.rmtree(staging, ignore_errors=True)  # of a night that died
-        found = [BlockRows(storage, kind, block) for block in whole for kind in KINDS]
-        wanted = [each for each in found if each.count and not each.compacted.exists()]
-        for first in range(0, len(wanted), BLOCKS_PER_JOB):
-            some = wanted[first : first + BLOCKS_PER_JOB]
-            folders = spark.sparkContext.parallelize(some, len(some)).map(_compact).collect()
-            made += sum(_place(*each) for each in zip(some, folders, strict=True))
-        shutil.rmtree(staging, ignore_errors=True)
-    return made
+        if not storage.table.exists():
+            return 0
+        version = storage.table.snapshot().version
+        groups = [each for outcome in (ACCEPTED, DUPLICATE, DEAD_LETTER) for each in _groups(storage, outcome)]
+        done: list[Compacted] = []
+        if groups:
+            folder = storage.folder("log")
+            tasks = spark.sparkContext.parallelize(groups, len(groups))
+            done = tasks.map(lambda files: _compact(folder, files)).collect()
+        for each in done:
+            if each.fault:
+                log.warning("source '%s': %s; these files are not compacted", storage.source, each.fault)
+        well = [each for each in done if not each.fault]
+        made = [file for each in well for file in each.made]
+        if made:
+            sync({(storage.folder("log") / file.path).parent for file in made})
+            with step(Step.COMPACT_LOG):
+                before = [file for each in well for file in each.before]
+                storage.table.commit("OPTIMIZE", made, before, data_change=False, after=version)
+        sum_up(storage.table)
+        with step(Step.VACUUM_LOG):
+            storage.table.vacuum()
+    return len(made)
 
 
-@step(Step.REMOVE_COMPACTED)
-def _remove_replaced(found: list[BlockRows]) -> None:
-    """Remove the folders of batches that were compacted a while ago, if what replaces them still is complete."""
-    until = time.time() - GRACE_SECONDS
-    old = [each for each in found if each.compacted.exists() and each.compacted.stat().st_mtime <= until]
-    if not old:
-        return
-    starts = [(each.block.query, each.block.first) for each in old]
-    replaced: defaultdict[int, list[Path]] = defaultdict(list)
-    for folder in old[0].storage.folder(old[0].kind).glob("query=*/batch=*"):
-        if "-" in folder.name:  # compacted itself
-            continue
-        query, batch = ledger.number(folder)
-        at = bisect_right(starts, (query, batch)) - 1
-        if old[at].block.query == query and batch in old[at].block.batches:
-            replaced[at].append(folder)
-    for at, folders in replaced.items():
-        rows = old[at]
-        if said := _wrong(rows.compacted.rglob("*.parquet"), rows.count):
-            complete = not _wrong((file for folder in folders for file in folder.rglob("*.parquet")), rows.count)
-            then = "it is compacted again" if complete else "what it replaced is not whole either, and all is kept"
-            log.warning("source '%s': %s: %s; %s", rows.storage.source, rows.compacted, said, then)
-            folders = [rows.compacted] if complete else []
-        for folder in folders:
-            shutil.rmtree(folder)
+def _groups(storage: Storage, outcome: str) -> list[list[DataFile]]:
+    """The small files of partitions that have many, in groups that a task takes."""
+    found: defaultdict[str, list[DataFile]] = defaultdict(list)
+    for file in storage.files(outcome):
+        if file.size < LARGE_FILE_BYTES:
+            found[file.arrival_day].append(file)
+    many = [files for files in found.values() if len(files) > FEW]
+    return [files[at : at + FILES_PER_TASK] for files in many for at in range(0, len(files), FILES_PER_TASK)]
 
 
-@step(Step.PLACE_COMPACTED)
-def _place(rows: BlockRows, made: Path | str | None) -> bool:
-    """Move what a task has made into its place, or log why it has made nothing."""
-    if isinstance(made, str):
-        source, name = rows.storage.source, rows.block.name
-        log.warning("source '%s': %s, %s/: %s; it is not compacted", source, name, rows.kind, made)
-    if not isinstance(made, Path):
-        return False
-    sync(move(made, rows.compacted))
-    return True
+def _compact(folder: Path, files: list[DataFile]) -> Compacted:
+    """Write the rows of files of one partition into new ones, in a Spark worker."""
+    made: list[DataFile] = []
+    try:
+        for rows, of in _tables(folder, files):
+            path = f"{partition(files[0].outcome, files[0].arrival_day)}/part-{uuid4().hex}.parquet"
+            write_rows(rows, folder / path)
+            size = (folder / path).stat().st_size
+            queries, batches = _ends(each.queries for each in of), _ends(each.batches for each in of)
+            made.append(replace(files[0], path=path, size=size, rows=len(rows), queries=queries, batches=batches))
+    except (pa.ArrowException, OSError, StateError) as error:
+        return Compacted(files, [], str(error).splitlines()[0])
+    return Compacted(files, made)
 
 
-def _compact(rows: BlockRows) -> Path | str | None:
-    """Write the rows to a new folder, in a Spark worker. A text says why they cannot be compacted; None says that their
-    files are large enough."""
-    batches = rows.block.batches
-    places: defaultdict[Path, list[tuple[int, Path]]] = defaultdict(list)
-    for batch, folder in zip(batches, rows.storage.folders(rows.kind, rows.block, batches), strict=True):
-        for file in sorted(folder.rglob("*.parquet")):
-            if not places and file.stat().st_size > LARGE_FILE_BYTES:
-                return None
-            places[file.parent.relative_to(folder)].append((batch, file))
-    if said := _wrong((file for files in places.values() for _, file in files), rows.count):
-        return None if rows.kind == "duplicate" else said
-    to = rows.storage.folder("packing") / uuid4().hex  # a task that is tried again has a folder of its own
-    for place, files in places.items():
-        for count, table in enumerate(_tables(files)):
-            write_rows(table, to / place / f"part-{count:05d}.parquet")
-    sync([to, *(folder for folder in to.rglob("*") if folder.is_dir())])
-    return to
+def _ends(spans: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    least, most = zip(*spans, strict=True)
+    return min(least), max(most)
 
 
-def _wrong(files: Iterable[Path], rows: int) -> str:
-    """What is wrong with files that should hold so many rows; empty if nothing is."""
-    there = 0
-    for file in files:
-        try:
-            there += pq.read_metadata(file).num_rows
-        except (pa.ArrowException, OSError) as error:
-            return f"{file} cannot be read ({str(error).splitlines()[0]})"
-    return "" if there == rows else f"the files hold {there} rows of {rows}"
-
-
-def _tables(files: list[tuple[int, Path]]) -> Iterator[pa.Table]:
-    """The rows of files, each with its batch's number: as many in a table as are of one schema and fit into a file."""
+def _tables(folder: Path, files: list[DataFile]) -> Iterator[tuple[pa.Table, list[DataFile]]]:
+    """The rows of files: as many in a table as fit into a file."""
     held: list[pa.Table] = []
+    of: list[DataFile] = []
     size = 0
-    for batch, file in files:
-        rows = pq.ParquetFile(file).read()  # which does not take the names of folders for columns
-        rows = rows.append_column("__batch", pa.array(np.full(len(rows), batch)))
-        if held and (rows.schema != held[0].schema or size + rows.nbytes > FILE_ROWS_BYTES):
-            yield pa.concat_tables(held)
-            held, size = [], 0
+    for file in files:
+        rows = pq.ParquetFile(folder / file.path).read()  # which does not take the names of folders for columns
+        if len(rows) != file.rows:
+            raise StateError(f"{file.path} holds {len(rows)} rows of {file.rows}")
+        if held and size + rows.nbytes > FILE_ROWS_BYTES:
+            yield pa.concat_tables(held, promote_options="default"), of
+            held, of, size = [], [], 0
         held.append(rows)
+        of.append(file)
         size += rows.nbytes
-    if held:
-        yield pa.concat_tables(held)
+    yield pa.concat_tables(held, promote_options="default"), of

@@ -23,7 +23,7 @@ from prometheus_client import (
 
 from dualpath.dedup.segments import BYTES_PER_ID
 from dualpath.jobs.histogram import EDGES, AgeHistogram
-from dualpath.log.ledger import Entry
+from dualpath.log.accounts import Entry
 from dualpath.log.outcomes import OUTCOMES
 from dualpath.online.writer import WriteCounts
 from dualpath.runtime.prometheus import new_registry
@@ -140,8 +140,8 @@ class Meter:
         self.metrics.state_rows.labels(self.source).set(ids)
         self.metrics.state_bytes.labels(self.source).set(ids * BYTES_PER_ID)
 
-    def landed(self, done: Entry, log: Path) -> None:
-        """A batch is finished; `log` is the folder of its accepted rows.
+    def landed(self, done: Entry, paths: Sequence[str]) -> None:
+        """A batch is finished; `paths` are the files of its accepted rows.
 
         Their times are read from the files, two columns of them, and counted in NumPy.
         """
@@ -155,7 +155,7 @@ class Meter:
         self.latest_by = max(self.latest_by, done.latest_by)
         m.latest_by.labels(self.source).set(self.latest_by / 1e6)
         if done.accepted:
-            times = ds.dataset(str(log)).to_table(columns=["event_time", "arrival_time"])
+            times = ds.dataset(paths, format="parquet").to_table(columns=["event_time", "arrival_time"])
             happened, arrived = (column.cast(pa.int64()).to_numpy() / 1e6 for column in times.columns)
             m.event_age.labels(self.source).observe_many(self.servable_at - happened)
             m.arrival_age.labels(self.source).observe_many(self.servable_at - arrived)

@@ -18,7 +18,7 @@ from dualpath.jobs.gate_report import GateError, GateReport
 from dualpath.jobs.gate_rows import moved
 from dualpath.jobs.log_compaction import compact_log
 from dualpath.jobs.publish import Published, publish, served
-from dualpath.log import checks, ledger
+from dualpath.log import checks
 from dualpath.log.storage import Storage
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
@@ -70,7 +70,7 @@ def gate(
     """Check the days that a night publishes, and keep what is found; raises `GateError` if they fail."""
     storage, days, iso = repo.storage(source.name), unchecked(repo, source, day), day.isoformat()
     since = min(known.snapshot for known in served(repo, repo.views_of(source.name)).values())
-    counts = ledger.refused(storage.folder("ledger"))
+    counts = storage.accounts().refused()
     counts = {e: of for e, of in sorted(counts.items()) if since < e < iso or e == iso}
     results, rows, report = None, {}, GateReport(passed=True, checked=0, failures=())
     if days:

@@ -3,8 +3,7 @@
 Every step can run again after a crash at any line.
 
 Which of two duplicates in one batch is kept depends on the order of a shuffle, so another attempt may keep the
-other. The first one that the ledger notes decides: its files are in the log, and what it kept is what Redis and the
-deduplication store get.
+other. The first one that is committed to the log decides: what it kept is what Redis and the deduplication store get.
 """
 
 import logging
@@ -12,8 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -27,15 +25,15 @@ from dualpath.jobs.dimensions import Dimensions
 from dualpath.jobs.metrics import Meter
 from dualpath.jobs.rebuild import rebuild
 from dualpath.jobs.staging import Staged, StagingWriter, stage
-from dualpath.log import dead_letters, forms
+from dualpath.log import forms
+from dualpath.log.accounts import Entry
 from dualpath.log.files import move, sync
-from dualpath.log.ledger import Entry
 from dualpath.log.storage import first_open
+from dualpath.log.table import ACCEPTED
 from dualpath.online import bounds, high_water_mark, manifest
 from dualpath.online.connection import FAILED, connect
 from dualpath.online.health import Health, check_health
 from dualpath.online.manifest import OTHER_DECLARATION, LostError
-from dualpath.online.small_batch import SmallBatch
 from dualpath.online.spark_writer import record_rows, write, write_small_batch
 from dualpath.online.writer import FencedWrite
 from dualpath.record import Fence
@@ -43,7 +41,7 @@ from dualpath.repo import Repo
 from dualpath.retention import CLOCK_LAG, earliest_as_of
 from dualpath.schema import EventSource
 from dualpath.sources.topic_tables import Topics
-from dualpath.spark.log import read_folders
+from dualpath.spark.log import read_files
 from dualpath.spark.retention import out_of_retention
 from dualpath.steps import Step, step
 
@@ -54,11 +52,12 @@ SMALL_BATCH = 20_000
 
 @dataclass
 class MicroBatch:
-    """A micro-batch under way: its rows, its entry in the ledger, and what was staged of it."""
+    """A micro-batch under way: its rows, its entry, what was staged of it, and where its accepted events are."""
 
     rows: DataFrame
     entry: Entry
     staged: Staged
+    paths: list[str] = field(default_factory=list)
 
 
 class Sink:
@@ -73,7 +72,9 @@ class Sink:
         self.storage = repo.storage(source.name)
         self.retention = repo.retention(*self.views)
         self.dedup = DedupStore(self.storage, source)
-        self.columns = forms.note(self.storage, source).columns(source)
+        found = forms.note(self.storage, source)
+        self.columns = found.columns(source)
+        self.storage.table.ensure(forms.schema(found))
         self.dimensions = Dimensions(repo.folder, source, self.storage.folder("dimensions"), meter, topics)
         self.small = True
 
@@ -111,20 +112,32 @@ class Sink:
         arrival_day = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.closed_through)).cast("date"))
         known = self.dedup.files_before(entry)
         limit = SMALL_BATCH if views else -1
-        writer = StagingWriter(staging / uuid4().hex, limit, known, self.dedup.horizon, self.columns)
+        writer = StagingWriter(
+            self.storage.folder("log"),
+            staging / uuid4().hex,
+            entry.fence,
+            limit,
+            known,
+            self.dedup.horizon,
+            self.columns,
+        )
         return stage(rows, writer, arrival_day=arrival_day, retention=self.retention, views=views)
 
     def log(self, batch: MicroBatch) -> None:
-        """Move the staged files into the log and the dead-letter table, and note it in the ledger: the commit.
+        """Commit the staged files to the log.
 
         What a replay has staged is only compared with what the log has.
         """
         if batch.entry.logged:
             self.recognise(batch.entry, batch.staged.outcomes)
+            batch.paths = self.storage.paths_of(batch.entry.fence)
+            for file in batch.staged.files:
+                (self.storage.folder("log") / file.path).unlink()
         else:
-            self.move_files(batch.staged, batch.entry)
-            with step(Step.NOTE_LOGGED):
-                batch.entry = self.storage.note(batch.entry, **batch.staged.outcomes)
+            self.place_ids(batch.staged, batch.entry)
+            batch.entry = self.storage.note(batch.entry, batch.staged.files, **batch.staged.outcomes)
+            written = (each for each in batch.staged.files if each.outcome == ACCEPTED)
+            batch.paths = [str(self.storage.folder("log") / each.path) for each in written]
             self.dedup.add(batch.entry)
             self.small = batch.entry.accepted <= SMALL_BATCH
         shutil.rmtree(self.storage.folder("staging"), ignore_errors=True)
@@ -132,13 +145,12 @@ class Sink:
     def serve(self, batch: MicroBatch) -> None:
         """Append the records to Redis, unless all that has been done."""
         if not batch.entry.done:
-            self.patiently(self.write_records, batch.rows.sparkSession, batch.entry, batch.staged.small_batch)
+            self.patiently(self.write_records, batch)
 
     def finish(self, batch: MicroBatch) -> None:
         """Note in the ledger that nothing is left to do, unless it is noted."""
         if not batch.entry.done:
-            self.meter.landed(self.storage.finish(batch.entry), self.storage.folder("log") / batch.entry.name)
-            dead_letters.keep(self.storage, batch.entry)
+            self.meter.landed(self.storage.finish(batch.entry), batch.paths)
 
     def expire_ids(self, batch: MicroBatch) -> None:
         """Remove the ids that no later batch can repeat, and merge small segments of ids."""
@@ -157,15 +169,11 @@ class Sink:
                 "file has changed: restore it, or start with `dualpath stream --from-snapshot`."
             )
 
-    @step(Step.MOVE_FILES)
-    def move_files(self, staged: Staged, entry: Entry) -> None:
-        """Move staged files to the batch's own folders; a repetition replaces what is there."""
+    @step(Step.PLACE_IDS)
+    def place_ids(self, staged: Staged, entry: Entry) -> None:
+        """Move staged ids to the batch's own folder; a repetition replaces what is there."""
         self.storage.clear(entry)
-        changed: set[Path] = set()
-        for file in staged.files:
-            kind, _, name = file.partition("/")
-            changed |= move(staged.folder / file, self.storage.folder(kind) / entry.name / name)
-        sync(changed)
+        sync({folder for file in staged.ids for folder in move(file, self.dedup.folder / entry.name / file.name)})
 
     def patiently(self, work: Callable[..., object], *arguments: object) -> None:
         """Do work that needs Redis; while that is away, wait and try again, for all of it may be repeated."""
@@ -210,17 +218,16 @@ class Sink:
                 self.meter.rebuilt(found.health.name.lower())
         return next(p.namespace for p in found.manifests.values() if p), found.high_water_mark
 
-    def write_records(self, spark: SparkSession, entry: Entry, small_batch: SmallBatch | None) -> None:
+    def write_records(self, batch: MicroBatch) -> None:
         """Make the arrival days known, append every entity's records once, and move the high-water mark; fences forgive
         repetition.
 
-        The records are those of the log, or `small_batch`, which were computed of the same rows.
+        The records are those of the log, or the staged ones, which were computed of the same rows.
 
         Raises `LostError`, to be repeated, if Redis may have lost writes in the meantime.
         """
-        redis = connect(self.repo.redis_address)
-        incarnation, (namespace, since) = manifest.incarnation(redis), self.agree(spark)
-        to = Fence(entry.query, entry.batch)
+        redis, spark, entry = connect(self.repo.redis_address), batch.rows.sparkSession, batch.entry
+        incarnation, (namespace, since), to = manifest.incarnation(redis), self.agree(spark), entry.fence
         if entry.accepted:
             destinations = {}
             # By the batch's own clock, so that a repetition decides as before.
@@ -230,10 +237,10 @@ class Sink:
                 destinations[view.name] = self.repo.destination(view, namespace, earliest)
             fenced = FencedWrite(self.repo.redis_address, self.repo.project, destinations, to)
             with step(Step.WRITE_RECORDS):
-                if small_batch is None:
-                    counts = write(record_rows(self.logged(spark, entry), self.views), fenced)
+                if batch.staged.small_batch is None:
+                    counts = write(record_rows(self.logged(spark, batch), self.views), fenced)
                 else:
-                    counts = write_small_batch(small_batch, self.views, fenced)
+                    counts = write_small_batch(batch.staged.small_batch, self.views, fenced)
             self.meter.wrote(counts)
             over_bound = Counter(each.view for each in bounds.large_entities(redis, self.repo.project, self.views))
             for view in self.views:
@@ -260,10 +267,10 @@ class Sink:
             if known := manifest.read(redis, self.repo.project, self.views[0].name):
                 high_water_mark.confirm(redis, self.repo.project, known.namespace, self.source.name, finished)
 
-    def logged(self, spark: SparkSession, entry: Entry) -> DataFrame:
+    def logged(self, spark: SparkSession, batch: MicroBatch) -> DataFrame:
         """A batch's events that any window reaches, from the log."""
-        events = read_folders(spark, self.storage, self.source, [self.storage.folder("log") / entry.name])
-        return events.where(~out_of_retention(F.unix_micros("event_time"), self.retention, F.lit(entry.clock)))
+        events = read_files(spark, self.storage, self.source, batch.paths)
+        return events.where(~out_of_retention(F.unix_micros("event_time"), self.retention, F.lit(batch.entry.clock)))
 
     def is_away(self, error: BaseException) -> bool:
         """Whether an attempt failed because Redis cannot be reached."""

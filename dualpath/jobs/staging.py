@@ -1,7 +1,7 @@
-"""Stages a micro-batch: Spark's Python workers deduplicate its rows, write them to staging files and count them.
+"""Stages a micro-batch: Spark's Python workers deduplicate its rows, write them to files of the log and count them.
 
-Nobody reads staging files before they are in the log, so a task may die at any row and run again. The records of
-a small batch come back with the counts.
+Nobody reads a file of the log before it is committed, so a task may die at any row and run again. The records of a
+small batch come back with the counts.
 """
 
 import gc
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +23,11 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from dualpath.dedup.segments import CLOCK, Deduplicator, merged
 from dualpath.dedup.store import hash_range, hashes, stored, write_segment
+from dualpath.log.accounts import NUMBERED, clock_day
 from dualpath.log.outcomes import COUNTS, GREATEST
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, DataFile, partition
 from dualpath.online.small_batch import SmallBatch
+from dualpath.record import Fence
 from dualpath.spark.admit import PLACE
 from dualpath.spark.log import write_rows
 from dualpath.spark.records import with_records
@@ -33,31 +37,38 @@ from dualpath.view import View
 
 ROW_COLUMNS = ("payload", "reason", "admitted_at", "arrival_day")
 """Columns about a row, not about its event, as are those with two underscores in front."""
-DEAD_LETTER = {"payload": "payload", "reason": "reason", "__origin": "origin", "__position": "position"}
-"""Columns of the dead-letter table."""
+LETTER = ("payload", "reason", *PLACE)
+"""Columns of a dead letter."""
 HELD_BYTES = 256_000_000
 """Size of the rows that a task holds in memory before it writes some to a file."""
 LATEST = (*GREATEST, "clock")
+WRITTEN = pa.struct(
+    [("path", pa.string()), ("size", pa.int64()), ("rows", pa.int64()), ("outcome", pa.string()), ("day", pa.string())]
+)
 ANSWER = pa.schema(
     [
         *((name, pa.int64()) for name in (*COUNTS, *LATEST)),
         ("arrival_days", pa.list_(pa.string())),
-        ("positions", pa.map_(pa.string(), pa.int64())),
-        ("files", pa.list_(pa.string())),
+        ("positions", NUMBERED),
+        ("reasons", NUMBERED),
+        ("files", pa.list_(WRITTEN)),
+        ("ids", pa.list_(pa.string())),
         ("records", pa.binary()),
     ]
 )
 OUTPUT = from_arrow_schema(ANSWER)
+Partition = tuple[str, str]
+"""An outcome and an arrival day."""
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A staged batch: `outcomes` is what a ledger's `Entry` holds of its rows; `files` were written below `folder`;
-    `small_batch` are its records, if they were asked for and are few."""
+    """A staged batch: `outcomes` is what its `Entry` holds of its rows; `files` were written for the log, `ids` to
+    staging; `small_batch` are its records, if they were asked for and are few."""
 
-    folder: Path
     outcomes: dict[str, Any]
-    files: list[str]
+    files: list[DataFile]
+    ids: list[Path]
     small_batch: SmallBatch | None
 
 
@@ -67,7 +78,7 @@ def stage(
     """Stage rows of `dualpath.spark.admit.admit`.
 
     Args:
-        writer: writes to a folder of its own.
+        writer: writes the files.
         arrival_day: the day in which a row is counted, a date.
         retention: as for `out_of_retention`.
         views: those whose records come back, if no more events are accepted than the writer's limit.
@@ -93,23 +104,33 @@ def stage(
     )
     # The last of an origin's positions is the one that stays.
     outcomes["positions"] = dict(sorted(place for answer in answers for place in answer["positions"].items()))
+    reasons: Counter[str] = Counter()
+    for answer in answers:
+        reasons.update(answer["reasons"])
+    outcomes["reasons"] = dict(reasons)
     pieces = [answer["records"] for answer in answers]
     whole = views and None not in pieces and outcomes["accepted"] <= writer.limit
     return Staged(
-        writer.folder, outcomes, [f for a in answers for f in a["files"]], SmallBatch.joined(pieces) if whole else None
+        outcomes,
+        [writer.file(*each) for answer in answers for each in answer["files"]],
+        [Path(each) for answer in answers for each in answer["ids"]],
+        SmallBatch.joined(pieces) if whole else None,
     )
 
 
 @dataclass(frozen=True)
 class StagingWriter:
-    """Stages a task's rows below `folder`, and answers the records of up to `limit` events; of none if it is negative.
+    """Stages a task's rows of the micro-batch `fence`: events and dead letters in the folder `log`, ids in `staging`.
+    It answers the records of up to `limit` events; of none if that is negative.
 
     An event is a duplicate if its id is in a file of `known`, the deduplication store's, and was accepted within
     `horizon`, microseconds, before the batch's clock. `columns` are those of files that have another name there
     (`dualpath.log.forms`).
     """
 
-    folder: Path
+    log: Path
+    staging: Path
+    fence: Fence
     limit: int
     known: tuple[Path, ...]
     horizon: int
@@ -122,6 +143,11 @@ class StagingWriter:
         for batch in batches:
             task.take(batch)
         yield pa.RecordBatch.from_pylist([task.end()], ANSWER)
+
+    def file(self, path: str, size: int, rows: int, outcome: str, day: str) -> DataFile:
+        """A file that a task has written."""
+        (query, batch) = self.fence
+        return DataFile(path, size, rows, outcome, day, (query, query), (batch, batch))
 
 
 @cache
@@ -138,12 +164,13 @@ class _Task:
     def __init__(self, to: StagingWriter) -> None:
         context = TaskContext.get()
         assert context is not None, "tasks run in Spark's workers"
-        # A task that is tried again has another id, and so other files.
-        self.name = f"part-{context.partitionId():05d}-{context.taskAttemptId()}"
+        # A task that is tried again writes other files.
+        self.name = f"part-{context.partitionId():05d}-{uuid4().hex}"
         self.to = to
-        self.held: dict[str, list[pa.RecordBatch]] = {}
-        self.sizes: Counter[str] = Counter()
-        self.files: list[str] = []
+        self.held: dict[Partition, list[pa.RecordBatch]] = {}
+        self.sizes: Counter[Partition] = Counter()
+        self.files: list[dict[str, Any]] = []
+        self.reasons: Counter[str] = Counter()
         self.counts = dict.fromkeys((*COUNTS, *LATEST), 0)
         self.positions: dict[str, int] = {}
         self.arrival_days: set[str] = set()
@@ -161,12 +188,15 @@ class _Task:
         first = self.first(good)
         accepted = good.filter(first)
         self.count(rows, good, accepted, dead)
+        day = clock_day(self.counts["clock"])
         if dead.num_rows:
-            self.hold("dead", dead.select(list(DEAD_LETTER)).rename_columns(list(DEAD_LETTER.values())))
+            self.hold((DEAD_LETTER, day), dead.select(LETTER))
+            for each in pc.value_counts(pc.list_element(pc.split_pattern(dead["reason"], ":"), 0)).to_pylist():
+                self.reasons[each["values"]] += each["counts"]
         if accepted.num_rows:
             self.log(accepted)
         if accepted.num_rows < good.num_rows:
-            self.hold("duplicate", logged(good.filter(pc.invert(first)), self.to.columns))
+            self.hold((DUPLICATE, day), logged(good.filter(pc.invert(first)), self.to.columns))
 
     def first(self, events: pa.RecordBatch) -> pa.Array:
         """Which events came for the first time; bool[n]."""
@@ -193,7 +223,7 @@ class _Task:
         counts["out_of_retention"] += pc.sum(accepted["__out_of_retention"]).as_py() or 0
         if accepted.num_rows:
             counts["newest_arrival"] = max(counts["newest_arrival"], int(_micros(accepted["arrival_time"]).max()))
-        counts["clock"] = max(counts["clock"], _micros(rows["admitted_at"]).max())
+        counts["clock"] = max(counts["clock"], int(_micros(rows["admitted_at"]).max()))
         if late.num_rows:
             by = _micros(late["arrival_time"]) - _micros(late["event_time"])
             counts["latest_by"] = max(counts["latest_by"], int(by.max()))
@@ -211,36 +241,39 @@ class _Task:
         for day in days:
             self.arrival_days.add(arrival_day := str(day))
             own = events.filter(pc.equal(accepted["arrival_day"], day)) if len(days) > 1 else events
-            self.hold(f"log/epoch={arrival_day}", own)
+            self.hold((ACCEPTED, arrival_day), own)
 
-    def hold(self, place: str, rows: pa.RecordBatch) -> None:
-        """Hold rows for a file of a folder; when too many are held, write the file of the largest folder."""
+    def hold(self, place: Partition, rows: pa.RecordBatch) -> None:
+        """Hold rows for a file of a partition; when too many are held, write the file of the largest one."""
         self.held.setdefault(place, []).append(rows)
         self.sizes[place] += rows.nbytes
         if self.sizes.total() > HELD_BYTES:
             self.write(max(self.sizes, key=self.sizes.__getitem__))
 
-    def write(self, place: str) -> None:
-        """Write what is held for a folder to a file."""
-        path = self.to.folder / place / f"{self.name}-{len(self.files)}.parquet"
-        table = pa.Table.from_batches(self.held.pop(place))
-        write_rows(table, path)
+    def write(self, place: Partition) -> None:
+        """Write what is held for a partition to a file."""
+        path = f"{partition(*place)}/{self.name}-{len(self.files)}.parquet"
+        rows = numbered(pa.Table.from_batches(self.held.pop(place)), self.to.fence)
+        write_rows(rows, self.to.log / path)
         del self.sizes[place]
-        self.files.append(str(path.relative_to(self.to.folder)))
+        size = (self.to.log / path).stat().st_size
+        self.files.append(dict(zip(WRITTEN.names, (path, size, len(rows), *place), strict=True)))
 
     def end(self) -> dict[str, Any]:
         """Write all that is held; returns the task's answer."""
         for place in sorted(self.held):
             self.write(place)
+        ids = []
         if self.counts["accepted"]:
             assert self.deduplicator is not None, "it has found them new"
-            ids = write_segment(merged(self.deduplicator.own), self.to.folder / "ids")
-            self.files.append(str(ids.relative_to(self.to.folder)))
+            ids.append(str(write_segment(merged(self.deduplicator.own), self.to.staging)))
         whole = self.counts["accepted"] <= self.to.limit
         return self.counts | {
             "arrival_days": sorted(self.arrival_days),
             "positions": self.positions,
+            "reasons": dict(self.reasons),
             "files": self.files,
+            "ids": ids,
             "records": SmallBatch.packed(self.records) if whole else None,
         }
 
@@ -249,6 +282,12 @@ def logged(events: pa.RecordBatch, columns: Mapping[str, str]) -> pa.RecordBatch
     """The columns of events that files keep: those of the event, and the place it came from."""
     own = [n for n in events.schema.names if not n.startswith("__") and n not in ROW_COLUMNS]
     return events.select([*own, *PLACE]).rename_columns([*(columns.get(n, n) for n in own), *PLACE])
+
+
+def numbered(rows: pa.Table, fence: Fence) -> pa.Table:
+    """Rows with the micro-batch that they are of."""
+    query, batch = pa.repeat(pa.scalar(fence.query, pa.int32()), len(rows)), pa.repeat(fence.batch, len(rows))
+    return rows.append_column("query", query).append_column("batch", batch)
 
 
 def _micros(instants: pa.Array) -> np.ndarray:

@@ -19,7 +19,7 @@ from dualpath.log.files import write_atomically
 
 @dataclass(frozen=True)
 class Erasure:
-    """One erasure: when it began (ISO, UTC), by which join keys, and how many rows were removed of each outcome.
+    """One erasure: when it began (ISO, UTC), by which join keys, and how many rows of the log were removed.
 
     `arrival_days` are those of which accepted rows were removed. `rewritten`: no file has a row of it any more. `mark`
     is empty once it has ended.
@@ -32,14 +32,7 @@ class Erasure:
     arrival_days: tuple[str, ...] = ()
     rewritten: bool = False
     ended: bool = False
-    accepted: int = 0
-    duplicate: int = 0
-    dead_letter: int = 0
-
-    @property
-    def rows(self) -> int:
-        """How many rows were removed in all."""
-        return self.accepted + self.duplicate + self.dead_letter
+    rows: int = 0
 
     @property
     def salt(self) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 from dualpath.steps import Step, step
 
@@ -20,6 +21,24 @@ def write_atomically(file: Path, text: str) -> None:
         stream.write(text.encode())
     temporary.replace(file)
     sync({file.parent, *changed})
+
+
+def create(file: Path, content: bytes) -> bool:
+    """Create a file with all of its content, if there is none of its name; answers whether it did.
+
+    Of several writers one wins. The file outlives a power failure once this returns True.
+    """
+    temporary = file.with_name(f".{file.name}.{uuid4().hex}")
+    with written(temporary) as stream:
+        stream.write(content)
+    try:
+        os.link(temporary, file)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    sync([file.parent])
+    return True
 
 
 @contextmanager

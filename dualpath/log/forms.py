@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from dualpath.columns import OWN, column, folded
+from dualpath.columns import EVERY, OWN, column, folded
 from dualpath.errors import DeclarationError, StateError
 from dualpath.field import Field
-from dualpath.log import evolution
+from dualpath.log import accounts, evolution
 from dualpath.log.evolution import described, form
 from dualpath.log.files import write_atomically
 from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED, DUPLICATE
 from dualpath.record import UNFENCED
 from dualpath.schema import EventSource
 
@@ -169,15 +170,29 @@ def note(storage: Storage, source: EventSource) -> Forms:
     return found
 
 
+def schema(found: Forms) -> pa.Schema:
+    """The columns of the log that has some forms."""
+    times = [(name, pa.timestamp("us", "UTC")) for name in EVERY[1:]]
+    fields = {each.column: each.field.stored for each in found.forms}
+    return pa.schema(
+        [
+            *[(EVERY[0], pa.string()), *times, *fields.items(), ("late", pa.bool_())],
+            *[("__origin", pa.string()), ("__position", pa.int64()), ("payload", pa.string()), ("reason", pa.string())],
+            *accounts.SCHEMA,
+            *[("outcome", pa.string()), ("arrival_day", pa.date32())],
+        ]
+    )
+
+
 def _check_values(storage: Storage, source: EventSource, field: Field, stored: Form) -> None:
     """Raise `DeclarationError` if a stored value has more digits before the point than its field has now."""
     most = evolution.bound(stored.field, field)
     if most is None:
         return
-    for kind in ("log", "duplicate"):
-        files = [str(file) for file in storage.folder(kind).rglob("*.parquet")]
-        schema = pa.schema([(stored.column, stored.field.stored)])
-        rows = ds.dataset(files, schema=schema, format="parquet").to_batches() if files else ()
+    for outcome in (ACCEPTED, DUPLICATE):
+        files = storage.paths(outcome)
+        columns = pa.schema([(stored.column, stored.field.stored)])
+        rows = ds.dataset(files, schema=columns, format="parquet").to_batches() if files else ()
         for values in (batch[stored.column] for batch in rows):
             largest = pc.max(pc.abs(values)).as_py()
             if largest is not None and largest > most:

@@ -1,20 +1,21 @@
-"""Where a source's events live on disk, and the ledger that accounts for every row.
+"""Where a source's events live, and how far its stream is.
 
-Under the root, each source has `landing/` (payload files for the stream), `log/` (accepted events, the truth
-that batch and training read), `dead/` (refused rows with a reason), `duplicate/` (events that came again, to explain
-answers), `ids/` (those of events accepted of late), `ledger/` (what became of every micro-batch) and `checkpoint/`
-(Spark's); in `staging/` is what a batch under way has written, in `dimensions/` the tables that the last batch
-looked fields up in, in `packing/` what a night is compacting, in `gate/` what each night's check found. Log, dead
-letters and duplicates are Parquet under `query=G/batch=N/`, so that a repeated batch overwrites its own files, and
-later, with other batches, under `query=G/batch=A-B/`; the log is further split by `epoch=D`, the arrival day a row is
-counted in. Accepted and repeated events have the place they came from beside them.
+Under the root, each source has `landing/` (payload files for the stream), `log/` (the event log, a Delta table of
+`dualpath.log.table`: the truth that batch and training read), `ids/` (those of events accepted of late), `ledger/` (how
+far the stream is, which days are closed, forms, erasures) and `checkpoint/` (Spark's); in `staging/` is what a batch
+under way has written beside the log, in `dimensions/` the tables that the last batch looked fields up in, in `gate/`
+what each night's check found.
 
-A day is *closed* by the nightly job. Rows of a closed arrival day that come later belong to the first open
-one. A batch notes which days were closed when it began, so a replay gives its rows the same arrival days.
+The log's partitions are the outcome of a row and an arrival day. Accepted rows have the day they are counted in; what
+explains answers (duplicates), refused rows with a reason (dead letters) and the account of each batch have the day of
+their batch's clock, UTC. A micro-batch is one commit. A row has its batch in `query` and `batch`.
+
+A day is *closed* by the nightly job. Rows of a closed arrival day that come later belong to the first open one. A batch
+notes which days were closed when it began, so a replay gives its rows the same arrival days.
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -23,14 +24,12 @@ from pathlib import Path
 import xxhash
 
 from dualpath.locks import locked
-from dualpath.log import erasures, ledger, spans
+from dualpath.log import batches, erasures, progress
+from dualpath.log.accounts import Accounts, Entry
 from dualpath.log.files import write_atomically
-from dualpath.log.ledger import Block, Entry
+from dualpath.log.table import ACCEPTED, DataFile, Table, table
 from dualpath.record import UNFENCED, Fence
 from dualpath.steps import Step, step
-
-PLACED = ("log", "dead", "duplicate", "ids")
-"""Folders in which a batch has one of its own."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,13 @@ class Storage:
     source: str
 
     def folder(self, kind: str) -> Path:
-        """`landing`, `staging`, `dimensions`, `packing`, `log`, `dead`, `ids`, `ledger` or `checkpoint`."""
+        """`landing`, `staging`, `dimensions`, `log`, `ids`, `ledger`, `gate` or `checkpoint`."""
         return self.root / self.source / kind
+
+    @property
+    def table(self) -> Table:
+        """The event log."""
+        return table(self.folder("log"))
 
     @property
     def closed_through(self) -> str:
@@ -68,7 +72,6 @@ class Storage:
         """Be the only job that builds record files; raises `RunningError` if another one does."""
         taken = f"source '{self.source}': another job is building its record files; run this one when it has ended."
         with locked(self.folder("ledger") / "building", taken):
-            spans.keep(self.folder("ledger"))
             yield
 
     @contextmanager
@@ -82,37 +85,47 @@ class Storage:
     def compacting(self) -> Iterator[None]:
         """Be the only night that compacts the log; raises `RunningError` if another one does."""
         taken = f"source '{self.source}': another night is compacting the log; run this one when it has ended."
-        with locked(self.folder("ledger") / "packing", taken):
+        with locked(self.folder("ledger") / "compacting", taken):
             yield
 
     def begin(self, query: int, batch: int) -> Entry:
         """The entry of a batch that starts, or starts again: the first start decides which days are closed for it."""
+        fence, folder = Fence(query, batch), self.folder("ledger")
         # Whoever closes a day must find every entry that was begun before, and no later one may miss that it is closed.
         with self._days():
-            entry = Entry(query, batch, self.closed_through)
-            file = ledger.file_of(self.folder("ledger"), entry)
-            return ledger.read(file) if file.exists() else ledger.write(self.folder("ledger"), entry)
+            known = progress.read(folder)
+            if fence > known.begun:
+                known = progress.Progress(known.done, fence, self.closed_through)
+                progress.write(folder, known)
+                return Entry(query, batch, known.closed_through)
+        logged = batches.accounts(self.table).entry(fence, done=fence <= known.done)
+        return logged or Entry(query, batch, known.closed_through)
 
-    def unfinished(self, day: date) -> list[Entry]:
-        """Batches that may still write rows of `day` or earlier: begun before it was closed, and not done."""
-        return [e for e in self.entries() if not e.done and e.closed_through < day.isoformat()]
+    def unfinished(self, day: date) -> bool:
+        """Whether a batch may still write rows of `day` or earlier: begun before it was closed, and not done."""
+        known = progress.read(self.folder("ledger"))
+        return known.unfinished is not None and known.closed_through < day.isoformat()
 
-    def note(self, entry: Entry, **counts: object) -> Entry:
-        """Note that a batch's rows are in the log and the dead-letter table, with their counts."""
-        return ledger.write(self.folder("ledger"), replace(entry, logged=True, **counts))  # type: ignore[arg-type]
+    def note(self, entry: Entry, files: Sequence[DataFile], **counts: object) -> Entry:
+        """Commit a batch's files to the log, with their counts: from now on they are the log's."""
+        logged = replace(entry, logged=True, **counts)  # type: ignore[arg-type]
+        batches.commit(self.table, logged, files)
+        return logged
 
     def clear(self, entry: Entry) -> None:
-        """Remove what an attempt at a batch has left in its folders, before it was noted."""
-        for kind in PLACED:
-            with suppress(FileNotFoundError):
-                shutil.rmtree(self.folder(kind) / entry.name)
+        """Remove the ids that an attempt at a batch has left, before it was committed."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.folder("ids") / entry.name)
 
     def finish(self, entry: Entry) -> Entry:
         """Note that everything of a batch is written."""
-        done = ledger.write(self.folder("ledger"), replace(entry, done=True))
-        if entry.batch % ledger.BLOCK == 0:
-            ledger.fold(self.folder("ledger"), entry)
-        return done
+        folder = self.folder("ledger")
+        known = progress.read(folder)
+        if entry.fence > known.done:
+            progress.write(folder, replace(known, done=entry.fence))
+        if entry.batch % batches.SUMMED_UP == 0:
+            batches.sum_up(self.table)
+        return replace(entry, done=True)
 
     @step(Step.LEAVE_OFF)
     def leave_off(self) -> None:
@@ -120,59 +133,48 @@ class Storage:
 
         If not, it leaves nothing behind, and the next generation reads its rows.
         """
-        for entry in self.entries():
-            if entry.logged and not entry.done:
-                self.finish(entry)
-            elif not entry.done:
-                self.clear(entry)
-                ledger.file_of(self.folder("ledger"), entry).unlink()
+        folder = self.folder("ledger")
+        known = progress.read(folder)
+        if fence := known.unfinished:
+            if logged := batches.accounts(self.table).entry(fence, done=False):
+                self.finish(logged)
+            else:
+                self.clear(Entry(*fence))
+                progress.write(folder, replace(known, begun=known.done))
+
+    def accounts(self) -> Accounts:
+        """The accounts of all finished batches."""
+        done, _ = self.reached()
+        return batches.accounts(self.table).through(done)
+
+    def logged(self) -> Accounts:
+        """The accounts of all batches whose rows are in the log: also of one that is not finished."""
+        return batches.accounts(self.table)
 
     def positions(self, before: int) -> dict[str, int]:
         """The last position that the queries before one have read of each origin."""
-        return ledger.positions(self.folder("ledger"), before)
-
-    def entries(self) -> list[Entry]:
-        """The latest batches, oldest first: all that are not done, and the done ones that no block replaces yet."""
-        return ledger.entries(self.folder("ledger"))
-
-    def blocks(self) -> list[Block]:
-        """All finished batches, oldest first: whole thousands in one block, the latest each in its own."""
-        return ledger.blocks(self.folder("ledger"))
-
-    def logged(self) -> list[Block]:
-        """All batches whose rows are in the log, as `blocks`, and the one that is not finished."""
-        return ledger.blocks(self.folder("ledger"), unfinished=True)
-
-    def clocks(self, block: Block) -> dict[int, int]:
-        """The clock of each batch of a block that has rows, microseconds UTC."""
-        return ledger.clocks(self.folder("ledger"), block)
+        return self.accounts().before(before).positions()
 
     def reached(self) -> tuple[Fence, Fence]:
         """The last finished and the last begun batch; `UNFENCED` before the first."""
-        *_, before, last = [None, None, *ledger.files(self.folder("ledger"))]
-        if last is None:
-            return UNFENCED, UNFENCED
-        begun = Fence(*ledger.number(last))
-        if ledger.read(last).done:
-            return begun, begun
-        # A batch begins when the one before it is finished.
-        return (UNFENCED if before is None else Fence(*ledger.number(before))), begun
+        known = progress.read(self.folder("ledger"))
+        return known.done, known.begun
 
     def through(self) -> Mapping[int, int]:
         """The last finished batch of each query."""
-        return spans.read(self.folder("ledger")).through
+        return self.accounts().last()
 
     def complete_through(self, day: str) -> Fence:
         """The last finished batch before the first one that has rows of an arrival day after `day`, ISO."""
-        found = spans.read(self.folder("ledger"))
+        found = self.accounts()
         later = [
-            Fence(query, of_query[0][0])
-            for arrival_day, by_query in found.arrival_days.items()
+            Fence(query, spans[0][0])
+            for arrival_day, of in found.spans().items()
             if arrival_day > day
-            for query, of_query in by_query.items()
+            for query, spans in of.items()
         ]
         first = min(later, default=None)
-        finished = [Fence(*each) for each in found.through.items()]
+        finished = [Fence(*each) for each in found.last().items()]
         if first is not None:
             finished = [each for each in finished if each.query < first.query]
             finished += [Fence(first.query, first.batch - 1)] if first.batch else []
@@ -180,7 +182,7 @@ class Storage:
 
     def newest_arrival(self) -> int:
         """When the accepted row of the finished batches that arrived last did, microseconds UTC; 0: there is none."""
-        return max((block.newest_arrival for block in self.blocks()), default=0)
+        return self.accounts().newest_arrival()
 
     def new_namespace(self, above: int) -> str:
         """A name for state in the online store that was never used before, higher than `n{above}`."""
@@ -199,33 +201,29 @@ class Storage:
     def digests(self, salt: str) -> dict[str, str]:
         """For each arrival day, the name of the part of record files that is made from the log's batches of now, and
         from what erasures have left of them."""
-        found, erased = spans.read(self.folder("ledger")).arrival_days, erasures.of_days(self.folder("ledger"))
+        found, erased = self.accounts().spans(), erasures.of_days(self.folder("ledger"))
         made = {e: " ".join([f"{salt} {each}", *erased.get(e, ())]) for e, each in found.items()}
         return {e: f"{e}-{xxhash.xxh64_hexdigest(text.encode())}" for e, text in made.items()}
 
-    def log_folders(self, arrival_days: Iterable[str] | None = None) -> list[Path]:
-        """Folders of finished batches that hold rows of the given arrival days (default: all), oldest first."""
-        wanted = None if arrival_days is None else set(arrival_days)
-        rows = ((block, block.with_rows(block.arrival_days if wanted is None else wanted)) for block in self.blocks())
-        return [folder for block, numbers in rows if numbers for folder in self.folders("log", block, numbers)]
+    def files(self, outcome: str = ACCEPTED, arrival_days: Iterable[str] | None = None) -> list[DataFile]:
+        """The files of finished batches with rows of an outcome, and of some arrival days (default: all)."""
+        done, begun = self.reached()
+        found = self.table.snapshot().files(outcome, arrival_days)
+        # A file of a batch that is not finished has no rows of others.
+        return [each for each in found if begun <= done or (each.queries[0], each.batches[0]) != begun]
 
-    def folders(self, kind: str, block: Block, numbers: Iterable[int]) -> list[Path]:
-        """Where the rows of some batches of a block are: in a folder of each, or, compacted, in one of all."""
-        if (compacted := self.compacted(kind, block)).exists():
-            return [compacted]
-        return [self.folder(kind) / ledger.span(block.query, number, number) for number in numbers]
+    def paths(self, outcome: str = ACCEPTED, arrival_days: Iterable[str] | None = None) -> list[str]:
+        """Where those files are."""
+        return [str(self.folder("log") / each.path) for each in self.files(outcome, arrival_days)]
 
-    def files(self, kind: str, block: Block) -> list[Path]:
-        """The files with the rows of a block, of the `log` or the `dead`."""
-        return [f for folder in self.folders(kind, block, block.batches) for f in sorted(folder.rglob("*.parquet"))]
-
-    def compacted(self, kind: str, block: Block) -> Path:
-        """Where the rows of all of a block are once it is compacted, of the `log` or the `dead`."""
-        return self.folder(kind) / f"query={block.query}" / f"batch={block.first}-{block.last}"
+    def paths_of(self, batch: Fence) -> list[str]:
+        """Where the accepted rows of a batch are, finished or not; compacted, with those of others."""
+        (query, number), found = batch, self.table.snapshot().files(ACCEPTED)
+        return [str(self.folder("log") / each.path) for each in found if each.overlaps(query, number, number)]
 
     def arrival_days(self) -> list[str]:
         """Every arrival day with finished rows, ascending."""
-        return sorted({arrival_day for block in self.blocks() for arrival_day in block.arrival_days})
+        return self.accounts().arrival_days()
 
     def _days(self) -> AbstractContextManager[None]:
         """The lock on closed days and on batches that begin."""

@@ -1,17 +1,16 @@
 """Follows a source's event log: the rows of the batches that finished since one looked last, without Spark."""
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dualpath.log import ledger
 from dualpath.log.reading import Reading
 from dualpath.log.storage import Storage
+from dualpath.log.table import DataFile
 from dualpath.schema import EventSource
-
-NUMBER = "__batch"
-"""The column that says which batch a compacted row is of."""
 
 
 class Tail:
@@ -26,19 +25,19 @@ class Tail:
 
         Any of `event_id`, `event_time`, `arrival_time` (timestamp[us, UTC]) and the columns of the fields.
         """
-        tables, reached = [], dict(self.position)
-        reading = Reading(self.storage, self.source, [(NUMBER, pa.int64())])
-        for block in ledger.blocks(self.storage.folder("ledger"), after=self.position):
-            before = self.position.get(block.query, -1)
-            numbers = [n for n in block.with_rows(block.arrival_days) if n > before]
-            folders = self.storage.folders("log", block, numbers) if numbers else []
-            files = [str(file) for folder in folders for file in sorted(folder.rglob("*.parquet"))]
-            if files:
-                rows = reading.dataset(files).to_table(reading.columns([*columns, NUMBER]))
-                # Only compacted rows have a number; a block may have been compacted after a part of it was read.
-                unread = pc.greater(pc.fill_null(rows[NUMBER], before + 1), before)
-                tables.append(rows.filter(unread).select(columns))
-            reached[block.query] = block.last
+        reached = {**self.position, **self.storage.through()}
+        files = [each for each in self.storage.files() if self._has_new(each, reached)]
+        reading = Reading(self.storage, self.source, [("query", pa.int32()), ("batch", pa.int64())])
+        paths = [str(self.storage.folder("log") / each.path) for each in files]
+        new = reduce(or_, (self._is_new(query, last) for query, last in reached.items()), pc.scalar(False))
         self.position = reached
-        empty = pa.schema([self.source.stored.field(name) for name in columns]).empty_table()
-        return pa.concat_tables(tables) if tables else empty
+        if not paths:
+            return pa.schema([self.source.stored.field(name) for name in columns]).empty_table()
+        return reading.dataset(paths).to_table(reading.columns(columns), filter=new)
+
+    def _has_new(self, file: DataFile, reached: Mapping[int, int]) -> bool:
+        return any(file.overlaps(query, self.position.get(query, -1) + 1, last) for query, last in reached.items())
+
+    def _is_new(self, query: int, last: int) -> pc.Expression:
+        batch = pc.field("batch")
+        return (pc.field("query") == query) & (batch > self.position.get(query, -1)) & (batch <= last)

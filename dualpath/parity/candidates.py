@@ -8,8 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +20,7 @@ from dualpath.entities import cast
 from dualpath.errors import InputError
 from dualpath.log.reading import Reading
 from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
 from dualpath.parity.events import naming, scan
 from dualpath.paths import Steps, first_value
 from dualpath.record import Fence
@@ -28,11 +28,15 @@ from dualpath.row_versions import former
 from dualpath.schema import EventSource
 from dualpath.view import View
 
-PLACE = [("__origin", pa.string()), ("__position", pa.int64()), ("__batch", pa.int64())]
-"""Columns beside those of an event; files of an earlier version have no place, and only compacted ones the batch."""
-LETTER = [("payload", pa.string()), ("reason", pa.string()), ("origin", pa.string()), ("position", pa.int64())]
+PLACE = [
+    *(("__origin", pa.string()), ("__position", pa.int64())),
+    *(("query", pa.int32()), ("batch", pa.int64())),
+]
+"""Columns beside those of an event; rows of an earlier version have no origin and no position."""
+LETTER = [("payload", pa.string()), ("reason", pa.string()), *PLACE]
 FILE = "__filename"
 """Arrow's name for the file that a row is from."""
+ARRIVAL_DAY = re.compile(r"/arrival_day=([0-9-]{10})/")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +67,12 @@ class Candidate:
 
 def accepted(storage: Storage, view: View, keys: Sequence[str | int]) -> list[Candidate]:
     """The entity's events in the log. keys: values of the view's join keys, cast."""
-    return _events(storage, "log", "accepted", view, keys)
+    return _events(storage, ACCEPTED, view, keys)
 
 
 def repeated(storage: Storage, view: View, keys: Sequence[str | int]) -> list[Candidate]:
     """Deliveries for the entity that were found to be duplicates; an earlier version kept none of them."""
-    return _events(storage, "duplicate", "duplicate", view, keys)
+    return _events(storage, DUPLICATE, view, keys)
 
 
 def refused(storage: Storage, view: View, keys: Sequence[str | int]) -> list[Candidate]:
@@ -76,56 +80,43 @@ def refused(storage: Storage, view: View, keys: Sequence[str | int]) -> list[Can
 
     A payload that is no JSON object, or whose join keys cannot be cast, names nobody and is left out.
     """
-    schema = pa.schema([*LETTER, PLACE[-1]])
-    files = _files(storage, "dead", "dead_letter")
+    schema = pa.schema(LETTER)
     # Only what has the text of each key is parsed. After a backslash, any text may be meant.
     wanted = pc.match_substring(pc.field("payload"), "\\")
     named = [pc.match_substring(pc.field("payload"), str(key)) for key in keys]
     for each in named[1:]:
         named[0] &= each
     found = []
-    letters = ds.dataset([*map(str, files)], schema=schema, format="parquet")
+    letters = ds.dataset(storage.paths(DEAD_LETTER), schema=schema, format="parquet")
     for row in _rows(letters, {name: pc.field(name) for name in schema.names}, wanted | named[0]):
         payload = _object(row["payload"])
         read = payload is not None and _reader(payload, view.source.each, row["reason"])
         if read and _keys(read, view) == list(keys):
-            batch, _ = _batch(storage.folder("dead"), row)
-            event = _times(read, view.source)
-            found.append(Candidate(view, event, batch, None, row["origin"], row["position"], row["reason"]))
+            batch, event = Fence(row["query"], row["batch"]), _times(read, view.source)
+            found.append(Candidate(view, event, batch, None, row["__origin"], row["__position"], row["reason"]))
     return found
 
 
 def clocks(storage: Storage, batches: Sequence[Fence]) -> dict[Fence, int]:
     """The clock of each of these batches, microseconds UTC."""
-    wanted, found = set(batches), {}
-    for block in storage.blocks():
-        mine = {each for each in wanted if each.query == block.query and each.batch in block.batches}
-        if mine:
-            of_block = storage.clocks(block)
-            found.update({each: of_block[each.batch] for each in mine})
-    return found
+    known = storage.accounts().clocks()
+    return {each: known[each] for each in batches}
 
 
-def _events(
-    storage: Storage, kind: Literal["log", "duplicate"], outcome: str, view: View, keys: Sequence[str | int]
-) -> list[Candidate]:
+def _events(storage: Storage, outcome: str, view: View, keys: Sequence[str | int]) -> list[Candidate]:
     reading = Reading(storage, view.source, PLACE)
     named, found = dict(zip(view.key_columns, keys, strict=True)), []
-    events = reading.dataset([*map(str, _files(storage, kind, outcome))])
+    events = reading.dataset(storage.paths(outcome))
     wanted = naming(reading, view, [tuple(keys)])
     for row in _rows(events, reading.columns([*reading.names, *(name for name, _ in PLACE)]), wanted):
-        batch, arrival_day = _batch(storage.folder(kind), row)
+        batch, named_day = Fence(row["query"], row["batch"]), ARRIVAL_DAY.search(row[FILE])
+        arrival_day = named_day[1] if named_day and outcome == ACCEPTED else None
         event = {name: row[name] for name in reading.names}
         for each in (event, former(view, event)):
             if each is not None and all(each[key] == value for key, value in named.items()):
                 moved = each is not event
                 found.append(Candidate(view, each, batch, arrival_day, row["__origin"], row["__position"], moved=moved))
     return found
-
-
-def _files(storage: Storage, kind: str, outcome: str) -> list[Path]:
-    """The files of a kind, of the blocks that count rows of its outcome."""
-    return [file for block in storage.blocks() if getattr(block, outcome) for file in storage.files(kind, block)]
 
 
 def _rows(rows: ds.Dataset, columns: Mapping[str, pc.Expression], wanted: pc.Expression) -> Iterator[dict[str, Any]]:
@@ -139,13 +130,6 @@ def _rows(rows: ds.Dataset, columns: Mapping[str, pc.Expression], wanted: pc.Exp
             yield from pa.table(
                 {n: found[n].cast(pa.int64()) if is_time else found[n] for n, is_time in times.items()}
             ).to_pylist()
-
-
-def _batch(folder: Path, row: Mapping[str, Any]) -> tuple[Fence, str | None]:
-    """The micro-batch of a row, from the folders of its file, and its arrival day, if they name one."""
-    names = dict(part.split("=") for part in Path(row[FILE]).relative_to(folder).parts[:-1])
-    number = row["__batch"] if row["__batch"] is not None else int(names["batch"])
-    return Fence(int(names["query"]), number), names.get("epoch")
 
 
 def _object(payload: str) -> dict[str, Any] | None:

@@ -28,7 +28,7 @@ class Log:
 
     def __init__(self, storage: Storage, source: EventSource) -> None:
         self.reading = Reading(storage, source)
-        self.files = [str(f) for folder in storage.log_folders() for f in sorted(folder.rglob("*.parquet"))]
+        self.files = storage.paths()
 
     def batches(self, names: Sequence[str], wanted: pc.Expression | None = None) -> Iterator[pa.RecordBatch]:
         """Columns of the wanted events (default: all), in an order that each scan repeats, `ROWS` at most at once."""

@@ -90,7 +90,7 @@ def examine_packages(
 def examine_extras(there: Sequence[str]) -> list[Finding]:
     """One finding per extra that is not `there`: serving does not need it.
 
-    >>> [finding] = examine_extras(["spark", "kafka", "avro", "delta", "gate", "serving"])
+    >>> [finding] = examine_extras(["spark", "kafka", "avro", "gate", "serving"])
     >>> finding.ok, finding.name, finding.where
     (True, 'dualpath[demo]', "pip install 'dualpath[demo]'")
     """

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from dualpath.errors import InputError
-from dualpath.extras import require
 from dualpath.sources import rendering
 
 if TYPE_CHECKING:
@@ -26,9 +25,8 @@ def log(path: Path) -> Path | None:
 def opened(folder: Path) -> "DeltaTable":
     """The newest version of a table, which stays the version that is read.
 
-    Raises `InputError` if it has none that can be read, and `UnavailableError` if the extra for Delta is not installed.
+    Raises `InputError` if it has none that can be read.
     """
-    require("delta")
     from deltalake import DeltaTable
 
     try:

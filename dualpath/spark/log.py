@@ -22,30 +22,25 @@ from dualpath.spark.admit import spark_type
 def read_log(
     spark: SparkSession, storage: Storage, source: EventSource, arrival_days: Iterable[str] | None = None
 ) -> DataFrame:
-    """Accepted events of finished batches: `event_id`, both times, the fields, `late`, `arrival_day`, and as
-    `batch` the `dualpath.known.place` of the micro-batch."""
-    wanted = None if arrival_days is None else list(arrival_days)
-    events = read_folders(spark, storage, source, storage.log_folders(wanted))
-    return events if wanted is None else events.where(F.col("arrival_day").isin(wanted))
+    """Accepted events of finished batches, of some arrival days (default: all): `event_id`, both times, the fields,
+    `late`, `arrival_day`, and as `batch` the `dualpath.known.place` of the micro-batch."""
+    return read_files(spark, storage, source, storage.paths(arrival_days=arrival_days))
 
 
-def read_folders(spark: SparkSession, storage: Storage, source: EventSource, folders: Sequence[Path]) -> DataFrame:
-    """The same of some batches' folders, finished or not, whatever declarations wrote them."""
-    if not folders:
+def read_files(spark: SparkSession, storage: Storage, source: EventSource, paths: Sequence[str]) -> DataFrame:
+    """The same of files of the log, whatever declarations wrote them."""
+    if not paths:
         declared = {f.column: f.stored for f in source.all_fields}
         return spark.createDataFrame([], f"{_schema(declared)}, arrival_day string, batch bigint")
     found = forms.known(storage, source)
     stored = {f.column: found.readable(source, f) for f in source.all_fields}
     schema = _schema({column: kind for each in stored.values() for column, kind in each.items()})
-    # The folders are named `epoch=D`. A compacted row has its batch's number in a column.
-    files = spark.read.schema(f"{schema}, __batch bigint, epoch string, query int, batch string").option(
+    files = spark.read.schema(f"{schema}, query int, batch bigint, arrival_day string").option(
         "basePath", str(storage.folder("log"))
     )
     fields = [_value(stored[f.column], f).alias(f.column) for f in source.all_fields]
-    number = F.coalesce("__batch", F.col("batch").try_cast("bigint"))
-    place = F.shiftleft(F.col("query").cast("bigint"), known.BATCH_BITS).bitwiseOR(number)
-    beside = ("late", F.col("epoch").alias("arrival_day"), place.alias("batch"))
-    return files.parquet(*map(str, folders)).select(*EVERY, *fields, *beside)
+    place = F.shiftleft(F.col("query").cast("bigint"), known.BATCH_BITS).bitwiseOR(F.col("batch"))
+    return files.parquet(*paths).select(*EVERY, *fields, "late", "arrival_day", place.alias("batch"))
 
 
 def _schema(columns: Mapping[str, pa.DataType]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import py4j
 import pyspark
 import pytest
+from dualpath.log.ledger import Entry
 from pyspark.sql import SparkSession
 
 from dualpath.console import jobs
@@ -20,7 +21,6 @@ from dualpath.console.report import Report, finish
 from dualpath.console.stream import drain, landed
 from dualpath.jobs.sink import Sink
 from dualpath.log.files import write_atomically
-from dualpath.log.ledger import Entry
 from dualpath.repo import Repo
 from parity_tests import faults
 from parity_tests.conftest import SOURCE

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dualpath.log.ledger import Block, Entry
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -16,7 +17,6 @@ from dualpath.dedup import segments, store
 from dualpath.dedup.segments import CLOCK, HASH
 from dualpath.dedup.store import DedupStore, Segment, hash_range, hashes, stored, write_segment
 from dualpath.log import ledger
-from dualpath.log.ledger import Block, Entry
 from dualpath.log.storage import Storage
 from dualpath.repo import Repo
 from dualpath.steps import Step

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from dualpath.log.ledger import Entry
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -27,7 +28,6 @@ from dualpath.jobs.metrics import Metrics
 from dualpath.jobs.nightly import nightly
 from dualpath.jobs.sink import Sink
 from dualpath.jobs.stream import start
-from dualpath.log.ledger import Entry
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.check import check
 from dualpath.parity.explain import explain

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.dataset as ds
 import pytest
+from dualpath.log.ledger import Entry
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -18,7 +19,6 @@ from dualpath.jobs import sink
 from dualpath.jobs.sink import Sink
 from dualpath.jobs.staging import Staged
 from dualpath.jobs.stream import start
-from dualpath.log.ledger import Entry
 from dualpath.online.small_batch import SmallBatch
 from dualpath.online.writer import ENTITIES_PER_CALL, TEXTS, WriteCounts
 from dualpath.repo import Repo

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import great_expectations as gx
 import pytest
+from dualpath.log.ledger import Entry
 from great_expectations.expectations.core.expect_column_values_to_be_in_set import ExpectColumnValuesToBeInSet
 from pyspark.sql import SparkSession
 
@@ -20,7 +21,6 @@ from dualpath.jobs.gate_report import GateError
 from dualpath.jobs.nightly import nightly
 from dualpath.limits import Limits, NullLimit
 from dualpath.log import checks, ledger
-from dualpath.log.ledger import Entry
 from dualpath.log.storage import Storage
 from dualpath.repo import Repo
 from dualpath.schema import EventSource, text

@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dualpath.log.ledger import Entry
 from prometheus_client import generate_latest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -33,7 +34,6 @@ from dualpath.jobs.histogram import EDGES
 from dualpath.jobs.metrics import FILE, Meter, Metrics
 from dualpath.jobs.sink import Sink
 from dualpath.jobs.stream import start
-from dualpath.log.ledger import Entry
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from redis import ConnectionError as RedisConnectionError
@@ -19,12 +18,13 @@ from redis import ConnectionError as RedisConnectionError
 from dualpath.errors import UnavailableError
 from dualpath.jobs import sink
 from dualpath.jobs.sink import Sink
+from dualpath.log.table import DEAD_LETTER
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.sources.delivery import version
 from dualpath.sources.directory import Directory
-from parity_tests import faults
+from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.stream import EVENTS, LINES, LINES_CONTENT, POISON, half_of
 
@@ -54,13 +54,13 @@ def test_the_outcomes_of_all_rows_add_up_to_the_rows_and_the_files_hold_exactly_
     assert found["late"] == pc.sum(pc.greater(lateness, pa.scalar(timedelta(days=1)))).as_py() > 0
     assert faults.bits(repo) == expected
     storage = repo.storage(SOURCE)
-    dead = ds.dataset([str(f) for f in storage.folder("dead").rglob("*.parquet")]).to_table()
+    dead = logged.rows(storage, DEAD_LETTER)
     kept = Counter(dead["payload"].to_pylist())
     assert kept == Counter(p.decode(errors="replace") for p in POISON * 3)
     assert all(dead["reason"].to_pylist())
-    for entry in storage.entries():
-        rows = len(ds.dataset(str(storage.folder("log") / entry.name)).to_table()) if entry.accepted else 0
-        assert entry.done and entry.accepted == rows
+    of_batches = Counter(logged.rows(storage)["batch"].to_pylist())
+    for entry in logged.entries(storage):
+        assert entry.done and entry.accepted == of_batches[entry.batch]
         assert entry.rows_read == entry.accepted + entry.duplicate + entry.dead_letter
 
 
@@ -104,7 +104,7 @@ def test_how_rows_are_cut_into_batches_changes_nothing(
     repo = new_repo()
     faults.post(repo, faults.shuffled(LINES, seed=files_per_batch), files=5)
     drain(spark, repo, files_per_batch=files_per_batch)
-    batches = [entry for entry in repo.storage(SOURCE).entries() if entry.rows_read]
+    batches = [entry for entry in logged.entries(repo.storage(SOURCE)) if entry.rows_read]
     assert len(batches) == -(-5 // files_per_batch)
     assert faults.bits(repo) == expected
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dualpath.log.dead_letters import reasons
 
 from dualpath.log import dead_letters, ledger
-from dualpath.log.dead_letters import reasons
 from dualpath.log.storage import Storage
 
 SAID = ["not a JSON object", "amount is not finite: NaN", "amount is not finite: inf", "user is missing"]

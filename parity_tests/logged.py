@@ -1,0 +1,70 @@
+"""The event log as tests look into it, and write to it without a stream."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from dualpath.jobs.staging import numbered
+from dualpath.log import batches, forms
+from dualpath.log.accounts import Entry
+from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED, DataFile, partition
+from dualpath.record import Fence
+from dualpath.schema import EventSource
+from dualpath.spark.log import write_rows
+
+
+def rows(storage: Storage, outcome: str = ACCEPTED) -> pa.Table:
+    """The rows of an outcome that finished batches have, each with the columns of its file."""
+    tables = [ds.dataset(path, format="parquet").to_table() for path in storage.paths(outcome)]
+    return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
+
+
+def entries(storage: Storage) -> list[Entry]:
+    """Every batch in the log, oldest first; `done` says whether it is finished."""
+    done, _ = storage.reached()
+    found = storage.logged().rows.to_pylist()
+    return [Entry.read(row, done=Fence(row["query"], row["batch"]) <= done) for row in found]
+
+
+def append(
+    storage: Storage,
+    source: EventSource,
+    files: Mapping[tuple[str, str], pa.Table],
+    *,
+    batch: Fence | None = None,
+    finished: bool = True,
+    **counts: Any,
+) -> Entry:
+    """Write a micro-batch, by default the next of the first query: `files` are rows of an outcome and an arrival day,
+    with the columns of files; `counts` are what the entry says of them, besides what can be told from `files`."""
+    storage.table.ensure(forms.schema(forms.known(storage, source)))
+    _, last = storage.reached()
+    fence = batch or Fence(1, last.batch + 1 if last.query else 0)
+    entry = storage.begin(*fence)
+    written = [write(storage, fence, *place, table) for place, table in files.items()]
+    told: dict[str, Any] = {}
+    for each in written:
+        told[each.outcome] = told.get(each.outcome, 0) + each.rows
+    told["rows_read"] = sum(told.values())
+    told["arrival_days"] = tuple(sorted({each.arrival_day for each in written if each.outcome == ACCEPTED}))
+    entry = storage.note(entry, written, **told | counts)
+    return storage.finish(entry) if finished else entry
+
+
+def write(storage: Storage, fence: Fence, outcome: str, day: str, table: pa.Table) -> DataFile:
+    """Write a file of the log that no commit has yet."""
+    path = f"{partition(outcome, day)}/part-{uuid4().hex}.parquet"
+    write_rows(numbered(table, fence), storage.folder("log") / path)
+    size, (query, batch) = (storage.folder("log") / path).stat().st_size, fence
+    return DataFile(path, size, len(table), outcome, day, (query, query), (batch, batch))
+
+
+def commit(storage: Storage, entry: Entry) -> Entry:
+    """Write a finished micro-batch of no rows, with the counts of an entry."""
+    storage.begin(entry.query, entry.batch)
+    batches.commit(storage.table, entry, [])
+    return storage.finish(entry)
