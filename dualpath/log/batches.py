@@ -27,7 +27,7 @@ def commit(table: Table, entry: Entry, files: Sequence[DataFile]) -> int:
 
     Raises `StateError` if the batch is in the log already.
     """
-    account = _written(table, entry.row, clock_day(entry.clock))
+    account = write_accounts(table, entry.row, clock_day(entry.clock))
     sync({(table.folder / each.path).parent for each in (*files, account)})
     return table.commit("STREAMING UPDATE", [*files, account], transaction=(f"query-{entry.query}", entry.batch))
 
@@ -43,7 +43,7 @@ def sum_up(table: Table) -> None:
     small = [each for each in snapshot.files(BATCH) if each.size < LARGE_FILE_BYTES]
     made = []
     for day, group in groupby(sorted(small, key=lambda each: each.arrival_day), key=lambda each: each.arrival_day):
-        made.append(_written(table, _read(table, [*group]), day))
+        made.append(write_accounts(table, _read(table, [*group]), day))
     sync({(table.folder / each.path).parent for each in made})
     table.commit("OPTIMIZE", made, small, data_change=False, after=snapshot.version)
     table.checkpoint()
@@ -61,7 +61,7 @@ def changed(
             row["account"] = change(fence, row["account"])
         if mine:
             before.append(file)
-            made.append(_written(table, pa.Table.from_pylist(rows, SCHEMA), file.arrival_day))
+            made.append(write_accounts(table, pa.Table.from_pylist(rows, SCHEMA), file.arrival_day))
     return before, made
 
 
@@ -97,7 +97,7 @@ def _read(table: Table, files: list[DataFile]) -> pa.Table:
     return ds.dataset(paths, schema=SCHEMA, format="parquet").to_table() if paths else SCHEMA.empty_table()
 
 
-def _written(table: Table, rows: pa.Table, day: str) -> DataFile:
+def write_accounts(table: Table, rows: pa.Table, day: str) -> DataFile:
     """A new file of accounts of a day."""
     path = f"{partition(BATCH, day)}/batch-{uuid4().hex}.parquet"
     with written(table.folder / path) as stream:
