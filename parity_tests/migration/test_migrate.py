@@ -84,6 +84,22 @@ def before(storage: Storage) -> dict[str, Bag]:
     return found
 
 
+def noted(storage: Storage) -> tuple[dict[int, int], dict[str, int]]:
+    """The clock of each batch and the last position of each file, as the ledger's files have them."""
+    clocks, positions = {}, {}
+    for file in storage.folder("ledger").rglob("batch*.json"):
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        if "reasons" in file.parts:
+            continue
+        if len(lines) == 1:
+            clocks[lines[0]["batch"]] = lines[0]["clock"]
+            positions |= lines[0]["positions"]
+        else:
+            clocks |= {int(number): clock for number, clock in lines[2].items()}
+            positions |= lines[1]
+    return clocks, positions
+
+
 def after(storage: Storage) -> dict[str, Bag]:
     """The rows of the table."""
     found = {}
@@ -124,8 +140,10 @@ def well(storage: Storage, rows: dict[str, Bag]) -> None:
 
 
 def test_every_row_count_and_digest_is_brought_over(storage: Storage, source: EventSource) -> None:
-    rows = before(storage)
+    rows, clocks, positions = before(storage), *noted(storage)
     found = migrate(storage, source)
+    assert {batch.batch: clock for batch, clock in storage.accounts().clocks().items()} == clocks
+    assert storage.positions(before=2) == positions
     assert found and found.total.rows_read == 660
     assert storage.reached() == (Fence(1, 5), Fence(1, 5)) and storage.closed_through == "2026-03-01"
     well(storage, rows)
