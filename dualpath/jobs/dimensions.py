@@ -6,8 +6,8 @@ from pathlib import Path
 
 from dualpath.errors import InputError, UnavailableError
 from dualpath.jobs.metrics import Meter
-from dualpath.log.files import write_atomically
 from dualpath.log.accounts import Entry
+from dualpath.log.files import write_atomically
 from dualpath.schema import EventSource
 from dualpath.sources.dimensions import state
 from dualpath.sources.tables import State
