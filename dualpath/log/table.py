@@ -8,6 +8,7 @@ and a stream commits every second; tables are made, widened, read, checkpointed 
 import json
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dualpath.errors import StateError
-from dualpath.log.files import create
+from dualpath.log.files import create, sync
 from dualpath.steps import Step, step
 
 if TYPE_CHECKING:
@@ -54,11 +55,6 @@ class DataFile:
     queries: tuple[int, int]
     batches: tuple[int, int]
 
-    @property
-    def partition(self) -> dict[str, str]:
-        """Its partition values."""
-        return {"outcome": self.outcome, "arrival_day": self.arrival_day}
-
     def overlaps(self, query: int, first: int, last: int) -> bool:
         """Whether it may have rows of some batches of a query."""
         (least, most), (earliest, latest) = self.queries, self.batches
@@ -68,29 +64,21 @@ class DataFile:
         """The action that adds it."""
         ends = [{"query": q, "batch": b} for q, b in zip(self.queries, self.batches, strict=True)]
         stats = {"numRecords": self.rows, "minValues": ends[0], "maxValues": ends[1]}
-        return {
-            "add": {
-                "path": self.path,
-                "partitionValues": self.partition,
-                "size": self.size,
-                "modificationTime": _milliseconds(),
-                "dataChange": data_change,
-                "stats": json.dumps(stats),
-            }
-        }
+        times = {"modificationTime": _milliseconds()}
+        return {"add": self._about(data_change) | times | {"stats": json.dumps(stats)}}
 
     def removed(self, *, data_change: bool) -> dict[str, Any]:
         """The action that removes it."""
-        return {
-            "remove": {
-                "path": self.path,
-                "deletionTimestamp": _milliseconds(),
-                "dataChange": data_change,
-                "extendedFileMetadata": True,
-                "partitionValues": self.partition,
-                "size": self.size,
-            }
-        }
+        times = {"deletionTimestamp": _milliseconds(), "extendedFileMetadata": True}
+        return {"remove": self._about(data_change) | times}
+
+    def _about(self, data_change: bool) -> dict[str, Any]:
+        partition = {"outcome": self.outcome, "arrival_day": self.arrival_day}
+        return {"path": self.path, "partitionValues": partition, "size": self.size, "dataChange": data_change}
+
+
+class ReplacedError(StateError):
+    """Another job has removed a file that a commit was to remove."""
 
 
 def partition(outcome: str, arrival_day: str) -> str:
@@ -155,11 +143,15 @@ class Table:
             DeltaTable.create(
                 self.folder, schema, mode="ignore", partition_by=[*PARTITIONS], configuration=CONFIGURATION
             )
+            self._flush(since=-1)
+            sync([self.folder, self.folder.parent])
             return
         table = self.opened()
         present = {field.name for field in table.schema().fields}
         if lacking := [field for field in Schema.from_arrow(schema).fields if field.name not in present]:
+            before = table.version()
             table.alter.add_columns(lacking)
+            self._flush(before)
 
     def opened(self) -> "DeltaTable":
         """The table as delta-rs has it."""
@@ -191,15 +183,16 @@ class Table:
         *,
         data_change: bool = True,
         transaction: tuple[str, int] | None = None,
-        after: int | None = None,
     ) -> int:
-        """Commit files; answers the version.
+        """Commit files, which outlive a power failure then; answers the version.
 
-        A commit that others have made since the version `after` (default: the last that this process has seen) is no
-        conflict unless it removes one of the same files, or is the same `transaction`, an application's name and a
-        number, or a later one: then this raises `StateError`.
+        A commit that others have made is no conflict unless it removes one of the same files, or, since the version
+        that this process has seen last, is the same `transaction`, an application's name and a number, or a later one:
+        then this raises `StateError`.
         """
-        about: dict[str, Any] = {"timestamp": _milliseconds(), "operation": operation, "engineInfo": "dualpath"}
+        places = {parent for each in add for parent in Path(each.path).parents}
+        sync(self.folder / each for each in places)
+        about = {"timestamp": _milliseconds(), "operation": operation, "engineInfo": "dualpath"}
         actions: list[dict[str, Any]] = [{"commitInfo": about}]
         if transaction is not None:
             name, number = transaction
@@ -207,9 +200,7 @@ class Table:
         actions += [each.removed(data_change=data_change) for each in remove]
         actions += [each.added(data_change=data_change) for each in add]
         content = "\n".join(map(json.dumps, actions)).encode()
-        if after is None:
-            after = self._reached if self._commit_file(self._reached).exists() else self.snapshot().version
-        version = after + 1
+        version = (self._holding(remove) if remove else self._recent()) + 1
         while not create(self._commit_file(version), content):
             self._check(version, {each.path for each in remove}, transaction)
             version += 1
@@ -222,21 +213,51 @@ class Table:
 
     def checkpoint(self) -> None:
         """Sum the commits up, so that a reader need not open each."""
-        self.opened().create_checkpoint()
+        table = self.opened()
+        table.create_checkpoint()
+        self._flush(table.version())
 
     def vacuum(self, *, hours: float = GRACE_HOURS) -> list[str]:
         """Remove the files that no version of the last hours has, and commits that were summed up a day ago."""
         table = self.opened()
+        before = table.version()
         gone: list[str] = table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)  # type: ignore[arg-type]
+        self._flush(since=before)
         table.cleanup_metadata()
         return gone
+
+    def _recent(self) -> int:
+        """A version that every commit after it still follows; others may have made some."""
+        # Commits are cleaned up when they are a day old: in the place of one a new one would be lost.
+        with suppress(FileNotFoundError):
+            age = time.time() - self._commit_file(self._reached).stat().st_mtime
+            if age < GRACE_HOURS * 3600:
+                return self._reached
+        return self.snapshot().version
+
+    def _holding(self, files: Sequence[DataFile]) -> int:
+        """The latest version; raises `StateError` if it lacks some files."""
+        snapshot = self.snapshot()
+        if gone := {each.path for each in files}.difference(snapshot.actions["path"].to_pylist()):
+            raise self._replaced(min(gone))
+        return snapshot.version
+
+    def _replaced(self, path: str) -> ReplacedError:
+        return ReplacedError(f"{self.folder}: another job has replaced {path} meanwhile; run this one again.")
+
+    def _flush(self, since: int) -> None:
+        """Let checkpoints, and the commits after a version, outlive a power failure: delta-rs does not wait for it."""
+        folder, commits = self.folder / "_delta_log", list[Path]()
+        while (file := self._commit_file(since + 1 + len(commits))).exists():
+            commits.append(file)
+        sync([*commits, *folder.glob("*checkpoint*"), folder])
 
     def _check(self, version: int, removing: set[str], transaction: tuple[str, int] | None) -> None:
         for line in self._commit_file(version).read_text().splitlines():
             action = json.loads(line)
             gone, txn = action.get("remove", {}).get("path"), action.get("txn")
             if gone in removing:
-                raise StateError(f"{self.folder}: another job has replaced {gone} meanwhile; run this one again.")
+                raise self._replaced(gone)
             if txn and transaction and txn["appId"] == transaction[0] and txn["version"] >= transaction[1]:
                 raise StateError(f"{self.folder}: {txn['appId']} has committed {txn['version']} already.")
 
