@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from dualpath.log.accounts import SCHEMA, Accounts, Entry, clock_day
 from dualpath.log.files import written
-from dualpath.log.table import BATCH, DataFile, ReplacedError, Snapshot, Table, partition
+from dualpath.log.snapshot import DataFile, Snapshot
+from dualpath.log.table import BATCH, ReplacedError, Table, partition
 from dualpath.record import Fence
 
 SUMMED_UP = 1_000
