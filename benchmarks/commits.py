@@ -15,8 +15,9 @@ from deltalake.transaction import AddAction
 from benchmarks.measure import Figure, take_turns
 from dualpath.log import batches
 from dualpath.log.accounts import SCHEMA, Entry
+from dualpath.log.snapshot import PARTITIONS, DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, PARTITIONS, DataFile
+from dualpath.log.table import ACCEPTED
 from dualpath.log.table import Table as LogTable
 
 COMMITS, SHOWN = 2_000, 200

@@ -13,7 +13,6 @@ from dualpath.erasure.logged import DeadLetters, Events, Found
 from dualpath.errors import StateError
 from dualpath.log import audit, batches, checks, erasures
 from dualpath.log.erasures import Erasure
-from dualpath.log.files import sync
 from dualpath.log.generation import checkpoint
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
@@ -105,7 +104,7 @@ class Traces:
             for file in self.found["landing"].rows:
                 self.lines.remove(file)
             with step(Step.VACUUM_LOG):
-                self.storage.table.vacuum(hours=0)
+                self.storage.table.remove_unused()
             if note.arrival_days:
                 self._forget_ids()
                 checks.forget_values(self.storage, note.arrival_days)
@@ -136,12 +135,10 @@ class Traces:
             return account | counts | {"erased": account["erased"] + less[batch].total(), "reasons": left}
 
         table = self.storage.table
-        version = table.snapshot().version
         before, made = batches.changed(table, less.keys(), recounted)
         added = [*(each.after for each in done if each.after), *made]
-        sync({(table.folder / each.path).parent for each in added})
         removed = [*(each.before for each in done), *before]
-        table.commit("DELETE", added, removed, transaction=(APPLICATION, note.number), after=version)
+        table.commit("DELETE", added, removed, transaction=(APPLICATION, note.number))
 
     @step(Step.FORGET_IDS)
     def _forget_ids(self) -> None:

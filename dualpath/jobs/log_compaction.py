@@ -17,9 +17,9 @@ from pyspark.sql import SparkSession
 
 from dualpath.errors import StateError
 from dualpath.log.batches import sum_up
-from dualpath.log.files import sync
+from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, DataFile, partition
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, partition
 from dualpath.spark.log import write_rows
 from dualpath.steps import Step, step
 
@@ -53,7 +53,6 @@ def compact_log(spark: SparkSession, storage: Storage) -> int:
     with storage.compacting():
         if not storage.table.exists():
             return 0
-        version = storage.table.snapshot().version
         groups = [each for outcome in (ACCEPTED, DUPLICATE, DEAD_LETTER) for each in _groups(storage, outcome)]
         done: list[Compacted] = []
         if groups:
@@ -66,10 +65,9 @@ def compact_log(spark: SparkSession, storage: Storage) -> int:
         well = [each for each in done if not each.fault]
         made = [file for each in well for file in each.made]
         if made:
-            sync({(storage.folder("log") / file.path).parent for file in made})
             with step(Step.COMPACT_LOG):
                 before = [file for each in well for file in each.before]
-                storage.table.commit("OPTIMIZE", made, before, data_change=False, after=version)
+                storage.table.commit("OPTIMIZE", made, before, data_change=False)
         sum_up(storage.table)
         with step(Step.VACUUM_LOG):
             storage.table.vacuum()

@@ -5,18 +5,23 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dualpath.log.accounts import Accounts
+from dualpath.log.accounts import Accounts, span
+from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, DataFile
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
+from dualpath.record import UNFENCED, Fence
 
 
 def faults(storage: Storage, accounts: Accounts, *, opened: bool) -> list[str]:
     """What does not add up: the outcomes of batches, the rows that the log has of them, and its files, of which one may
     be missing or have another size; with `opened`, each file is asked for its rows."""
     found = [f"{name}: rows were read, but their outcomes sum up to another number" for name in accounts.wrong()]
-    total = accounts.total()
+    done, _ = storage.reached()
+    if done > UNFENCED and not storage.logged().entry(done, done=True):
+        found.append(f"{span(done.query, done.batch, done.batch)} was finished, and the log lacks it")
+    total, last = accounts.total(), max((Fence(*each) for each in accounts.last().items()), default=UNFENCED)
     for outcome in (ACCEPTED, DUPLICATE, DEAD_LETTER):
-        files = storage.files(outcome)
+        files = [each for each in storage.files(outcome) if each.first <= last]  # a stream may have gone on since
         rows, expected = sum(each.rows for each in files), getattr(total, outcome)
         if rows != expected:
             found.append(f"the log holds {rows:,} rows with the outcome {outcome}, and {expected:,} are counted")

@@ -1,7 +1,8 @@
 """A micro-batch in the log: its commit, and its account, which is a row of the log too."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from typing import Any
@@ -12,8 +13,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from dualpath.log.accounts import SCHEMA, Accounts, Entry, clock_day
-from dualpath.log.files import sync, written
-from dualpath.log.table import BATCH, DataFile, Snapshot, Table, partition
+from dualpath.log.files import written
+from dualpath.log.snapshot import DataFile, Snapshot
+from dualpath.log.table import BATCH, ReplacedError, Table, partition
 from dualpath.record import Fence
 
 SUMMED_UP = 1_000
@@ -28,7 +30,6 @@ def commit(table: Table, entry: Entry, files: Sequence[DataFile]) -> int:
     Raises `StateError` if the batch is in the log already.
     """
     account = write_accounts(table, entry.row, clock_day(entry.clock))
-    sync({(table.folder / each.path).parent for each in (*files, account)})
     return table.commit("STREAMING UPDATE", [*files, account], transaction=(f"query-{entry.query}", entry.batch))
 
 
@@ -38,14 +39,16 @@ def accounts(table: Table) -> Accounts:
 
 
 def sum_up(table: Table) -> None:
-    """Put the accounts of many batches into one file, and the commits into a checkpoint."""
-    snapshot = table.snapshot()
-    small = [each for each in snapshot.files(BATCH) if each.size < LARGE_FILE_BYTES]
-    made = []
+    """Put the accounts of many batches into one file a day, and the commits into a checkpoint."""
+    small = [each for each in table.snapshot().files(BATCH) if each.size < LARGE_FILE_BYTES]
+    made, replaced = [], []
     for day, group in groupby(sorted(small, key=lambda each: each.arrival_day), key=lambda each: each.arrival_day):
-        made.append(write_accounts(table, _read(table, [*group]), day))
-    sync({(table.folder / each.path).parent for each in made})
-    table.commit("OPTIMIZE", made, small, data_change=False, after=snapshot.version)
+        if len(files := [*group]) > 1:
+            made.append(write_accounts(table, _read(table, files), day))
+            replaced += files
+    if made:
+        with suppress(ReplacedError):  # a night and the stream may do this at once
+            table.commit("OPTIMIZE", made, replaced, data_change=False)
     table.checkpoint()
 
 
@@ -65,26 +68,34 @@ def changed(
     return before, made
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Read:
+    """The accounts of a version, as they are stored, and the files they are in."""
+
+    snapshot: Snapshot
+    paths: frozenset[str]
+    stored: pa.Table
+    accounts: Accounts
+
+
 class _Known:
     """The accounts that a process has read; of a later version it reads only the files that are new."""
 
-    table: Table
-    snapshot: Snapshot | None = None
-    paths: frozenset[str] = frozenset()
-    stored: pa.Table = field(default_factory=SCHEMA.empty_table)
-    accounts: Accounts | None = None
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.last: _Read | None = None
 
     def read(self, snapshot: Snapshot) -> Accounts:
-        if self.accounts is None or snapshot is not self.snapshot:
-            files = snapshot.files(BATCH)
-            paths = frozenset(each.path for each in files)
-            if not self.paths <= paths:
-                self.paths, self.stored = frozenset(), SCHEMA.empty_table()
-            new = [each for each in files if each.path not in self.paths]
-            self.stored = pa.concat_tables([self.stored, _read(self.table, new)])
-            self.snapshot, self.paths, self.accounts = snapshot, paths, Accounts.of(self.stored)
-        return self.accounts
+        last = self.last  # threads may read at once, each for itself
+        if last and last.snapshot is snapshot:
+            return last.accounts
+        files = snapshot.files(BATCH)
+        paths = frozenset(each.path for each in files)
+        known, stored = (last.paths, last.stored) if last and last.paths <= paths else ((), SCHEMA.empty_table())
+        new = [each for each in files if each.path not in known]
+        stored = pa.concat_tables([stored, _read(self.table, new)])
+        self.last = _Read(snapshot, paths, stored, Accounts.of(stored))
+        return self.last.accounts
 
 
 @cache

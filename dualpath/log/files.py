@@ -64,14 +64,14 @@ def move(file: Path, to: Path) -> set[Path]:
     return {to.parent, *changed}
 
 
-def sync(folders: Iterable[Path]) -> None:
-    """Let what was made in folders outlive a power failure."""
-    for each in folders:
-        folder = os.open(each, os.O_RDONLY)
+def sync(places: Iterable[Path]) -> None:
+    """Let what was made in folders outlive a power failure, or what was written to files."""
+    for each in places:
+        place = os.open(each, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(place)
         finally:
-            os.close(folder)
+            os.close(place)
 
 
 def _made(folder: Path) -> set[Path]:

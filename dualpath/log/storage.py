@@ -27,7 +27,8 @@ from dualpath.locks import locked
 from dualpath.log import batches, erasures, progress
 from dualpath.log.accounts import Accounts, Entry
 from dualpath.log.files import write_atomically
-from dualpath.log.table import ACCEPTED, DataFile, Table, table
+from dualpath.log.snapshot import DataFile
+from dualpath.log.table import ACCEPTED, Table, table
 from dualpath.record import UNFENCED, Fence
 from dualpath.steps import Step, step
 
@@ -123,7 +124,7 @@ class Storage:
         known = progress.read(folder)
         if entry.fence > known.done:
             progress.write(folder, replace(known, done=entry.fence))
-        if entry.batch % batches.SUMMED_UP == 0:
+        if (entry.batch + 1) % batches.SUMMED_UP == 0:
             batches.sum_up(self.table)
         return replace(entry, done=True)
 
@@ -207,19 +208,17 @@ class Storage:
 
     def files(self, outcome: str = ACCEPTED, arrival_days: Iterable[str] | None = None) -> list[DataFile]:
         """The files of finished batches with rows of an outcome, and of some arrival days (default: all)."""
-        done, begun = self.reached()
-        found = self.table.snapshot().files(outcome, arrival_days)
-        # A file of a batch that is not finished has no rows of others.
-        return [each for each in found if begun <= done or (each.queries[0], each.batches[0]) != begun]
+        done, _ = self.reached()
+        return [each for each in self.table.snapshot().files(outcome, arrival_days) if each.first <= done]
 
     def paths(self, outcome: str = ACCEPTED, arrival_days: Iterable[str] | None = None) -> list[str]:
         """Where those files are."""
         return [str(self.folder("log") / each.path) for each in self.files(outcome, arrival_days)]
 
     def paths_of(self, batch: Fence) -> list[str]:
-        """Where the accepted rows of a batch are, finished or not; compacted, with those of others."""
-        (query, number), found = batch, self.table.snapshot().files(ACCEPTED)
-        return [str(self.folder("log") / each.path) for each in found if each.overlaps(query, number, number)]
+        """Where the accepted rows of a batch that is not finished are: in files without rows of others."""
+        ends, found = tuple((each, each) for each in batch), self.table.snapshot().files(ACCEPTED)
+        return [str(self.folder("log") / each.path) for each in found if (each.queries, each.batches) == ends]
 
     def arrival_days(self) -> list[str]:
         """Every arrival day with finished rows, ascending."""
