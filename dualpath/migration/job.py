@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 from dualpath.errors import StateError
 from dualpath.log import batches, erasures, forms, progress
 from dualpath.log.accounts import Entry, Total, clock_day
-from dualpath.log.files import sync, write_atomically
+from dualpath.log.files import write_atomically
 from dualpath.log.outcomes import COUNTS, GREATEST
+from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, DataFile, partition
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, partition
 from dualpath.migration import former
 from dualpath.migration.former import KINDS, Block
 from dualpath.record import UNFENCED, Fence
@@ -99,7 +100,7 @@ def _bring(storage: Storage, block: Block, number: int) -> None:
     entries[-1] = _with_rest(entries, block)
     accounts = pa.concat_tables(each.row for each in entries)
     made.append(batches.write_accounts(storage.table, accounts, clock_day(block.clock)))
-    sync({(storage.folder("log") / each.path).parent for each in made})
+
     storage.table.commit("MIGRATE", made, transaction=(APPLICATION, number))
 
 
