@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from dualpath.console.report import Report, busy
+from dualpath.migration import records
 from dualpath.migration.job import migrate
 from dualpath.plural import plural
 from dualpath.repo import Repo
@@ -20,4 +21,7 @@ def run(repo: Repo) -> Report:
         else:
             files = plural(found.files, "file")
             shown.append(f"{name}: {found.total}; all of them were found again, in {files} of a Delta table.")
-    return Report({"sources": data}, shown)
+    with busy("Migrating record files"):
+        record_files = records.migrate(repo.root, [repo.storage(name) for name in repo.sources])
+    shown.append(f"record files: {plural(record_files, 'file')}.")
+    return Report({"sources": data, "record_files": record_files}, shown)

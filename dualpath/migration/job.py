@@ -169,7 +169,7 @@ def _proven(storage: Storage, found: list[Block]) -> Total:
         if (expected := sum(getattr(each, name) for each in found)) != getattr(total, name):
             raise StateError(f"source '{storage.source}': {name} is {getattr(total, name):,}, and was {expected:,}.")
     for outcome in OUTCOMES:
-        there = sum(each.rows for each in storage.table.snapshot().files(outcome))
+        there = sum(each.rows for each in storage.table.snapshot().files(outcome=outcome))
         if there != getattr(total, outcome) and outcome != DUPLICATE:
             raise StateError(f"source '{storage.source}': the log has {there:,} rows {outcome}, and some are missing.")
     names = ((each, batch) for each in found for batch in range(each.first, each.last + 1))

@@ -59,7 +59,7 @@ def source(applied: Path) -> EventSource:
 def storage(tmp_path: Path) -> Storage:
     """The previous version's folders of a source."""
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path / SOURCE, filter="data")
+        archive.extractall(tmp_path, filter="data")
     return Storage(tmp_path, SOURCE)
 
 
