@@ -94,10 +94,6 @@ class RunningError(StateError):
     code = "already-running"
 
 
-class ReplacedError(StateError):
-    """Another job has replaced a file of the log that this one was to replace."""
-
-
 class CollisionError(StateError):
     """Two different texts have one 64-bit code, so a served value would be wrong."""
 

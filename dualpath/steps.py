@@ -56,7 +56,6 @@ class Step(StrEnum):
     NOTE_ERASURE = "note an erasure"
     REWRITE_FILE = "rewrite a file without a person's rows"
     FORGET_IDS = "forget ids"
-    COUNT_ERASED = "count erased rows"
     REMOVE_SUPERSEDED = "remove superseded parts at once"
     REMOVE_TEXTS = "remove texts that nobody has"
     REWRITE_REDIS = "let Redis rewrite its files"

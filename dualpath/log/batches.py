@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from dualpath.errors import ReplacedError
 from dualpath.log.accounts import SCHEMA, Accounts, Entry, clock_day
 from dualpath.log.files import written
-from dualpath.log.table import BATCH, DataFile, Snapshot, Table, partition
+from dualpath.log.table import BATCH, DataFile, ReplacedError, Snapshot, Table, partition
 from dualpath.record import Fence
 
 SUMMED_UP = 1_000

@@ -123,7 +123,7 @@ class Storage:
         known = progress.read(folder)
         if entry.fence > known.done:
             progress.write(folder, replace(known, done=entry.fence))
-        if entry.batch % batches.SUMMED_UP == 0:
+        if (entry.batch + 1) % batches.SUMMED_UP == 0:
             batches.sum_up(self.table)
         return replace(entry, done=True)
 

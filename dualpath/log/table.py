@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dualpath.errors import ReplacedError, StateError
+from dualpath.errors import StateError
 from dualpath.log.files import create, sync
 from dualpath.steps import Step, step
 
@@ -75,6 +75,10 @@ class DataFile:
     def _about(self, data_change: bool) -> dict[str, Any]:
         partition = {"outcome": self.outcome, "arrival_day": self.arrival_day}
         return {"path": self.path, "partitionValues": partition, "size": self.size, "dataChange": data_change}
+
+
+class ReplacedError(StateError):
+    """Another job has removed a file that a commit was to remove."""
 
 
 def partition(outcome: str, arrival_day: str) -> str:

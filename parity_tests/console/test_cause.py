@@ -12,7 +12,6 @@ from typing import Any
 import py4j
 import pyspark
 import pytest
-from dualpath.log.ledger import Entry
 from pyspark.sql import SparkSession
 
 from dualpath.console import jobs
@@ -20,6 +19,7 @@ from dualpath.console.cause import MachineError, defect, explain
 from dualpath.console.report import Report, finish
 from dualpath.console.stream import drain, landed
 from dualpath.jobs.sink import Sink
+from dualpath.log.accounts import Entry
 from dualpath.log.files import write_atomically
 from dualpath.repo import Repo
 from parity_tests import faults
@@ -68,7 +68,7 @@ def test_a_file_in_the_place_of_a_folder_ends_the_stream_in_a_sentence(
 def test_a_full_disk_in_a_batch_ends_the_stream_in_a_sentence_and_the_next_start_goes_on(
     spark: SparkSession, fed: Repo, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = fed.storage(SOURCE).folder("ledger") / "query=1" / f".batch=0.json.{os.getpid()}"
+    entry = fed.storage(SOURCE).folder("ledger") / f".progress.json.{os.getpid()}"
     entry.parent.mkdir(parents=True, exist_ok=True)
     entry.symlink_to("/dev/full")
     found = said(lambda: stream(spark, fed), capfd)
@@ -79,7 +79,7 @@ def test_a_full_disk_in_a_batch_ends_the_stream_in_a_sentence_and_the_next_start
         raise ZeroDivisionError("division\nby zero")
 
     with monkeypatch.context() as faulty:
-        faulty.setattr(Sink, "move_files", broken)
+        faulty.setattr(Sink, "place_ids", broken)
         found = said(lambda: stream(spark, fed), capfd)
     line = broken.__code__.co_firstlineno + 1
     assert found == (
