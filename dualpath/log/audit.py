@@ -13,15 +13,25 @@ from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, DataFile
 def faults(storage: Storage, accounts: Accounts, *, opened: bool) -> list[str]:
     """What does not add up: the outcomes of batches, the rows that the log has of them, and its files, of which one may
     be missing or have another size; with `opened`, each file is asked for its rows."""
+    accounts, files = _at_once(storage, accounts)
     found = [f"{name}: rows were read, but their outcomes sum up to another number" for name in accounts.wrong()]
     total = accounts.total()
-    for outcome in (ACCEPTED, DUPLICATE, DEAD_LETTER):
-        files = storage.files(outcome)
-        rows, expected = sum(each.rows for each in files), getattr(total, outcome)
+    for outcome, of in files.items():
+        rows, expected = sum(each.rows for each in of), getattr(total, outcome)
         if rows != expected:
             found.append(f"the log holds {rows:,} rows with the outcome {outcome}, and {expected:,} are counted")
-        found += [said for each in files if (said := _fault(storage.folder("log") / each.path, each, opened))]
+        found += [said for each in of if (said := _fault(storage.folder("log") / each.path, each, opened))]
     return found
+
+
+def _at_once(storage: Storage, accounts: Accounts) -> tuple[Accounts, dict[str, list[DataFile]]]:
+    """Accounts, and the files of their batches: a stream may finish others meanwhile."""
+    while True:
+        files = {outcome: storage.files(outcome) for outcome in (ACCEPTED, DUPLICATE, DEAD_LETTER)}
+        now = storage.accounts()
+        if len(now) == len(accounts):
+            return accounts, files
+        accounts = now
 
 
 def _fault(path: Path, file: DataFile, opened: bool) -> str:
