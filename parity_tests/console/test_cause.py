@@ -54,27 +54,23 @@ def in_the_way(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["checkpoint/query=1", "log", "staging"])
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [("checkpoint/query=1", "not a directory"), ("log", "file exists"), ("staging", "not a directory")],
+)
 def test_a_file_in_the_place_of_a_folder_ends_the_stream_in_a_sentence(
-    kind: str, spark: SparkSession, fed: Repo, capfd: pytest.CaptureFixture[str]
+    kind: str, what: str, spark: SparkSession, fed: Repo, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The log is the driver's, staging is the workers', and the checkpoint is the JVM's."""
     file = in_the_way(fed.storage(SOURCE).folder(kind))
     found = said(lambda: stream(spark, fed), capfd)
     file.unlink()
-    assert found.startswith(str(file)) and found.endswith(f": not a directory; {IN_THE_WAY}")
+    assert found.startswith(str(file)) and found.endswith(f": {what}; {IN_THE_WAY}")
 
 
 def test_a_full_disk_in_a_batch_ends_the_stream_in_a_sentence_and_the_next_start_goes_on(
     spark: SparkSession, fed: Repo, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = fed.storage(SOURCE).folder("ledger") / f".progress.json.{os.getpid()}"
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    entry.symlink_to("/dev/full")
-    found = said(lambda: stream(spark, fed), capfd)
-    entry.unlink()
-    assert found == (f"{entry}: no space left on device; free some of that disk, or move the data to a larger one.")
-
     def broken(self: Sink, found: Any, entry: Entry) -> None:
         raise ZeroDivisionError("division\nby zero")
 
@@ -86,6 +82,13 @@ def test_a_full_disk_in_a_batch_ends_the_stream_in_a_sentence_and_the_next_start
         f"ZeroDivisionError: division at test_cause.py:{line}; this is a defect of dualpath: "
         "report it with the traceback above."
     )
+
+    entry = fed.storage(SOURCE).folder("ledger") / f".progress.json.{os.getpid()}"
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    entry.symlink_to("/dev/full")
+    found = said(lambda: stream(spark, fed), capfd)
+    entry.unlink()
+    assert found == (f"{entry}: no space left on device; free some of that disk, or move the data to a larger one.")
     records = in_the_way(fed.root / "records")
     assert stream(spark, fed).ok
     found = said(lambda: jobs.batch(spark, fed, [fed.sources[SOURCE]], None), capfd)
