@@ -26,6 +26,7 @@ BENCHMARKS = (
     "nights",
     "freshness",
     "ids",
+    "commits",
     "log_compaction",
     "decoding",
     "parity",

@@ -7,13 +7,13 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import pyarrow as pa
+from dualpath.log.ledger import BLOCK
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from benchmarks.measure import Sheet, spell
 from dualpath.declare import event_source
 from dualpath.jobs import log_compaction
-from dualpath.log.ledger import BLOCK
 from dualpath.log.storage import Storage
 from dualpath.schema import text
 from dualpath.spark.log import read_log, write_rows

@@ -17,12 +17,12 @@ from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from dualpath.log.ledger import Entry
 
 from benchmarks.measure import Sheet, spell
 from benchmarks.place import CHECKOUT
 from dualpath.console import status
 from dualpath.log import dead_letters, ledger
-from dualpath.log.ledger import Entry
 from dualpath.log.storage import Storage
 from dualpath.repo import Repo
 

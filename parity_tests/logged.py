@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from dualpath.jobs.staging import numbered
 from dualpath.log import batches, forms
 from dualpath.log.accounts import Entry
+from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, DataFile, partition
+from dualpath.log.table import ACCEPTED, partition
 from dualpath.record import Fence
 from dualpath.schema import EventSource
 from dualpath.spark.log import write_rows

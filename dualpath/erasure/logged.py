@@ -20,8 +20,9 @@ from dualpath.erasure.payloads import Match, Payloads
 from dualpath.field import Field
 from dualpath.log.files import written
 from dualpath.log.reading import Reading
+from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DataFile
+from dualpath.log.table import ACCEPTED, DEAD_LETTER
 from dualpath.record import Fence
 from dualpath.schema import EventSource
 from dualpath.steps import Step, step

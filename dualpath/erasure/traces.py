@@ -104,7 +104,7 @@ class Traces:
             for file in self.found["landing"].rows:
                 self.lines.remove(file)
             with step(Step.VACUUM_LOG):
-                self.storage.table.vacuum(hours=0)
+                self.storage.table.remove_unused()
             if note.arrival_days:
                 self._forget_ids()
                 checks.forget_values(self.storage, note.arrival_days)

@@ -17,8 +17,9 @@ from pyspark.sql import SparkSession
 
 from dualpath.errors import StateError
 from dualpath.log.batches import sum_up
+from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, DataFile, partition
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, partition
 from dualpath.spark.log import write_rows
 from dualpath.steps import Step, step
 

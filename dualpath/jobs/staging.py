@@ -25,7 +25,8 @@ from dualpath.dedup.segments import CLOCK, Deduplicator, merged
 from dualpath.dedup.store import hash_range, hashes, stored, write_segment
 from dualpath.log.accounts import NUMBERED, clock_day
 from dualpath.log.outcomes import COUNTS, GREATEST
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, DataFile, partition
+from dualpath.log.snapshot import DataFile
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, partition
 from dualpath.online.small_batch import SmallBatch
 from dualpath.record import Fence
 from dualpath.spark.admit import PLACE

@@ -179,12 +179,12 @@ class Accounts:
         return dict(zip(self.query.tolist(), self.batch.tolist(), strict=True))
 
     def clocks(self, within: int | None = None) -> dict[Fence, int]:
-        """The clock of each batch that has accepted rows; of those less than `within` microseconds before the latest of
-        them."""
+        """The clock of each batch that has accepted rows; of those less than `within` microseconds before the last of
+        them, or after it."""
         clocks = self.rows["clock"].to_numpy()
         wanted = pc.list_value_length(self.rows["arrival_days"]).to_numpy() > 0
         if within is not None:
-            wanted &= clocks > clocks[wanted].max(initial=0) - within
+            wanted &= clocks > clocks[wanted][-1:].sum() - within
         found = zip(self.query[wanted].tolist(), self.batch[wanted].tolist(), clocks[wanted].tolist(), strict=True)
         return {Fence(query, batch): clock for query, batch, clock in found}
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dualpath.log.accounts import Accounts
+from dualpath.log.accounts import Accounts, span
+from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, DataFile
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
+from dualpath.record import UNFENCED
 
 
 def faults(storage: Storage, accounts: Accounts, *, opened: bool) -> list[str]:
@@ -15,6 +17,9 @@ def faults(storage: Storage, accounts: Accounts, *, opened: bool) -> list[str]:
     be missing or have another size; with `opened`, each file is asked for its rows."""
     accounts, files = _at_once(storage, accounts)
     found = [f"{name}: rows were read, but their outcomes sum up to another number" for name in accounts.wrong()]
+    done, _ = storage.reached()
+    if done > UNFENCED and not storage.logged().entry(done, done=True):
+        found.append(f"{span(done.query, done.batch, done.batch)} was finished, and the log lacks it")
     total = accounts.total()
     for outcome, of in files.items():
         rows, expected = sum(each.rows for each in of), getattr(total, outcome)

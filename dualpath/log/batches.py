@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from dualpath.log.accounts import SCHEMA, Accounts, Entry, clock_day
 from dualpath.log.files import written
-from dualpath.log.table import BATCH, DataFile, ReplacedError, Snapshot, Table, partition
+from dualpath.log.snapshot import DataFile, Snapshot
+from dualpath.log.table import BATCH, ReplacedError, Table, partition
 from dualpath.record import Fence
 
 SUMMED_UP = 1_000
@@ -28,7 +29,7 @@ def commit(table: Table, entry: Entry, files: Sequence[DataFile]) -> int:
 
     Raises `StateError` if the batch is in the log already.
     """
-    account = _written(table, entry.row, clock_day(entry.clock))
+    account = write_accounts(table, entry.row, clock_day(entry.clock))
     return table.commit("STREAMING UPDATE", [*files, account], transaction=(f"query-{entry.query}", entry.batch))
 
 
@@ -43,7 +44,7 @@ def sum_up(table: Table) -> None:
     made, replaced = [], []
     for day, group in groupby(sorted(small, key=lambda each: each.arrival_day), key=lambda each: each.arrival_day):
         if len(files := [*group]) > 1:
-            made.append(_written(table, _read(table, files), day))
+            made.append(write_accounts(table, _read(table, files), day))
             replaced += files
     if made:
         with suppress(ReplacedError):  # a night and the stream may do this at once
@@ -63,7 +64,7 @@ def changed(
             row["account"] = change(fence, row["account"])
         if mine:
             before.append(file)
-            made.append(_written(table, pa.Table.from_pylist(rows, SCHEMA), file.arrival_day))
+            made.append(write_accounts(table, pa.Table.from_pylist(rows, SCHEMA), file.arrival_day))
     return before, made
 
 
@@ -107,7 +108,7 @@ def _read(table: Table, files: list[DataFile]) -> pa.Table:
     return ds.dataset(paths, schema=SCHEMA, format="parquet").to_table() if paths else SCHEMA.empty_table()
 
 
-def _written(table: Table, rows: pa.Table, day: str) -> DataFile:
+def write_accounts(table: Table, rows: pa.Table, day: str) -> DataFile:
     """A new file of accounts of a day."""
     path = f"{partition(BATCH, day)}/batch-{uuid4().hex}.parquet"
     with written(table.folder / path) as stream:

@@ -27,7 +27,8 @@ from dualpath.locks import locked
 from dualpath.log import batches, erasures, progress
 from dualpath.log.accounts import Accounts, Entry
 from dualpath.log.files import write_atomically
-from dualpath.log.table import ACCEPTED, DataFile, Table, table
+from dualpath.log.snapshot import DataFile
+from dualpath.log.table import ACCEPTED, Table, table
 from dualpath.record import UNFENCED, Fence
 from dualpath.steps import Step, step
 
@@ -207,10 +208,8 @@ class Storage:
 
     def files(self, outcome: str = ACCEPTED, arrival_days: Iterable[str] | None = None) -> list[DataFile]:
         """The files of finished batches with rows of an outcome, and of some arrival days (default: all)."""
-        found = self.table.snapshot().files(outcome, arrival_days)
-        # After it, so that no batch has been begun since; a file of one that is not finished has no rows of others.
-        done, begun = self.reached()
-        return [each for each in found if begun <= done or (each.queries[0], each.batches[0]) != begun]
+        done, _ = self.reached()
+        return [each for each in self.table.snapshot().files(outcome, arrival_days) if each.first <= done]
 
     def paths(self, outcome: str = ACCEPTED, arrival_days: Iterable[str] | None = None) -> list[str]:
         """Where those files are."""

@@ -7,18 +7,16 @@ and a stream commits every second; tables are made, widened, read, checkpointed 
 
 import json
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dualpath.errors import StateError
 from dualpath.log.files import create, sync
+from dualpath.log.snapshot import EMPTY, PARTITIONS, DataFile, Snapshot, milliseconds
 from dualpath.steps import Step, step
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 
 ACCEPTED, DUPLICATE, DEAD_LETTER, BATCH = "accepted", "duplicate", "dead_letter", "batch"
 """The outcomes of rows, as partitions of the table; `batch` has the account of each batch."""
-PARTITIONS = ("outcome", "arrival_day")
 VERSION_DIGITS = 20
 GRACE_HOURS = 12
 """How long files stay after a commit has removed them, for a job that began before."""
@@ -38,43 +35,6 @@ CONFIGURATION = {
     "delta.enableExpiredLogCleanup": "false",
     "delta.dataSkippingStatsColumns": "query,batch",
 }
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """A file of the table: its `path` below it, its bytes, and how many rows it has, of which outcome and arrival day.
-
-    Its rows are of batches that lie between two numbers, of queries that do: `queries` and `batches`, (least, most).
-    """
-
-    path: str
-    size: int
-    rows: int
-    outcome: str
-    arrival_day: str
-    queries: tuple[int, int]
-    batches: tuple[int, int]
-
-    def overlaps(self, query: int, first: int, last: int) -> bool:
-        """Whether it may have rows of some batches of a query."""
-        (least, most), (earliest, latest) = self.queries, self.batches
-        return least <= query <= most and earliest <= last and first <= latest
-
-    def added(self, *, data_change: bool) -> dict[str, Any]:
-        """The action that adds it."""
-        ends = [{"query": q, "batch": b} for q, b in zip(self.queries, self.batches, strict=True)]
-        stats = {"numRecords": self.rows, "minValues": ends[0], "maxValues": ends[1]}
-        times = {"modificationTime": _milliseconds()}
-        return {"add": self._about(data_change) | times | {"stats": json.dumps(stats)}}
-
-    def removed(self, *, data_change: bool) -> dict[str, Any]:
-        """The action that removes it."""
-        times = {"deletionTimestamp": _milliseconds(), "extendedFileMetadata": True}
-        return {"remove": self._about(data_change) | times}
-
-    def _about(self, data_change: bool) -> dict[str, Any]:
-        partition = {"outcome": self.outcome, "arrival_day": self.arrival_day}
-        return {"path": self.path, "partitionValues": partition, "size": self.size, "dataChange": data_change}
 
 
 class ReplacedError(StateError):
@@ -90,68 +50,37 @@ def partition(outcome: str, arrival_day: str) -> str:
     return f"outcome={outcome}/arrival_day={arrival_day}"
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A version of the table; `actions` are its files as delta-rs lists them."""
-
-    version: int
-    actions: pa.Table
-
-    def files(self, outcome: str, arrival_days: Iterable[str] | None = None) -> list[DataFile]:
-        """The files with rows of an outcome, and of some arrival days (default: all), oldest batches first."""
-        wanted = pc.equal(self.actions["outcome"], outcome)
-        if arrival_days is not None:
-            wanted = pc.and_(wanted, pc.is_in(self.actions["arrival_day"], pa.array([*arrival_days], pa.string())))
-        found = self.actions.filter(wanted).sort_by([(name, "ascending") for name in ("query", "batch", "path")])
-        columns = [found[name].to_pylist() for name in found.column_names]
-        return [
-            DataFile(path, size, rows, outcome, day, (q, q_most), (b, b_most))
-            for path, size, rows, outcome, day, q, b, q_most, b_most in zip(*columns, strict=True)
-        ]
-
-
-EMPTY = pa.schema(
-    [
-        ("path", pa.string()),
-        ("size", pa.int64()),
-        ("rows", pa.int64()),
-        ("outcome", pa.string()),
-        ("arrival_day", pa.string()),
-        *((name, pa.int64()) for name in ("query", "batch", "most_query", "most_batch")),
-    ]
-)
-
-
 class Table:
     """The Delta table in a folder; the latest version is looked for anew by each call."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._known: tuple[Snapshot, tuple[int, int]] | None = None
-        self._reached = -1
+        self._committed: tuple[int, tuple[int, int]] | None = None
+        self._numbers: dict[str, int] = {}
 
     def exists(self) -> bool:
         """Whether it was made."""
         return self._commit_file(0).exists() or (self.folder / "_delta_log" / "_last_checkpoint").exists()
 
     def ensure(self, schema: pa.Schema) -> None:
-        """Make the table, or give it the columns of a schema that it lacks."""
-        from deltalake import DeltaTable, Schema
+        """Make the table, or give it the columns of a schema that it lacks; one without files takes any schema."""
+        from deltalake import Schema
 
         if not self.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            DeltaTable.create(
-                self.folder, schema, mode="ignore", partition_by=[*PARTITIONS], configuration=CONFIGURATION
-            )
+            self._make(schema, "ignore")
             self._flush(since=-1)
             sync([self.folder, self.folder.parent])
             return
-        table = self.opened()
-        present = {field.name for field in table.schema().fields}
-        if lacking := [field for field in Schema.from_arrow(schema).fields if field.name not in present]:
-            before = table.version()
+        table, wanted = self.opened(), Schema.from_arrow(schema).fields
+        before, present = table.version(), {field.name: field for field in table.schema().fields}
+        lacking = [field for field in wanted if field.name not in present]
+        if not self.snapshot().actions.num_rows:
+            if [*present.values()] != wanted:
+                self._make(schema, "overwrite")
+        elif lacking:
             table.alter.add_columns(lacking)
-            self._flush(before)
+        self._flush(before)
 
     def opened(self) -> "DeltaTable":
         """The table as delta-rs has it."""
@@ -168,9 +97,8 @@ class Table:
             if self._identity(known.version) == identity and not self._commit_file(known.version + 1).exists():
                 return known
         opened = self.opened()
-        self._reached = version = opened.version()
-        snapshot = Snapshot(version, _actions(opened))
-        found = self._identity(version)
+        snapshot = Snapshot.of(opened)
+        found = self._identity(snapshot.version)
         self._known = (snapshot, found) if found else None
         return snapshot
 
@@ -186,25 +114,29 @@ class Table:
     ) -> int:
         """Commit files, which outlive a power failure then; answers the version.
 
-        A commit that others have made is no conflict unless it removes one of the same files, or, since the version
-        that this process has seen last, is the same `transaction`, an application's name and a number, or a later one:
-        then this raises `StateError`.
+        A commit that others have made meanwhile is no conflict unless it removes one of the same files. Raises
+        `StateError` for that, for a `transaction`, an application's name and a number, if the table has that number or
+        a later one of the application, and if there is no table.
         """
         places = {parent for each in add for parent in Path(each.path).parents}
         sync(self.folder / each for each in places)
-        about = {"timestamp": _milliseconds(), "operation": operation, "engineInfo": "dualpath"}
+        about = {"timestamp": milliseconds(), "operation": operation, "engineInfo": "dualpath"}
         actions: list[dict[str, Any]] = [{"commitInfo": about}]
         if transaction is not None:
             name, number = transaction
-            actions.append({"txn": {"appId": name, "version": number, "lastUpdated": _milliseconds()}})
+            actions.append({"txn": {"appId": name, "version": number, "lastUpdated": milliseconds()}})
         actions += [each.removed(data_change=data_change) for each in remove]
         actions += [each.added(data_change=data_change) for each in add]
         content = "\n".join(map(json.dumps, actions)).encode()
         version = (self._holding(remove) if remove else self._recent()) + 1
+        self._refuse(transaction)
         while not create(self._commit_file(version), content):
-            self._check(version, {each.path for each in remove}, transaction)
+            self._look_at(version, {each.path for each in remove})
+            self._refuse(transaction)
             version += 1
-        self._reached = version
+        if identity := self._identity(version):
+            self._committed = version, identity
+        self._numbers |= [transaction] if transaction else []
         return version
 
     def transaction(self, name: str) -> int | None:
@@ -217,27 +149,50 @@ class Table:
         table.create_checkpoint()
         self._flush(table.version())
 
-    def vacuum(self, *, hours: float = GRACE_HOURS) -> list[str]:
-        """Remove the files that no version of the last hours has, and commits that were summed up a day ago."""
+    def vacuum(self) -> list[str]:
+        """Remove the files that no version of the last `GRACE_HOURS` has, and commits that were summed up a day ago."""
         table = self.opened()
         before = table.version()
-        gone: list[str] = table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)  # type: ignore[arg-type]
+        gone = table.vacuum(GRACE_HOURS, dry_run=False, enforce_retention_duration=False, full=True)
         self._flush(since=before)
         table.cleanup_metadata()
         return gone
 
+    def remove_unused(self) -> None:
+        """Remove every file that the latest version does not have, whatever its age: nobody else may write, and whoever
+        reads an older version loses it."""
+        if not self.exists():
+            return
+        used = {*self.snapshot().actions["path"].to_pylist()}
+        for file in self.folder.glob("outcome=*/**/*"):
+            if file.is_file() and str(file.relative_to(self.folder)) not in used:
+                file.unlink()
+
+    def _make(self, schema: pa.Schema, mode: Literal["ignore", "overwrite"]) -> None:
+        from deltalake import DeltaTable
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        DeltaTable.create(self.folder, schema, mode=mode, partition_by=[*PARTITIONS], configuration=CONFIGURATION)
+
     def _recent(self) -> int:
-        """A version that every commit after it still follows; others may have made some."""
-        # Commits are cleaned up when they are a day old: in the place of one a new one would be lost.
-        with suppress(FileNotFoundError):
-            age = time.time() - self._commit_file(self._reached).stat().st_mtime
-            if age < GRACE_HOURS * 3600:
-                return self._reached
-        return self.snapshot().version
+        """A version that every commit after it still follows, and of which this process knows the transactions."""
+        if self._committed:
+            version, identity = self._committed
+            # Commits are cleaned up when they are a day old: in the place of one a new one would be lost.
+            if self._identity(version) == identity and time.time() - identity[1] / 1e9 < GRACE_HOURS * 3600:
+                return version
+        return self._latest().version
+
+    def _latest(self) -> Snapshot:
+        """The latest version, of which this process knows no transactions yet; raises `StateError` if there is none."""
+        self._numbers = {}
+        if (snapshot := self.snapshot()).version < 0:
+            raise StateError(f"{self.folder}: there is no table of the log any more; put it back, or start again.")
+        return snapshot
 
     def _holding(self, files: Sequence[DataFile]) -> int:
         """The latest version; raises `StateError` if it lacks some files."""
-        snapshot = self.snapshot()
+        snapshot = self._latest()
         if gone := {each.path for each in files}.difference(snapshot.actions["path"].to_pylist()):
             raise self._replaced(min(gone))
         return snapshot.version
@@ -252,14 +207,26 @@ class Table:
             commits.append(file)
         sync([*commits, *folder.glob("*checkpoint*"), folder])
 
-    def _check(self, version: int, removing: set[str], transaction: tuple[str, int] | None) -> None:
+    def _look_at(self, version: int, removing: set[str]) -> None:
+        """Know the transactions of another's commit; raises `StateError` if it removes one of some files."""
         for line in self._commit_file(version).read_text().splitlines():
             action = json.loads(line)
             gone, txn = action.get("remove", {}).get("path"), action.get("txn")
             if gone in removing:
                 raise self._replaced(gone)
-            if txn and transaction and txn["appId"] == transaction[0] and txn["version"] >= transaction[1]:
-                raise StateError(f"{self.folder}: {txn['appId']} has committed {txn['version']} already.")
+            if txn and txn["appId"] in self._numbers:
+                self._numbers[txn["appId"]] = max(self._numbers[txn["appId"]], txn["version"])
+
+    def _refuse(self, transaction: tuple[str, int] | None) -> None:
+        """Raise `StateError` if the table has a transaction, or a later one of its application."""
+        if transaction is None:
+            return
+        name, number = transaction
+        if name not in self._numbers:
+            found = self.transaction(name)
+            self._numbers[name] = -1 if found is None else found
+        if self._numbers[name] >= number:
+            raise StateError(f"{self.folder}: {name} has committed {self._numbers[name]} already.")
 
     def _commit_file(self, version: int) -> Path:
         return self.folder / "_delta_log" / f"{version:0{VERSION_DIGITS}}.json"
@@ -277,17 +244,3 @@ class Table:
 def table(folder: Path) -> Table:
     """The table in a folder, with what this process knows of it."""
     return Table(folder)
-
-
-def _actions(opened: "DeltaTable") -> pa.Table:
-    found = pa.table(opened.get_add_actions(flatten=True))
-    names = {"path": "path", "size": "size_bytes", "rows": "num_records"}
-    names |= {each: f"partition.{each}" for each in PARTITIONS}
-    names |= {"query": "min.query", "batch": "min.batch", "most_query": "max.query", "most_batch": "max.batch"}
-    if not found.num_rows:
-        return EMPTY.empty_table()
-    return pa.table([found[theirs].cast(EMPTY.field(own).type) for own, theirs in names.items()], schema=EMPTY)
-
-
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partialmethod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
@@ -15,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from dualpath.jobs import log_compaction, sink
 from dualpath.log import batches
-from dualpath.log.table import Table
+from dualpath.log import table as log_table
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
@@ -151,7 +150,7 @@ def world(spark: SparkSession, applied: Path, *, kafka: bool) -> Iterator[World]
         # So that accounts are summed up, and nights find something to compact, and to remove.
         held.enter_context(patch.object(batches, "SUMMED_UP", 4))
         held.enter_context(patch.object(log_compaction, "FEW", 2))
-        held.enter_context(patch.object(Table, "vacuum", partialmethod(Table.vacuum, hours=0)))
+        held.enter_context(patch.object(log_table, "GRACE_HOURS", 0))
         copied = Path(folder) / "feature_repo"
         shutil.copytree(applied, copied)
         repo = Repo(copied)

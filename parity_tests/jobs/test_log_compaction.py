@@ -23,8 +23,9 @@ from dualpath.jobs.build import build
 from dualpath.jobs.log_compaction import compact_log
 from dualpath.jobs.nightly import nightly
 from dualpath.log import audit
+from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, DataFile
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
 from dualpath.log.tail import Tail
 from dualpath.parity.check import check
 from dualpath.repo import Repo
