@@ -1,11 +1,15 @@
 """The event log as tests look into it, and write to it without a stream."""
 
+import os
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from dualpath.jobs.staging import numbered
 from dualpath.log import batches, forms
@@ -29,6 +33,27 @@ def entries(storage: Storage) -> list[Entry]:
     done, _ = storage.reached()
     found = storage.logged().rows.to_pylist()
     return [Entry.read(row, done=Fence(row["query"], row["batch"]) <= done) for row in found]
+
+
+def uncommitted(storage: Storage) -> set[str]:
+    """The files in the log's folder that its latest version does not have."""
+    folder = storage.folder("log")
+    there = {str(file.relative_to(folder)) for file in folder.glob("outcome=*/**/*") if file.is_file()}
+    return there.difference(storage.table.snapshot().actions["path"].to_pylist())
+
+
+def age(storage: Storage, *, hours: float) -> None:
+    """Let everything in the log's folder have been written, and removed, so many hours earlier."""
+    folder = storage.folder("log")
+    for file in folder.glob("outcome=*/**/*.parquet"):
+        then = file.stat().st_mtime - hours * 3600
+        os.utime(file, (then, then))
+
+    def earlier(found: re.Match[str]) -> str:
+        return f"{found[1]}{int(found[2]) - int(hours * 3_600_000)}"
+
+    for file in folder.glob("_delta_log/*.json"):
+        file.write_text(re.sub(r'("deletionTimestamp": ?)(\d+)', earlier, file.read_text()))
 
 
 def append(
@@ -62,6 +87,15 @@ def write(storage: Storage, fence: Fence, outcome: str, day: str, table: pa.Tabl
     write_rows(numbered(table, fence), storage.folder("log") / path)
     size, (query, batch) = (storage.folder("log") / path).stat().st_size, fence
     return DataFile(path, size, len(table), outcome, day, (query, query), (batch, batch))
+
+
+def repeat(storage: Storage, path: str) -> None:
+    """Commit the first row of a file once more, which no account counts."""
+    [file] = [each for each in storage.files() if path.endswith(each.path)]
+    again = file.path.replace("part-", "part-by-hand-")
+    write_rows(pq.ParquetFile(path).read().slice(0, 1), storage.folder("log") / again)
+    size = (storage.folder("log") / again).stat().st_size
+    storage.table.commit("WRITE", [replace(file, path=again, size=size, rows=1)])
 
 
 def commit(storage: Storage, entry: Entry) -> Entry:
