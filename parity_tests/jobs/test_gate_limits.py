@@ -76,7 +76,7 @@ def test_refused_rows_count_on_the_days_of_their_batch_also_after_accounts_are_s
         logged.commit(storage, each)
     if summed_up:
         batches.sum_up(storage.table)
-        assert len(storage.table.snapshot().files(BATCH)) == 2
+        assert len(storage.table.snapshot().files(outcome=BATCH)) == 2
     assert storage.accounts().refused() == {"2026-03-01": (24, 9), "2026-03-02": (10, 5)}
 
 

@@ -111,17 +111,17 @@ def test_accounts_are_summed_up_into_a_file_a_day_and_say_the_same(
     monkeypatch.setattr(batches, "SUMMED_UP", 4)
     for batch in range(3):
         land(storage, 1, batch)
-    assert len(storage.table.snapshot().files(BATCH)) == 3
+    assert len(storage.table.snapshot().files(outcome=BATCH)) == 3
     before = storage.accounts().rows.to_pylist()
     land(storage, 1, 3)
-    [file] = storage.table.snapshot().files(BATCH)
+    [file] = storage.table.snapshot().files(outcome=BATCH)
     assert (file.rows, file.queries, file.batches) == (4, (1, 1), (0, 3))
     assert storage.accounts().rows.to_pylist()[:3] == before
     last = json.loads((storage.folder("log") / "_delta_log" / "_last_checkpoint").read_text())
     assert last["version"] == storage.table.snapshot().version
     for batch in range(4, 9):
         land(storage, 1, batch)
-    assert len(storage.table.snapshot().files(BATCH)) == 2
+    assert len(storage.table.snapshot().files(outcome=BATCH)) == 2
     assert [entry.fence for entry in logged.entries(storage)] == [Fence(1, batch) for batch in range(9)]
     assert storage.accounts().total().accepted == 9
     assert audit.faults(storage, storage.accounts(), opened=True) == []
@@ -138,4 +138,4 @@ def test_a_stream_and_a_night_that_sum_up_at_once_count_each_batch_once(
         faults.crash_at(meanwhile, Step.COMMIT, fault=lambda: batches.sum_up(storage.table))
         batches.sum_up(storage.table)
     assert storage.accounts().total().accepted == len(storage.accounts()) == 5
-    assert len(storage.table.snapshot().files(BATCH)) == 1
+    assert len(storage.table.snapshot().files(outcome=BATCH)) == 1
