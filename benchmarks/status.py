@@ -24,7 +24,7 @@ from dualpath.log import forms, progress
 from dualpath.log.accounts import Entry
 from dualpath.log.progress import Progress
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, table
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, log_table
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from parity_tests import logged
@@ -54,7 +54,7 @@ def run() -> Iterator[Sheet]:
 
 def _measured(repo: Repo, files: bool) -> tuple[float, int]:
     """Seconds of a process that knows nothing of the log yet, and how many files were asked for their rows."""
-    table.cache_clear()
+    log_table.cache_clear()
     asked: list[Path] = []
     reads = pq.read_metadata
 
