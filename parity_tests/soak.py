@@ -25,12 +25,12 @@ import typer
 from confluent_kafka import Producer
 from pyspark.sql import SparkSession
 
-from dualpath.console import status
 from dualpath.console.report import Report, bar, busy, finish, table
 from dualpath.demo.generate import generate
 from dualpath.errors import StateError, UnavailableError
 from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
+from dualpath.log import audit
 from dualpath.log.generation import checkpoint
 from dualpath.online.connection import embedded_folder
 from dualpath.parity.check import check
@@ -178,7 +178,7 @@ class Soak:
     def wrong(self) -> list[str]:
         """Where the counts, the files, or the events of the log are not what was sent."""
         found, fields = faults.counts(self.repo), ", ".join(FIELDS)
-        log = [str(file) for folder in self.storage.log_folders() for file in folder.rglob("*.parquet")]
+        log = self.storage.paths()
         with duckdb.connect() as connection:
             sent = f"SELECT DISTINCT {fields} FROM read_parquet('{self.folder}/sent/*.parquet')"
             held = f"SELECT {fields} FROM read_parquet({log}, hive_partitioning = false)"
@@ -192,7 +192,7 @@ class Soak:
         right["duplicate"] = self.sent - self.poison - events
         wrong = [f"{name} is {found[name]:,}, not {n:,}" for name, n in right.items() if found[name] != n]
         wrong += [f"{count:,} events {name}" for name, count in sides.items() if count]
-        return wrong + status.faults(self.storage, self.storage.blocks(), files=True)
+        return wrong + audit.faults(self.storage, self.storage.accounts(), opened=True)
 
 
 def main(

@@ -54,7 +54,7 @@ def test_the_oracle_gets_the_events_of_the_drawn_entities_alone(shop: Repo, monk
     monkeypatch.setattr(checking, "compare_with_oracle", compare)
     check(shop, cells=100, oracle_cells=50)
     assert max(batch.num_rows for batch in scanned) <= 50 and max(len(batch.schema) for batch in scanned) == 2
-    assert len(compared) == 2 and 0 < max(compared) < sum(block.accepted for block in shop.storage(SOURCE).blocks())
+    assert len(compared) == 2 and 0 < max(compared) < shop.storage(SOURCE).accounts().total().accepted
 
 
 @pytest.mark.parametrize("damaged", ["record file", "Redis value"])
