@@ -96,7 +96,7 @@ def _measured(spark: SparkSession, repo: Repo) -> Cost:
         nights.append(perf_counter() - began)
     # An hour later they would have expired.
     remove_superseded(redis, repo.project, served(repo, repo.views_of(SOURCE)))
-    accepted = sum(block.accepted for block in storage.blocks())
+    accepted = storage.accounts().total().accepted
     return Cost(
         stream=CORES * sum(batches) / 1_000 / EVENTS,
         night=CORES * nights[-1] / (accepted / DAYS),

@@ -15,10 +15,9 @@ from deltalake.transaction import AddAction
 from benchmarks.measure import Figure, take_turns
 from dualpath.log import batches
 from dualpath.log.accounts import SCHEMA, Entry
-from dualpath.log.snapshot import PARTITIONS, DataFile
+from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED
-from dualpath.log.table import Table as LogTable
+from dualpath.log.table import ACCEPTED, log_table
 
 COMMITS, SHOWN = 2_000, 200
 DAY, START = "2026-03-01", 1_772_323_200_000_000
@@ -57,8 +56,8 @@ def _ours(root: Path) -> Callable[[int], None]:
 
 
 def _theirs(root: Path) -> Callable[[int], None]:
-    table = DeltaTable.create(root, COLUMNS, partition_by=[*PARTITIONS])
-    aside = LogTable(root)
+    table = DeltaTable.create(root, COLUMNS, partition_by=[*DataFile.PARTITIONS])
+    aside = log_table(root)
 
     def commit(number: int) -> None:
         files = [_file(number), batches.write_accounts(aside, _entry(number).row, DAY)]
@@ -68,6 +67,6 @@ def _theirs(root: Path) -> Callable[[int], None]:
         ]
         table.update_incremental()
         about = CommitProperties(app_transactions=[Transaction("query-1", number)])
-        table.create_write_transaction(actions, "append", COLUMNS, [*PARTITIONS], commit_properties=about)
+        table.create_write_transaction(actions, "append", COLUMNS, [*DataFile.PARTITIONS], commit_properties=about)
 
     return commit

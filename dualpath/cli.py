@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dualpath import cli_answers, cli_erasure
+from dualpath import cli_answers, cli_data
 from dualpath.console import options, repos
 from dualpath.console.command import command
 from dualpath.console.options import DAY, DataOption, JsonOption, KafkaOption, KafkaOptions, SourceOption
@@ -293,7 +293,7 @@ def stop(repo: "Repo") -> Report:
     return environment.stop(repo)
 
 
-app.registered_commands += cli_answers.app.registered_commands + cli_erasure.app.registered_commands
+app.registered_commands += cli_answers.app.registered_commands + cli_data.app.registered_commands
 
 if __name__ == "__main__":
     main()

@@ -61,6 +61,11 @@ class Step(StrEnum):
     REWRITE_REDIS = "let Redis rewrite its files"
     END_ERASURE = "end an erasure"
 
+    # Of a migration from the previous version.
+    MIGRATE_BLOCK = "migrate a block"
+    MIGRATE_RECORDS = "migrate record files"
+    REMOVE_FORMER = "remove files of the previous version"
+
 
 Watcher = Callable[[Step, bool], None]
 """Is called before a step with False, and with True once the step has ended without an error."""

@@ -1,12 +1,16 @@
 """The event log as tests look into it, and write to it without a stream."""
 
+import os
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from dualpath.jobs import log_compaction
 from dualpath.jobs.staging import numbered
@@ -31,6 +35,27 @@ def entries(storage: Storage) -> list[Entry]:
     done, _ = storage.reached()
     found = storage.logged().rows.to_pylist()
     return [Entry.read(row, done=Fence(row["query"], row["batch"]) <= done) for row in found]
+
+
+def uncommitted(storage: Storage) -> set[str]:
+    """The files in the log's folder that its latest version does not have."""
+    folder = storage.folder("log")
+    there = {str(file.relative_to(folder)) for file in folder.glob("outcome=*/**/*") if file.is_file()}
+    return there.difference(storage.table.snapshot().actions["path"].to_pylist())
+
+
+def age(storage: Storage, *, hours: float) -> None:
+    """Let everything in the log's folder have been written, and removed, so many hours earlier."""
+    folder = storage.folder("log")
+    for file in folder.glob("outcome=*/**/*.parquet"):
+        then = file.stat().st_mtime - hours * 3600
+        os.utime(file, (then, then))
+
+    def earlier(found: re.Match[str]) -> str:
+        return f"{found[1]}{int(found[2]) - int(hours * 3_600_000)}"
+
+    for file in folder.glob("_delta_log/*.json"):
+        file.write_text(re.sub(r'("deletionTimestamp": ?)(\d+)', earlier, file.read_text()))
 
 
 def append(
@@ -77,6 +102,15 @@ def compact(storage: Storage) -> int:
     made = [file for each in done for file in each.made]
     storage.table.commit("OPTIMIZE", made, [file for each in done for file in each.before], data_change=False)
     return len(made)
+
+
+def repeat(storage: Storage, path: str) -> None:
+    """Commit the first row of a file once more, which no account counts."""
+    [file] = [each for each in storage.files() if path.endswith(each.path)]
+    again = file.path.replace("part-", "part-by-hand-")
+    write_rows(pq.ParquetFile(path).read().slice(0, 1), storage.folder("log") / again)
+    size = (storage.folder("log") / again).stat().st_size
+    storage.table.commit("WRITE", [replace(file, path=again, size=size, rows=1)])
 
 
 def commit(storage: Storage, entry: Entry) -> Entry:

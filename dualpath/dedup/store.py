@@ -160,7 +160,7 @@ class DedupStore:
     def _from_log(self, spark: SparkSession, query: int, clocks: Mapping[int, int]) -> Segment | None:
         """Make one segment of some batches of a query from the log; None if an erasure has left no row of them."""
         staging, (first, last) = self._staging(), (min(clocks), max(clocks))
-        files = self.storage.table.snapshot().files(ACCEPTED)
+        files = self.storage.table.snapshot().files(outcome=ACCEPTED)
         mine = [each for each in files if each.overlaps(query, first, last)]
         paths = [str(self.storage.folder("log") / each.path) for each in mine]
         if not paths:

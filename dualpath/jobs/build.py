@@ -35,6 +35,7 @@ def build(spark: SparkSession, repo: Repo, source: EventSource, through: date | 
 
 def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date | None) -> list[str]:
     storage, history = repo.storage(source.name), History(repo.root)
+    version = storage.table.snapshot().version
     # Before the digests: what those have is there up to here at least.
     finished = storage.complete_through("9999-12-31" if through is None else through.isoformat())
     views, digests = repo.views_of(source.name), storage.digests(record_salt(source.name))
@@ -45,7 +46,7 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
     stale = history.stale(dictionary_folder, wanted, storage.digests(dictionary_salt(source.name, views)))
     if stale:
         made = texts(read_log(spark, storage, source, stale), views)
-        _publish(history, dictionary_folder, made, stale, "code", TEXT_ROW_GROUPS)
+        _publish(history, dictionary_folder, made, stale, version, "code", TEXT_ROW_GROUPS)
     of_view = {view: history.stale(view_version(view), wanted, digests) for view in views}
     large = _large_days(spark, storage, source, {*()}.union(*of_view.values()))
     for view, stale in of_view.items():
@@ -54,7 +55,7 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
             events = read_log(spark, storage, source, stale).withColumn("__arrived", F.unix_micros("arrival_time"))
             made = records(events, view, fold=False, beside=("__arrived", "batch"))
             made = made.withColumnRenamed("__arrived", "arrived")
-            _publish(history, view_version(view), made, stale, "entity", RECORD_ROW_GROUPS, large)
+            _publish(history, view_version(view), made, stale, version, "entity", RECORD_ROW_GROUPS, large)
             built.update(stale)
         history.note_complete(view, finished)
     return sorted(built)
@@ -74,6 +75,7 @@ def _publish(
     name: str,
     made: DataFrame,
     parts: dict[str, str],
+    version: int,
     order: str,
     row_groups: int,
     large: Sequence[str] = (),
@@ -92,5 +94,4 @@ def _publish(
     arranged = spread_out.withColumn("bucket", bucket).sortWithinPartitions("arrival_day", "bucket", order)
     writer = arranged.write.mode("overwrite").option("parquet.block.size", row_groups)
     writer.partitionBy("arrival_day", "bucket").parquet(str(staged))
-    history.publish(name, staged, parts, written.get["rows"])
-    shutil.rmtree(staged, ignore_errors=True)
+    history.publish(name, staged, parts, written.get["rows"], version)

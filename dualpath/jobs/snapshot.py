@@ -14,7 +14,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from dualpath.offline.history import DICTIONARY, RECORDS, TEXTS, History, Partition, view_version
+from dualpath.offline.history import DICTIONARY, RECORDS, TEXTS, History, view_version
+from dualpath.offline.record_files import Part
 from dualpath.online.extent import Publication
 from dualpath.online.manifest import Manifest
 from dualpath.online.removal import ArrivalDays
@@ -27,7 +28,7 @@ from dualpath.steps import Step, step
 from dualpath.view import View
 from dualpath.windows import SECOND
 
-PART = r"/([0-9-]{10})-[0-9a-f]+/[^/]+$"
+PART = r"/arrival_day=([0-9-]{10})/"
 """The arrival day in the path of a record file."""
 
 
@@ -57,7 +58,7 @@ class Snapshot:
         return xxhash.xxh64_hexdigest(" ".join([version, *map(str, kept), *parts]).encode())
 
     @cached_property
-    def _index(self) -> Mapping[str, Partition]:
+    def _index(self) -> Mapping[str, Part]:
         return self.history.index(view_version(self.view))
 
     def extends(self, known: Manifest) -> bool:

@@ -9,24 +9,34 @@ from dualpath.log.accounts import Accounts, span
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
-from dualpath.record import UNFENCED, Fence
+from dualpath.record import UNFENCED
 
 
 def faults(storage: Storage, accounts: Accounts, *, opened: bool) -> list[str]:
     """What does not add up: the outcomes of batches, the rows that the log has of them, and its files, of which one may
     be missing or have another size; with `opened`, each file is asked for its rows."""
+    accounts, files = _at_once(storage, accounts)
     found = [f"{name}: rows were read, but their outcomes sum up to another number" for name in accounts.wrong()]
     done, _ = storage.reached()
     if done > UNFENCED and not storage.logged().entry(done, done=True):
         found.append(f"{span(done.query, done.batch, done.batch)} was finished, and the log lacks it")
-    total, last = accounts.total(), max((Fence(*each) for each in accounts.last().items()), default=UNFENCED)
-    for outcome in (ACCEPTED, DUPLICATE, DEAD_LETTER):
-        files = [each for each in storage.files(outcome) if each.first <= last]  # a stream may have gone on since
-        rows, expected = sum(each.rows for each in files), getattr(total, outcome)
+    total = accounts.total()
+    for outcome, of in files.items():
+        rows, expected = sum(each.rows for each in of), getattr(total, outcome)
         if rows != expected:
             found.append(f"the log holds {rows:,} rows with the outcome {outcome}, and {expected:,} are counted")
-        found += [said for each in files if (said := _fault(storage.folder("log") / each.path, each, opened))]
+        found += [said for each in of if (said := _fault(storage.folder("log") / each.path, each, opened))]
     return found
+
+
+def _at_once(storage: Storage, accounts: Accounts) -> tuple[Accounts, dict[str, list[DataFile]]]:
+    """Accounts, and the files of their batches: a stream may finish others meanwhile."""
+    while True:
+        files = {outcome: storage.files(outcome) for outcome in (ACCEPTED, DUPLICATE, DEAD_LETTER)}
+        now = storage.accounts()
+        if len(now) == len(accounts):
+            return accounts, files
+        accounts = now
 
 
 def _fault(path: Path, file: DataFile, opened: bool) -> str:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from dualpath.log.accounts import SCHEMA, Accounts, Entry, clock_day
 from dualpath.log.files import written
 from dualpath.log.snapshot import DataFile, Snapshot
-from dualpath.log.table import BATCH, ReplacedError, Table, partition
+from dualpath.log.table import BATCH, LogTable, ReplacedError, partition
 from dualpath.record import Fence
 
 SUMMED_UP = 1_000
@@ -24,7 +24,7 @@ LARGE_FILE_BYTES = 1_000_000
 """Size of a file of accounts from which on it is left as it is."""
 
 
-def commit(table: Table, entry: Entry, files: Sequence[DataFile]) -> int:
+def commit(table: LogTable, entry: Entry, files: Sequence[DataFile]) -> int:
     """Commit the files of a batch and its account; answers the version.
 
     Raises `StateError` if the batch is in the log already.
@@ -33,14 +33,14 @@ def commit(table: Table, entry: Entry, files: Sequence[DataFile]) -> int:
     return table.commit("STREAMING UPDATE", [*files, account], transaction=(f"query-{entry.query}", entry.batch))
 
 
-def accounts(table: Table) -> Accounts:
+def accounts(table: LogTable) -> Accounts:
     """The accounts of all batches in the log."""
     return _known(table).read(table.snapshot())
 
 
-def sum_up(table: Table) -> None:
+def sum_up(table: LogTable) -> None:
     """Put the accounts of many batches into one file a day, and the commits into a checkpoint."""
-    small = [each for each in table.snapshot().files(BATCH) if each.size < LARGE_FILE_BYTES]
+    small = [each for each in table.snapshot().files(outcome=BATCH) if each.size < LARGE_FILE_BYTES]
     made, replaced = [], []
     for day, group in groupby(sorted(small, key=lambda each: each.arrival_day), key=lambda each: each.arrival_day):
         if len(files := [*group]) > 1:
@@ -53,11 +53,11 @@ def sum_up(table: Table) -> None:
 
 
 def changed(
-    table: Table, batches: Collection[Fence], change: Callable[[Fence, dict[str, Any]], dict[str, Any]]
+    table: LogTable, batches: Collection[Fence], change: Callable[[Fence, dict[str, Any]], dict[str, Any]]
 ) -> tuple[list[DataFile], list[DataFile]]:
     """The files with the accounts of some batches, and new ones in which `change` was made to these accounts."""
     before, made = [], []
-    for file in table.snapshot().files(BATCH):
+    for file in table.snapshot().files(outcome=BATCH):
         rows = _read(table, [file]).to_pylist()
         mine = [(row, fence) for row in rows if (fence := Fence(row["query"], row["batch"])) in batches]
         for row, fence in mine:
@@ -72,7 +72,7 @@ def changed(
 class _Read:
     """The accounts of a version, as they are stored, and the files they are in."""
 
-    snapshot: Snapshot
+    snapshot: Snapshot[DataFile]
     paths: frozenset[str]
     stored: pa.Table
     accounts: Accounts
@@ -81,15 +81,15 @@ class _Read:
 class _Known:
     """The accounts that a process has read; of a later version it reads only the files that are new."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: LogTable) -> None:
         self.table = table
         self.last: _Read | None = None
 
-    def read(self, snapshot: Snapshot) -> Accounts:
+    def read(self, snapshot: Snapshot[DataFile]) -> Accounts:
         last = self.last  # threads may read at once, each for itself
         if last and last.snapshot is snapshot:
             return last.accounts
-        files = snapshot.files(BATCH)
+        files = snapshot.files(outcome=BATCH)
         paths = frozenset(each.path for each in files)
         known, stored = (last.paths, last.stored) if last and last.paths <= paths else ((), SCHEMA.empty_table())
         new = [each for each in files if each.path not in known]
@@ -99,16 +99,16 @@ class _Known:
 
 
 @cache
-def _known(table: Table) -> _Known:
+def _known(table: LogTable) -> _Known:
     return _Known(table)
 
 
-def _read(table: Table, files: list[DataFile]) -> pa.Table:
+def _read(table: LogTable, files: list[DataFile]) -> pa.Table:
     paths = [str(table.folder / each.path) for each in files]
     return ds.dataset(paths, schema=SCHEMA, format="parquet").to_table() if paths else SCHEMA.empty_table()
 
 
-def write_accounts(table: Table, rows: pa.Table, day: str) -> DataFile:
+def write_accounts(table: LogTable, rows: pa.Table, day: str) -> DataFile:
     """A new file of accounts of a day."""
     path = f"{partition(BATCH, day)}/batch-{uuid4().hex}.parquet"
     with written(table.folder / path) as stream:

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from dualpath.errors import StateError
 from dualpath.log.files import write_atomically
 from dualpath.record import UNFENCED, Fence
 
@@ -28,10 +29,12 @@ class Progress:
 
 
 def read(ledger: Path) -> Progress:
-    """How far the stream is now."""
+    """How far the stream is now. Raises `StateError` if the previous version has written the log."""
     try:
         plain = json.loads((ledger / "progress.json").read_text())
     except FileNotFoundError:
+        if (ledger / "blocks").exists() or any(ledger.glob("query=*")):
+            raise StateError(f"{ledger.parent} has a log of the previous version; run `dualpath migrate`.") from None
         return Progress()
     return Progress(Fence(*plain["done"]), Fence(*plain["begun"]), plain["closed_through"])
 

@@ -1,10 +1,11 @@
-"""What a version of a source's event log holds: its files."""
+"""What a version of a Delta table holds: its files. Those of a source's event log are `DataFile`."""
 
 import json
 import time
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,33 +15,86 @@ from dualpath.record import Fence
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-PARTITIONS = ("outcome", "arrival_day")
-EMPTY = pa.schema(
-    [
-        ("path", pa.string()),
-        ("size", pa.int64()),
-        ("rows", pa.int64()),
-        ("outcome", pa.string()),
-        ("arrival_day", pa.string()),
-        *((name, pa.int64()) for name in ("query", "batch", "most_query", "most_batch")),
-    ]
-)
+Ends = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class DataFile:
-    """A file of the table: its `path` below it, its bytes, and how many rows it has, of which outcome and arrival day.
+class TableFile(ABC):
+    """A file of a table: its `path` below it, its bytes and its rows.
 
-    Its rows are of batches that lie between two numbers, of queries that do: `queries` and `batches`, (least, most).
+    `PARTITIONS` are the columns by which the table's files are split, `RANGES` the integer columns of which a file
+    says the least and the most value of its rows.
     """
+
+    PARTITIONS: ClassVar[tuple[str, ...]]
+    RANGES: ClassVar[tuple[str, ...]]
 
     path: str
     size: int
     rows: int
+
+    @property
+    @abstractmethod
+    def partition(self) -> Mapping[str, str]:
+        """Its values of `PARTITIONS`."""
+
+    @property
+    @abstractmethod
+    def ranges(self) -> Mapping[str, Ends]:
+        """Its values of `RANGES`, (least, most)."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, path: str, size: int, rows: int, partition: tuple[str, ...], ranges: tuple[Ends, ...]) -> Self:
+        """One with such values, in the order of `PARTITIONS` and `RANGES`."""
+
+    def added(self, *, data_change: bool) -> dict[str, Any]:
+        """The action that adds it."""
+        least, most = ({name: ends[side] for name, ends in self.ranges.items()} for side in (0, 1))
+        stats = {"numRecords": self.rows, "minValues": least, "maxValues": most}
+        times = {"modificationTime": milliseconds()}
+        return {"add": self._about(data_change) | times | {"stats": json.dumps(stats)}}
+
+    def removed(self, *, data_change: bool) -> dict[str, Any]:
+        """The action that removes it."""
+        times = {"deletionTimestamp": milliseconds(), "extendedFileMetadata": True}
+        return {"remove": self._about(data_change) | times}
+
+    def _about(self, data_change: bool) -> dict[str, Any]:
+        values = dict(self.partition)
+        return {"path": self.path, "partitionValues": values, "size": self.size, "dataChange": data_change}
+
+
+F = TypeVar("F", bound=TableFile)
+
+
+@dataclass(frozen=True)
+class DataFile(TableFile):
+    """A file of an event log, with rows of an outcome and an arrival day.
+
+    Its rows are of batches that lie between two numbers, of queries that do: `queries` and `batches`, (least, most).
+    """
+
+    PARTITIONS: ClassVar = ("outcome", "arrival_day")
+    RANGES: ClassVar = ("query", "batch")
+
     outcome: str
     arrival_day: str
-    queries: tuple[int, int]
-    batches: tuple[int, int]
+    queries: Ends
+    batches: Ends
+
+    @property
+    def partition(self) -> Mapping[str, str]:
+        return {"outcome": self.outcome, "arrival_day": self.arrival_day}
+
+    @property
+    def ranges(self) -> Mapping[str, Ends]:
+        return {"query": self.queries, "batch": self.batches}
+
+    @classmethod
+    def of(cls, path: str, size: int, rows: int, partition: tuple[str, ...], ranges: tuple[Ends, ...]) -> Self:
+        (outcome, arrival_day), (queries, batches) = partition, ranges
+        return cls(path, size, rows, outcome, arrival_day, queries, batches)
 
     @property
     def first(self) -> Fence:
@@ -52,53 +106,49 @@ class DataFile:
         (least, most), (earliest, latest) = self.queries, self.batches
         return least <= query <= most and earliest <= last and first <= latest
 
-    def added(self, *, data_change: bool) -> dict[str, Any]:
-        """The action that adds it."""
-        ends = [{"query": q, "batch": b} for q, b in zip(self.queries, self.batches, strict=True)]
-        stats = {"numRecords": self.rows, "minValues": ends[0], "maxValues": ends[1]}
-        times = {"modificationTime": milliseconds()}
-        return {"add": self._about(data_change) | times | {"stats": json.dumps(stats)}}
-
-    def removed(self, *, data_change: bool) -> dict[str, Any]:
-        """The action that removes it."""
-        times = {"deletionTimestamp": milliseconds(), "extendedFileMetadata": True}
-        return {"remove": self._about(data_change) | times}
-
-    def _about(self, data_change: bool) -> dict[str, Any]:
-        partition = {"outcome": self.outcome, "arrival_day": self.arrival_day}
-        return {"path": self.path, "partitionValues": partition, "size": self.size, "dataChange": data_change}
-
 
 @dataclass(frozen=True)
-class Snapshot:
-    """A version of the table; `actions` are its files as delta-rs lists them."""
+class Snapshot(Generic[F]):
+    """A version of a table; `actions` are its files as delta-rs lists them, those of a kind."""
 
     version: int
     actions: pa.Table
+    kind: type[F]
 
     @classmethod
-    def of(cls, opened: "DeltaTable") -> "Snapshot":
-        """The version that delta-rs has opened."""
-        found = pa.table(opened.get_add_actions(flatten=True))
+    def of(cls, kind: type[F], opened: "DeltaTable | None" = None) -> "Snapshot[F]":
+        """The version that delta-rs has opened; an empty one of a table that was not made yet."""
+        schema, version = _schema(kind), -1 if opened is None else opened.version()
+        found = pa.table(opened.get_add_actions(flatten=True)) if opened else schema.empty_table()
         if not found.num_rows:
-            return cls(opened.version(), EMPTY.empty_table())
+            return cls(version, schema.empty_table(), kind)
         names = {"path": "path", "size": "size_bytes", "rows": "num_records"}
-        names |= {each: f"partition.{each}" for each in PARTITIONS}
-        names |= {"query": "min.query", "batch": "min.batch", "most_query": "max.query", "most_batch": "max.batch"}
-        columns = [found[theirs].cast(EMPTY.field(own).type) for own, theirs in names.items()]
-        return cls(opened.version(), pa.table(columns, schema=EMPTY))
+        names |= {each: f"partition.{each}" for each in kind.PARTITIONS}
+        names |= {f"{side} {each}": f"{side}.{each}" for each in kind.RANGES for side in ("min", "max")}
+        columns = [found[theirs].cast(schema.field(own).type) for own, theirs in names.items()]
+        return cls(version, pa.table(columns, schema=schema), kind)
 
-    def files(self, outcome: str, arrival_days: Iterable[str] | None = None) -> list[DataFile]:
-        """The files with rows of an outcome, and of some arrival days (default: all), oldest batches first."""
-        wanted = pc.equal(self.actions["outcome"], outcome)
-        if arrival_days is not None:
-            wanted = pc.and_(wanted, pc.is_in(self.actions["arrival_day"], pa.array([*arrival_days], pa.string())))
-        found = self.actions.filter(wanted).sort_by([(name, "ascending") for name in ("query", "batch", "path")])
-        columns = [found[name].to_pylist() for name in found.column_names]
-        return [
-            DataFile(path, size, rows, outcome, day, (q, q_most), (b, b_most))
-            for path, size, rows, outcome, day, q, b, q_most, b_most in zip(*columns, strict=True)
-        ]
+    def files(self, **partition: str | Iterable[str] | None) -> list[F]:
+        """The files with some values of the partition columns (None: any), in the order of their ranges and paths."""
+        found = self.actions
+        for name, wanted in partition.items():
+            if wanted is not None:
+                values = [wanted] if isinstance(wanted, str) else [*wanted]
+                found = found.filter(pc.is_in(found[name], pa.array(values, pa.string())))
+        order = [f"min {each}" for each in self.kind.RANGES]
+        found = found.sort_by([(name, "ascending") for name in (*order, "path")])
+        columns = {name: found[name].to_pylist() for name in found.column_names}
+        ranges = [zip(columns[f"min {each}"], columns[f"max {each}"], strict=True) for each in self.kind.RANGES]
+        values_of = zip(*(columns[name] for name in self.kind.PARTITIONS), strict=True)
+        ranges_of = zip(*ranges, strict=True) if ranges else ([()] * len(found))
+        about = zip(columns["path"], columns["size"], columns["rows"], values_of, ranges_of, strict=True)
+        return [self.kind.of(*each) for each in about]
+
+
+def _schema(kind: type[TableFile]) -> pa.Schema:
+    ranges = [(f"{side} {each}", pa.int64()) for each in kind.RANGES for side in ("min", "max")]
+    plain = [("path", pa.string()), ("size", pa.int64()), ("rows", pa.int64())]
+    return pa.schema([*plain, *((name, pa.string()) for name in kind.PARTITIONS), *ranges])
 
 
 def milliseconds() -> int:

@@ -28,7 +28,7 @@ from dualpath.log import batches, erasures, progress
 from dualpath.log.accounts import Accounts, Entry
 from dualpath.log.files import write_atomically
 from dualpath.log.snapshot import DataFile
-from dualpath.log.table import ACCEPTED, Table, table
+from dualpath.log.table import ACCEPTED, LogTable, log_table
 from dualpath.record import UNFENCED, Fence
 from dualpath.steps import Step, step
 
@@ -45,9 +45,9 @@ class Storage:
         return self.root / self.source / kind
 
     @property
-    def table(self) -> Table:
+    def table(self) -> LogTable:
         """The event log."""
-        return table(self.folder("log"))
+        return log_table(self.folder("log"))
 
     @property
     def closed_through(self) -> str:
@@ -209,7 +209,11 @@ class Storage:
     def files(self, outcome: str = ACCEPTED, arrival_days: Iterable[str] | None = None) -> list[DataFile]:
         """The files of finished batches with rows of an outcome, and of some arrival days (default: all)."""
         done, _ = self.reached()
-        return [each for each in self.table.snapshot().files(outcome, arrival_days) if each.first <= done]
+        return [
+            each
+            for each in self.table.snapshot().files(outcome=outcome, arrival_day=arrival_days)
+            if each.first <= done
+        ]
 
     def paths(self, outcome: str = ACCEPTED, arrival_days: Iterable[str] | None = None) -> list[str]:
         """Where those files are."""
@@ -217,7 +221,7 @@ class Storage:
 
     def paths_of(self, batch: Fence) -> list[str]:
         """Where the accepted rows of a batch that is not finished are: in files without rows of others."""
-        ends, found = tuple((each, each) for each in batch), self.table.snapshot().files(ACCEPTED)
+        ends, found = tuple((each, each) for each in batch), self.table.snapshot().files(outcome=ACCEPTED)
         return [str(self.folder("log") / each.path) for each in found if (each.queries, each.batches) == ends]
 
     def arrival_days(self) -> list[str]:

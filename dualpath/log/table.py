@@ -1,4 +1,4 @@
-"""A source's event log as a Delta table: its files, its commits, and what a version of it holds.
+"""Delta tables: their files, their commits, and what a version of them holds; a source's event log is one.
 
 A commit is a file of the protocol's transaction log, `_delta_log/{version}.json`, which is created if nobody else has:
 who wins the version has committed. Commits are written here, because delta-rs reads all of a table's files before each,
@@ -7,16 +7,16 @@ and a stream commits every second; tables are made, widened, read, checkpointed 
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import pyarrow as pa
 
 from dualpath.errors import StateError
 from dualpath.log.files import create, sync
-from dualpath.log.snapshot import EMPTY, PARTITIONS, DataFile, Snapshot, milliseconds
+from dualpath.log.snapshot import DataFile, F, Snapshot, milliseconds
 from dualpath.steps import Step, step
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ACCEPTED, DUPLICATE, DEAD_LETTER, BATCH = "accepted", "duplicate", "dead_letter", "batch"
 """The outcomes of rows, as partitions of the table; `batch` has the account of each batch."""
 VERSION_DIGITS = 20
+COMMITS_TO_OPEN = 100
+"""So many commits a reader of record files opens at most."""
 GRACE_HOURS = 12
 """How long files stay after a commit has removed them, for a job that began before."""
 CONFIGURATION = {
@@ -33,7 +35,6 @@ CONFIGURATION = {
     # A commit's own checkpoints and clean-up would be in the way of the stream; see `Table.checkpoint`.
     "delta.checkpointInterval": "1000000000",
     "delta.enableExpiredLogCleanup": "false",
-    "delta.dataSkippingStatsColumns": "query,batch",
 }
 
 
@@ -50,12 +51,12 @@ def partition(outcome: str, arrival_day: str) -> str:
     return f"outcome={outcome}/arrival_day={arrival_day}"
 
 
-class Table:
-    """The Delta table in a folder; the latest version is looked for anew by each call."""
+class Table(Generic[F]):
+    """The Delta table in a folder, with files of a kind; the latest version is looked for anew by each call."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._known: tuple[Snapshot, tuple[int, int]] | None = None
+    def __init__(self, folder: Path, kind: type[F]) -> None:
+        self.folder, self.kind = folder, kind
+        self._known: tuple[Snapshot[F], tuple[int, int]] | None = None
         self._committed: tuple[int, tuple[int, int]] | None = None
         self._numbers: dict[str, int] = {}
 
@@ -88,16 +89,15 @@ class Table:
 
         return DeltaTable(self.folder)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> Snapshot[F]:
         """The latest version; an empty one of a table that was not made yet."""
         if not self.exists():
-            return Snapshot(-1, EMPTY.empty_table())
+            return Snapshot.of(self.kind)
         if self._known:
             known, identity = self._known
             if self._identity(known.version) == identity and not self._commit_file(known.version + 1).exists():
                 return known
-        opened = self.opened()
-        snapshot = Snapshot.of(opened)
+        snapshot = Snapshot.of(self.kind, self.opened())
         found = self._identity(snapshot.version)
         self._known = (snapshot, found) if found else None
         return snapshot
@@ -106,11 +106,12 @@ class Table:
     def commit(
         self,
         operation: str,
-        add: Sequence[DataFile],
-        remove: Sequence[DataFile] = (),
+        add: Sequence[F],
+        remove: Sequence[F] = (),
         *,
         data_change: bool = True,
         transaction: tuple[str, int] | None = None,
+        parameters: Mapping[str, str] | None = None,
     ) -> int:
         """Commit files, which outlive a power failure then; answers the version.
 
@@ -120,7 +121,8 @@ class Table:
         """
         places = {parent for each in add for parent in Path(each.path).parents}
         sync(self.folder / each for each in places)
-        about = {"timestamp": milliseconds(), "operation": operation, "engineInfo": "dualpath"}
+        about: dict[str, Any] = {"timestamp": milliseconds(), "operation": operation, "engineInfo": "dualpath"}
+        about["operationParameters"] = dict(parameters or {})
         actions: list[dict[str, Any]] = [{"commitInfo": about}]
         if transaction is not None:
             name, number = transaction
@@ -143,6 +145,14 @@ class Table:
         """The number of the last transaction of an application."""
         return self.opened().transaction_version(name) if self.exists() else None
 
+    def sum_up(self) -> None:
+        """Make a checkpoint, and clean up, once many commits have come since the last one."""
+        last = self.folder / "_delta_log" / "_last_checkpoint"
+        before = json.loads(last.read_text())["version"] if last.exists() else 0
+        if self.snapshot().version - before >= COMMITS_TO_OPEN:
+            self.checkpoint()
+            self.opened().cleanup_metadata()
+
     def checkpoint(self) -> None:
         """Sum the commits up, so that a reader need not open each."""
         table = self.opened()
@@ -164,7 +174,7 @@ class Table:
         if not self.exists():
             return
         used = {*self.snapshot().actions["path"].to_pylist()}
-        for file in self.folder.glob("outcome=*/**/*"):
+        for file in self.folder.glob(f"{self.kind.PARTITIONS[0]}=*/**/*"):
             if file.is_file() and str(file.relative_to(self.folder)) not in used:
                 file.unlink()
 
@@ -172,7 +182,9 @@ class Table:
         from deltalake import DeltaTable
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        DeltaTable.create(self.folder, schema, mode=mode, partition_by=[*PARTITIONS], configuration=CONFIGURATION)
+        about = CONFIGURATION | {"delta.dataSkippingStatsColumns": ",".join(self.kind.RANGES)}
+        partitions = [*self.kind.PARTITIONS]
+        DeltaTable.create(self.folder, schema, mode=mode, partition_by=partitions, configuration=about)
 
     def _recent(self) -> int:
         """A version that every commit after it still follows, and of which this process knows the transactions."""
@@ -183,14 +195,14 @@ class Table:
                 return version
         return self._latest().version
 
-    def _latest(self) -> Snapshot:
+    def _latest(self) -> Snapshot[F]:
         """The latest version, of which this process knows no transactions yet; raises `StateError` if there is none."""
         self._numbers = {}
         if (snapshot := self.snapshot()).version < 0:
-            raise StateError(f"{self.folder}: there is no table of the log any more; put it back, or start again.")
+            raise StateError(f"{self.folder}: there is no table any more; put it back, or start again.")
         return snapshot
 
-    def _holding(self, files: Sequence[DataFile]) -> int:
+    def _holding(self, files: Sequence[F]) -> int:
         """The latest version; raises `StateError` if it lacks some files."""
         snapshot = self._latest()
         if gone := {each.path for each in files}.difference(snapshot.actions["path"].to_pylist()):
@@ -240,7 +252,10 @@ class Table:
         return found.st_ino, found.st_mtime_ns
 
 
+LogTable = Table[DataFile]
+
+
 @cache
-def table(folder: Path) -> Table:
-    """The table in a folder, with what this process knows of it."""
-    return Table(folder)
+def log_table(folder: Path) -> LogTable:
+    """The event log in a folder, with what this process knows of it."""
+    return Table(folder, DataFile)

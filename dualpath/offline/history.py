@@ -1,36 +1,32 @@
-"""Record files: what training sets read. One part per view and arrival day, published by replacing an index.
+"""Record files: what training sets read. A Delta table for each view's declaration; a part is one arrival day's rows.
 
-`records/{view}-{fingerprint}/{arrival_day}-{digest}/*.parquet` holds `entity` string, `words` list<int64> and what
-`dualpath.known` compares: when the event `arrived`, int64 microseconds UTC, and its micro-`batch`, an int64 place. A
-large day has files for each of `dualpath.offline.buckets`. Rows of a file are sorted by entity.
-`records/.../index.json` says which part is current for each arrival day and how large its files are, so a reader sees
-old or new, never half, and a part that has lost files is refused. `records/.../complete` has the token of the
-micro-batch up to which they have every event. The dictionary of texts is kept the same way, under
-`records/dictionary/{source}/`, as `code` int64 and `text` string. `records/published/{source}` holds the day of the
-snapshot that serving reads, and its namespace of the online store.
+`records/{view}-{fingerprint}/` holds `entity` string, `words` list<int64> and what `dualpath.known` compares: when the
+event `arrived`, int64 microseconds UTC, and its micro-`batch`, an int64 place. Its partitions are the arrival day, the
+name of the part, which says what of the log it was made of, and one of `dualpath.offline.buckets`. Rows of a file are
+sorted by entity. A build replaces the parts of some days in one commit, so a reader sees old or new, never half, and a
+part that has lost files is refused. `complete` has the token of the micro-batch up to which they have every event. The
+dictionary of texts is kept the same way, under `records/dictionary/{source}/`, as `code` int64 and `text` string.
+`records/published/{source}` holds the day of the snapshot that serving reads, and its namespace of the online store.
 """
 
-import json
-import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
-from dualpath.errors import StaleRecordsError, StateError
+from dualpath.errors import StaleRecordsError
 from dualpath.expression import columns
 from dualpath.known import parse, place, token
 from dualpath.log.files import write_atomically
 from dualpath.log.storage import Storage
-from dualpath.offline import buckets
+from dualpath.offline import buckets, record_files
+from dualpath.offline.record_files import Part, RecordTable, record_table
 from dualpath.parts import parts
 from dualpath.plural import days
 from dualpath.record import UNFENCED, Fence, former_names, layout, text_expressions
@@ -67,13 +63,6 @@ def dictionary_salt(source: str, views: Sequence[View]) -> str:
     return " ".join([source, *sqls, *(" ".join(names) for names in former)])
 
 
-class Partition(NamedTuple):
-    """An arrival day's part of record files: the name of its folder and the bytes of the files in it."""
-
-    name: str
-    size: int
-
-
 class StaleWarning(UserWarning):
     """A training set was made from record files that lack events of the log."""
 
@@ -88,49 +77,27 @@ class History:
         """The folder of a view version or of a dictionary."""
         return self.root / "records" / name
 
-    def index(self, name: str) -> dict[str, Partition]:
-        """The current part of each arrival day; one without records has no folder."""
-        file = self.folder(name) / "index.json"
-        found = json.loads(file.read_text()) if file.exists() else {}
-        # An earlier version noted no sizes; what it built is built again.
-        return {arrival_day: Partition(*part) for arrival_day, part in found.items() if isinstance(part, list)}
+    def table(self, name: str) -> RecordTable:
+        """The table of a view version or of a dictionary."""
+        return record_table(self.folder(name))
 
-    def publish(self, name: str, staged: Path, parts: Mapping[str, str], rows: int) -> None:
-        """Make `staged/arrival_day=E/` the part `parts[E]` of each arrival day E, then remove what is superseded.
+    def index(self, name: str) -> dict[str, Part]:
+        """The current part of each arrival day."""
+        return record_files.index(self.table(name))
 
-        Files in its folders `bucket=B` get names that say so.
+    def publish(self, name: str, staged: Path, parts: Mapping[str, str], rows: int, version: int = -1) -> None:
+        """Publish `rows` rows as the parts of some arrival days, as `record_files.publish`."""
+        record_files.publish(self.table(name), self.schema(name), staged, parts, rows, version)
 
-        Raises `StateError`, and publishes nothing, unless the files hold as many `rows` as were written.
-        """
-        folder, index = self.folder(name), self.index(name)
-        found = sum(pq.read_metadata(file).num_rows for file in staged.rglob("*.parquet"))
-        if found != rows:
-            raise StateError(
-                f"{folder}: {rows:,} records were written and {found:,} are there, so they were not published; "
-                "look at the disk, then run the job again."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        for arrival_day, part in parts.items():
-            made = staged / f"arrival_day={arrival_day}"
-            if made.exists():
-                shutil.rmtree(folder / part, ignore_errors=True)
-                for file in made.glob("bucket=*/*.parquet"):
-                    file.rename(made / (buckets.prefix(file.parent.name.removeprefix("bucket=")) + file.name))
-                made.rename(folder / part)
-            index[arrival_day] = Partition(part, _size(folder / part))
-        write_atomically(folder / "index.json", json.dumps(dict(sorted(index.items())), indent=1))
-        current = {part.name for part in index.values()}
-        for old in folder.iterdir():
-            if old.is_dir() and old.name not in current:
-                shutil.rmtree(old)
+    def schema(self, name: str) -> pa.Schema:
+        """The columns of the rows of a view version or of a dictionary."""
+        return TEXTS if name.startswith(f"{DICTIONARY}/") else RECORDS
 
     def stale(self, name: str, wanted: Iterable[str], digests: Mapping[str, str]) -> dict[str, str]:
         """Arrival days whose current part was made from other batches, or has lost files since, with the names their
         new parts get."""
-        folder, index = self.folder(name), self.index(name)
-        whole = {
-            e for e, part in index.items() if part.name == digests.get(e) and _size(folder / part.name) == part.size
-        }
+        index, lost = self.index(name), {file.arrival_day for file in record_files.lost(self.table(name))}
+        whole = {e for e, part in index.items() if part.name == digests.get(e) and e not in lost}
         return {e: digests[e] for e in wanted if e not in whole}
 
     def complete(self, view: View) -> Fence:
@@ -160,10 +127,9 @@ class History:
 
     def _require(self, view: View, stale: Literal["refuse", "warn"], through: int | None) -> None:
         source, index = view.source.name, self.index(view_version(view))
-        if index and through is not None and through <= place(self.complete(view)):
-            folder = self.folder(view_version(view))
-            if all(_size(folder / part.name) == part.size for part in index.values()):
-                return
+        known = through is not None and through <= place(self.complete(view))
+        if index and known and not record_files.lost(self.table(view_version(view))):
+            return
         digests = Storage(self.root, source).digests(record_salt(source))
         lacking = sorted(self.stale(view_version(view), digests, digests))
         if not index:
@@ -199,18 +165,13 @@ class History:
 
     def paths(self, name: str, through: str | None = None, after: str = "") -> list[str]:
         """Parquet files of every current part, of the arrival days after `after` up to `through`."""
-        folder, index = self.folder(name), self.index(name)
-        while True:
-            kept = [
-                part.name
-                for arrival_day, part in sorted(index.items())
-                if arrival_day > after and (through is None or arrival_day <= through)
-            ]
-            found = [str(f) for part in kept for f in sorted((folder / part).glob("*.parquet"))]
-            # A build replaces the index before it removes parts, so under an unchanged index no folder was missing.
-            if (now := self.index(name)) == index:
-                return found
-            index = now
+        table = self.table(name)
+        found = table.snapshot().files()
+        return [
+            str(table.folder / file.path)
+            for file in sorted(found, key=lambda each: each.path)
+            if file.rows and file.arrival_day > after and (through is None or file.arrival_day <= through)
+        ]
 
     def size(self, view: View) -> int:
         """Bytes of a view's record files."""
@@ -273,15 +234,6 @@ class History:
             except FileNotFoundError:
                 if paths == self.paths(name):
                     raise
-
-
-def _size(part: Path) -> int:
-    """Bytes of the files of a part; one without records has no folder."""
-    try:
-        with os.scandir(part) as files:
-            return sum(file.stat().st_size for file in files if file.name.endswith(".parquet"))
-    except FileNotFoundError:
-        return 0
 
 
 def words_of(column: pa.ChunkedArray, width: int) -> np.ndarray:

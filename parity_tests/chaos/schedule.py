@@ -13,7 +13,8 @@ from unittest.mock import patch
 from pyspark.sql import SparkSession
 
 from dualpath.jobs import log_compaction, sink
-from dualpath.log import ledger
+from dualpath.log import batches
+from dualpath.log import table as log_table
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
@@ -146,8 +147,10 @@ def world(spark: SparkSession, applied: Path, *, kafka: bool) -> Iterator[World]
     with ExitStack() as held:
         folder = held.enter_context(TemporaryDirectory(prefix="chaos-"))
         held.enter_context(patch.object(sink, "SMALL_BATCH", sink.SMALL_BATCH))  # the world draws it
-        held.enter_context(patch.object(ledger, "BLOCK", 4))  # so that nights find something to compact,
-        held.enter_context(patch.object(log_compaction, "GRACE_SECONDS", 0))  # and to remove
+        # So that accounts are summed up, and nights find something to compact, and to remove.
+        held.enter_context(patch.object(batches, "SUMMED_UP", 4))
+        held.enter_context(patch.object(log_compaction, "FEW", 2))
+        held.enter_context(patch.object(log_table, "GRACE_HOURS", 0))
         copied = Path(folder) / "feature_repo"
         shutil.copytree(applied, copied)
         repo = Repo(copied)

@@ -90,4 +90,4 @@ class Side:
 
     def read_all(self) -> bool:
         """Whether the stream has read all of it."""
-        return sum(block.rows_read for block in self.storage.blocks()) == len(self.valid) + len(self.dead)
+        return self.storage.accounts().total().rows_read == len(self.valid) + len(self.dead)

@@ -140,7 +140,7 @@ class World:
         if draw.random() < 0.5:
             shutil.rmtree(folder, ignore_errors=True)
         else:
-            for query in range(1, 1 + max((e.query for e in storage.entries()), default=0)):
+            for query in range(1, 1 + max(storage.logged().last(), default=0)):
                 shutil.rmtree(checkpoint(storage, query), ignore_errors=True)
         if draw.random() < 0.5:
             with self.injecting(steps.HANDOVER, draw):

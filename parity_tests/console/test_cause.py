@@ -12,7 +12,6 @@ from typing import Any
 import py4j
 import pyspark
 import pytest
-from dualpath.log.ledger import Entry
 from pyspark.sql import SparkSession
 
 from dualpath.console import jobs
@@ -20,6 +19,7 @@ from dualpath.console.cause import MachineError, defect, explain
 from dualpath.console.report import Report, finish
 from dualpath.console.stream import drain, landed
 from dualpath.jobs.sink import Sink
+from dualpath.log.accounts import Entry
 from dualpath.log.files import write_atomically
 from dualpath.repo import Repo
 from parity_tests import faults
@@ -54,38 +54,41 @@ def in_the_way(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["checkpoint/query=1", "log", "staging"])
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [("checkpoint/query=1", "not a directory"), ("log", "file exists"), ("staging", "not a directory")],
+)
 def test_a_file_in_the_place_of_a_folder_ends_the_stream_in_a_sentence(
-    kind: str, spark: SparkSession, fed: Repo, capfd: pytest.CaptureFixture[str]
+    kind: str, what: str, spark: SparkSession, fed: Repo, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The log is the driver's, staging is the workers', and the checkpoint is the JVM's."""
     file = in_the_way(fed.storage(SOURCE).folder(kind))
     found = said(lambda: stream(spark, fed), capfd)
     file.unlink()
-    assert found.startswith(str(file)) and found.endswith(f": not a directory; {IN_THE_WAY}")
+    assert found.startswith(str(file)) and found.endswith(f": {what}; {IN_THE_WAY}")
 
 
 def test_a_full_disk_in_a_batch_ends_the_stream_in_a_sentence_and_the_next_start_goes_on(
     spark: SparkSession, fed: Repo, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = fed.storage(SOURCE).folder("ledger") / "query=1" / f".batch=0.json.{os.getpid()}"
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    entry.symlink_to("/dev/full")
-    found = said(lambda: stream(spark, fed), capfd)
-    entry.unlink()
-    assert found == (f"{entry}: no space left on device; free some of that disk, or move the data to a larger one.")
-
     def broken(self: Sink, found: Any, entry: Entry) -> None:
         raise ZeroDivisionError("division\nby zero")
 
     with monkeypatch.context() as faulty:
-        faulty.setattr(Sink, "move_files", broken)
+        faulty.setattr(Sink, "place_ids", broken)
         found = said(lambda: stream(spark, fed), capfd)
     line = broken.__code__.co_firstlineno + 1
     assert found == (
         f"ZeroDivisionError: division at test_cause.py:{line}; this is a defect of dualpath: "
         "report it with the traceback above."
     )
+
+    entry = fed.storage(SOURCE).folder("ledger") / f".progress.json.{os.getpid()}"
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    entry.symlink_to("/dev/full")
+    found = said(lambda: stream(spark, fed), capfd)
+    entry.unlink()
+    assert found == (f"{entry}: no space left on device; free some of that disk, or move the data to a larger one.")
     records = in_the_way(fed.root / "records")
     assert stream(spark, fed).ok
     found = said(lambda: jobs.batch(spark, fed, [fed.sources[SOURCE]], None), capfd)

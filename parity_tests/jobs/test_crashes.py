@@ -1,15 +1,12 @@
 """A crash at any step of a batch leaves no trace after a restart."""
 
-import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import pyarrow.dataset as ds
 import pytest
-from dualpath.log.ledger import Entry
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -19,12 +16,17 @@ from dualpath.jobs import sink
 from dualpath.jobs.sink import Sink
 from dualpath.jobs.staging import Staged
 from dualpath.jobs.stream import start
+from dualpath.log import audit, progress
+from dualpath.log.accounts import Entry
+from dualpath.log.progress import Progress
+from dualpath.log.table import DEAD_LETTER, DUPLICATE
 from dualpath.online.small_batch import SmallBatch
 from dualpath.online.writer import ENTITIES_PER_CALL, TEXTS, WriteCounts
+from dualpath.record import UNFENCED, Fence
 from dualpath.repo import Repo
 from dualpath.sources.directory import Directory
 from dualpath.steps import Step
-from parity_tests import faults
+from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.stream import LINES, POISON, half_of, leave_out_half
 
@@ -37,9 +39,9 @@ def test_a_stream_stopped_in_the_middle_of_a_batch_goes_on_from_its_checkpoint(
     storage = repo.storage(SOURCE)
     landing = Directory(storage.folder("landing"), files_per_batch=1)
     query = start(spark, repo, repo.sources[SOURCE], landing, interval=timedelta(0))
-    faults.until(lambda: len(storage.entries()) >= 2)
+    faults.until(lambda: len(logged.entries(storage)) >= 2)
     query.stop()
-    assert sum(entry.done for entry in storage.entries()) < 4
+    assert sum(entry.done for entry in logged.entries(storage)) < 4
     drain(spark, repo, files_per_batch=3)
     assert faults.bits(repo) == expected
     assert faults.counts(repo)["rows_read"] == len(LINES)
@@ -64,26 +66,27 @@ def half_of_the_keys_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     faults.crash_at(monkeypatch, Step.SERVE, nth=2, after=True)
 
 
-def half_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first of the second batch's files is in its place, then the process dies."""
-    real, calls = Sink.move_files, []
+def half_of_the_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of the second batch's files of ids is in its place, then the process dies."""
+    real, calls = Sink.place_ids, []
 
     def cut(self: Sink, found: Staged, entry: Entry) -> None:
         calls.append(1)
         if len(calls) < 2:
             return real(self, found, entry)
-        assert len(found.files) > 1
-        real(self, replace(found, files=found.files[:1]), entry)
-        raise faults.Crash("half of the files")
+        assert len(found.ids) > 1
+        real(self, replace(found, ids=found.ids[:1]), entry)
+        raise faults.Crash("half of the ids")
 
-    monkeypatch.setattr(Sink, "move_files", cut)
+    monkeypatch.setattr(Sink, "place_ids", cut)
 
 
 STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "after the beginning": lambda m: faults.crash_at(m, Step.BEGIN, nth=2, after=True),
     "after the pass": lambda m: faults.crash_at(m, Step.STAGE, nth=2, after=True),
-    "with half of the files": half_of_the_files,
-    "after the files": lambda m: faults.crash_at(m, Step.MOVE_FILES, nth=2, after=True),
+    "with half of the ids": half_of_the_ids,
+    "before the commit": lambda m: faults.crash_at(m, Step.COMMIT, nth=2),
+    "after the commit": lambda m: faults.crash_at(m, Step.COMMIT, nth=2, after=True),
     "before Redis": lambda m: faults.crash_at(m, Step.SERVE, nth=2),
     "with half of the keys in Redis": half_of_the_keys,
     "with half of the keys of the log in Redis": half_of_the_keys_of_the_log,
@@ -91,6 +94,10 @@ STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "before the end": lambda m: faults.crash_at(m, Step.FINISH, nth=2),
     "before Spark's commit": lambda m: faults.crash_at(m, Step.FINISH, nth=2, after=True),
 }
+
+
+UNCOMMITTED = {"after the pass", "with half of the ids", "before the commit"}
+"""Steps at which files are written that no commit has."""
 
 
 def crash(step: str, spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,8 +124,12 @@ def test_a_crash_at_any_step_of_a_batch_leaves_no_trace_after_a_restart(
     found = faults.counts(repo)
     assert (found["rows_read"], found["dead_letter"]) == (len(poisoned), 2 * len(POISON))
     assert found["accepted"] == sum(faults.ids(repo).values())
-    dead = ds.dataset([str(f) for f in repo.storage(SOURCE).folder("dead").rglob("*.parquet")])
-    assert dead.count_rows() == 2 * len(POISON)
+    storage = repo.storage(SOURCE)
+    assert logged.rows(storage, DEAD_LETTER).num_rows == 2 * len(POISON)
+    assert len(logged.rows(storage, DUPLICATE)) == found["duplicate"]
+    assert audit.faults(storage, storage.accounts(), opened=True) == []
+    # What an attempt wrote that has committed nothing is no part of the log.
+    assert bool(logged.uncommitted(storage)) == (step in UNCOMMITTED)
 
 
 def test_a_large_batch_is_written_view_by_view_in_a_call_for_some_hundred_entities(
@@ -174,8 +185,8 @@ class Again(Sink):
         super().land(batch, number)
         Again.seen += (faults.stored(self.repo), faults.ids(self.repo))
         entry = self.storage.begin(self.query, number)
-        begun = Entry(entry.query, entry.batch, entry.closed_through)
-        (self.storage.folder("ledger") / f"{entry.name}.json").write_text(json.dumps(asdict(begun)))
+        done = Fence(self.query, number - 1) if number else UNFENCED
+        progress.write(self.storage.folder("ledger"), Progress(done, entry.fence, entry.closed_through))
         super().land(batch, number)
         Again.seen += (faults.stored(self.repo), faults.ids(self.repo))
 

@@ -19,6 +19,7 @@ from dualpath.errors import DeclarationError, OtherDeclarationError, StaleRecord
 from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
 from dualpath.jobs.stream import start
+from dualpath.log.table import DEAD_LETTER
 from dualpath.online.connection import embedded_folder
 from dualpath.parity import events
 from dualpath.parity.check import check
@@ -27,6 +28,7 @@ from dualpath.preview import preview
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.sources.directory import Directory
+from parity_tests import logged
 from parity_tests.conftest import REPOS
 from parity_tests.console.commands import run, run_json
 
@@ -208,8 +210,8 @@ def test_a_running_stream_goes_on_with_its_own_declaration_and_the_next_one_read
             query.processAllAvailable()
     finally:
         query.stop()
-    dead = repo.storage("orders").folder("dead")
-    assert [*dead.rglob("*.parquet")], "a payload of the new declaration is refused by the old one"
+    dead = logged.rows(repo.storage("orders"), DEAD_LETTER)
+    assert len(dead), "a payload of the new declaration is refused by the old one"
     new_generation(spark, changed, changed.sources["orders"])
     drain(spark, changed, "4", [new_order(5)])
     build(spark, changed, changed.sources["orders"])

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import great_expectations as gx
 import pytest
-from dualpath.log.ledger import Entry
 from great_expectations.expectations.core.expect_column_values_to_be_in_set import ExpectColumnValuesToBeInSet
 from pyspark.sql import SparkSession
 
@@ -20,11 +19,13 @@ from dualpath.jobs.gate_own import own_expectations
 from dualpath.jobs.gate_report import GateError
 from dualpath.jobs.nightly import nightly
 from dualpath.limits import Limits, NullLimit
-from dualpath.log import checks, ledger
+from dualpath.log import batches, checks, forms
+from dualpath.log.accounts import Entry
 from dualpath.log.storage import Storage
+from dualpath.log.table import BATCH
 from dualpath.repo import Repo
 from dualpath.schema import EventSource, text
-from parity_tests import faults
+from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.test_gate import DAY, a_day, orders
 
@@ -58,24 +59,25 @@ def test_a_volume_outside_the_multiples_of_the_median_is_refused(rows: int, whic
     assert volume(limits, {"2026-03-09": rows}, [10, 10]) == []
 
 
-@pytest.mark.parametrize("folded", [False, True])
-def test_refused_rows_count_on_the_days_of_their_batch_also_after_it_is_folded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folded: bool
+@pytest.mark.parametrize("summed_up", [False, True])
+def test_refused_rows_count_on_the_days_of_their_batch_also_after_accounts_are_summed_up(
+    tmp_path: Path, summed_up: bool
 ) -> None:
-    monkeypatch.setattr(ledger, "BLOCK", 3)
+    storage = Storage(tmp_path, orders.name)
+    storage.table.ensure(forms.schema(forms.known(storage, orders)))
     noon = 1_772_366_400_000_000  # of 2026-03-01
-    batches = [
-        Entry(0, 0, done=True, rows_read=10, accepted=10, arrival_days=("2026-03-01",)),
-        Entry(0, 1, done=True, rows_read=10, accepted=5, dead_letter=5, arrival_days=("2026-03-01", "2026-03-02")),
-        Entry(0, 2, done=True, rows_read=4, dead_letter=4, clock=noon),
-        Entry(0, 3, done=True),
+    entries = [
+        Entry(1, 0, rows_read=10, accepted=10, arrival_days=("2026-03-01",)),
+        Entry(1, 1, rows_read=10, accepted=5, dead_letter=5, arrival_days=("2026-03-01", "2026-03-02")),
+        Entry(1, 2, rows_read=4, dead_letter=4, clock=noon),
+        Entry(1, 3),
     ]
-    for each in batches:
-        ledger.write(tmp_path, each)
-    if folded:
-        ledger.fold(tmp_path, batches[-1])
-        assert len(ledger.files(tmp_path)) == 1
-    assert ledger.refused(tmp_path) == {"2026-03-01": (24, 9), "2026-03-02": (10, 5)}
+    for each in entries:
+        logged.commit(storage, each)
+    if summed_up:
+        batches.sum_up(storage.table)
+        assert len(storage.table.snapshot().files(outcome=BATCH)) == 2
+    assert storage.accounts().refused() == {"2026-03-01": (24, 9), "2026-03-02": (10, 5)}
 
 
 def suite_of(repo: Path, *values: str) -> Path:
@@ -123,7 +125,7 @@ def test_a_day_of_too_many_refused_rows_is_not_published_and_its_page_and_status
     spark: SparkSession, shop: Repo
 ) -> None:
     storage, source = shop.storage(SOURCE), shop.sources[SOURCE]
-    read, dead = ledger.refused(storage.folder("ledger"))[f"{DAY_1}"]
+    read, dead = storage.accounts().refused()[f"{DAY_1}"]
     assert dead >= 200
     stored = faults.stored(shop)
     strict = replace(source, limits=Limits(refused=(dead - 1) / read))

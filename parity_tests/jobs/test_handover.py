@@ -20,6 +20,7 @@ from dualpath.jobs import rebuild, sink
 from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
 from dualpath.jobs.stream import start
+from dualpath.log import audit
 from dualpath.online import high_water_mark, keys, manifest
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.check import check
@@ -27,7 +28,7 @@ from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.sources.directory import Directory
 from dualpath.steps import Step
-from parity_tests import faults
+from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.stream import leave_out_half
 
@@ -58,7 +59,7 @@ def whole(spark: SparkSession, repo: Repo, lines: int = len(LINES)) -> None:
     found = faults.counts(repo)
     assert found["rows_read"] == lines == found["accepted"] + found["duplicate"] + found["dead_letter"]
     assert max(faults.ids(repo).values()) == 1 and sum(faults.ids(repo).values()) == found["accepted"]
-    assert status.faults(repo.storage(SOURCE), repo.storage(SOURCE).blocks(), files=True) == []
+    assert audit.faults(repo.storage(SOURCE), repo.storage(SOURCE).accounts(), opened=True) == []
     assert online(repo) == "whole"
     build(spark, repo, repo.sources[SOURCE])
     proof = check(repo, cells=2_000, oracle_cells=200)
@@ -308,7 +309,7 @@ def test_after_a_lost_checkpoint_the_next_generation_goes_on_without_a_gap_or_a_
     faults.post(shop, PIECES[0])
     drain(spark, shop)
     whole(spark, shop, len(LINES) + len(PIECES[0]))
-    assert {e.query for e in shop.storage(SOURCE).entries()} == {1, 2}
+    assert {e.query for e in logged.entries(shop.storage(SOURCE))} == {1, 2}
 
 
 def test_an_event_that_comes_again_is_a_duplicate_for_a_day_whatever_generation_took_it(

@@ -19,7 +19,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dualpath.log.ledger import Entry
 from prometheus_client import generate_latest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -34,12 +33,13 @@ from dualpath.jobs.histogram import EDGES
 from dualpath.jobs.metrics import FILE, Meter, Metrics
 from dualpath.jobs.sink import Sink
 from dualpath.jobs.stream import start
+from dualpath.log.accounts import Entry
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.runtime.prometheus import exposed
 from dualpath.sources.directory import Directory
-from parity_tests import faults
+from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE
 from parity_tests.console.commands import run_json
 
@@ -77,7 +77,7 @@ def streamed(spark: SparkSession, new_repo: Callable[[], Repo]) -> Streamed:
     def reported() -> Reading | None:
         found = read(storage)
         ended = found.by("phase", "dualpath_batch_phase_seconds_count").get("triggerExecution") if found else 0
-        return found if ended == len(storage.entries()) else None
+        return found if ended == len(logged.entries(storage)) else None
 
     return Streamed(repo, metrics, faults.until(reported))
 
@@ -191,7 +191,7 @@ def test_rows_that_kafka_still_has_are_the_lag_until_the_stream_is_idle(tmp_path
     times = pa.array([NOON - timedelta(minutes=2), NOON - timedelta(minutes=3)], pa.timestamp("us", "UTC"))
     log.mkdir()
     pq.write_table(pa.table({"event_time": times, "arrival_time": times}), log / "a.parquet")
-    meter.landed(Entry(1, 0, accepted=2), log)
+    meter.landed(Entry(1, 0, accepted=2), [str(log / "a.parquet")])
     meter.progress(REPORT)
     assert lag() == [21, 20, 120]
     meter.idle()
@@ -214,13 +214,13 @@ def test_a_frame_shows_the_last_minute_of_a_stream(new_repo: Callable[[], Repo],
     watch = Watch(repo)
     assert "No stream of this repo has run yet" in frame(watch, 0)
     meter = written(repo, metrics, 1_000)
-    meter.landed(Entry(1, 0, dead_letter=5, late=1, latest_by=7_200_000_000), tmp_path)
+    meter.landed(Entry(1, 0, dead_letter=5, late=1, latest_by=7_200_000_000), [])
     metrics.arrival_age.labels(SOURCE).observe_many(np.full(100, 3.0))
     meter.progress(REPORT)
     assert "servable after" in frame(watch, 1_001)
     meter.clock = lambda: 1_010
     metrics.arrival_age.labels(SOURCE).observe_many(np.full(100, 0.45))
-    meter.landed(Entry(1, 0, dead_letter=20), tmp_path)
+    meter.landed(Entry(1, 0, dead_letter=20), [])
     meter.remembers(100_000)
     meter.progress(REPORT)
     shown = " ".join(frame(watch, 1_010).split())
@@ -238,11 +238,11 @@ def test_a_frame_shows_the_last_minute_of_a_stream(new_repo: Callable[[], Repo],
 def test_a_stream_that_was_started_again_is_shown_from_its_start(new_repo: Callable[[], Repo], tmp_path: Path) -> None:
     repo = new_repo()
     watch = Watch(repo)
-    written(repo, Metrics(), 1_000).landed(Entry(1, 0, dead_letter=500), tmp_path)
+    written(repo, Metrics(), 1_000).landed(Entry(1, 0, dead_letter=500), [])
     frame(watch, 1_000)
     again = written(repo, Metrics(), 1_020)
     again.clock = lambda: 1_022
-    again.landed(Entry(1, 0, dead_letter=10), tmp_path)
+    again.landed(Entry(1, 0, dead_letter=10), [])
     assert "rows/s 5 " in " ".join(frame(watch, 1_022).split())
 
 
@@ -304,7 +304,7 @@ def forgetful(spark: SparkSession, applied: Path, tmp_path_factory: pytest.TempP
 
 
 def test_events_that_no_window_reaches_are_logged_and_counted_but_not_served(forgetful: Repo) -> None:
-    [entry] = [each for each in forgetful.storage(SOURCE).entries() if each.rows_read]
+    [entry] = [each for each in logged.entries(forgetful.storage(SOURCE)) if each.rows_read]
     assert (entry.rows_read, entry.accepted, entry.out_of_retention) == (9, 9, 6)
     assert len(faults.log(forgetful)) == 9
     assert Counter(entity for _, entity, *_ in faults.records(forgetful).elements()) == {"ann": 3}

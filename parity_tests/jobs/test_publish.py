@@ -71,9 +71,9 @@ def in_files(repo: Repo, *days: date) -> dict[str, Counter[str]]:
     found = {}
     for view in repo.views.values():
         history = History(repo.root)
-        index = history.index(view_version(view))
-        folders = [history.folder(view_version(view)) / index[day.isoformat()].name for day in days]
-        table = ds.dataset([str(file) for each in folders for file in each.glob("*.parquet")]).to_table(["entity"])
+        records = history.table(view_version(view))
+        files = records.snapshot().files(arrival_day=[day.isoformat() for day in days])
+        table = ds.dataset([str(records.folder / file.path) for file in files], format="parquet").to_table(["entity"])
         found[view.name] = Counter(table["entity"].to_pylist())
     return found
 

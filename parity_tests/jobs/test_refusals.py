@@ -24,7 +24,7 @@ from dualpath.repo import Repo
 from dualpath.sources.directory import Directory
 from dualpath.sources.kafka import Kafka
 from dualpath.words import code
-from parity_tests import faults
+from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.stream import LINES, LINES_CONTENT, write
 
@@ -120,7 +120,7 @@ def test_two_texts_with_one_code_stop_the_stream_until_one_is_changed(
     faults.post(repo, LINES)
     with pytest.raises(StreamingQueryException, match="'quite another text' and 'category_001' have the same 64-bit"):
         drain(spark, repo)
-    assert not any(entry.done for entry in repo.storage(SOURCE).entries())
+    assert not any(entry.done for entry in logged.entries(repo.storage(SOURCE)))
     client.hdel(texts, str(code("category_001")))
     drain(spark, repo)
     assert faults.bits(repo) == expected

@@ -113,14 +113,15 @@ def test_a_training_set_bucket_after_bucket_has_the_same_bits(
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The names of the files that each read opens, without the empty reads."""
+    """The day and the bucket of the files that each read opens, without the empty reads."""
     found: list[list[str]] = []
 
     class Spied:
         @staticmethod
         def dataset(paths: Sequence[str], **options: Any) -> ds.Dataset:
             if paths:
-                found.append([f"{Path(path).parent.name[:10]} {Path(path).name}" for path in paths])
+                places = [Path(path).parts for path in paths]
+                found.append([" ".join(place[n].partition("=")[2] for n in (-4, -2)) for place in places])
             return ds.dataset(paths, **options)
 
     monkeypatch.setattr(history, "ds", Spied)
@@ -131,8 +132,7 @@ def test_a_read_opens_the_files_of_its_entities_alone(tmp_path: Path, opened: li
     made = publish(tmp_path, ONE, split=(8, 0, 8))
     [bucket] = buckets.of(pa.array(["user 3"])).tolist()
     table = made.records(ONE, pa.array(["user 3", None]))
-    name = f"bucket-{bucket}-of-8-part-0.parquet"
-    assert opened == [[f"{DAYS[0]} {name}", f"{DAYS[1]} part-0.parquet", f"{DAYS[2]} {name}"]]
+    assert opened == [[f"{DAYS[0]} {bucket}-of-8", f"{DAYS[1]} all", f"{DAYS[2]} {bucket}-of-8"]]
     assert {*table["entity"].to_pylist()} == {"user 3"}
 
 
@@ -152,7 +152,7 @@ def test_many_entities_are_read_bucket_after_bucket(
 
     monkeypatch.setattr(History, "records", measured)
     local.features(ONE, NAMES, pa.array(USERS), np.full(len(USERS), BEGIN + SPAN), made)
-    of_buckets = [{name.split(" ")[1].split("-")[1] for name in each if "bucket" in name} for each in opened]
+    of_buckets = [{name.split(" ")[1].split("-")[0] for name in each if "-of-" in name} for each in opened]
     assert all(len(each) <= 1 for each in of_buckets)
     assert {bucket for each in of_buckets for bucket in each} == {str(n) for n in range(8)}
     assert sum(sizes) == 3 * RECORDS_A_DAY > 2 * max(sizes)

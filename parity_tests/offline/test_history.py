@@ -15,13 +15,16 @@ from dualpath.aggregates import Count, Max
 from dualpath.errors import InputError, StateError
 from dualpath.jobs.build import build
 from dualpath.known import place
+from dualpath.log import forms
+from dualpath.log.accounts import Entry
 from dualpath.log.storage import Storage
-from dualpath.offline.history import RECORDS, History, Partition, StaleWarning, record_salt, view_version
+from dualpath.offline.history import RECORDS, History, StaleWarning, record_salt, view_version
+from dualpath.offline.record_files import Part
 from dualpath.record import UNFENCED, Fence
 from dualpath.repo import Repo
 from dualpath.view import Feature, View
 from dualpath.windows import hours
-from parity_tests import faults
+from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.strategies import CLICKS
 
@@ -38,7 +41,8 @@ def history(tmp_path: Path) -> History:
 def stream(history: History, batch: int, *arrival_days: str) -> None:
     """Let the log have a batch with rows of some days."""
     storage = Storage(history.root, CLICKS.name)
-    storage.finish(storage.note(storage.begin(1, batch), rows_read=1, accepted=1, arrival_days=arrival_days))
+    storage.table.ensure(forms.schema(forms.Forms.of(CLICKS)))
+    logged.commit(storage, Entry(1, batch, rows_read=1, accepted=1, arrival_days=arrival_days))
 
 
 def publish(history: History, *, lost: int = 0, staged: str = "staged") -> None:
@@ -104,38 +108,36 @@ def test_a_part_with_fewer_records_than_were_written_is_not_published(history: H
     assert history.index(view_version(VIEW)) == before
 
 
-def test_a_part_that_lost_files_or_was_noted_by_an_earlier_version_is_built_again(history: History) -> None:
+def test_a_part_that_lost_a_file_or_has_one_of_another_size_is_built_again(history: History) -> None:
     stream(history, 0, *DAYS)
     publish(history)
-    history.folder(view_version(VIEW)).joinpath(
-        history.index(view_version(VIEW))[DAYS[0]].name, "part-0.parquet"
-    ).unlink()
+    [lost] = history.table(view_version(VIEW)).snapshot().files(arrival_day=DAYS[0])
+    (history.folder(view_version(VIEW)) / lost.path).unlink()
     with pytest.raises(StateError, match=f"its record files lack events of {DAYS[0]}; run"):
         history.require(VIEW)
     publish(history, staged="again")
     history.require(VIEW)
-    index = history.folder(view_version(VIEW)) / "index.json"
-    index.write_text('{"2026-03-01": "2026-03-01-0123456789abcdef"}')
+    [cut, *_] = map(Path, history.paths(view_version(VIEW)))
+    cut.write_bytes(cut.read_bytes()[:-1])
     with pytest.raises(StateError, match="run `dualpath batch`"):
         history.require(VIEW)
 
 
-def test_a_day_without_records_has_no_folder_and_is_complete(history: History) -> None:
+def test_a_day_without_records_has_no_rows_and_is_complete(history: History) -> None:
     stream(history, 0, DAYS[0])
     digests = Storage(history.root, CLICKS.name).digests(record_salt(CLICKS.name))
     history.publish(view_version(VIEW), history.root / "staged", digests, 0)
     history.require(VIEW)
-    assert history.index(view_version(VIEW)) == {DAYS[0]: Partition(digests[DAYS[0]], 0)}
+    assert history.index(view_version(VIEW)) == {DAYS[0]: Part(digests[DAYS[0]], 0)}
 
 
-@pytest.mark.parametrize("method", ["index", "paths"])
 def test_a_reader_beside_a_build_has_all_records_of_every_day(
-    history: History, monkeypatch: pytest.MonkeyPatch, method: str
+    history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A build replaces a part after the reader has looked at the index, or at the folders."""
+    """A build replaces a part after the reader has looked which files there are."""
     stream(history, 0, *DAYS)
     publish(history)
-    look, looks = getattr(History, method), 0
+    look, looks = History.paths, 0
 
     def overtaken(self: History, *given: Any) -> Any:
         nonlocal looks
@@ -145,7 +147,7 @@ def test_a_reader_beside_a_build_has_all_records_of_every_day(
             publish(history, staged="again")
         return found
 
-    monkeypatch.setattr(History, method, overtaken)
+    monkeypatch.setattr(History, "paths", overtaken)
     assert history.records(VIEW, pa.array(["ann"])).num_rows == len(DAYS)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pytest
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
@@ -24,6 +23,7 @@ from dualpath.console.live import read
 from dualpath.declare import feature_view, view_of
 from dualpath.errors import DeclarationError, InputError, carried
 from dualpath.jobs.build import build
+from dualpath.log.table import DEAD_LETTER
 from dualpath.online import bounds, keys, manifest
 from dualpath.online.bounds import LargeEntity, large_entities
 from dualpath.online.connection import connect, embedded_folder
@@ -36,7 +36,7 @@ from dualpath.runtime import redis
 from dualpath.spark.records import records
 from dualpath.view import MAX_RECORDS, Feature, View
 from dualpath.windows import SECOND, hours, lifetime
-from parity_tests import faults
+from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.events import dictionary, values
 from parity_tests.shrink import frame
@@ -284,7 +284,7 @@ def test_the_stream_exports_how_many_entities_are_over_their_bound(large: Repo) 
 
 
 def test_an_event_that_a_view_cannot_calculate_with_is_refused_with_the_calculation(large: Repo) -> None:
-    dead = ds.dataset(large.storage(SOURCE).folder("dead"), format="parquet").to_table(columns=["payload", "reason"])
+    dead = logged.rows(large.storage(SOURCE), DEAD_LETTER)
     [row] = dead.to_pylist()
     assert json.loads(row["payload"])["user_id"] == "eve"
     assert row["reason"] == "quantity * quantity has more than seventeen digits"

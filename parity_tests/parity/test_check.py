@@ -1,8 +1,7 @@
 """The parity check itself: it repeats itself, reads what it has drawn, and fails where a store is damaged."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -61,21 +60,18 @@ def test_the_oracle_gets_the_events_of_the_drawn_entities_alone(shop: Repo, monk
 def test_a_damaged_store_is_noticed(damaged: str, shop: Repo) -> None:
     view = shop.views[VIEW]
     if damaged == "record file":
-        files = [*map(Path, History(shop.root).paths(view_version(view)))]
-        index = History(shop.root).folder(view_version(view)) / "index.json"
-        kept = {file: file.read_bytes() for file in (*files, index)}
-        for file in files:
-            table = pq.read_table(file)
+        records = History(shop.root).table(view_version(view))
+        before, damaged_files = records.snapshot().files(), []
+        for file in before:
+            table = pq.ParquetFile(records.folder / file.path).read()
             # Each record says that its event happened a week before.
             words = [[words[0] - 7 * 86_400_000_000, *words[1:]] for words in table["words"].to_pylist()]
+            path = file.path.replace("part-", "damaged-")
             at = table.column_names.index("words")
-            pq.write_table(table.set_column(at, "words", pa.array(words, table["words"].type)), file)
-        # A file of another size would be refused as one that is not whole.
-        sizes = {file.parent.name: 0 for file in files}
-        for file in files:
-            sizes[file.parent.name] += file.stat().st_size
-        parts = json.loads(index.read_text())
-        index.write_text(json.dumps({day: [name, sizes.get(name, size)] for day, (name, size) in parts.items()}))
+            changed = table.set_column(at, "words", pa.array(words, table["words"].type))
+            pq.write_table(changed, records.folder / path)
+            damaged_files.append(replace(file, path=path, size=(records.folder / path).stat().st_size))
+        records.commit("WRITE", damaged_files, before)
     else:
         redis: Any = connect(shop.redis_address)
         known = manifest.read(redis, shop.project, VIEW)
@@ -89,11 +85,11 @@ def test_a_damaged_store_is_noticed(damaged: str, shop: Repo) -> None:
     try:
         said = checked(shop)
     finally:
-        for place, content in kept.items():
-            if isinstance(place, Path):
-                place.write_bytes(content)
-            else:
-                redis.set(place, content)
+        if damaged == "record file":
+            records.commit("WRITE", before, damaged_files)
+        else:
+            for key, content in kept.items():
+                redis.set(key, content)
     assert not said.passed and said.examples
     assert {row.view for row in said.rows if row.differing} == {VIEW}
     assert bool(said.oracle_differing) == (damaged == "record file")

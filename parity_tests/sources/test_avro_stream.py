@@ -9,7 +9,6 @@ from io import BytesIO
 from typing import Any
 
 import fastavro
-import pyarrow.dataset as ds
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
@@ -18,10 +17,11 @@ from dualpath.console.cause import explain
 from dualpath.decoders import avro
 from dualpath.errors import UnavailableError
 from dualpath.jobs.stream import start
+from dualpath.log.table import DEAD_LETTER
 from dualpath.repo import Repo
 from dualpath.runtime.kafka import Broker
 from dualpath.sources.kafka import Kafka
-from parity_tests import faults
+from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE
 from parity_tests.sources.registry import registry
 from parity_tests.sources.topics import LINES, send
@@ -74,7 +74,6 @@ def test_avro_serves_the_bits_of_json_and_outlives_a_registry_that_is_away(
         avro_stream(spark, repo, fake.url, payloads).awaitTermination()
         assert max(Counter(fake.asked).values()) < len(ROWS) / 10
     assert faults.bits(repo) == expected
-    files = [str(f) for f in repo.storage(SOURCE).folder("dead").rglob("*.parquet")]
-    dead = {row["payload"]: row["reason"] for row in ds.dataset(files).to_table().to_pylist()}
+    dead = {row["payload"]: row["reason"] for row in logged.rows(repo.storage(SOURCE), DEAD_LETTER).to_pylist()}
     assert dead.keys() == {b64encode(each).decode() for each in strays}
     assert all(dead[b64encode(each).decode()].startswith(reason) for each, reason in strays.items())

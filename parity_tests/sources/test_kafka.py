@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset as ds
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions
@@ -16,11 +15,12 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from dualpath.errors import StateError
 from dualpath.jobs.build import build
 from dualpath.jobs.stream import start
+from dualpath.log.table import DEAD_LETTER
 from dualpath.parity.check import check
 from dualpath.repo import Repo
 from dualpath.runtime.kafka import Broker, client, create_topic
 from dualpath.sources.kafka import Kafka
-from parity_tests import faults
+from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE
 from parity_tests.sources.topics import LINES, NUMBERS, send, stream
 
@@ -73,10 +73,10 @@ def test_messages_that_are_no_events_are_kept_with_their_reason_and_their_place(
     stream(spark, repo, Kafka(broker.address, topic))
     found = faults.counts(repo)
     assert (found["rows_read"], found["accepted"], found["dead_letter"]) == (len(POISON) + 1, 1, len(POISON))
-    dead = ds.dataset([str(f) for f in repo.storage(SOURCE).folder("dead").rglob("*.parquet")]).to_table().to_pylist()
-    dead.sort(key=lambda row: row["position"])
+    dead = logged.rows(repo.storage(SOURCE), DEAD_LETTER).to_pylist()
+    dead.sort(key=lambda row: row["__position"])
     assert [row["payload"] for row in dead] == [p if p is None else p.decode(errors="replace") for p in POISON]
-    assert {(row["origin"], row["position"]) for row in dead} == {(f"{topic}/1", n) for n in range(len(POISON))}
+    assert {(row["__origin"], row["__position"]) for row in dead} == {(f"{topic}/1", n) for n in range(len(POISON))}
     reasons = ["no payload", *["not a JSON object"] * 5, *["not UTF-8"] * 2]
     assert [row["reason"] for row in dead] == reasons
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pyarrow.dataset as ds
 import pytest
 from confluent_kafka import Producer
 from pyspark.errors.exceptions.base import StreamingQueryException
@@ -17,10 +16,11 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from dualpath import kafka
-from dualpath.console.status import account, faults
 from dualpath.declare import event_source
 from dualpath.jobs.build import build
 from dualpath.jobs.stream import start
+from dualpath.log.audit import faults
+from dualpath.log.table import DEAD_LETTER
 from dualpath.online.connection import embedded_folder
 from dualpath.parity.check import check
 from dualpath.parity.explain import explain
@@ -33,6 +33,7 @@ from dualpath.sources.decoder import decoded
 from dualpath.sources.kafka import Kafka
 from dualpath.spark.admit import admit
 from dualpath.steps import Step
+from parity_tests import logged
 from parity_tests.both_ways import served_and_trained
 from parity_tests.conftest import REPOS
 from parity_tests.faults import crash_at
@@ -141,7 +142,7 @@ def test_three_sources_of_a_topic_serve_what_is_around_payloads_also_over_a_cras
     send(broker, topic, messages)
     payloads = Kafka(broker.address, topic, offsets_per_batch=len(messages) // 2 + 1)
     with monkeypatch.context() as faulty:
-        crash_at(faulty, Step.NOTE_LOGGED, nth=2)  # all is staged and moved, and not committed
+        crash_at(faulty, Step.COMMIT, nth=2)  # all is written, and not committed
         with pytest.raises(StreamingQueryException, match="Crash"):
             start(spark, repo, repo.sources["items"], payloads).awaitTermination()
     for source in repo.sources.values():
@@ -151,11 +152,11 @@ def test_three_sources_of_a_topic_serve_what_is_around_payloads_also_over_a_cras
     accepted = {"items": sum(sizes) + 1, "looks": LOOKS, "accounts": ACCOUNTS}
     repeated = {"items": sum(sizes[::4]), "looks": 0, "accounts": len(versions[::4])}
     for name in repo.sources:
-        found = account(repo.storage(name).blocks())
+        found = repo.storage(name).accounts().total()
         assert found.adds_up and found.messages == len(messages)
         assert (found.accepted, found.duplicate) == (accepted[name], repeated[name]), name
-        assert faults(repo.storage(name), repo.storage(name).blocks(), files=True) == []
-        dead = ds.dataset([str(f) for f in repo.storage(name).folder("dead").rglob("*.parquet")]).to_table()
+        assert faults(repo.storage(name), repo.storage(name).accounts(), opened=True) == []
+        dead = logged.rows(repo.storage(name), DEAD_LETTER)
         assert Counter(dead["reason"].to_pylist()) == REASONS[name]
         assert found.dead_letter == sum(REASONS[name].values())
 

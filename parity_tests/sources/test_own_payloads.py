@@ -11,7 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
@@ -20,12 +19,13 @@ from dualpath.console import status
 from dualpath.console.stream import new_generation
 from dualpath.jobs.build import build
 from dualpath.jobs.stream import start
+from dualpath.log.table import DEAD_LETTER
 from dualpath.parity.check import check
 from dualpath.repo import Repo
 from dualpath.runtime.kafka import Broker
 from dualpath.sources.kafka import Kafka
 from dualpath.sources.source import PayloadSource
-from parity_tests import faults
+from parity_tests import faults, logged
 from parity_tests.conftest import CHECKOUT, SOURCE
 from parity_tests.sources.topics import send
 
@@ -71,8 +71,7 @@ def test_a_decoder_in_a_file_of_its_own_feeds_the_stream(
     start(spark, repo, source, Kafka(broker.address, topic)).awaitTermination()
     assert faults.bits(repo) == expected
     assert faults.counts(repo)["rows_read"] == len(LINES) + len(strays)
-    files = [str(f) for f in repo.storage(SOURCE).folder("dead").rglob("*.parquet")]
-    dead = {row["payload"]: row["reason"] for row in ds.dataset(files).to_table().to_pylist()}
+    dead = {row["payload"]: row["reason"] for row in logged.rows(repo.storage(SOURCE), DEAD_LETTER).to_pylist()}
     assert dead == {
         b64encode(strays[0]).decode(): "not a change event of Debezium",
         b64encode(strays[1]).decode(): "the change is a deletion",

@@ -1,4 +1,4 @@
-"""The command that removes a person's data."""
+"""The commands that change what is stored: the erasure of a person, and the migration from the previous version."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,3 +35,14 @@ def erase(
     from dualpath.console import erase
 
     return erase.run(repo, key or [], keys_from, dry_run, kafka, kafka_option)
+
+
+@command(app, extra="spark")
+def migrate(repo: "Repo") -> Report:
+    """Bring the data of the previous version over; it goes on where it was cut off.
+
+    No stream and no night may run. Nothing is removed before every row and every count was found again.
+    """
+    from dualpath.console import migrate
+
+    return migrate.run(repo)

@@ -1,0 +1,129 @@
+"""The tables of record files: what a part is, and how parts are published."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Self
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dualpath.errors import StateError
+from dualpath.log.snapshot import Ends, TableFile
+from dualpath.log.table import Table
+from dualpath.offline import buckets
+
+
+class Part(NamedTuple):
+    """An arrival day's part of record files: its name and the bytes of its files with rows."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class RecordFile(TableFile):
+    """A file of a part; that of a day without records has no rows."""
+
+    PARTITIONS: ClassVar = ("arrival_day", "part", "bucket")
+    RANGES: ClassVar = ()
+
+    arrival_day: str
+    part: str
+    bucket: str
+
+    @property
+    def partition(self) -> Mapping[str, str]:
+        return {"arrival_day": self.arrival_day, "part": self.part, "bucket": self.bucket}
+
+    @property
+    def ranges(self) -> Mapping[str, Ends]:
+        return {}
+
+    @classmethod
+    def of(cls, path: str, size: int, rows: int, partition: tuple[str, ...], ranges: tuple[Ends, ...]) -> Self:
+        return cls(path, size, rows, *partition)
+
+
+RecordTable = Table[RecordFile]
+
+
+@cache
+def record_table(folder: Path) -> RecordTable:
+    """The table in a folder, with what this process knows of it."""
+    return Table(folder, RecordFile)
+
+
+def index(table: RecordTable) -> dict[str, Part]:
+    """The current part of each arrival day."""
+    found: dict[str, Part] = {}
+    for file in table.snapshot().files():
+        before = found.get(file.arrival_day, Part(file.part, 0))
+        found[file.arrival_day] = Part(file.part, before.size + (file.size if file.rows else 0))
+    return dict(sorted(found.items()))
+
+
+def lost(table: RecordTable) -> list[RecordFile]:
+    """The files that are missing, or have another size than when they were written."""
+    return [file for file in table.snapshot().files() if _size(table.folder / file.path) != file.size]
+
+
+def publish(
+    table: RecordTable, schema: pa.Schema, staged: Path, parts: Mapping[str, str], rows: int, version: int
+) -> None:
+    """Make `staged/arrival_day=E/` the part `parts[E]` of each arrival day E, in one commit, then remove `staged` and
+    what is superseded. Its files may be in folders `bucket=B`; `version` is that of the log that they were made of.
+
+    Raises `StateError`, and publishes nothing, unless the files hold as many `rows` as were written.
+    """
+    counts = {file: pq.read_metadata(file).num_rows for file in sorted(staged.rglob("*.parquet"))}
+    if (found := sum(counts.values())) != rows:
+        raise StateError(
+            f"{table.folder}: {rows:,} records were written and {found:,} are there, so they were not published; "
+            "look at the disk, then run the job again."
+        )
+    table.ensure(columns(schema))
+    made = []
+    for arrival_day, part in parts.items():
+        files = [file for file in counts if f"arrival_day={arrival_day}" in file.relative_to(staged).parts]
+        for file in files or [empty(staged, schema)]:
+            bucket = file.parent.name.removeprefix("bucket=") if "bucket=" in file.parent.name else buckets.ALL
+            made.append(placed(table, file, counts.get(file, 0), (arrival_day, part, buckets.partition(bucket))))
+    replaced = table.snapshot().files(arrival_day=parts)
+    table.commit("WRITE", made, replaced, parameters={"logVersion": str(version)})
+    shutil.rmtree(staged)
+    table.remove_unused()
+    table.sum_up()
+
+
+def placed(table: RecordTable, file: Path, rows: int, values: tuple[str, str, str]) -> RecordFile:
+    """Move a file to the partition with some values, under a new name; no commit has it yet."""
+    folder = "/".join(f"{name}={value}" for name, value in zip(RecordFile.PARTITIONS, values, strict=True))
+    path = f"{folder}/part-{uuid4().hex}.parquet"
+    (table.folder / folder).mkdir(parents=True, exist_ok=True)
+    file.rename(table.folder / path)
+    return RecordFile(path, (table.folder / path).stat().st_size, rows, *values)
+
+
+def columns(rows: pa.Schema) -> pa.Schema:
+    """The columns of the table that holds rows."""
+    return pa.schema([*rows, ("arrival_day", pa.date32()), ("part", pa.string()), ("bucket", pa.string())])
+
+
+def empty(folder: Path, schema: pa.Schema) -> Path:
+    """A new file without rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{uuid4().hex}.parquet"
+    pq.write_table(schema.empty_table(), file)
+    return file
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file; -1: there is none."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return -1
