@@ -37,6 +37,6 @@ def written(repo: Repo, batch: int, accepted: int, reasons: list[str], *, duplic
     events = pa.table({"event_id": [str(i) for i in range(accepted)]})
     files = {(ACCEPTED, DAY): events, (DUPLICATE, DAY): events[:duplicate]}
     files[DEAD_LETTER, DAY] = pa.table({"payload": reasons, "reason": pa.array(reasons, pa.string())})
-    kinds = Counter(reason.partition(":")[0] for reason in reasons)
+    kinds = dict(Counter(reason.partition(":")[0] for reason in reasons))
     files = {place: rows for place, rows in files.items() if len(rows)}
-    logged.append(repo.storage(SOURCE), repo.sources[SOURCE], files, batch=Fence(1, batch), reasons=dict(kinds), **counts)
+    logged.append(repo.storage(SOURCE), repo.sources[SOURCE], files, batch=Fence(1, batch), reasons=kinds, **counts)

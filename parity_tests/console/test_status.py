@@ -2,11 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dualpath.log.accounts import Accounts
 from dualpath.log.outcomes import COUNTS
+from dualpath.log.snapshot import DataFile
+from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER
 from dualpath.repo import Repo
 from parity_tests.conftest import SOURCE
@@ -93,15 +95,15 @@ def test_status_fails_where_the_log_is_older_than_the_ledger(repo: Repo, tmp_pat
 
 def test_a_batch_that_finishes_while_status_looks_is_no_fault(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     written(repo, 0, 5, ["not a JSON object"])
-    real, later = Accounts.wrong, iter([1])
+    real, later = Storage.files, iter([1])
 
-    def slow(accounts: Accounts) -> list[str]:
+    def late(storage: Storage, *arguments: Any) -> list[DataFile]:
         for batch in later:
             written(repo, batch, 5, ["not a JSON object"], duplicate=2)
-            repo.storage(SOURCE).begin(1, batch + 1)
-        return real(accounts)
+            storage.begin(1, batch + 1)
+        return real(storage, *arguments)
 
-    monkeypatch.setattr(Accounts, "wrong", slow)
+    monkeypatch.setattr(Storage, "files", late)
     said = run_json("status", "--repo", repo.folder)
     assert (said["adds_up"], said["accepted"]) == (True, 5)
     assert run_json("status", "--repo", repo.folder)["accepted"] == 10

@@ -167,7 +167,7 @@ def test_after_accounts_are_summed_up_each_batch_is_forgotten_in_its_own_time(
             == clocks(dedup)
             == sorted([n * (DAY // 3) for n in range(max(0, batch - 2), batch + 1)] * 3)
         )
-    assert len(dedup.storage.logged()) == 14 > len(dedup.storage.table.snapshot().files(BATCH))
+    assert len(dedup.storage.logged()) == 14 > len(dedup.storage.table.snapshot().files(outcome=BATCH))
 
 
 def test_ids_of_batches_that_the_log_does_not_have_are_not_loaded(

@@ -193,7 +193,7 @@ def test_what_was_compacted_after_it_was_looked_up_is_refused(copy: Storage) -> 
     found, version = traces(copy), copy.table.snapshot().version
     assert found.due
     logged.compact(copy)
-    with pytest.raises(StateError, match="another job has replaced outcome=.* meanwhile; run this one again"):
+    with pytest.raises(StateError, match=r"another job has replaced outcome=.* meanwhile; run this one again"):
         found.remove()
     assert copy.table.snapshot().version == version + 1
     traces(copy).remove()
@@ -212,4 +212,4 @@ def test_a_batch_keeps_its_account_when_all_of_its_rows_are_erased(copy: Storage
     traces(copy).remove()
     found = copy.accounts().rows.to_pylist()[5]
     assert found["accepted"] == found["duplicate"] == found["dead_letter"] == 0 < found["erased"] == found["rows_read"]
-    assert len(copy.table.snapshot().files(BATCH)) >= 1 and copy.accounts().wrong() == []
+    assert len(copy.table.snapshot().files(outcome=BATCH)) >= 1 and copy.accounts().wrong() == []

@@ -15,8 +15,9 @@ import pytest
 from dualpath.errors import StateError
 from dualpath.log import audit, batches, forms, table
 from dualpath.log.accounts import Entry
+from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, BATCH, DEAD_LETTER, DUPLICATE, Table
+from dualpath.log.table import ACCEPTED, BATCH, DEAD_LETTER, DUPLICATE, LogTable, Table
 from dualpath.record import UNFENCED, Fence
 from dualpath.steps import Step
 from parity_tests import evolved, faults, logged
@@ -41,7 +42,7 @@ def made(root: Path) -> Storage:
 
 def restarted(storage: Storage) -> Storage:
     """What a process that starts now knows."""
-    table.table.cache_clear()
+    table.log_table.cache_clear()
     batches._known.cache_clear()
     return Storage(storage.root, storage.source)
 
@@ -300,7 +301,7 @@ def test_every_so_many_batches_accounts_are_in_one_file_a_day_and_commits_in_a_c
     files = []
     for number in range(10):
         logged.append(storage, SOURCE, {(ACCEPTED, DAYS[0]): rows(f"{number}", 1)}, clock=CLOCK + number // 6 * day)
-        files.append(len(storage.table.snapshot().files(BATCH)))
+        files.append(len(storage.table.snapshot().files(outcome=BATCH)))
         assert checkpoint.exists() is (number >= 3)
     assert files == [1, 2, 3, 1, 2, 3, 4, 2, 3, 4]
     before, version = told(storage), storage.table.snapshot().version
@@ -319,9 +320,9 @@ def test_accounts_that_two_jobs_sum_up_at_once_are_there_once(
     filled(storage, 3)
     before, real, first = told(storage), batches._read, iter([True])
 
-    def read(mine: Table, files: Any) -> pa.Table:
+    def read(mine: LogTable, files: Any) -> pa.Table:
         if next(first, False):
-            batches.sum_up(Table(storage.folder("log")))
+            batches.sum_up(Table(storage.folder("log"), DataFile))
         return real(mine, files)
 
     monkeypatch.setattr(batches, "_read", read)

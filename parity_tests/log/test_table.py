@@ -17,7 +17,7 @@ from dualpath.errors import StateError
 from dualpath.log import snapshot
 from dualpath.log.forms import Forms, schema
 from dualpath.log.snapshot import DataFile, Snapshot
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, GRACE_HOURS, ReplacedError, Table, partition
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, GRACE_HOURS, LogTable, ReplacedError, Table, partition
 from dualpath.schema import integer, text
 from parity_tests.evolved import orders
 
@@ -27,14 +27,20 @@ HOUR = 3_600
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Table:
-    made = Table(tmp_path / "orders/log")
+def table(tmp_path: Path) -> LogTable:
+    made = Table(tmp_path / "orders/log", DataFile)
     made.ensure(COLUMNS)
     return made
 
 
 def file(
-    table: Table, name: str, *, outcome: str = ACCEPTED, day: str = DAY, batch: tuple[int, int] = (1, 0), rows: int = 1
+    table: LogTable,
+    name: str,
+    *,
+    outcome: str = ACCEPTED,
+    day: str = DAY,
+    batch: tuple[int, int] = (1, 0),
+    rows: int = 1,
 ) -> DataFile:
     """A file of a batch that no commit has."""
     query, number = batch
@@ -46,20 +52,20 @@ def file(
     return DataFile(relative, path.stat().st_size, rows, outcome, day, (query, query), (number, number))
 
 
-def names(table: Table) -> list[str]:
+def names(table: LogTable) -> list[str]:
     """The names of all files, for a process that starts now."""
-    return sorted(Path(path).stem for path in Snapshot.of(table.opened()).actions["path"].to_pylist())
+    return sorted(Path(path).stem for path in Snapshot.of(DataFile, table.opened()).actions["path"].to_pylist())
 
 
-def replaced(table: Table, by: Path) -> None:
+def replaced(table: LogTable, by: Path) -> None:
     """Let another folder take the place of the table's."""
     shutil.rmtree(table.folder)
     shutil.copytree(by, table.folder)
 
 
-def test_writers_that_race_for_a_version_all_land(table: Table) -> None:
+def test_writers_that_race_for_a_version_all_land(table: LogTable) -> None:
     """Each has a table of its own, as a process has; all see the same version before they begin."""
-    writers = [Table(table.folder) for _ in range(4)]
+    writers = [Table(table.folder, DataFile) for _ in range(4)]
     assert {each.snapshot().version for each in writers} == {0}
 
     def write(number: int) -> list[int]:
@@ -75,31 +81,31 @@ def test_writers_that_race_for_a_version_all_land(table: Table) -> None:
     assert names(table) == sorted(f"{number}-{n}" for number in range(4) for n in range(15))
 
 
-def before(table: Table) -> Table:
+def before(table: LogTable) -> LogTable:
     """A process that has looked before the commit."""
-    found = Table(table.folder)
+    found = Table(table.folder, DataFile)
     found.snapshot()
     return found
 
 
-def looking(table: Table) -> Table:
+def looking(table: LogTable) -> LogTable:
     """It, when it has looked once more."""
     table.snapshot()
     return table
 
 
-SECOND: dict[str, Callable[[Table, Table], Table]] = {
+SECOND: dict[str, Callable[[LogTable, LogTable], LogTable]] = {
     "the same process": lambda first, _: first,
     "one that looked before": lambda _, early: early,
     "one that looked before and since": lambda _, early: looking(early),
-    "a new one": lambda first, _: Table(first.folder),
+    "a new one": lambda first, _: Table(first.folder, DataFile),
 }
 
 
 @pytest.mark.parametrize("second", SECOND)
 @pytest.mark.parametrize("number", [4, 5])
 @pytest.mark.parametrize("removes", [False, True])
-def test_a_transaction_that_the_table_has_is_refused(table: Table, second: str, number: int, removes: bool) -> None:
+def test_a_transaction_that_the_table_has_is_refused(table: LogTable, second: str, number: int, removes: bool) -> None:
     early = before(table)
     early.commit("WRITE", [file(table, "of another")], transaction=("query-1", 0))
     table.commit("WRITE", [file(table, "first")], transaction=("query-1", 5))
@@ -113,10 +119,12 @@ def test_a_transaction_that_the_table_has_is_refused(table: Table, second: str, 
     assert (table.transaction("query-1"), table.transaction("query-2"), table.transaction("x")) == (6, 9, None)
 
 
-def test_a_file_that_another_has_removed_cannot_be_removed_again(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_another_has_removed_cannot_be_removed_again(
+    table: LogTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a, b = file(table, "a"), file(table, "b")
     table.commit("WRITE", [a, b])
-    late, seen = Table(table.folder), table.snapshot()
+    late, seen = Table(table.folder, DataFile), table.snapshot()
     table.commit("OPTIMIZE", [file(table, "ab")], [a, b])
     with pytest.raises(ReplacedError, match=r"another job has replaced outcome=.*/b\.parquet meanwhile"):
         late.commit("DELETE", [file(table, "b without a row")], [b])
@@ -127,9 +135,9 @@ def test_a_file_that_another_has_removed_cannot_be_removed_again(table: Table, m
     assert names(table) == ["ab"]
 
 
-def test_a_removal_and_a_write_of_others_are_no_conflict(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removal_and_a_write_of_others_are_no_conflict(table: LogTable, monkeypatch: pytest.MonkeyPatch) -> None:
     table.commit("WRITE", [a := file(table, "a")])
-    late, seen = Table(table.folder), table.snapshot()
+    late, seen = Table(table.folder, DataFile), table.snapshot()
     table.commit("WRITE", [b := file(table, "b")])
     table.commit("DELETE", [], [b])
     monkeypatch.setattr(late, "snapshot", lambda: seen)
@@ -137,7 +145,7 @@ def test_a_removal_and_a_write_of_others_are_no_conflict(table: Table, monkeypat
     assert names(table) == ["c"]
 
 
-def test_after_an_older_copy_has_taken_its_place_a_process_goes_on_behind_it(table: Table, tmp_path: Path) -> None:
+def test_after_an_older_copy_has_taken_its_place_a_process_goes_on_behind_it(table: LogTable, tmp_path: Path) -> None:
     for number in range(3):
         table.commit("WRITE", [file(table, f"kept {number}")], transaction=("q", number))
     older = shutil.copytree(table.folder, tmp_path / "older")
@@ -152,34 +160,36 @@ def test_after_an_older_copy_has_taken_its_place_a_process_goes_on_behind_it(tab
     assert names(table) == ["kept 0", "kept 1", "kept 2", "new"]
 
 
-def test_after_another_table_of_as_many_versions_has_taken_its_place_it_is_read(table: Table, tmp_path: Path) -> None:
-    other = Table(tmp_path / "other")
+def test_after_another_table_of_as_many_versions_has_taken_its_place_it_is_read(
+    table: LogTable, tmp_path: Path
+) -> None:
+    other = Table(tmp_path / "other", DataFile)
     other.ensure(COLUMNS)
     for each, name in ((table, "mine"), (other, "theirs")):
         each.commit("WRITE", [file(each, name)], transaction=("q", 0))
-    assert table.snapshot().files(ACCEPTED)[0].path.endswith("mine.parquet")
+    assert table.snapshot().files(outcome=ACCEPTED)[0].path.endswith("mine.parquet")
     replaced(table, other.folder)
-    assert table.snapshot().files(ACCEPTED)[0].path.endswith("theirs.parquet")
+    assert table.snapshot().files(outcome=ACCEPTED)[0].path.endswith("theirs.parquet")
     assert table.commit("WRITE", [file(table, "next")], transaction=("q", 1)) == 2
     assert names(table) == ["next", "theirs"]
 
 
-def test_a_commit_without_a_table_is_refused_and_makes_none(table: Table, tmp_path: Path) -> None:
-    nowhere = Table(tmp_path / "nowhere")
+def test_a_commit_without_a_table_is_refused_and_makes_none(table: LogTable, tmp_path: Path) -> None:
+    nowhere = Table(tmp_path / "nowhere", DataFile)
     table.commit("WRITE", [file(table, "a")])
     shutil.rmtree(table.folder / "_delta_log")
     for each in (nowhere, table):
-        with pytest.raises(StateError, match="there is no table of the log any more"):
+        with pytest.raises(StateError, match="there is no table any more"):
             each.commit("WRITE", [file(each, "b")])
-        assert not each.exists() and each.snapshot().version == -1 and each.snapshot().files(ACCEPTED) == []
+        assert not each.exists() and each.snapshot().version == -1 and each.snapshot().files(outcome=ACCEPTED) == []
         assert each.transaction("q") is None and not [*each.folder.glob("_delta_log/*")]
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_no_commit_takes_the_place_of_one_that_was_cleaned_up(table: Table, old: bool) -> None:
+def test_no_commit_takes_the_place_of_one_that_was_cleaned_up(table: LogTable, old: bool) -> None:
     """Of a process that committed last before others did, a day ago."""
     table.commit("WRITE", [file(table, "first")])
-    other = Table(table.folder)
+    other = Table(table.folder, DataFile)
     for number in range(4):
         other.commit("WRITE", [file(table, f"{number}")])
     other.checkpoint()
@@ -194,7 +204,7 @@ def test_no_commit_takes_the_place_of_one_that_was_cleaned_up(table: Table, old:
 
 
 def test_a_first_table_the_same_columns_and_more_of_them(tmp_path: Path) -> None:
-    table = Table(tmp_path / "log")
+    table = Table(tmp_path / "log", DataFile)
     assert not table.exists()
     for _ in range(2):
         table.ensure(COLUMNS)
@@ -216,7 +226,7 @@ def test_a_first_table_the_same_columns_and_more_of_them(tmp_path: Path) -> None
 
 
 def test_a_table_without_files_takes_any_columns(tmp_path: Path) -> None:
-    table = Table(tmp_path / "log")
+    table = Table(tmp_path / "log", DataFile)
     for source in (orders(text("weight"), text("gone")), orders(integer("weight"))):
         table.ensure(wanted := schema(Forms.of(source)))
     assert {field.name for field in table.opened().schema().fields} == {*wanted.names}
@@ -224,8 +234,8 @@ def test_a_table_without_files_takes_any_columns(tmp_path: Path) -> None:
     assert names(table) == ["a"]
 
 
-def test_a_snapshot_is_kept_until_there_is_another_one(table: Table, tmp_path: Path) -> None:
-    other = Table(table.folder)
+def test_a_snapshot_is_kept_until_there_is_another_one(table: LogTable, tmp_path: Path) -> None:
+    other = Table(table.folder, DataFile)
     first = table.snapshot()
     assert table.snapshot() is first
     other.commit("WRITE", [file(table, "a")])
@@ -233,12 +243,12 @@ def test_a_snapshot_is_kept_until_there_is_another_one(table: Table, tmp_path: P
     assert (first.version, second.version) == (0, 1) and table.snapshot() is second
     older = shutil.copytree(table.folder, tmp_path / "older")
     other.commit("WRITE", [file(table, "b")])
-    assert len(table.snapshot().files(ACCEPTED)) == 2
+    assert len(table.snapshot().files(outcome=ACCEPTED)) == 2
     replaced(table, older)
-    assert table.snapshot().files(ACCEPTED) == second.files(ACCEPTED)
+    assert table.snapshot().files(outcome=ACCEPTED) == second.files(outcome=ACCEPTED)
 
 
-def test_files_are_those_of_the_outcome_and_the_days_oldest_batches_first(table: Table) -> None:
+def test_files_are_those_of_the_outcome_and_the_days_oldest_batches_first(table: LogTable) -> None:
     draw, made = Random(3), list[DataFile]()
     outcomes, days = (ACCEPTED, DUPLICATE, DEAD_LETTER), ("2026-03-01", "2026-03-02", "0001-01-01")
     for number in range(40):
@@ -255,11 +265,11 @@ def test_files_are_those_of_the_outcome_and_the_days_oldest_batches_first(table:
         return sorted(found, key=lambda each: (each.queries[0], each.batches[0], each.path))
 
     table.checkpoint()
-    for each in (table, Table(table.folder)):
+    for each in (table, Table(table.folder, DataFile)):
         for outcome in outcomes:
-            assert each.snapshot().files(outcome) == plain(outcome)
+            assert each.snapshot().files(outcome=outcome) == plain(outcome)
             for some in ([], days[:1], days[1:], ["1999-01-01"]):
-                assert each.snapshot().files(outcome, some) == plain(outcome, some)
+                assert each.snapshot().files(outcome=outcome, arrival_day=some) == plain(outcome, some)
 
 
 def test_a_file_overlaps_the_batches_that_it_may_have_rows_of() -> None:
@@ -272,7 +282,7 @@ def test_a_file_overlaps_the_batches_that_it_may_have_rows_of() -> None:
             assert each.first == min(of)
 
 
-def test_vacuum_leaves_what_somebody_may_still_read(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vacuum_leaves_what_somebody_may_still_read(table: LogTable, monkeypatch: pytest.MonkeyPatch) -> None:
     stays, late, early = (file(table, name) for name in ("stays", "removed now", "removed before"))
     table.commit("WRITE", [stays, late, early])
     with monkeypatch.context() as patched:
@@ -291,8 +301,8 @@ def test_vacuum_leaves_what_somebody_may_still_read(table: Table, monkeypatch: p
     assert {path.stem for path in table.folder.rglob("*.parquet")} == {"stays", "not committed yet"}
 
 
-def test_what_a_crash_leaves_of_a_commit_is_no_commit(table: Table) -> None:
+def test_what_a_crash_leaves_of_a_commit_is_no_commit(table: LogTable) -> None:
     (table.folder / "_delta_log" / f".{1:020}.json.0123").write_text('{"add"')
     assert table.snapshot().version == 0
     assert table.commit("WRITE", [file(table, "a")]) == 1
-    assert Table(table.folder).snapshot().version == 1 and names(table) == ["a"]
+    assert Table(table.folder, DataFile).snapshot().version == 1 and names(table) == ["a"]
