@@ -76,10 +76,10 @@ def test_the_demo_proves_itself_with_a_broker_before_the_stream(
 
 
 def test_a_broker_that_does_not_start_shows_the_end_of_its_log(broker: Broker, tmp_path: Path) -> None:
-    second = Broker(tmp_path)
-    with second:
-        pass
-    properties = tmp_path / "server.properties"
-    properties.write_text(properties.read_text().replace(second.address, broker.address))
+    """One with the address and the empty storage of another that runs."""
+    (tmp_path / "data").mkdir()
+    shutil.copy(broker.folder / "data" / "meta.properties", tmp_path / "data")
+    properties = (broker.folder / "server.properties").read_text().replace(str(broker.folder), str(tmp_path))
+    (tmp_path / "server.properties").write_text(properties)
     with pytest.raises(UnavailableError, match="in use"):
-        second.start()
+        Broker(tmp_path).start()
