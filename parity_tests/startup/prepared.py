@@ -1,11 +1,13 @@
-"""A process that has imported Feast and dualpath, and runs `feast apply` in forks of it.
+"""Processes that have imported what commands of the tests import, and run these commands in forks of themselves.
 
-To import them takes three seconds of a core, to apply a tenth of that, and the tests apply some hundred repos. So
-`sitecustomize` has every process of the tests that is about to run one of `PROGRAMS` ask this process, if `ADDRESS` is
-set: it hands over its arguments, folder, environment, and the files it reads and writes; waits; and ends as the fork
-does. What a test says of Feast's own commands is said of a process without `ADDRESS`: forks draw the same hash seed.
+To import Feast and dualpath takes three seconds of a core, to apply a repo a tenth of that, and the tests apply some
+hundred. So `sitecustomize` has every process of the tests that is about to run one of `PROGRAMS` ask such a process,
+if `ADDRESS` is set: it hands over its arguments, folder, environment, and the files it reads and writes; waits; and
+ends as the fork does. What a test says of Feast's own commands is said of a process without `ADDRESS`: forks draw the
+same hash seed.
 
-It is run with the number of a listening socket, imports when the first asks, and ends when its standard input does.
+Each of `KINDS` is run with its name and the number of a listening socket, imports when the first asks, and ends when
+its standard input does.
 """
 
 import gc
@@ -26,42 +28,58 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 ADDRESS = "DUALPATH_TESTS_PREPARED"
-PROGRAMS = {"feast.cli.cli": "apply", "dualpath.feast.declared": None}
-"""Modules, and the word that their commands must have."""
-STORES = ("dualpath.feast.offline", "dualpath.feast.online", "dualpath.feast.engine")
+PROGRAMS = {
+    "feast.cli.cli": ("apply", "declarations"),
+    "dualpath.feast.declared": ("", "declarations"),
+    "parity_tests.crash": ("", "crashes"),
+}
+"""Modules, each with a word that its commands must have, and the kind of process that runs them."""
+KINDS = {
+    "declarations": ("dualpath.feast.offline", "dualpath.feast.online", "dualpath.feast.engine"),
+    "crashes": ("dualpath.console.stream", "dualpath.jobs.build", "dualpath.repo"),
+}
+"""What each kind imports beside the programs themselves."""
 NUMBER = struct.Struct("<q")
 
 
-def takes(argv: Sequence[str]) -> bool:
-    """Whether these are the words of a command that can be run here."""
-    if list(argv[1:2]) != ["-m"] or argv[2] not in PROGRAMS:
-        return False
-    word = PROGRAMS[argv[2]]
-    return word is None or word in argv
+def kind_for(argv: Sequence[str]) -> str | None:
+    """The kind of process that runs the command of these words, if any does."""
+    word, kind = PROGRAMS.get(argv[2], ("", None)) if list(argv[1:2]) == ["-m"] else ("", None)
+    return kind if not word or word in argv else None
 
 
 @contextmanager
 def running() -> Iterator[str]:
-    """The process, while this is entered; its address."""
+    """The processes, while this is entered; what their addresses begin with."""
     name = f"dualpath-tests-{os.getpid()}-{time.monotonic_ns()}"
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(f"\0{name}")
-        listening.listen(64)
-        handle = listening.fileno()
-        command = [sys.executable, __file__, str(handle)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[handle])
+    started = [_start(name, kind) for kind in KINDS]
     try:
         yield name
     finally:
-        process.communicate()
+        for each in started:
+            each.communicate()
 
 
-def ask(name: str) -> NoReturn:
+def _start(name: str, kind: str) -> subprocess.Popen[bytes]:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(_address(name, kind))
+        listening.listen(64)
+        handle = listening.fileno()
+        command = [sys.executable, "-m", __name__, kind, str(handle)]
+        return subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, pass_fds=[handle])
+
+
+def _address(name: str, kind: str) -> str:
+    return f"\0{name}-{kind}"
+
+
+def ask(name: str, kind: str) -> NoReturn:
     """Have this process's program run there, and end as it ends."""
     asked = json.dumps({"argv": sys.orig_argv[2:], "folder": str(Path.cwd()), "environ": dict(os.environ)}).encode()
     with socket.socket(socket.AF_UNIX) as there:
-        there.connect(f"\0{name}")
+        there.connect(_address(name, kind))
         socket.send_fds(there, [NUMBER.pack(len(asked))], [0, 1, 2])
         there.sendall(asked)
         [code] = NUMBER.unpack(_exactly(there, NUMBER.size))
@@ -80,7 +98,7 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
     return found
 
 
-def main(listening: socket.socket) -> None:
+def main(kind: str, listening: socket.socket) -> None:
     """Answer until standard input ends; returns in a fork, too, when its program has."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
@@ -88,7 +106,7 @@ def main(listening: socket.socket) -> None:
         if sys.stdin in ready:
             return
         connection, _ = listening.accept()
-        prepare()
+        prepare(kind)
         if not os.fork():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             listening.close()
@@ -98,11 +116,12 @@ def main(listening: socket.socket) -> None:
 
 
 @cache
-def prepare() -> None:
+def prepare(kind: str) -> None:
     """Import, once, what the programs do; they themselves are run as if they had not been imported."""
-    for name in (*PROGRAMS, *STORES):
+    programs = [name for name, (_, own) in PROGRAMS.items() if own == kind]
+    for name in (*programs, *KINDS[kind]):
         importlib.import_module(name)
-    for name in PROGRAMS:
+    for name in programs:
         del sys.modules[name]
     gc.freeze()
 
@@ -138,4 +157,4 @@ def run(argv: Sequence[str], folder: str, environ: Mapping[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    main(socket.socket(fileno=int(sys.argv[1])))
+    main(sys.argv[1], socket.socket(fileno=int(sys.argv[2])))

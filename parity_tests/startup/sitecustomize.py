@@ -5,7 +5,7 @@ two thirds of `import feast`, and the tests start more than a hundred processes 
 each time, so it is kept beside Python's own. Python imports a module of this name by itself; `parity_tests.conftest`
 names its folder in PYTHONPATH.
 
-A process that is to do nothing but apply a repo does so in a fork of one that has imported Feast (`prepared`).
+Processes that some commands are run in are forks of one that has imported all of it (`prepared`).
 """
 
 import os
@@ -68,5 +68,5 @@ if find_spec("typeguard"):
 if "DUALPATH_TESTS_PREPARED" in os.environ and sys.orig_argv[1:2] == ["-m"]:
     import prepared
 
-    if prepared.takes(sys.orig_argv):
-        prepared.ask(os.environ[prepared.ADDRESS])
+    if kind := prepared.kind_for(sys.orig_argv):
+        prepared.ask(os.environ[prepared.ADDRESS], kind)
