@@ -11,6 +11,9 @@ STEPS ?= 60
 
 .DEFAULT_GOAL := help
 
+# Where it is set, every process of the tests compiles all that it imports of this checkout: some seconds each.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests that need a Spark session are three parts, which take about as long: of jobs, of what feeds them, all others.
 JOBS := parity_tests/jobs
 FEEDS := $(addprefix parity_tests/,chaos dedup online sources)

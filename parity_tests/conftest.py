@@ -3,8 +3,10 @@
 import importlib
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from dualpath.runtime.kafka import Broker
 from dualpath.sources.directory import Directory
 from dualpath.sources.landing import land
 from dualpath.spark.session import session
+from parity_tests.startup import prepared
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 REPOS = Path(__file__).parent / "repos"
@@ -40,8 +43,12 @@ settings.register_profile("repeatable", derandomize=True, database=None, deadlin
 settings.load_profile("repeatable")
 
 
-def pytest_configure() -> None:
-    """Let all processes that tests start import Feast quickly, and the JVM of Spark compile quickly."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Let all processes that tests start import Feast quickly or not at all, and the JVM of Spark compile quickly."""
+    if sys.platform == "linux":
+        held = ExitStack()
+        os.environ[prepared.ADDRESS] = held.enter_context(prepared.running())
+        config.add_cleanup(held.close)
     paths = [str(Path(startup.__file__).parent), os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     os.environ["SPARK_SUBMIT_OPTS"] = f"{BRIEFLY} {os.environ.get('SPARK_SUBMIT_OPTS', '')}".strip()
