@@ -38,6 +38,9 @@ SOURCE = "shop_events"
 # alone would have a small room, and be swept out of it.
 BRIEFLY = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
 
+# Spark keeps the code it has compiled of a hundred plans' stages; tests have many more, again and again.
+COMPILED = {"spark.sql.codegen.cache.maxEntries": "4000"}
+
 # Every run draws the same examples, and a busy machine is no fault. A test's own settings build upon these.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
@@ -73,14 +76,17 @@ def connector() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def spark(connector: dict[str, str]) -> Iterator[SparkSession]:
     """One Spark session, in UTC, for the whole run: starting it costs more than most tests."""
-    started = session("parity-tests", cores=2, conf=connector)
+    started = session("parity-tests", cores=2, conf=connector | COMPILED)
     yield started
     started.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory, connector: dict[str, str]) -> Iterator[Broker]:
-    """A Kafka broker of the module's own; its tests are skipped where the jars cannot be had."""
+    """One Kafka broker for the whole run: starting it takes two JVMs. Each test has topics of its own.
+
+    Those that take it are skipped where the jars cannot be had.
+    """
     try:
         jars.fetch("spark", os.environ)
         jars.fetch("broker", os.environ)
