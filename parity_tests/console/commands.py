@@ -1,17 +1,21 @@
 """How the tests run a command."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from typer.testing import CliRunner, Result
 
 from dualpath.cli import app
-from dualpath.log.storage import Storage
-from parity_tests.conftest import CHECKOUT
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
+from dualpath.record import Fence
+from dualpath.repo import Repo
+from parity_tests import logged
+from parity_tests.conftest import CHECKOUT, SOURCE
 
+DAY = "2026-03-01"
 README = (CHECKOUT / "README.md").read_text()
 
 
@@ -28,13 +32,11 @@ def run_json(*words: str | Path, code: int = 0) -> dict[str, Any]:
     return json.loads(line)
 
 
-def written(storage: Storage, batch: int, accepted: int, reasons: list[str], **counts: int) -> None:
+def written(repo: Repo, batch: int, accepted: int, reasons: list[str], *, duplicate: int = 0, **counts: int) -> None:
     """A finished batch with its files, as the stream leaves it."""
-    entry = storage.begin(1, batch)
-    log, dead = (storage.folder(kind) / entry.name for kind in ("log", "dead"))
-    (log / "epoch=2026-03-01").mkdir(parents=True)
-    dead.mkdir(parents=True)
-    pq.write_table(pa.table({"event_id": [str(i) for i in range(accepted)]}), log / "epoch=2026-03-01/part.parquet")
-    pq.write_table(pa.table({"reason": pa.array(reasons, pa.string())}), dead / "part.parquet")
-    outcomes = {"rows_read": accepted + len(reasons), "accepted": accepted, "dead_letter": len(reasons)}
-    storage.finish(storage.note(entry, **{**outcomes, **counts}, arrival_days=("2026-03-01",)))
+    events = pa.table({"event_id": [str(i) for i in range(accepted)]})
+    files = {(ACCEPTED, DAY): events, (DUPLICATE, DAY): events[:duplicate]}
+    files[DEAD_LETTER, DAY] = pa.table({"payload": reasons, "reason": pa.array(reasons, pa.string())})
+    kinds = dict(Counter(reason.partition(":")[0] for reason in reasons))
+    files = {place: rows for place, rows in files.items() if len(rows)}
+    logged.append(repo.storage(SOURCE), repo.sources[SOURCE], files, batch=Fence(1, batch), reasons=kinds, **counts)

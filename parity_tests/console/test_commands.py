@@ -17,6 +17,7 @@ from dualpath.console import demo, poison
 from dualpath.errors import OtherDeclarationError
 from dualpath.online import keys
 from dualpath.online.connection import connect
+from dualpath.record import UNFENCED
 from dualpath.repo import Repo
 from parity_tests.conftest import SOURCE
 from parity_tests.console.commands import README, run, run_json, written
@@ -25,17 +26,17 @@ EVENTS = 5_000
 
 
 def test_the_demo_deletes_no_events_that_it_did_not_make(repo: Repo) -> None:
-    written(repo.storage(SOURCE), 0, 1, [])
+    written(repo, 0, 1, [])
     assert "--fresh" in run_json("demo", "--repo", repo.folder, code=1)["error"]
-    assert repo.storage(SOURCE).entries()
+    assert len(repo.storage(SOURCE).accounts()) == 1
     demo.prepare(repo, False)
     with pytest.raises(Exception, match="--fresh"):
         demo.prepare(repo, None)
     demo.prepare(repo, True)
-    assert not repo.storage(SOURCE).entries()
-    written(repo.storage(SOURCE), 0, 1, [])
+    assert len(repo.storage(SOURCE).logged()) == 0
+    written(repo, 0, 1, [])
     demo.prepare(repo, None)
-    assert not repo.storage(SOURCE).entries()
+    assert len(repo.storage(SOURCE).logged()) == 0
 
 
 @pytest.mark.slow
@@ -84,7 +85,7 @@ def test_from_generated_events_to_a_tampered_log(
     proof = run_json("parity", *option, "--cells", "5000", "--oracle-cells", "200", code=1)
     assert proof["differing"] > 0 and not proof["passed"] and proof["oracle_differing"] == 0
 
-    next(repo.storage(SOURCE).folder("log").rglob("*.parquet")).unlink()
+    Path(repo.storage(SOURCE).paths()[0]).unlink()
     assert run_json("status", *option, code=1)["adds_up"] is False
 
 
@@ -103,7 +104,8 @@ def test_a_signal_ends_the_stream_after_the_batch_it_is_in(
     before = signal.getsignal(signal.SIGTERM)
     counts = run_json("stream", "--interval", "0", "--repo", repo.folder)["sources"][SOURCE]
     assert counts["rows_read"] == 100
-    assert all(entry.done for entry in repo.storage(SOURCE).entries())
+    storage = repo.storage(SOURCE)
+    assert storage.reached()[0] == storage.reached()[1] > UNFENCED and len(storage.accounts()) == len(storage.logged())
     assert signal.getsignal(signal.SIGTERM) == before
 
 

@@ -1,11 +1,15 @@
 """`dualpath status` and `dualpath doctor`: what they count, and when they fail."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dualpath.log import ledger
 from dualpath.log.outcomes import COUNTS
+from dualpath.log.snapshot import DataFile
+from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED, DEAD_LETTER
 from dualpath.repo import Repo
 from parity_tests.conftest import SOURCE
 from parity_tests.console.commands import run, run_json, written
@@ -20,8 +24,8 @@ def test_a_repo_that_has_read_nothing_adds_up(untouched: Repo) -> None:
 
 def test_status_sums_batches_and_groups_reasons(repo: Repo) -> None:
     storage = repo.storage(SOURCE)
-    written(storage, 0, 5, ["amount is not finite: NaN", "amount is not finite: inf"], duplicate=2, rows_read=9)
-    written(storage, 1, 3, ["not a JSON object"], late=1, latest_by=90_000_000, skipped=4, rows_read=8, further=6)
+    written(repo, 0, 5, ["amount is not finite: NaN", "amount is not finite: inf"], duplicate=2, rows_read=9)
+    written(repo, 1, 3, ["not a JSON object"], late=1, latest_by=90_000_000, skipped=4, rows_read=8, further=6)
     storage.begin(1, 2)
     said = run_json("status", "--repo", repo.folder)
     assert {k: said[k] for k in COUNTS} == {
@@ -43,38 +47,66 @@ def test_status_sums_batches_and_groups_reasons(repo: Repo) -> None:
 
 def test_status_fails_where_outcomes_do_not_sum_up_or_files_hold_other_rows(repo: Repo) -> None:
     storage = repo.storage(SOURCE)
-    written(storage, 0, 5, [], rows_read=6)
-    written(storage, 1, 5, ["not a JSON object"])
-    written(storage, 2, 5, ["not a JSON object"])
-    (storage.folder("log") / "query=1/batch=1/epoch=2026-03-01/part.parquet").unlink()
-    (storage.folder("dead") / "query=1/batch=2/part.parquet").write_bytes(b"broken")
+    written(repo, 0, 5, [], rows_read=6)
+    written(repo, 1, 5, ["not a JSON object"], dead_letter=2, rows_read=7)
+    written(repo, 2, 5, ["not a JSON object"])
+    [_, lost, _], [_, broken] = (storage.files(outcome) for outcome in (ACCEPTED, DEAD_LETTER))
+    (storage.folder("log") / lost.path).unlink()
+    (storage.folder("log") / broken.path).write_bytes(b"broken")
     said = run_json("status", "--repo", repo.folder, code=1)
     assert said["adds_up"] is False
-    first, second, third = said["sources"][SOURCE]["faults"]
-    assert first.startswith("query=1/batch=0: 6 rows read")
-    assert second == "query=1/batch=1: log/ holds 0 rows of 5"
-    assert third.startswith("query=1/batch=2: a file under dead/ cannot be read")
-
-
-def test_files_of_batches_that_are_folded_into_a_block_are_opened_if_asked(
-    repo: Repo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger, "BLOCK", 2)
-    storage = repo.storage(SOURCE)
-    for batch in range(4):
-        written(storage, batch, 5, ["not a JSON object"])
-    for kind in ("log", "dead"):
-        for batch in (1, 3):
-            [file] = (storage.folder(kind) / f"query=1/batch={batch}").rglob("*.parquet")
-            file.unlink()
-    lost = [f"query=1/batch=3: {kind}/ holds 0 rows of {rows}" for kind, rows in (("log", 5), ("dead", 1))]
-    assert run_json("status", "--repo", repo.folder, code=1)["sources"][SOURCE]["faults"] == lost
-    blocks = [
-        f"query=1/batches=0-1: {kind}/ holds {rows} rows of {2 * rows}" for kind, rows in (("log", 5), ("dead", 1))
+    assert said["sources"][SOURCE]["faults"] == [
+        "query=1/batch=0: rows were read, but their outcomes sum up to another number",
+        f"log/{lost.path} is missing",
+        "the log holds 2 rows with the outcome dead_letter, and 3 are counted",
+        f"log/{broken.path} has 6 bytes of {broken.size:,}",
     ]
+    assert said["error"].count("log/outcome=") == 2
+
+
+def test_files_are_opened_if_asked(repo: Repo) -> None:
+    """One has the rows of others, and one has none, in as many bytes as the log says."""
+    storage = repo.storage(SOURCE)
+    for batch in range(3):
+        written(repo, batch, 5 + batch % 2, ["not a JSON object"])
+    folder, (less, more, broken) = storage.folder("log"), storage.files()
+    sizes = [(folder / each.path).stat().st_size for each in (less, more)]
+    content = (folder / less.path).read_bytes()
+    (folder / more.path).write_bytes(content[:4] + b"." * (sizes[1] - sizes[0]) + content[4:])
+    (folder / broken.path).write_bytes(b"." * broken.size)
+    assert run_json("status", "--repo", repo.folder)["adds_up"] is True
     said = run_json("status", "--files", "--repo", repo.folder, code=1)
-    assert said["sources"][SOURCE]["faults"] == [*blocks, *lost]
-    assert (said["accepted"], said["dead_letter"]) == (20, 4)
+    other, unread = said["sources"][SOURCE]["faults"]
+    assert other == f"log/{more.path} has 5 rows of 6"
+    assert unread.startswith(f"log/{broken.path} cannot be read (")
+    assert (said["accepted"], said["dead_letter"]) == (16, 3)
+
+
+def test_status_fails_where_the_log_is_older_than_the_ledger(repo: Repo, tmp_path: Path) -> None:
+    storage = repo.storage(SOURCE)
+    written(repo, 0, 5, [])
+    shutil.copytree(storage.folder("log"), tmp_path / "older")
+    written(repo, 1, 5, [])
+    shutil.rmtree(storage.folder("log"))
+    shutil.copytree(tmp_path / "older", storage.folder("log"))
+    said = run_json("status", "--repo", repo.folder, code=1)["sources"][SOURCE]
+    assert said["faults"] == ["query=1/batch=1 was finished, and the log lacks it"] and said["accepted"] == 5
+
+
+def test_a_batch_that_finishes_while_status_looks_is_no_fault(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(repo, 0, 5, ["not a JSON object"])
+    real, later = Storage.files, iter([1])
+
+    def late(storage: Storage, *arguments: Any) -> list[DataFile]:
+        for batch in later:
+            written(repo, batch, 5, ["not a JSON object"], duplicate=2)
+            storage.begin(1, batch + 1)
+        return real(storage, *arguments)
+
+    monkeypatch.setattr(Storage, "files", late)
+    said = run_json("status", "--repo", repo.folder)
+    assert (said["adds_up"], said["accepted"]) == (True, 5)
+    assert run_json("status", "--repo", repo.folder)["accepted"] == 10
 
 
 def test_status_fails_where_redis_does_not_answer(untouched: Repo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dualpath.log.ledger import Block, Entry
 from pyspark.errors.exceptions.base import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -16,12 +15,15 @@ from pyspark.sql import functions as F
 from dualpath.dedup import segments, store
 from dualpath.dedup.segments import CLOCK, HASH
 from dualpath.dedup.store import DedupStore, Segment, hash_range, hashes, stored, write_segment
-from dualpath.log import ledger
+from dualpath.log import batches, forms
+from dualpath.log.accounts import Entry
 from dualpath.log.storage import Storage
+from dualpath.log.table import BATCH
 from dualpath.repo import Repo
 from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
+from parity_tests.saved import Saved
 
 LINES = faults.payloads(faults.events())
 DAY = timedelta(days=1) // timedelta(microseconds=1)
@@ -40,7 +42,9 @@ def repo(new_repo: Callable[[], Repo]) -> Repo:
 
 def loaded(spark: SparkSession, repo: Repo) -> DedupStore:
     """The store of a process that starts now."""
-    found = DedupStore(repo.storage(SOURCE), repo.sources[SOURCE])
+    storage, source = repo.storage(SOURCE), repo.sources[SOURCE]
+    storage.table.ensure(forms.schema(forms.known(storage, source)))
+    found = DedupStore(storage, source)
     found.load(spark)
     return found
 
@@ -51,7 +55,8 @@ def land(dedup: DedupStore, query: int, batch: int, *, clock: int = 0, count: in
     entry = storage.begin(query, batch)
     hashes = np.random.default_rng([query, batch]).integers(-(2**63), 2**63 - 1, (2, count))
     write_segment(segments.sort(np.stack([*hashes, np.full(count, clock)])), storage.folder("ids") / entry.name)
-    entry = storage.note(entry, rows_read=count, accepted=count, clock=clock, arrival_days=("2026-03-01",))
+    counts = {"rows_read": count, "accepted": count, "clock": clock, "arrival_days": ("2026-03-01",)}
+    entry = storage.note(entry, [], **counts)
     dedup.add(entry)
     dedup.compact_and_expire(clock)
     return storage.finish(entry)
@@ -149,11 +154,11 @@ def test_what_a_crash_leaves_beside_a_merged_segment_or_before_the_ledger_has_it
     assert folders(dedup.storage) == {"query=1/batches=0-7"}
 
 
-def test_after_the_ledger_has_folded_each_batch_is_forgotten_in_its_own_time(
+def test_after_accounts_are_summed_up_each_batch_is_forgotten_in_its_own_time(
     spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch every third of a day: four are known, whatever was folded, and nothing is made from the log."""
-    monkeypatch.setattr(ledger, "BLOCK", 4)
+    """A batch every third of a day: four are known, whatever was summed up, and nothing is made from the log."""
+    monkeypatch.setattr(batches, "SUMMED_UP", 4)
     monkeypatch.setattr(DedupStore, "_from_log", None)
     dedup = loaded(spark, repo)
     for batch in range(14):
@@ -163,19 +168,24 @@ def test_after_the_ledger_has_folded_each_batch_is_forgotten_in_its_own_time(
             == clocks(dedup)
             == sorted([n * (DAY // 3) for n in range(max(0, batch - 2), batch + 1)] * 3)
         )
-    assert len(dedup.storage.entries()) < 14
+    assert len(dedup.storage.logged()) == 14 > len(dedup.storage.table.snapshot().files(outcome=BATCH))
 
 
-def test_ids_of_batches_that_the_ledger_does_not_know_are_not_loaded(
-    spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+def test_ids_of_batches_that_the_log_does_not_have_are_not_loaded(
+    spark: SparkSession, repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after the ledger came back from an older copy: the rows of the last batch will be read again."""
+    """As after the log came back from an older copy: the rows of the last batch will be read again."""
     dedup, asked = loaded(spark, repo), []
     for batch in range(8):
+        if batch == 7:
+            for kind in ("log", "ledger"):
+                shutil.copytree(dedup.storage.folder(kind), tmp_path / kind)
         land(dedup, 1, batch, clock=batch)
-    ledger.file_of(dedup.storage.folder("ledger"), Entry(1, 7)).unlink()
+    for kind in ("log", "ledger"):
+        shutil.rmtree(dedup.storage.folder(kind))
+        shutil.copytree(tmp_path / kind, dedup.storage.folder(kind))
 
-    def made(self: DedupStore, spark: SparkSession, query: int, clocks: dict[int, int], blocks: list[Block]) -> Segment:
+    def made(self: DedupStore, spark: SparkSession, query: int, clocks: dict[int, int]) -> Segment:
         asked.append(clocks)
         return Segment(query, 0, 6, 0, 6, ())
 
@@ -191,14 +201,34 @@ def test_a_clock_that_was_once_ahead_makes_nobody_forget_what_came_after_it(spar
     assert clocks(loaded(spark, repo)) == clocks(dedup) == sorted([2 * DAY, 1, 2] * 3)
 
 
+@pytest.fixture(scope="module")
+def streamed(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """A repo whose stream has read forty lines in one batch."""
+    repo = new_repo()
+    faults.post(repo, LINES[:40])
+    drain(spark, repo)
+    return Saved(repo, tmp_path_factory.mktemp("streamed"))
+
+
+@pytest.fixture(scope="module")
+def merged(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """One that has read files of three sizes, so that the first two batches are merged and the third stays alone."""
+    repo = new_repo()
+    for some in (LINES[:40], LINES[40:80], LINES[80:85]):
+        faults.post(repo, some)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(segments, "MERGE_FACTOR", 2)
+        drain(spark, repo, files_per_batch=1)
+    return Saved(repo, tmp_path_factory.mktemp("merged"))
+
+
 @pytest.mark.parametrize(("small", "left"), [(10**6, 0), (10**6, 200), (0, 0), (0, 200)])
 def test_a_file_that_was_cut_off_is_made_from_the_log(
-    small: int, left: int, spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+    small: int, left: int, spark: SparkSession, streamed: Saved, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both where it would be read and where it would be mapped."""
     monkeypatch.setattr("dualpath.dedup.store.READ_BYTES", small)
-    faults.post(repo, LINES[:40])
-    drain(spark, repo)
+    repo = streamed.again()
     before = clocks(loaded(spark, repo))
     [file, *_] = repo.storage(SOURCE).folder("ids").rglob("*.npy")
     os.truncate(file, left)
@@ -206,10 +236,9 @@ def test_a_file_that_was_cut_off_is_made_from_the_log(
 
 
 def test_ids_that_are_lost_while_they_are_made_from_the_log_are_made_again(
-    spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, streamed: Saved, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults.post(repo, LINES[:40])
-    drain(spark, repo)
+    repo = streamed.again()
     before = clocks(loaded(spark, repo))
     shutil.rmtree(repo.storage(SOURCE).folder("ids"))
     with monkeypatch.context() as faulty:
@@ -220,11 +249,8 @@ def test_ids_that_are_lost_while_they_are_made_from_the_log_are_made_again(
 
 
 @pytest.mark.parametrize("lost", ["ids", "ids/query=1", "ids/query=1/batches=0-1", "ids/query=1/batch=2"])
-def test_ids_that_are_lost_are_made_from_the_log(lost: str, spark: SparkSession, repo: Repo, pairs: None) -> None:
-    """Files of three sizes, so that the first two batches are merged and the third stays alone."""
-    for some in (LINES[:40], LINES[40:80], LINES[80:85]):
-        faults.post(repo, some)
-    drain(spark, repo, files_per_batch=1)
+def test_ids_that_are_lost_are_made_from_the_log(lost: str, spark: SparkSession, merged: Saved, pairs: None) -> None:
+    repo = merged.again()
     storage = repo.storage(SOURCE)
     assert folders(storage) == {"query=1/batches=0-1", "query=1/batch=2"}
     before, accepted = clocks(loaded(spark, repo)), faults.counts(repo)["accepted"]

@@ -12,7 +12,6 @@ from pyspark.sql import SparkSession
 from dualpath.jobs import log_compaction
 from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
-from dualpath.log import ledger
 from dualpath.online import keys
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.repo import Repo
@@ -27,13 +26,14 @@ def filled(spark: SparkSession, new_repo: Callable[[], Repo]) -> Repo:
     """It; its Redis has stopped, and nobody uses it but to copy it."""
     repo = new_repo()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ledger, "BLOCK", 4)
-        # The first block is compacted and what it replaces stays; the last batches are in no block.
+        patched.setattr(log_compaction, "FEW", 1)
+        # The first batches are compacted and what was replaced stays; the last ones are as they were written.
         for number in range(10):
+            if number == 8:
+                drain(spark, repo, files_per_batch=1)
+                nightly(spark, repo, repo.sources[SOURCE], date(2026, 3, 2))
             faults.post(repo, [*LINES[number * 70 : (number + 1) * 70], *DEAD[number : number + 1]])
         drain(spark, repo, files_per_batch=1)
-        patched.setattr(log_compaction, "GRACE_SECONDS", 3_600)
-        nightly(spark, repo, repo.sources[SOURCE], date(2026, 3, 2))
     build(spark, repo, repo.sources[SOURCE])
     client = connect(repo.redis_address)
     client.set(keys.decision(repo.project, "d1"), json.dumps(DECISION))

@@ -44,6 +44,12 @@ ROWS = {
     "dead_letter": 4,
 }
 """What becomes of the rows of the person, without an erasure."""
+DELIVERED = {
+    "accepted": len(invariants.distinct(LINES)),
+    "duplicate": len(LINES) - len(invariants.distinct(LINES)),
+    "dead_letter": len(DEAD),
+}
+"""What becomes of all that is delivered."""
 
 
 def traces(repo: Repo) -> list[str]:

@@ -15,8 +15,11 @@ from dualpath.decoders import Decoder
 from dualpath.erasure.logged import DeadLetters
 from dualpath.erasure.payloads import Match, Payloads
 from dualpath.log.storage import Storage
+from dualpath.log.table import DEAD_LETTER
 from dualpath.paths import first_of
+from dualpath.record import Fence
 from dualpath.schema import EventSource, identifier, integer, text
+from parity_tests import logged
 
 CLICKS = event_source("clicks", fields=[text("user_id", required=True), text("page")])
 NUMBERED = event_source("numbered", fields=[integer("user_id", required=True, lenient=True), integer("quantity")])
@@ -94,15 +97,22 @@ def test_what_no_decoder_could_read_is_counted_and_stays(tmp_path: Path) -> None
         b'{"user_id": "ann"}',
         b'{"user_id": "eve"}',
     ]
-    file = tmp_path / "avro/dead/query=1/batch=0/part.parquet"
-    file.parent.mkdir(parents=True)
-    table = pa.table({"payload": [p and p.decode() for p in payloads], "reason": ["broken"] * 5})
-    pq.write_table(table, file, compression="gzip", row_group_size=2, store_schema=False)
-    dead = DeadLetters(Storage(tmp_path, "avro"), AVRO, {"user_id": ("ann",)})
+    storage = Storage(tmp_path, "avro")
+    reasons = ["broken: ann", "broken: bob", "empty", "user_id is missing", "broken: eve"]
+    table = pa.table({"payload": [p and p.decode() for p in payloads], "reason": reasons})
+    logged.append(storage, AVRO, {(DEAD_LETTER, "2026-03-01"): table})
+    [file] = storage.files(DEAD_LETTER)
+    path = storage.folder("log") / file.path
+    pq.write_table(pq.ParquetFile(path).read(), path, compression="gzip", row_group_size=2, store_schema=False)
+    dead = DeadLetters(storage, AVRO, {"user_id": ("ann",)})
     found = dead.found()
     assert (found.rows, found.by_text, found.unreadable, found.moved) == ({file: 2}, 1, 1, 0)
-    dead.remove(file)
-    assert pq.read_table(file)["payload"].to_pylist() == table["payload"].take(pa.array([1, 2, 4])).to_pylist()
-    about = pq.read_metadata(file)
+    made, batch = dead.rewritten(file), Fence(1, 0)
+    assert made.after and (made.before, made.after.rows) == (file, 3)
+    assert made.removed == {batch: 2}
+    assert made.reasons == {(batch, "broken"): 1, (batch, "user_id is missing"): 1}
+    new = storage.folder("log") / made.after.path
+    assert pq.ParquetFile(new).read(["payload"]) == table.select(["payload"]).take(pa.array([1, 2, 4]))
+    about = pq.read_metadata(new)
     assert about.row_group(0).column(0).compression == "GZIP" and b"ARROW:schema" not in (about.metadata or {})
-    assert dead.found().rows == {} and [each.name for each in file.parent.iterdir()] == ["part.parquet"]
+    assert new.stat().st_size == made.after.size and {*path.parent.iterdir()} == {path, new}

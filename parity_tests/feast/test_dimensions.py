@@ -14,10 +14,8 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from dualpath.log.ledger import Entry
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -28,6 +26,8 @@ from dualpath.jobs.metrics import Metrics
 from dualpath.jobs.nightly import nightly
 from dualpath.jobs.sink import Sink
 from dualpath.jobs.stream import start
+from dualpath.log.accounts import Entry
+from dualpath.log.table import ACCEPTED, DEAD_LETTER
 from dualpath.online.connection import connect, embedded_folder
 from dualpath.parity.check import check
 from dualpath.parity.explain import explain
@@ -38,6 +38,7 @@ from dualpath.schema import EventSource, text
 from dualpath.sources.dimensions import load
 from dualpath.sources.directory import Directory
 from dualpath.spark.admit import admit
+from parity_tests import logged
 from parity_tests.both_ways import served_and_trained
 from parity_tests.conftest import REPOS
 
@@ -103,9 +104,8 @@ def drain(spark: SparkSession, repo: Repo, metrics: Metrics | None = None) -> No
     ).awaitTermination()
 
 
-def rows(repo: Repo, kind: str) -> list[dict[str, Any]]:
-    files = [str(file) for file in repo.storage("sales").folder(kind).rglob("*.parquet")]
-    return ds.dataset(files).to_table().to_pylist() if files else []
+def rows(repo: Repo, outcome: str) -> list[dict[str, Any]]:
+    return logged.rows(repo.storage("sales"), outcome).to_pylist()
 
 
 @pytest.fixture
@@ -129,12 +129,12 @@ def test_what_is_looked_up_is_the_same_in_the_log_previewed_served_and_trained(s
     land(repo, "1", [*events[: COUNT // 2], unknown])
     land(repo, "2", [*events[COUNT // 2 :], *events[::7]])
     drain(spark, repo)
-    [dead] = rows(repo, "dead")
+    [dead] = rows(repo, DEAD_LETTER)
     at = f"{datetime.fromisoformat(unknown['event_time']).isoformat(timespec='microseconds').removesuffix('+00:00')}Z"
     assert dead["reason"] == f"shops has no version of chain null, shop 1 at {at}"
 
     # The log has of each event what DuckDB's ASOF JOIN finds.
-    logged = {key(row): row for row in rows(repo, "log")}
+    logged = {key(row): row for row in rows(repo, ACCEPTED)}
     assert len(logged) == COUNT
     engine = duckdb.connect()
     engine.execute("SET TimeZone = 'UTC'")
@@ -194,7 +194,7 @@ def test_a_stream_whose_table_is_missing_or_broken_does_not_start_and_says_why(s
     write(repo, f"{HEAD}p1,c,1,,2026-01-01T00:00:00Z,\np1,d,1,,2026-01-01T00:00:00Z,\n")
     with pytest.raises(InputError, match=r"new.csv, row 1 and .*new.csv, row 2 are both of id p1 from 2026-01-01T"):
         drain(spark, repo)
-    assert rows(repo, "log") == []
+    assert rows(repo, ACCEPTED) == []
 
 
 def test_a_table_that_is_replaced_serves_from_the_next_batch_on_and_a_broken_one_does_not(
@@ -224,7 +224,7 @@ def test_a_table_that_is_replaced_serves_from_the_next_batch_on_and_a_broken_one
     for at, event in enumerate(events):
         land(repo, str(at), [event])
     drain(spark, repo, metrics)
-    found = {row["quantity"]: (row["product_category"], row["product_price"]) for row in rows(repo, "log")}
+    found = {row["quantity"]: (row["product_category"], row["product_price"]) for row in rows(repo, ACCEPTED)}
     first, second = ("first", Decimal("1.00")), ("second", Decimal("2.00"))
     assert found == {0: first, 1: first, 2: first, 3: second}
     assert refused == [0, 1, 1, 0]
@@ -250,11 +250,11 @@ def test_a_batch_that_is_repeated_uses_the_tables_of_its_first_attempt(
     (repo.folder / "tables" / "shops.csv").write_text(SHOPS.replace("y,", "z,"))
     land(repo, "2", [event | {"quantity": event["quantity"] + 40} for event in events])
     drain(spark, repo)
-    found = Counter(row["product_category"] for row in rows(repo, "log"))
+    found = Counter(row["product_category"] for row in rows(repo, ACCEPTED))
     in_x = sum(event["chain"] == "x" for event in events)
     assert 0 < in_x < 40
     assert found == {"first": 40, "second": in_x}
-    assert len(rows(repo, "dead")) == 40 - in_x
+    assert len(rows(repo, DEAD_LETTER)) == 40 - in_x
     answer = repo.store.get_online_features(
         ["of_category:sold"], [{"product_category": "first", "event_timestamp": END}]
     ).to_dict()

@@ -8,14 +8,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pyarrow.dataset as ds
 import pytest
 from pyspark.sql import SparkSession
 
-from dualpath.console.status import account, faults
 from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
 from dualpath.jobs.stream import start
+from dualpath.log import audit
+from dualpath.log.table import DEAD_LETTER
 from dualpath.online.connection import embedded_folder
 from dualpath.parity.check import check
 from dualpath.parity.explain import explain
@@ -23,6 +23,7 @@ from dualpath.preview import preview
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.sources.directory import Directory
+from parity_tests import logged
 from parity_tests.both_ways import served_and_trained
 from parity_tests.conftest import REPOS
 
@@ -86,7 +87,7 @@ def test_two_sources_read_one_folder_and_every_item_is_the_same_previewed_served
     try:
         for source in repo.sources.values():
             start(spark, repo, source, Directory(shared, 1)).awaitTermination()
-        counted = {name: account(repo.storage(name).blocks()) for name in repo.sources}
+        counted = {name: repo.storage(name).accounts().total() for name in repo.sources}
         sizes = [len(each["order"]["items"]) for each in orders]
         items, empty = sum(sizes) + 2, sum(not size for size in sizes)
         twice = sum(sizes[::5])
@@ -101,8 +102,8 @@ def test_two_sources_read_one_folder_and_every_item_is_the_same_previewed_served
             "skipped": len(messages) - LOOKS,
         }
         storages = [repo.storage(name) for name in repo.sources]
-        assert [fault for each in storages for fault in faults(each, each.blocks(), files=True)] == []
-        dead = ds.dataset([str(f) for f in repo.storage("items").folder("dead").rglob("*.parquet")]).to_table()
+        assert [fault for each in storages for fault in audit.faults(each, each.accounts(), opened=True)] == []
+        dead = logged.rows(repo.storage("items"), DEAD_LETTER)
         assert {*dead["reason"].to_pylist()} == REASONS
         assert Counter(dead["payload"].to_pylist()) == Counter(map(json.dumps, BROKEN))
         events = {"items": [*orders, *looks, {**BROKEN[0]}, {**BROKEN[1]}], "looks": [*orders, *looks]}

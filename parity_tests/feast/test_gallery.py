@@ -10,13 +10,12 @@ from random import Random
 from typing import Any
 
 import pandas as pd
-import pyarrow.dataset as ds
 import pytest
 from pyspark.sql import SparkSession
 
-from dualpath.console.status import account
 from dualpath.jobs.build import build
 from dualpath.jobs.stream import start
+from dualpath.log.table import DEAD_LETTER
 from dualpath.online.connection import embedded_folder
 from dualpath.parity.check import check
 from dualpath.paths import walk
@@ -28,6 +27,7 @@ from dualpath.sources import files
 from dualpath.sources.delimited import PLAIN
 from dualpath.sources.dimensions import load
 from dualpath.sources.directory import Directory
+from parity_tests import logged
 from parity_tests.boundary import rows
 from parity_tests.shapes import spoil, written
 
@@ -126,8 +126,7 @@ def payloads(repo: Repo, name: str) -> list[dict[str, Any]]:
 
 
 def letters(repo: Repo, name: str) -> list[dict[str, Any]]:
-    found = ds.dataset([str(f) for f in repo.storage(name).folder("dead").rglob("*.parquet")]).to_table()
-    return found.select(["payload", "reason"]).to_pylist()
+    return logged.rows(repo.storage(name), DEAD_LETTER).select(["payload", "reason"]).to_pylist()
 
 
 @pytest.mark.slow
@@ -142,7 +141,7 @@ def test_a_producer_has_the_right_answer_served_and_trained_and_one_dead_letter(
     for found in (served, trained):
         assert found.select(list(answer)).to_pylist(maps_as_pydicts="strict") == [answer]
     assert [letter["reason"] for letter in letters(gallery, name)] == [reason]
-    assert account(gallery.storage(name).blocks()).adds_up
+    assert gallery.storage(name).accounts().total().adds_up
 
 
 @pytest.mark.slow
@@ -178,12 +177,12 @@ def test_no_payload_stops_a_stream_and_each_is_an_event_or_says_what_is_wrong(
     random, now = Random(1), int(datetime.now(UTC).timestamp()) * 1_000_000
     for name, source in gallery.sources.items():
         storage = gallery.storage(name)
-        before, known = account(storage.blocks()), Counter(letter["reason"] for letter in letters(gallery, name))
+        before, known = storage.accounts().total(), Counter(letter["reason"] for letter in letters(gallery, name))
         lines = [broken(random, source, number, line) for number, line in enumerate(landed(gallery, name) * 20)]
         expected = [row for line in lines for row in rows(source, line, now)]
         (storage.folder("landing") / "2.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
         start(spark, gallery, source, Directory(storage.folder("landing"), 1)).awaitTermination()
-        found, outcomes = account(storage.blocks()).since(before), Counter(row.outcome for row in expected)
+        found, outcomes = storage.accounts().total().since(before), Counter(row.outcome for row in expected)
         assert found.adds_up and found.rows_read == len(expected)
         assert found.accepted + found.duplicate == outcomes["accepted"] > 0
         assert (found.dead_letter, found.skipped) == (outcomes["dead"], outcomes["skipped"])

@@ -8,7 +8,6 @@ from random import Random
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
@@ -16,6 +15,7 @@ from pyspark.sql import SparkSession
 from dualpath.jobs.build import build
 from dualpath.jobs.nightly import nightly
 from dualpath.jobs.stream import start
+from dualpath.log.table import DEAD_LETTER
 from dualpath.online.connection import embedded_folder
 from dualpath.parity.check import check
 from dualpath.parity.explain import explain
@@ -25,6 +25,7 @@ from dualpath.runtime import redis
 from dualpath.sources import files
 from dualpath.sources.delimited import PLAIN
 from dualpath.sources.directory import Directory
+from parity_tests import logged
 from parity_tests.both_ways import served_and_trained
 from parity_tests.conftest import REPOS
 
@@ -82,7 +83,7 @@ def test_fields_at_paths_with_any_name_are_the_same_previewed_served_and_trained
     at = START + timedelta(days=1)
     try:
         start(spark, repo, source, Directory(landing, 1)).awaitTermination()
-        dead = ds.dataset([str(f) for f in repo.storage("orders").folder("dead").rglob("*.parquet")]).to_table()
+        dead = logged.rows(repo.storage("orders"), DEAD_LETTER)
         assert dict(zip(dead["payload"].to_pylist(), dead["reason"].to_pylist(), strict=True)) == REFUSED
         for night in (False, True):
             if night:

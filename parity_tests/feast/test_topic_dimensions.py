@@ -13,7 +13,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from deltalake import write_deltalake
@@ -41,6 +40,7 @@ from dualpath.spark import lookups
 from dualpath.versions import Versions
 from parity_tests.both_ways import served_and_trained
 from parity_tests.conftest import REPOS
+from parity_tests.logged import rows
 
 pytestmark = pytest.mark.slow
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -125,8 +125,7 @@ def by_producer(broker: Broker, topic: str, events: list[dict[str, Any]]) -> Non
 
 
 def logged(repo: Repo) -> dict[int, dict[str, Any]]:
-    files = [str(file) for file in repo.storage("sales").folder("log").rglob("*.parquet")]
-    return {row["quantity"]: row for row in ds.dataset(files).to_table().to_pylist()}
+    return {row["quantity"]: row for row in rows(repo.storage("sales")).to_pylist()}
 
 
 def before_batches(monkeypatch: pytest.MonkeyPatch, steps: Mapping[int, Callable[[], object]]) -> None:

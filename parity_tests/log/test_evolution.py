@@ -5,18 +5,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from dualpath.errors import DeclarationError, StateError
 from dualpath.field import Field
-from dualpath.jobs.log_compaction import BlockRows, _compact, _place
-from dualpath.log import forms, ledger
+from dualpath.log import forms
 from dualpath.log.reading import Reading
+from dualpath.log.table import ACCEPTED
 from dualpath.log.tail import Tail
 from dualpath.parity import events
 from dualpath.paths import first_of
 from dualpath.schema import EventSource, boolean, decimal, double, identifier, integer, text, timestamp
+from parity_tests import logged
 from parity_tests.evolved import START, append, orders, payload, storage
 
 
@@ -87,25 +90,22 @@ def test_a_path_may_change_and_the_first_of_several_with_a_value_counts(tmp_path
 
 def test_files_that_were_written_are_not_touched_and_a_column_keeps_its_type(tmp_path: Path) -> None:
     append(storage(tmp_path), orders(integer("x")), [payload(1, x=1)])
-    [file] = tmp_path.rglob("part.parquet")
+    [file] = map(Path, storage(tmp_path).paths())
     before = (file.read_bytes(), file.stat().st_mtime_ns)
     append(storage(tmp_path), orders(decimal("x", scale=2)), [payload(2, x="0.5")])
     append(storage(tmp_path), orders(decimal("X", scale=2).was("x")), [payload(3, X="0.5")])
     assert (file.read_bytes(), file.stat().st_mtime_ns) == before
-    columns = [set(pq.read_schema(f).names) for f in sorted(tmp_path.rglob("part.parquet"))]
-    every = {"event_id", "event_time", "arrival_time", "user", "late"}
+    columns = [set(pq.read_schema(path).names) for path in storage(tmp_path).paths()]
+    every = {"event_id", "event_time", "arrival_time", "user", "late", "query", "batch"}
     assert [found - every for found in columns] == [{"x"}, {"x-decimal2"}, {"X-decimal2-2"}]
 
 
-def test_a_compacted_folder_of_several_forms_reads_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "BLOCK", 2)
+def test_a_compacted_file_of_several_forms_reads_as_before(tmp_path: Path) -> None:
     last = orders(decimal("y", scale=2).was("x"))
     for number, source in enumerate([orders(integer("x")), orders(decimal("x", scale=1)), last]):
         append(storage(tmp_path), source, [payload(number, **{source.fields[-1].name: 7})])
     before, read = column(tmp_path, last, "y"), Tail(storage(tmp_path), last).read(["y"])
-    [block] = [each for each in storage(tmp_path).blocks() if each.first < each.last]
-    rows = BlockRows(storage(tmp_path), "log", block)
-    assert _place(rows, _compact(rows)) and storage(tmp_path).folders("log", block, [0]) == [rows.compacted]
+    assert logged.compact(storage(tmp_path)) == len(storage(tmp_path).paths()) == 1
     assert column(tmp_path, last, "y") == before == [Decimal("7.00")] * 3
     assert Tail(storage(tmp_path), last).read(["y"]).equals(read)
 
@@ -115,6 +115,20 @@ def test_a_log_without_events_takes_any_declaration(tmp_path: Path) -> None:
     forms.check(storage(tmp_path), orders(integer("x")))
     assert events.read(storage(tmp_path), orders(integer("x"))).num_rows == 0
     assert forms.note(storage(tmp_path), orders(integer("x"))).columns(orders(integer("x")))["x"] == "x"
+
+
+def test_the_table_has_the_columns_of_every_form_and_those_of_a_log_without_events_are_forgotten(
+    tmp_path: Path,
+) -> None:
+    """Whoever reads the table without dualpath trusts its schema."""
+    table = storage(tmp_path).table
+    for source in (orders(text("x"), boolean("gone")), orders(integer("x"))):
+        table.ensure(forms.schema(forms.note(storage(tmp_path), source)))
+    append(storage(tmp_path), orders(integer("x")), [payload(1, x=7)])
+    append(storage(tmp_path), orders(decimal("x", scale=2)), [payload(2, x="0.5")])
+    found = table.opened().to_pyarrow_dataset().to_table(filter=pc.field("outcome") == ACCEPTED).sort_by("event_id")
+    assert found["x"].type == pa.int64() and found["x"].to_pylist() == [7, None]
+    assert found["x-decimal2"].to_pylist() == [None, Decimal("0.50")] and "gone" not in found.column_names
 
 
 def test_a_log_of_an_earlier_version_is_of_the_declaration_that_is_applied(tmp_path: Path) -> None:

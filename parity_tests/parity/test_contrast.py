@@ -53,7 +53,7 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Repo:
                 row: dict[str, Any] = {"action": str(random.choice(["buy", "view"])), "note": f"{random.integers(3)}"}
                 row |= {"place": int(random.integers(2)), "edition": batch, "shop": int(random.integers(3))}
                 rows.append(event(f"{source.name} {batch} {number}", -float(random.integers(1, 40)), **row))
-            land(made.storage(source.name), batch, rows, schema=source.stored)
+            land(made.storage(source.name), batch, rows, schema=source.stored, source=source)
     return made
 
 

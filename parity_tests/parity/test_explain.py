@@ -25,9 +25,11 @@ from dualpath import known, preview
 from dualpath.aggregates import Count, Last, Max, Sum, SumBy
 from dualpath.console import explain as command
 from dualpath.errors import InputError, NotFoundError, StaleRecordsError
+from dualpath.evaluation import evaluated
 from dualpath.kinds import INSTANT
-from dualpath.log import ledger
+from dualpath.log.accounts import clock_day
 from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
 from dualpath.offline.history import DICTIONARY, RECORDS, TEXTS, History, dictionary_salt, record_salt, view_version
 from dualpath.online import manifest
 from dualpath.online.connection import connect, embedded_folder
@@ -41,9 +43,10 @@ from dualpath.parity.timeline import timeline
 from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.runtime import redis
+from dualpath.schema import EventSource
 from dualpath.view import Feature, View
 from dualpath.windows import SECOND, hours, lifetime, minutes
-from parity_tests import generated
+from parity_tests import generated, logged
 from parity_tests.generated import drawn
 from parity_tests.strategies import CLICKS, COMBINATIONS, histories, views
 
@@ -102,29 +105,25 @@ def land(
     clock: int = NOON,
     query: int = 1,
     schema: pa.Schema = SCHEMA,
+    source: EventSource = CLICKS,
 ) -> None:
     """A finished batch and its files. Each of the `dead` is a payload and a reason."""
-    entry = storage.begin(query, batch)
     place = {"late": False, "__origin": f"{batch}.jsonl"}
     days: dict[str, list[dict[str, Any]]] = {}
     for number, each in enumerate(events):
         day = str(np.datetime64(each["arrival_time"], "us"))[:10]
         days.setdefault(day, []).append({**each, **place, "__position": number})
-    for day, rows in days.items():
-        write(storage.folder("log") / entry.name / f"epoch={day}", pa.Table.from_pylist(rows, schema))
+    files = {(ACCEPTED, day): pa.Table.from_pylist(rows, schema) for day, rows in days.items()}
     if duplicates:
         rows = [{**each, **place, "__position": 100 + number} for number, each in enumerate(duplicates)]
-        write(storage.folder("duplicate") / entry.name, pa.Table.from_pylist(rows, SCHEMA))
+        files[DUPLICATE, clock_day(clock)] = pa.Table.from_pylist(rows, SCHEMA)
     if dead:
         letters = [
-            {"payload": payload, "reason": reason, "origin": f"{batch}.jsonl", "position": 200 + number}
+            {"payload": payload, "reason": reason, "__origin": f"{batch}.jsonl", "__position": 200 + number}
             for number, (payload, reason) in enumerate(dead)
         ]
-        write(storage.folder("dead") / entry.name, pa.Table.from_pylist(letters))
-    counts = {"accepted": len(events), "duplicate": len(duplicates), "dead_letter": len(dead)}
-    rows_read = sum(counts.values())
-    noted = storage.note(entry, rows_read=rows_read, clock=clock, arrival_days=tuple(sorted(days)), **counts)
-    storage.finish(noted)
+        files[DEAD_LETTER, clock_day(clock)] = pa.Table.from_pylist(letters)
+    logged.append(storage, source, files, batch=Fence(query, batch), clock=clock)
 
 
 def write(folder: Path, table: pa.Table) -> None:
@@ -343,28 +342,13 @@ def test_an_event_beyond_retention_does_not_count_for_a_token_and_a_note_says_so
     assert (ids(early, "not yet known"), early.notes) == (["just in time", "too late"], ())
 
 
-def test_an_explanation_stays_the_same_when_the_log_is_compacted(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "BLOCK", 2)
+def test_an_explanation_stays_the_same_when_the_log_is_compacted(repo: Repo) -> None:
     storage = repo.storage(CLICKS.name)
     dead = [('{"user": "ann"}', "event_time is missing")]
     for batch in range(3):
         land(storage, batch, [event(f"e{batch}", batch - 10)], duplicates=[event(f"e{batch}", batch - 10)], dead=dead)
     before = {known: explain(repo, "v0:clicks", ANN, AT_NOON, known).to_dict() for known in ("final", "q1b0", "q1b1")}
-    [block, _] = storage.blocks()
-    for kind in ("log", "duplicate", "dead"):
-        files = [
-            (batch, file)
-            for batch in block.batches
-            for file in storage.folder(kind).glob(f"*/batch={batch}/**/*.parquet")
-        ]
-        tables = [pq.ParquetFile(f).read() for _, f in files]
-        whole = pa.concat_tables(
-            table.append_column("__batch", pa.array([batch] * len(table)))
-            for (batch, _), table in zip(files, tables, strict=True)
-        )
-        write(storage.compacted(kind, block) / ("epoch=2026-03-01" if kind == "log" else ""), whole)
-        for batch in block.batches:
-            shutil.rmtree(storage.folder(kind) / f"query=1/batch={batch}")
+    assert logged.compact(storage) == 3 and len(storage.files()) == 1
     assert [before["final"]["value"], before["q1b0"]["value"], before["q1b1"]["value"]] == [3, 1, 2]
     for known_then, found in before.items():
         assert explain(repo, "v0:clicks", ANN, AT_NOON, known_then).to_dict() == found
@@ -562,9 +546,10 @@ def build(repo: Repo, events: Sequence[tuple[dict[str, Any], int]]) -> None:
     every = list(repo.views.values())
     made: dict[tuple[str, str], list[dict[str, Any]]] = {}
     texts: dict[int, str] = {}
-    for event, batch in events:
-        day = str(np.datetime64(event["arrival_time"], "us"))[:10]
-        for view in every:
+    given = [event for event, _ in events]
+    for view in every:
+        for event, (_, batch) in zip(evaluated(view, given), events, strict=True):
+            day = str(np.datetime64(event["arrival_time"], "us"))[:10]
             for entity, words in zip(*preview.records(view, [event]), strict=True):
                 row = {"entity": entity, "words": words.tolist(), "arrived": event["arrival_time"], "batch": batch}
                 made.setdefault((view_version(view), day), []).append(row)

@@ -4,14 +4,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from confluent_kafka import Consumer
 
 from dualpath.kinds import INSTANT
+from dualpath.log.table import ACCEPTED
+from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.runtime.kafka import Broker
 from dualpath.serving.decision import Decision
 from dualpath.windows import SECOND
+from parity_tests import logged
 
 NOON = 1_772_625_600 * SECOND
 MINUTE = 60 * SECOND
@@ -20,16 +22,11 @@ DAY = "2026-03-04"
 
 def write(repo: Repo, source: str, batch: int, rows: list[dict[str, Any]], query: int = 1) -> None:
     """A finished micro-batch of the log."""
-    storage, declared = repo.storage(source), repo.sources[source]
-    entry = storage.begin(query, batch)
-    if rows:
-        schema = [("event_id", pa.string()), ("event_time", INSTANT), ("arrival_time", INSTANT)]
-        schema += [(field.name, field.stored) for field in declared.fields]
-        folder = storage.folder("log") / entry.name / f"epoch={DAY}"
-        folder.mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(rows, pa.schema(schema)), folder / "rows.parquet")
-    noted = storage.note(entry, arrival_days=(DAY,) if rows else ())
-    storage.finish(noted)
+    declared = repo.sources[source]
+    schema = [("event_id", pa.string()), ("event_time", INSTANT), ("arrival_time", INSTANT)]
+    schema += [(field.name, field.stored) for field in declared.fields]
+    files = {(ACCEPTED, DAY): pa.Table.from_pylist(rows, pa.schema(schema))} if rows else {}
+    logged.append(repo.storage(source), declared, files, batch=Fence(query, batch))
 
 
 def decided(number: int, at: int = NOON, **change: Any) -> dict[str, Any]:

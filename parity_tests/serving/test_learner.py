@@ -6,19 +6,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from dualpath.errors import InputError
-from dualpath.log.tail import NUMBER, Tail
+from dualpath.log.tail import Tail
 from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis
 from dualpath.serving.decision import COLUMNS, parsed
 from dualpath.serving.learner import SLACK, Learner, Outcome
 from dualpath.windows import SECOND
-from parity_tests.serving.events import DAY, MINUTE, NOON, click, decided, write
+from parity_tests import logged
+from parity_tests.serving.events import MINUTE, NOON, click, decided, write
 from parity_tests.serving.newsroom import applied
 
 
@@ -145,24 +144,18 @@ def test_the_tail_reads_each_batch_once_and_skips_unfinished_ones(repo: Repo) ->
     assert tail.read(["event_id", "position"]).to_pylist() == [{"event_id": f"c2 {NOON} 1", "position": 1}]
 
 
-def test_the_tail_reads_the_rest_of_a_block_that_was_compacted_meanwhile(repo: Repo) -> None:
+def test_the_tail_reads_the_rest_of_a_file_that_was_compacted_meanwhile(repo: Repo) -> None:
     storage = repo.storage("clicks")
     tail = Tail(storage, repo.sources["clicks"])
     for batch in range(3):
         write(repo, "clicks", batch, [click(batch, NOON)])
     assert tail.read(["decision_id"])["decision_id"].to_pylist() == ["d0", "d1", "d2"]
-    for batch in range(3, 1_001):  # a block of a thousand replaces the entries of its batches
-        write(repo, "clicks", batch, [click(batch, NOON)] if batch == 500 else [])
-    [block, _] = storage.blocks()
-    tables = []
-    for batch in (0, 1, 2, 500):
-        [file] = (storage.folder("log") / f"query=1/batch={batch}").rglob("*.parquet")
-        table = pq.read_table(file, partitioning=None)
-        tables.append(table.append_column(NUMBER, pa.array([batch], pa.int64())))
-    folder = storage.compacted("log", block) / f"epoch={DAY}"
-    folder.mkdir(parents=True)
-    pq.write_table(pa.concat_tables(tables), folder / "rows.parquet")
-    assert tail.read(["decision_id"])["decision_id"].to_pylist() == ["d500"]
+    for batch in range(3, 20):
+        write(repo, "clicks", batch, [click(batch, NOON)] if batch == 10 else [])
+    write(repo, "clicks", 0, [click(20, NOON)], query=2)
+    assert logged.compact(storage) == len(storage.files()) == 1
+    assert tail.read(["decision_id"])["decision_id"].to_pylist() == ["d10", "d20"]
+    assert tail.position == {1: 19, 2: 0}
 
 
 def test_a_window_is_what_the_view_declares(repo: Repo) -> None:
