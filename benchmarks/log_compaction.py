@@ -7,21 +7,24 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import pyarrow as pa
-from dualpath.log.ledger import BLOCK
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from benchmarks.measure import Sheet, spell
 from dualpath.declare import event_source
 from dualpath.jobs import log_compaction
+from dualpath.log import forms
+from dualpath.log import table as log_table
 from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED
 from dualpath.schema import text
-from dualpath.spark.log import read_log, write_rows
+from dualpath.spark.log import read_log
 from dualpath.spark.session import session
+from parity_tests import logged
 
-LANDED, ROWS, TASKS = 2 * BLOCK + 1, 2_000, 2
-"""Micro-batches, the last of which closes the second block, the rows of each, and the files that they lie in."""
-EPOCH = "2026-03-01"
+LANDED, ROWS, TASKS = 2_000, 2_000, 2
+"""Micro-batches, the rows of each, and the files that they lie in."""
+DAY, CLOCK = "2026-03-01", 1_772_323_200_000_000
 INSTANT = pa.timestamp("us", "UTC")
 source = event_source("events", fields=[text("user_id")], arrival_time=None)
 
@@ -32,6 +35,7 @@ def run() -> Iterator[Sheet]:
     try:
         with TemporaryDirectory(prefix="log_compaction-") as folder:
             storage = Storage(Path(folder), source.name)
+            storage.table.ensure(forms.schema(forms.known(storage, source)))
             for batch in range(LANDED):
                 _land(storage, batch)
             _read(spark, storage)
@@ -39,7 +43,7 @@ def run() -> Iterator[Sheet]:
             began = time.perf_counter()
             log_compaction.compact_log(spark, storage)
             seconds = time.perf_counter() - began
-            with patch.object(log_compaction, "GRACE_SECONDS", 0):  # what was replaced goes at once
+            with patch.object(log_table, "GRACE_HOURS", 0):  # what was replaced goes at once
                 log_compaction.compact_log(spark, storage)
             large, after = _read(spark, storage), _things(storage)
     finally:
@@ -59,7 +63,7 @@ def run() -> Iterator[Sheet]:
 
 def _land(storage: Storage, batch: int) -> None:
     entry = storage.begin(1, batch)
-    share = ROWS // TASKS
+    share, files = ROWS // TASKS, []
     for task in range(TASKS):
         first = batch * ROWS + task * share
         instants = pa.array(range(first, first + share), INSTANT)
@@ -70,8 +74,9 @@ def _land(storage: Storage, batch: int) -> None:
             "user_id": pa.array([f"user_{number % 50_000:06d}" for number in range(first, first + share)]),
             "late": pa.array([False] * share),
         }
-        write_rows(pa.table(columns), storage.folder("log") / f"{entry.name}/epoch={EPOCH}/part-{task}.parquet")
-    storage.finish(storage.note(entry, rows_read=ROWS, accepted=ROWS, arrival_days=(EPOCH,)))
+        files.append(logged.write(storage, entry.fence, ACCEPTED, DAY, pa.table(columns)))
+    counts = {"rows_read": ROWS, "accepted": ROWS, "arrival_days": (DAY,), "clock": CLOCK + batch}
+    storage.finish(storage.note(entry, files, **counts))
 
 
 def _read(spark: SparkSession, storage: Storage) -> float:

@@ -22,19 +22,21 @@ from benchmarks.measure import Sheet, spell
 from dualpath.aggregates import Count, Distinct, Sum
 from dualpath.demo.generate import generate
 from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED
 from dualpath.parity.events import Log, read
 from dualpath.parity.oracle_runner import answers
 from dualpath.parity.sample import draw, happened
+from dualpath.record import Fence
 from dualpath.schema import EventSource, decimal, integer, text
-from dualpath.spark.log import write_rows
 from dualpath.view import Feature, View
 from dualpath.windows import days, minutes
+from parity_tests import logged
 
 SIZES = (500_000, 5_000_000)
 ROWS, ASKED = 10_000, 500
 """Drawn rows, and how many of them the oracle is asked about."""
 PER_BATCH = 100_000
-EPOCH = "2026-03-01"
+DAY = "2026-03-01"
 SHOP = EventSource(
     "shop_events",
     (
@@ -75,9 +77,8 @@ def fill(storage: Storage, events: int) -> None:
     table = generate(users=events // 100, events=events, products=1_000, categories=50, start=start, days=30, seed=1)
     table = table.append_column("event_id", pa.array([f"event-{n:010d}" for n in range(events)]))
     for batch, first in enumerate(range(0, events, PER_BATCH)):
-        entry, rows = storage.begin(1, batch), table.slice(first, PER_BATCH).select(SHOP.stored.names)
-        write_rows(rows, storage.folder("log") / entry.name / f"epoch={EPOCH}" / "part-0.parquet")
-        storage.finish(storage.note(entry, rows_read=len(rows), accepted=len(rows), arrival_days=(EPOCH,)))
+        rows = table.slice(first, PER_BATCH).select(SHOP.stored.names)
+        logged.append(storage, SHOP, {(ACCEPTED, DAY): rows}, batch=Fence(1, batch))
 
 
 def in_batches(storage: Storage, folder: Path) -> list[object]:

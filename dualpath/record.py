@@ -13,6 +13,7 @@ import json
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,6 +94,7 @@ class Layout:
         return np.frombuffer(value, dtype="<i8", offset=HEADER.size).reshape(-1, self.width)
 
 
+@lru_cache(maxsize=512)
 def layout(view: View) -> Layout:
     """Compile a view's record: every distinct cell of its features, in the order of declaration."""
     found: dict[Cell, None] = {}

@@ -3,8 +3,10 @@
 import importlib
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from dualpath.runtime.kafka import Broker
 from dualpath.sources.directory import Directory
 from dualpath.sources.landing import land
 from dualpath.spark.session import session
+from parity_tests.startup import prepared
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 REPOS = Path(__file__).parent / "repos"
@@ -35,13 +38,20 @@ SOURCE = "shop_events"
 # alone would have a small room, and be swept out of it.
 BRIEFLY = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
 
+# Spark keeps the code it has compiled of a hundred plans' stages; tests have many more, again and again.
+COMPILED = {"spark.sql.codegen.cache.maxEntries": "4000"}
+
 # Every run draws the same examples, and a busy machine is no fault. A test's own settings build upon these.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
 
 
-def pytest_configure() -> None:
-    """Let all processes that tests start import Feast quickly, and the JVM of Spark compile quickly."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Let all processes that tests start import Feast quickly or not at all, and the JVM of Spark compile quickly."""
+    if sys.platform == "linux":
+        held = ExitStack()
+        os.environ[prepared.ADDRESS] = held.enter_context(prepared.running())
+        config.add_cleanup(held.close)
     paths = [str(Path(startup.__file__).parent), os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     os.environ["SPARK_SUBMIT_OPTS"] = f"{BRIEFLY} {os.environ.get('SPARK_SUBMIT_OPTS', '')}".strip()
@@ -66,14 +76,17 @@ def connector() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def spark(connector: dict[str, str]) -> Iterator[SparkSession]:
     """One Spark session, in UTC, for the whole run: starting it costs more than most tests."""
-    started = session("parity-tests", cores=2, conf=connector)
+    started = session("parity-tests", cores=2, conf=connector | COMPILED)
     yield started
     started.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory, connector: dict[str, str]) -> Iterator[Broker]:
-    """A Kafka broker of the module's own; its tests are skipped where the jars cannot be had."""
+    """One Kafka broker for the whole run: starting it takes two JVMs. Each test has topics of its own.
+
+    Those that take it are skipped where the jars cannot be had.
+    """
     try:
         jars.fetch("spark", os.environ)
         jars.fetch("broker", os.environ)

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pyarrow as pa
 from pyspark import TaskContext
 
+from dualpath.jobs import staging
 from dualpath.jobs.staging import StagingWriter
 from dualpath.online import writer
 from dualpath.online.writer import FencedWrite
@@ -62,13 +63,14 @@ class FaultyWrite(FencedWrite):
 
 @dataclass(frozen=True)
 class FaultyWriter(StagingWriter):
-    """Staging in which, after half of a task's rows, the fault hits."""
+    """Staging in which, after half of a task's rows, the fault hits. Some of them are in files by then."""
 
     fault: Fault | None = None
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         assert self.fault is not None, "`writers` gives it"
-        yield from super().write(self.fault.within(batches))
+        with patch.object(staging, "HELD_BYTES", 5_000):
+            yield from super().write(self.fault.within(batches))
 
 
 def writers(fault: Fault) -> Callable[..., FaultyWriter]:

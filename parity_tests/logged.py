@@ -1,7 +1,5 @@
 """The event log as tests look into it, and write to it without a stream."""
 
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -42,20 +40,6 @@ def uncommitted(storage: Storage) -> set[str]:
     folder = storage.folder("log")
     there = {str(file.relative_to(folder)) for file in folder.glob("outcome=*/**/*") if file.is_file()}
     return there.difference(storage.table.snapshot().actions["path"].to_pylist())
-
-
-def age(storage: Storage, *, hours: float) -> None:
-    """Let everything in the log's folder have been written, and removed, so many hours earlier."""
-    folder = storage.folder("log")
-    for file in folder.glob("outcome=*/**/*.parquet"):
-        then = file.stat().st_mtime - hours * 3600
-        os.utime(file, (then, then))
-
-    def earlier(found: re.Match[str]) -> str:
-        return f"{found[1]}{int(found[2]) - int(hours * 3_600_000)}"
-
-    for file in folder.glob("_delta_log/*.json"):
-        file.write_text(re.sub(r'("deletionTimestamp": ?)(\d+)', earlier, file.read_text()))
 
 
 def append(

@@ -1,6 +1,7 @@
 """Feast's own commands and servers, in processes of their own, as its users run them."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -14,12 +15,18 @@ from typing import Any
 import tenacity
 
 from dualpath.repo import Repo
+from parity_tests.startup import prepared
 
 
 def feast(repo: Repo, *words: str) -> subprocess.CompletedProcess[str]:
     """Run Feast's command line on a repo."""
     command = [sys.executable, "-m", "feast.cli.cli", "--chdir", str(repo.folder), *words]
-    return subprocess.run(command, capture_output=True, text=True)
+    return subprocess.run(command, env=users_environ(), capture_output=True, text=True)
+
+
+def users_environ() -> dict[str, str]:
+    """The environment of a command that imports Feast itself, as a user's does."""
+    return {name: value for name, value in os.environ.items() if name != prepared.ADDRESS}
 
 
 @contextmanager

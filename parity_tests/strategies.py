@@ -17,6 +17,7 @@ from dualpath.paths import first_of
 from dualpath.schema import EventSource, boolean, decimal, double, identifier, integer, text, timestamp
 from dualpath.view import Feature, View
 from dualpath.windows import DAY, SECOND, Window, calendar, days, lifetime, minutes, seconds, sliding
+from dualpath.words import code
 
 CLICKS = EventSource(
     "clicks",
@@ -242,4 +243,6 @@ def declared(draw: st.DrawFn, chosen: list[Aggregate], grain: int, source: Event
         windows = [w for w in (BOUNDED if each.needs else WINDOWS) if grain == 1 or not w.offset]
         features.append(Feature(f"f{i}", each, draw(st.sampled_from(windows))))
     keys = draw(st.sampled_from([("user",), ("user", "shop")]))
-    return View("clicks_by", keys, source, tuple(features), grain)
+    # Views of one name share a place in every cache, and are compared field by field there.
+    name = f"clicks_by_{code(' '.join(map(str, features))) % 2**32}"
+    return View(name, keys, source, tuple(features), grain)

@@ -110,7 +110,10 @@ def _tables(folder: Path, files: list[DataFile]) -> Iterator[tuple[pa.Table, lis
     of: list[DataFile] = []
     size = 0
     for file in files:
-        rows = pq.ParquetFile(folder / file.path).read()  # which does not take the names of folders for columns
+        try:
+            rows = pq.ParquetFile(folder / file.path).read()  # which does not take the names of folders for columns
+        except (pa.ArrowException, OSError) as error:
+            raise StateError(f"{file.path} cannot be read ({str(error).splitlines()[0]})") from None
         if len(rows) != file.rows:
             raise StateError(f"{file.path} holds {len(rows)} rows of {file.rows}")
         if held and size + rows.nbytes > FILE_ROWS_BYTES:

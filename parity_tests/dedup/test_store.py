@@ -23,6 +23,7 @@ from dualpath.repo import Repo
 from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
+from parity_tests.saved import Saved
 
 LINES = faults.payloads(faults.events())
 DAY = timedelta(days=1) // timedelta(microseconds=1)
@@ -200,14 +201,34 @@ def test_a_clock_that_was_once_ahead_makes_nobody_forget_what_came_after_it(spar
     assert clocks(loaded(spark, repo)) == clocks(dedup) == sorted([2 * DAY, 1, 2] * 3)
 
 
+@pytest.fixture(scope="module")
+def streamed(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """A repo whose stream has read forty lines in one batch."""
+    repo = new_repo()
+    faults.post(repo, LINES[:40])
+    drain(spark, repo)
+    return Saved(repo, tmp_path_factory.mktemp("streamed"))
+
+
+@pytest.fixture(scope="module")
+def merged(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """One that has read files of three sizes, so that the first two batches are merged and the third stays alone."""
+    repo = new_repo()
+    for some in (LINES[:40], LINES[40:80], LINES[80:85]):
+        faults.post(repo, some)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(segments, "MERGE_FACTOR", 2)
+        drain(spark, repo, files_per_batch=1)
+    return Saved(repo, tmp_path_factory.mktemp("merged"))
+
+
 @pytest.mark.parametrize(("small", "left"), [(10**6, 0), (10**6, 200), (0, 0), (0, 200)])
 def test_a_file_that_was_cut_off_is_made_from_the_log(
-    small: int, left: int, spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+    small: int, left: int, spark: SparkSession, streamed: Saved, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both where it would be read and where it would be mapped."""
     monkeypatch.setattr("dualpath.dedup.store.READ_BYTES", small)
-    faults.post(repo, LINES[:40])
-    drain(spark, repo)
+    repo = streamed.again()
     before = clocks(loaded(spark, repo))
     [file, *_] = repo.storage(SOURCE).folder("ids").rglob("*.npy")
     os.truncate(file, left)
@@ -215,10 +236,9 @@ def test_a_file_that_was_cut_off_is_made_from_the_log(
 
 
 def test_ids_that_are_lost_while_they_are_made_from_the_log_are_made_again(
-    spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, streamed: Saved, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults.post(repo, LINES[:40])
-    drain(spark, repo)
+    repo = streamed.again()
     before = clocks(loaded(spark, repo))
     shutil.rmtree(repo.storage(SOURCE).folder("ids"))
     with monkeypatch.context() as faulty:
@@ -229,11 +249,8 @@ def test_ids_that_are_lost_while_they_are_made_from_the_log_are_made_again(
 
 
 @pytest.mark.parametrize("lost", ["ids", "ids/query=1", "ids/query=1/batches=0-1", "ids/query=1/batch=2"])
-def test_ids_that_are_lost_are_made_from_the_log(lost: str, spark: SparkSession, repo: Repo, pairs: None) -> None:
-    """Files of three sizes, so that the first two batches are merged and the third stays alone."""
-    for some in (LINES[:40], LINES[40:80], LINES[80:85]):
-        faults.post(repo, some)
-    drain(spark, repo, files_per_batch=1)
+def test_ids_that_are_lost_are_made_from_the_log(lost: str, spark: SparkSession, merged: Saved, pairs: None) -> None:
+    repo = merged.again()
     storage = repo.storage(SOURCE)
     assert folders(storage) == {"query=1/batches=0-1", "query=1/batch=2"}
     before, accepted = clocks(loaded(spark, repo)), faults.counts(repo)["accepted"]

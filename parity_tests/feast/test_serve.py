@@ -20,7 +20,7 @@ from dualpath.online.connection import embedded_folder
 from dualpath.repo import Repo
 from dualpath.runtime import redis as embedded
 from parity_tests.filled import fill
-from parity_tests.served import post, running, values
+from parity_tests.served import post, running, users_environ, values
 from parity_tests.servers import suspended
 
 pytestmark = pytest.mark.slow
@@ -169,7 +169,7 @@ def test_all_workers_answer_what_the_library_answers_while_the_repo_is_applied_a
     command = [sys.executable, "-m", "feast.cli.cli", "--chdir", str(served.repo.folder), "apply"]
     asked = 0
     with ThreadPoolExecutor(4) as threads:
-        applying = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        applying = subprocess.Popen(command, env=users_environ(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while applying.poll() is None:
             answers = threads.map(lambda u: served.get(PROFILE, user_id=[u], event_timestamp=[NOON]), USERS)
             assert dict(zip(USERS, answers, strict=True)) == {user: (200, each) for user, each in expected.items()}

@@ -27,7 +27,7 @@ from dualpath.online.connection import connect
 from dualpath.parity.views import serve, train, view_groups
 from dualpath.repo import Repo
 from dualpath.steps import Step
-from parity_tests import crash, faults, invariants
+from parity_tests import crash, faults, invariants, logged
 from parity_tests.conftest import CHECKOUT, SOURCE, drain
 from parity_tests.crash import PAUSE
 from parity_tests.fault_injection import FAILURE, WORKER, Fault, targets, writers
@@ -116,6 +116,8 @@ def test_a_task_that_dies_in_the_middle_of_its_work_is_tried_again_and_nothing_c
     assert len(list(tmp_path.iterdir())) == times
     assert invariants.violations(spark, repo, LINES[:300], POISON) == []
     assert not repo.storage(SOURCE).folder("staging").exists()
+    # What the attempts that died have written is in no commit.
+    assert bool(logged.uncommitted(repo.storage(SOURCE))) == (work == "its rows")
 
 
 @pytest.mark.parametrize("after", ["with its data", "empty"])

@@ -28,6 +28,7 @@ from dualpath.schema import EventSource, text
 from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.test_gate import DAY, a_day, orders
+from parity_tests.saved import Saved
 
 DAY_1, DAY_2 = date(2026, 3, 1), date(2026, 3, 2)
 
@@ -112,13 +113,19 @@ def test_a_broken_or_unknown_file_of_expectations_is_named(tmp_path: Path) -> No
         own_expectations(tmp_path, "orders", ["orders"])
 
 
-@pytest.fixture
-def shop(spark: SparkSession, new_repo: Callable[[], Repo]) -> Repo:
+@pytest.fixture(scope="module")
+def streamed(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path_factory: pytest.TempPathFactory) -> Saved:
     """A repo whose stream has read good rows and two hundred broken ones."""
     repo = new_repo()
     faults.post(repo, [*faults.payloads(faults.events()), *[b"no JSON"] * 200])
     drain(spark, repo)
-    return repo
+    return Saved(repo, tmp_path_factory.mktemp("streamed"))
+
+
+@pytest.fixture
+def shop(streamed: Saved) -> Repo:
+    """It, as it was before any night."""
+    return streamed.again()
 
 
 def test_a_day_of_too_many_refused_rows_is_not_published_and_its_page_and_status_say_so(

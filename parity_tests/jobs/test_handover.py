@@ -31,6 +31,7 @@ from dualpath.steps import Step
 from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.stream import leave_out_half
+from parity_tests.saved import Saved
 
 LINES = faults.payloads(faults.events())
 PIECES = [LINES[i : i + 200] for i in range(0, len(LINES), 200)]
@@ -38,16 +39,28 @@ DAY_1, DAY_2 = date(2026, 3, 1), date(2026, 3, 2)
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-@pytest.fixture(params=[False, True], ids=["without a snapshot", "with a snapshot"])
-def shop(request: pytest.FixtureRequest, spark: SparkSession, new_repo: Callable[[], Repo]) -> Repo:
-    """A repo whose stream has read all but the last piece, before and after a night."""
+@pytest.fixture(scope="module")
+def evening(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """A repo whose stream has read all but the last piece."""
     repo = new_repo()
     for piece in PIECES[:-1]:
         faults.post(repo, piece)
     drain(spark, repo)
-    if request.param:
-        nightly(spark, repo, repo.sources[SOURCE], DAY_1)
-    return repo
+    return Saved(repo, tmp_path_factory.mktemp("evening"))
+
+
+@pytest.fixture(scope="module")
+def morning(spark: SparkSession, evening: Saved, tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """The same after a night."""
+    repo = evening.again()
+    nightly(spark, repo, repo.sources[SOURCE], DAY_1)
+    return Saved(repo, tmp_path_factory.mktemp("morning"))
+
+
+@pytest.fixture(params=["evening", "morning"], ids=["without a snapshot", "with a snapshot"])
+def shop(request: pytest.FixtureRequest) -> Repo:
+    """A repo whose stream has read all but the last piece, before and after a night."""
+    return request.getfixturevalue(request.param).again()
 
 
 def read(repo: Repo) -> Any:
@@ -136,13 +149,20 @@ STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 }
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_rebuild_that_dies_is_done_again_and_readers_never_see_half_of_it(
-    step: str, spark: SparkSession, new_repo: Callable[[], Repo], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def begun(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """A repo whose stream has read the first piece."""
     repo = new_repo()
     faults.post(repo, PIECES[0])
     drain(spark, repo)
+    return Saved(repo, tmp_path_factory.mktemp("begun"))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_rebuild_that_dies_is_done_again_and_readers_never_see_half_of_it(
+    step: str, spark: SparkSession, begun: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = begun.again()
     before = faults.values(repo, faults.log(repo))
     connect(repo.redis_address).flushall()
     with monkeypatch.context() as faulty:
@@ -185,12 +205,9 @@ def test_writes_that_are_lost_in_the_middle_of_a_batch_are_written_again(
 
 
 @pytest.fixture
-def dumped(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path: Path) -> tuple[Repo, Path]:
+def dumped(evening: Saved, tmp_path: Path) -> tuple[Repo, Path]:
     """A repo that has read all but the last piece, and a copy of what its Redis has on disk."""
-    repo = new_repo()
-    for piece in PIECES[:-1]:
-        faults.post(repo, piece)
-    drain(spark, repo)
+    repo = evening.again()
     return repo, shutil.copy(embedded_folder(repo.store.config) / "appendonly.aof", tmp_path / "dump")
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import date
@@ -22,7 +23,8 @@ from dualpath.jobs import log_compaction
 from dualpath.jobs.build import build
 from dualpath.jobs.log_compaction import compact_log
 from dualpath.jobs.nightly import nightly
-from dualpath.log import audit
+from dualpath.log import audit, snapshot
+from dualpath.log import table as log_table
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
@@ -117,19 +119,27 @@ def test_what_is_compacted_reads_as_before_and_each_file_says_what_it_holds(spar
     assert seen(spark, repo) == before
 
 
-def test_what_was_replaced_stays_for_twelve_hours_for_who_began_to_read_before(spark: SparkSession, repo: Repo) -> None:
+@pytest.mark.parametrize(("hours", "stays"), [(11.9, True), (12.1, False)])
+def test_what_was_replaced_stays_for_twelve_hours_for_who_began_to_read_before(
+    hours: float, stays: bool, spark: SparkSession, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However old the files are themselves."""
     storage = repo.storage(SOURCE)
     paths, rows = storage.paths(), faults.counts(repo)["accepted"]
-    assert compact_log(spark, storage) > 0
+    with monkeypatch.context() as earlier:
+        now = snapshot.milliseconds
+        earlier.setattr(snapshot, "milliseconds", lambda: now() - int(hours * 3_600_000))
+        earlier.setattr(storage.table, "vacuum", list)
+        assert compact_log(spark, storage) > 0
     replaced = {*paths}.difference(storage.paths())
-    logged.age(storage, hours=11.9)
+    ago = time.time() - 24 * 3600
+    for each in paths:
+        os.utime(each, (ago, ago))
     compact_log(spark, storage)
-    assert len(replaced) > 2 and ds.dataset(paths, format="parquet").count_rows() == rows
-    logged.age(storage, hours=0.2)
-    compact_log(spark, storage)
-    assert not any(Path(each).exists() for each in replaced)
-    assert logged.uncommitted(storage) == set()
-    assert ds.dataset(storage.paths(), format="parquet").count_rows() == rows
+    assert len(replaced) > 2 and {Path(each).exists() for each in replaced} == {stays}
+    assert all(Path(each).exists() for each in {*paths}.difference(replaced))
+    read = paths if stays else storage.paths()
+    assert ds.dataset(read, format="parquet").count_rows() == rows
 
 
 def test_files_that_no_commit_has_go_when_they_are_twelve_hours_old(spark: SparkSession, repo: Repo) -> None:
@@ -163,7 +173,7 @@ def test_a_night_that_dies_while_it_compacts_loses_nothing(
     assert (compact_log(spark, storage) == 0) == committed
     assert all(len(files) <= 2 for files in partitions(storage).values())
     assert seen(spark, repo) == before
-    logged.age(storage, hours=12.1)
+    monkeypatch.setattr(log_table, "GRACE_HOURS", 0)
     compact_log(spark, storage)
     assert logged.uncommitted(storage) == set()
     assert seen(spark, repo) == before

@@ -34,19 +34,26 @@ from dualpath.sources.directory import Directory
 from dualpath.steps import Step
 from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE, drain
+from parity_tests.saved import Saved
 
 EVENTS = faults.events()
 LINES = faults.payloads(EVENTS)
 DAY_1, DAY_2, DAY_3 = (date(2026, 3, day) for day in (1, 2, 3))
 
 
-@pytest.fixture
-def shop(spark: SparkSession, new_repo: Callable[[], Repo]) -> Repo:
+@pytest.fixture(scope="module")
+def streamed(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path_factory: pytest.TempPathFactory) -> Saved:
     """A repo whose stream has served all events."""
     repo = new_repo()
     faults.post(repo, LINES)
     drain(spark, repo)
-    return repo
+    return Saved(repo, tmp_path_factory.mktemp("streamed"))
+
+
+@pytest.fixture
+def shop(streamed: Saved) -> Repo:
+    """It, as it was before any night."""
+    return streamed.again()
 
 
 def night(spark: SparkSession, repo: Repo, day: date) -> Night:

@@ -25,6 +25,7 @@ from dualpath import known, preview
 from dualpath.aggregates import Count, Last, Max, Sum, SumBy
 from dualpath.console import explain as command
 from dualpath.errors import InputError, NotFoundError, StaleRecordsError
+from dualpath.evaluation import evaluated
 from dualpath.kinds import INSTANT
 from dualpath.log.accounts import clock_day
 from dualpath.log.storage import Storage
@@ -545,9 +546,10 @@ def build(repo: Repo, events: Sequence[tuple[dict[str, Any], int]]) -> None:
     every = list(repo.views.values())
     made: dict[tuple[str, str], list[dict[str, Any]]] = {}
     texts: dict[int, str] = {}
-    for event, batch in events:
-        day = str(np.datetime64(event["arrival_time"], "us"))[:10]
-        for view in every:
+    given = [event for event, _ in events]
+    for view in every:
+        for event, (_, batch) in zip(evaluated(view, given), events, strict=True):
+            day = str(np.datetime64(event["arrival_time"], "us"))[:10]
             for entity, words in zip(*preview.records(view, [event]), strict=True):
                 row = {"entity": entity, "words": words.tolist(), "arrived": event["arrival_time"], "batch": batch}
                 made.setdefault((view_version(view), day), []).append(row)

@@ -1,6 +1,7 @@
 """What Kafka needs around it: topics, connectors, jars, a broker that starts."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -76,10 +77,13 @@ def test_the_demo_proves_itself_with_a_broker_before_the_stream(
 
 
 def test_a_broker_that_does_not_start_shows_the_end_of_its_log(broker: Broker, tmp_path: Path) -> None:
-    second = Broker(tmp_path)
-    with second:
-        pass
-    properties = tmp_path / "server.properties"
-    properties.write_text(properties.read_text().replace(second.address, broker.address))
+    """One of another cluster, with the address of one that runs."""
+    (tmp_path / "data").mkdir()
+    meta = (broker.folder / "data" / "meta.properties").read_text()
+    (tmp_path / "data" / "meta.properties").write_text(
+        re.sub("^cluster.id=.", "cluster.id=_", meta, flags=re.MULTILINE)
+    )
+    properties = (broker.folder / "server.properties").read_text().replace(str(broker.folder), str(tmp_path))
+    (tmp_path / "server.properties").write_text(properties)
     with pytest.raises(UnavailableError, match="in use"):
-        second.start()
+        Broker(tmp_path).start()

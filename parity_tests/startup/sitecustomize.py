@@ -4,6 +4,8 @@ Typeguard parses and compiles a whole module anew for each of some 240 functions
 two thirds of `import feast`, and the tests start more than a hundred processes that import it. The code is the same
 each time, so it is kept beside Python's own. Python imports a module of this name by itself; `parity_tests.conftest`
 names its folder in PYTHONPATH.
+
+Processes that some commands are run in are forks of one that has imported all of it (`prepared`).
 """
 
 import os
@@ -62,3 +64,9 @@ if find_spec("typeguard"):
 
     if _decorators.instrument.__module__ == _decorators.__name__:  # not done yet
         _decorators.instrument = kept(_decorators.instrument, Path(__file__).with_name("__pycache__"))
+
+if "DUALPATH_TESTS_PREPARED" in os.environ and sys.orig_argv[1:2] == ["-m"]:
+    import prepared
+
+    if kind := prepared.kind_for(sys.orig_argv):
+        prepared.ask(os.environ[prepared.ADDRESS], kind)
