@@ -9,7 +9,7 @@ from dualpath.log.accounts import Accounts, span
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
-from dualpath.record import UNFENCED
+from dualpath.record import UNFENCED, Fence
 
 
 def faults(storage: Storage, accounts: Accounts, *, opened: bool) -> list[str]:
@@ -17,9 +17,13 @@ def faults(storage: Storage, accounts: Accounts, *, opened: bool) -> list[str]:
     be missing or have another size; with `opened`, each file is asked for its rows."""
     accounts, files = _at_once(storage, accounts)
     found = [f"{name}: rows were read, but their outcomes sum up to another number" for name in accounts.wrong()]
-    done, _ = storage.reached()
-    if done > UNFENCED and not storage.logged().entry(done, done=True):
+    # In this order, for a stream may go on meanwhile.
+    done, logged, begun = storage.reached()[0], storage.logged(), storage.reached()[1]
+    last = max((Fence(*each) for each in logged.last().items()), default=UNFENCED)
+    if done > UNFENCED and not logged.entry(done, done=True):
         found.append(f"{span(done.query, done.batch, done.batch)} was finished, and the log lacks it")
+    if last > begun:
+        found.append(f"the log has {span(last.query, last.batch, last.batch)}, and the ledger lacks it")
     total = accounts.total()
     for outcome, of in files.items():
         rows, expected = sum(each.rows for each in of), getattr(total, outcome)

@@ -31,6 +31,7 @@ STEPS: list[tuple[Step, dict[str, Any]]] = [
     (Step.VACUUM_LOG, {"after": True}),
     (Step.FORGET_IDS, {}),
     (Step.FORGET_IDS, {"after": True}),
+    (Step.COMMIT, {"nth": 3, "after": True}),  # of record files, whose former ones are still there
     (Step.PUBLISH_RECORD_FILES, {"nth": 2}),
     (Step.PUBLISH_RECORD_FILES, {"nth": 4, "after": True}),
     (Step.REBUILD_RECORDS, {"after": True}),

@@ -186,7 +186,9 @@ def test_a_commit_without_a_table_is_refused_and_makes_none(table: LogTable, tmp
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_no_commit_takes_the_place_of_one_that_was_cleaned_up(table: LogTable, old: bool) -> None:
+def test_no_commit_takes_the_place_of_one_that_was_cleaned_up(
+    table: LogTable, old: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a process that committed last before others did, a day ago."""
     table.commit("WRITE", [file(table, "first")])
     other = Table(table.folder, DataFile)
@@ -197,8 +199,8 @@ def test_no_commit_takes_the_place_of_one_that_was_cleaned_up(table: LogTable, o
         commit = table.folder / "_delta_log" / f"{version:020}.json"
         commit.unlink()
     if old:
-        at = time.time() - 25 * HOUR
-        os.utime(table.folder / "_delta_log" / f"{1:020}.json", (at, at))
+        now = time.time() + 25 * HOUR
+        monkeypatch.setattr("dualpath.log.table.time.time", lambda: now)
     assert table.commit("WRITE", [file(table, "next")]) == 6
     assert names(table) == ["0", "1", "2", "3", "first", "next"]
 
