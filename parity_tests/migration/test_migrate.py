@@ -5,6 +5,7 @@ compacted and one whose folders were kept beside, two batches alone, duplicates 
 """
 
 import json
+import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Callable
@@ -218,6 +219,14 @@ def test_a_batch_that_was_cut_off_stays_begun(logged_already: bool, storage: Sto
     assert again.accepted == (100 if logged_already else 0)
     assert logged_already or again.closed_through == "2026-02-28"
     assert len(storage.accounts()) == 5
+
+
+def test_duplicates_that_were_not_kept_count_as_erased(storage: Storage, source: EventSource) -> None:
+    shutil.rmtree(storage.folder("duplicate"))
+    migrate(storage, source)
+    total = storage.accounts().total()
+    assert (total.rows_read, total.duplicate, total.erased) == (660, 0, 46) and total.adds_up
+    assert audit.faults(storage, storage.accounts(), opened=True) == []
 
 
 def test_erasures_say_their_rows_in_one_number(storage: Storage, source: EventSource) -> None:
