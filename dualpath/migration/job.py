@@ -179,10 +179,10 @@ def _prove(storage: Storage, found: list[Block]) -> None:
     """Raise `StateError` unless the table has what the ledger counts, batch by batch."""
     accounts = storage.logged()
     total = accounts.total()
-    for name in (*COUNTS, "erased"):
-        expected, found_now = sum(getattr(each, name) for each in found), getattr(total, name)
-        if name not in ("duplicate", "erased") and expected != found_now:
-            raise StateError(f"source '{storage.source}': {name} is {found_now:,}, and was {expected:,}.")
+    for name in COUNTS:
+        was, now = sum(getattr(each, name) for each in found), getattr(total, name)
+        if name != "duplicate" and was != now:
+            raise StateError(f"source '{storage.source}': {name} is {now:,}, and was {was:,}.")
     for outcome in OUTCOMES:
         there = sum(each.rows for each in storage.table.snapshot().files(outcome=outcome))
         if there != getattr(total, outcome):
