@@ -63,6 +63,7 @@ class Step(StrEnum):
 
     # Of a migration from the previous version.
     MIGRATE_BLOCK = "migrate a block"
+    NOTE_PROGRESS = "note how far the stream was"
     MIGRATE_RECORDS = "migrate record files"
     REMOVE_FORMER = "remove files of the previous version"
 

@@ -42,7 +42,6 @@ def accounts(table: LogTable) -> Accounts:
 
 def sum_up(table: LogTable) -> None:
     """Put the accounts of many batches into one file a day, and the commits into a checkpoint."""
-    own = _known(table).own
     small = [each for each in table.snapshot().files(outcome=BATCH) if each.size < LARGE_FILE_BYTES]
     made, replaced = [], []
     for day, group in groupby(sorted(small, key=lambda each: each.arrival_day), key=lambda each: each.arrival_day):
@@ -52,8 +51,7 @@ def sum_up(table: LogTable) -> None:
     if made:
         with suppress(ReplacedError):  # a night and the stream may do this at once
             table.commit("OPTIMIZE", made, replaced, data_change=False)
-    for each in small:
-        own.pop(each.path, None)
+    _known(table).own = {}  # also of those that a night has summed up
     table.checkpoint()
 
 
@@ -113,7 +111,7 @@ def _known(table: LogTable) -> _Known:
 
 
 def _read(table: LogTable, files: list[DataFile]) -> pa.Table:
-    own = _known(table).own
+    own = _known(table).own  # another thread may put others in its place
     mine = [own[each.path] for each in files if each.path in own]
     paths = [str(table.folder / each.path) for each in files if each.path not in own]
     read = [ds.dataset(paths, schema=SCHEMA, format="parquet").to_table()] if paths else []

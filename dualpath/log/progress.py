@@ -28,6 +28,11 @@ class Progress:
         return self.begun if self.begun > self.done else None
 
 
+def exists(ledger: Path) -> bool:
+    """Whether a stream has begun a batch."""
+    return (ledger / "progress.json").exists()
+
+
 def read(ledger: Path) -> Progress:
     """How far the stream is now. Raises `StateError` if the previous version has written the log."""
     try:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import xxhash
 
+from dualpath.errors import StateError
 from dualpath.locks import locked
 from dualpath.log import batches, erasures, progress
 from dualpath.log.accounts import Accounts, Entry
@@ -94,7 +95,7 @@ class Storage:
         fence, folder = Fence(query, batch), self.folder("ledger")
         # Whoever closes a day must find every entry that was begun before, and no later one may miss that it is closed.
         with self._days():
-            known = progress.read(folder)
+            known = self._progress()
             if fence > known.begun:
                 known = progress.Progress(known.done, fence, self.closed_through)
                 progress.write(folder, known)
@@ -104,7 +105,7 @@ class Storage:
 
     def unfinished(self, day: date) -> bool:
         """Whether a batch may still write rows of `day` or earlier: begun before it was closed, and not done."""
-        known = progress.read(self.folder("ledger"))
+        known = self._progress()
         return known.unfinished is not None and known.closed_through < day.isoformat()
 
     def note(self, entry: Entry, files: Sequence[DataFile], **counts: object) -> Entry:
@@ -121,7 +122,7 @@ class Storage:
     def finish(self, entry: Entry) -> Entry:
         """Note that everything of a batch is written."""
         folder = self.folder("ledger")
-        known = progress.read(folder)
+        known = self._progress()
         if entry.fence > known.done:
             progress.write(folder, replace(known, done=entry.fence))
         if (entry.batch + 1) % batches.SUMMED_UP == 0:
@@ -135,7 +136,7 @@ class Storage:
         If not, it leaves nothing behind, and the next generation reads its rows.
         """
         folder = self.folder("ledger")
-        known = progress.read(folder)
+        known = self._progress()
         if fence := known.unfinished:
             if logged := batches.accounts(self.table).entry(fence, done=False):
                 self.finish(logged)
@@ -158,7 +159,7 @@ class Storage:
 
     def reached(self) -> tuple[Fence, Fence]:
         """The last finished and the last begun batch; `UNFENCED` before the first."""
-        known = progress.read(self.folder("ledger"))
+        known = self._progress()
         return known.done, known.begun
 
     def through(self) -> Mapping[int, int]:
@@ -227,6 +228,15 @@ class Storage:
     def arrival_days(self) -> list[str]:
         """Every arrival day with finished rows, ascending."""
         return self.accounts().arrival_days()
+
+    def _progress(self) -> progress.Progress:
+        """How far the stream is; raises `StateError` if nobody knows any more."""
+        folder = self.folder("ledger")
+        known = progress.read(folder)
+        # A batch is begun before it is committed: if the log has one, look once more, for it may have come meanwhile.
+        if known.begun == UNFENCED and len(self.logged()) and progress.read(folder).begun == UNFENCED:
+            raise StateError(f"{folder / 'progress.json'} is gone, and the log is not; put it back from a backup.")
+        return known
 
     def _days(self) -> AbstractContextManager[None]:
         """The lock on closed days and on batches that begin."""

@@ -57,19 +57,27 @@ def migrate(storage: Storage, source: EventSource, say: Callable[[str], None] = 
     if not former.exists(storage):
         return None
     with storage.alone(), storage.building(), storage.publishing(), storage.compacting():
-        found, table = former.blocks(storage), storage.table
-        table.ensure(forms.schema(forms.kept(storage) or forms.Forms.of(source)))
-        done = table.transaction(APPLICATION)
-        for number, block in enumerate(found):
-            if done is None or number > done:
-                say(f"{storage.source}: {block.name}, {number + 1} of {len(found)}")
-                _bring(storage, block, number)
-        _note_progress(storage)
-        _note_erasures(storage)
-        total = _proven(storage, found)
+        if not progress.exists(storage.folder("ledger")):
+            _bring_all(storage, source, say)
+        # From here on a stream may go on, whatever is left of the previous version.
         _remove(storage)
-        table.checkpoint()
-        return Migrated(storage.source, total, sum(len(storage.files(outcome)) for outcome in OUTCOMES))
+        storage.table.checkpoint()
+        files = sum(len(storage.files(outcome)) for outcome in OUTCOMES)
+        return Migrated(storage.source, storage.accounts().total(), files)
+
+
+def _bring_all(storage: Storage, source: EventSource, say: Callable[[str], None]) -> None:
+    """Commit all blocks that are not committed yet, and note how far the stream was once all is proven."""
+    found, table = former.blocks(storage), storage.table
+    table.ensure(forms.schema(forms.kept(storage) or forms.Forms.of(source)))
+    done = table.transaction(APPLICATION)
+    for number, block in enumerate(found):
+        if done is None or number > done:
+            say(f"{storage.source}: {block.name}, {number + 1} of {len(found)}")
+            _bring(storage, block, number)
+    _note_erasures(storage)
+    _prove(storage, found)
+    _note_progress(storage)
 
 
 @step(Step.MIGRATE_BLOCK)
@@ -141,6 +149,7 @@ def _written(storage: Storage, outcome: str, day: str, rows: pa.Table) -> DataFi
     return DataFile(path, file.stat().st_size, len(rows), outcome, day, (query, query), (ends["min"], ends["max"]))
 
 
+@step(Step.NOTE_PROGRESS)
 def _note_progress(storage: Storage) -> None:
     """How far the stream was."""
     entries = former.entries(storage)
@@ -161,8 +170,8 @@ def _note_erasures(storage: Storage) -> None:
         write_atomically(file, json.dumps(plain, indent=1))
 
 
-def _proven(storage: Storage, found: list[Block]) -> Total:
-    """The outcomes of all; raises `StateError` unless the table has what the ledger counts, batch by batch."""
+def _prove(storage: Storage, found: list[Block]) -> None:
+    """Raise `StateError` unless the table has what the ledger counts, batch by batch."""
     accounts = storage.logged()
     total = accounts.total()
     for name in (*COUNTS, "erased"):
@@ -177,7 +186,6 @@ def _proven(storage: Storage, found: list[Block]) -> Total:
     rows = accounts.rows.select(["query", "batch", "arrival_days"]).to_pylist()
     if {Fence(row["query"], row["batch"]): tuple(row["arrival_days"]) for row in rows} != expected:
         raise StateError(f"source '{storage.source}': the batches with rows of an arrival day are not those of before.")
-    return total
 
 
 @step(Step.REMOVE_FORMER)

@@ -37,17 +37,21 @@ POISON = [b"hello", b'{"user_id": "ann"', b'{"action":"x"}']
 KILLS = [step for step in crash.STEPS if step != PAUSE]
 
 
-def command(program: str, *words: str | Path) -> subprocess.Popen[str]:
+def command(program: str, *words: str | Path, **environ: str) -> subprocess.Popen[str]:
     """`python -m` something, from the checkout."""
     line = [sys.executable, "-m", program, *map(str, words)]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT)
+    out = subprocess.PIPE
+    return subprocess.Popen(line, stdout=out, stderr=out, text=True, cwd=CHECKOUT, env=os.environ | environ)
 
 
 def stream(repo: Repo, step: str, folder: Path) -> subprocess.Popen[str]:
-    """`dualpath stream --once`, a file a batch, as a process of its own that crashes at a step."""
+    """`dualpath stream --once`, a file a batch, as a process of its own that crashes at a step.
+
+    Its tasks take turns: a second worker would import all that the first one has, for a batch of two tasks.
+    """
     folder.mkdir()
     words = ("stream", "--once", "--files-per-batch", "1", "--repo", repo.folder)
-    return command("parity_tests.crash", step, folder, *words)
+    return command("parity_tests.crash", step, folder, *words, SPARK_MASTER="local[1,4]")
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from dualpath.declare import event_source
+from dualpath.errors import StateError
 from dualpath.jobs import log_compaction
 from dualpath.jobs.log_compaction import compact_log
 from dualpath.log import audit, batches
@@ -139,3 +140,17 @@ def test_a_stream_and_a_night_that_sum_up_at_once_count_each_batch_once(
         batches.sum_up(storage.table)
     assert storage.accounts().total().accepted == len(storage.accounts()) == 5
     assert len(storage.table.snapshot().files(outcome=BATCH)) == 1
+
+
+def test_a_log_that_nobody_knows_the_progress_of_is_no_empty_one(storage: Storage) -> None:
+    """A stream would fill the online store with nothing, and go on."""
+    for batch in range(2):
+        land(storage, 1, batch)
+    file = storage.folder("ledger") / "progress.json"
+    kept = file.read_bytes()
+    file.unlink()
+    for asked in (storage.reached, storage.accounts, storage.files, lambda: storage.begin(1, 2), storage.leave_off):
+        with pytest.raises(StateError, match=r"progress\.json is gone, and the log is not; put it back from a backup"):
+            asked()
+    file.write_bytes(kept)
+    assert len(storage.accounts()) == 2

@@ -16,10 +16,10 @@ import pytest
 
 from dualpath.errors import StateError
 from dualpath.log import audit, erasures
-from dualpath.log.accounts import Total
+from dualpath.log.accounts import Entry, Total
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
-from dualpath.migration import job
+from dualpath.migration import former, job
 from dualpath.migration.job import migrate
 from dualpath.record import Fence
 from dualpath.repo import Repo
@@ -161,6 +161,7 @@ CRASHES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "before the second commit": lambda m: faults.crash_at(m, Step.COMMIT, nth=2),
     "after the second commit": lambda m: faults.crash_at(m, Step.COMMIT, nth=2, after=True),
     "after all blocks": lambda m: faults.crash_at(m, Step.MIGRATE_BLOCK, nth=4, after=True),
+    "before the progress": lambda m: faults.crash_at(m, Step.NOTE_PROGRESS),
     "before anything is removed": lambda m: faults.crash_at(m, Step.REMOVE_FORMER),
     "while folders are removed": lambda m: faults.crash(m, job.shutil, "rmtree", nth=3),
     "after all is removed": lambda m: faults.crash_at(m, Step.REMOVE_FORMER, after=True),
@@ -178,6 +179,19 @@ def test_one_that_was_cut_off_goes_on(
             migrate(storage, source)
     migrate(storage, source)
     well(storage, rows)
+
+
+def test_a_stream_that_has_gone_on_since_loses_nothing(
+    storage: Storage, source: EventSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        faults.crash_at(patched, Step.REMOVE_FORMER)
+        with pytest.raises(faults.Crash):
+            migrate(storage, source)
+    logged.commit(storage, Entry(1, 6, rows_read=1, dead_letter=1))
+    migrate(storage, source)
+    assert storage.reached() == (Fence(1, 6), Fence(1, 6)) and storage.accounts().total().rows_read == 661
+    assert not former.exists(storage)
 
 
 @pytest.mark.parametrize("lost", ["log/query=1/batch=2-3", "dead/query=1/batch=5"])
