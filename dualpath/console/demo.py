@@ -92,7 +92,8 @@ def run(repo: Repo, *, fresh: bool | None, cells: int, data: Path | None, kafka:
 
 def prepare(repo: Repo, fresh: bool | None) -> None:
     """Empty the repo's data if `fresh`, or if a demo made them; raises `InputError` where neither is said."""
-    holds, mark = any(repo.root.glob("*/ledger/query=*")), repo.root / MARK
+    known = ("progress.json", "query=*", "blocks")  # the last two of the previous version
+    holds, mark = any(any(repo.root.glob(f"*/ledger/{each}")) for each in known), repo.root / MARK
     if fresh is None and holds and not mark.exists():
         raise InputError(
             f"{repos.shown(repo.root)} holds events that no demo made; pass --fresh to delete them, --keep to go on."
