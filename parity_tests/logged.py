@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from dualpath.jobs import log_compaction
 from dualpath.jobs.staging import numbered
 from dualpath.log import batches, forms
-from dualpath.log.accounts import Entry
+from dualpath.log.accounts import SCHEMA, Entry
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, partition
@@ -98,7 +98,8 @@ def repeat(storage: Storage, path: str) -> None:
 
 
 def commit(storage: Storage, entry: Entry) -> Entry:
-    """Write a finished micro-batch of no rows, with the counts of an entry."""
+    """Write a finished micro-batch of no rows, with the counts of an entry; the log may be new, of any declaration."""
+    storage.table.ensure(pa.schema([*SCHEMA, ("outcome", pa.string()), ("arrival_day", pa.date32())]))
     storage.begin(entry.query, entry.batch)
     batches.commit(storage.table, entry, [])
     return storage.finish(entry)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from feast import Entity, Field, ValueType
 from feast.types import String
@@ -18,12 +17,14 @@ from dualpath.declare import event_source, feature, feature_view
 from dualpath.errors import InputError
 from dualpath.feast import training_rows
 from dualpath.log.storage import Storage
+from dualpath.log.table import ACCEPTED
 from dualpath.parity.compare import same
 from dualpath.parity.events import read
 from dualpath.repo import Repo
 from dualpath.schema import text
 from dualpath.windows import hours
 from parity_tests.feast.training import START, training
+from parity_tests.logged import append
 
 
 def logged(repo: Repo, source: str, *keys: str) -> list[tuple[Any, ...]]:
@@ -62,13 +63,10 @@ def test_a_span_without_an_end_ends_now_whatever_the_zone_of_the_machine(
     """Feast sets the end that is missing, by the local clock and without a zone."""
     now, storage = datetime.now(UTC), Storage(tmp_path, "orders")
     times = [now - timedelta(hours=1), now + timedelta(hours=5)]
-    storage.finish(storage.note(storage.begin(1, 0), rows_read=2, accepted=2, arrival_days=[f"{now.date()}"]))
-    folder = tmp_path / "orders/log/query=1/batch=0"
-    folder.mkdir(parents=True)
-    table = {"user_id": ["ann", "bob"], "event_time": pa.array(times, pa.timestamp("us", tz="UTC"))}
-    pq.write_table(pa.table(table), folder / "0.parquet")
     user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
     orders = event_source("orders", fields=[text("user_id")], arrival_time=None)
+    table = {"user_id": ["ann", "bob"], "event_time": pa.array(times, pa.timestamp("us", tz="UTC"))}
+    append(storage, orders, {(ACCEPTED, f"{now.date()}"): pa.table(table)})
     view = feature_view("u", entity=user, source=orders, features=[feature("n", Count(), over=hours(1))])
     view.entity_columns = [Field(name="user_id", dtype=String)]
     config: Any = SimpleNamespace(repo_path=tmp_path, offline_store=SimpleNamespace(path="."))

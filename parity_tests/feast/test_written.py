@@ -49,7 +49,7 @@ def test_a_saved_dataset_reads_back_the_same_bits(repo: Repo, place: str, full: 
 
 @pytest.mark.parametrize("place", [".", "data", "data/orders"])
 def test_a_saved_dataset_does_not_overwrite_the_events(tmp_path: Path, place: str) -> None:
-    event = tmp_path / "data/orders/log/query=1/batch=0/0.parquet"
+    event = tmp_path / "data/orders/log/outcome=accepted/arrival_day=2026-03-01/0.parquet"
     event.parent.mkdir(parents=True)
     pq.write_table(pa.table({"n": [1]}), event)
     config: Any = SimpleNamespace(repo_path=tmp_path)

@@ -34,7 +34,7 @@ def storage(tmp_path: Path) -> Storage:
     """Three micro-batches of a thousand clicks each."""
     made = Storage(tmp_path / "data", "clicks")
     for number in range(3):
-        commit(made, rows(1_000, 1_000 * number))
+        commit(made, CLICKS, rows(1_000, 1_000 * number))
     return made
 
 
@@ -50,7 +50,7 @@ def test_a_scan_has_every_event_in_one_order_and_few_at_once(storage: Storage, m
 
 def test_a_log_never_sees_what_comes_after_it_is_made(storage: Storage) -> None:
     log = Log(storage, CLICKS)
-    commit(storage, rows(5, 3_000))
+    commit(storage, CLICKS, rows(5, 3_000))
     assert sum(batch.num_rows for batch in log.batches(["user"])) == 3_000
     assert sum(batch.num_rows for batch in Log(storage, CLICKS).batches(["user"])) == 3_005
 
@@ -87,7 +87,7 @@ def test_a_copy_has_the_versions_of_rows_that_were_the_entitys_or_became_another
         storage = Storage(tmp_path / str(changes.before), "changed")
         for number, version in enumerate(versions):
             row = {"event_time": number, "arrival_time": number, "shop": 1, "edition": number, **version}
-            commit(storage, pa.Table.from_pylist([row], source.stored))
+            commit(storage, source, pa.Table.from_pylist([row], source.stored))
         view = replace(BY_USER, source=source)
         copied = Log(storage, source).copy(view, {("ann",)}, tmp_path / f"copy of {changes.before}")
         assert {*copied.to_table()["event_id"].to_pylist()} == known

@@ -26,7 +26,7 @@ def test_the_events_of_some_entities_give_what_those_of_all_give(
 ) -> None:
     for number, case in enumerate(drawn(cases(aggregate, kind), 3, 3)):
         source, storage = case.view.source, Storage(tmp_path / f"{number}", "log")
-        commit(storage, pa.Table.from_pylist(case.events, source.stored))
+        commit(storage, source, pa.Table.from_pylist(case.events, source.stored))
         copied = Log(storage, source).copy(case.view, {case.who}, tmp_path / f"copy {number}")
         asked = [(case.who, as_of) for as_of in case.instants]
         for limits in (None, [as_of - SECOND for as_of in case.instants]):
@@ -41,7 +41,9 @@ def test_a_row_that_moved_without_a_word_counts_for_its_last_entity_alone(tmp_pa
     storage = Storage(tmp_path / "data", "changed")
     for time, user in ((1, "ann"), (2, "bob"), (3, "ann"), (4, "bob")):
         row = {"event_id": f"e{time}", "user": user, "shop": 1, "place": 1, "edition": time}
-        commit(storage, pa.Table.from_pylist([{**row, "event_time": time, "arrival_time": time}], source.stored))
+        commit(
+            storage, source, pa.Table.from_pylist([{**row, "event_time": time, "arrival_time": time}], source.stored)
+        )
     asked = [((user,), as_of) for as_of in (1, 2, 3, 4) for user in ("ann", "bob", None)]
     expected = [{"week": n, "ever": n} for n in (1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0)]
     copied = Log(storage, source).copy(view, {("ann",)}, tmp_path / "copy")
@@ -53,6 +55,6 @@ def test_the_oracle_gets_what_is_on_either_edge_of_its_longest_window(tmp_path: 
     view = View("v", ("user",), CLICKS, (Feature("week", Count(), days(7)), Feature("day", Count(), days(1))))
     storage = Storage(tmp_path / "data", "clicks")
     row = {"event_id": "e", "user": "ann", "event_time": week, "arrival_time": week}
-    commit(storage, pa.Table.from_pylist([row], CLICKS.stored))
+    commit(storage, CLICKS, pa.Table.from_pylist([row], CLICKS.stored))
     asked = [(("ann",), as_of) for as_of in (week - 1, week, 2 * week - 1, 2 * week)]
     assert [found["week"] for found in answers(view, [read(storage, CLICKS)], asked)] == [0, 1, 1, 0]

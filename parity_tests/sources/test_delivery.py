@@ -10,12 +10,13 @@ from pyspark.sql import DataFrame, SparkSession
 
 from dualpath.console import status
 from dualpath.console.stream import new_generation
+from dualpath.log.accounts import Entry
 from dualpath.log.generation import checkpoint
 from dualpath.log.storage import Storage
 from dualpath.repo import Repo
 from dualpath.sources.delivery import UNKNOWN, Delivery, delivery, version
 from dualpath.sources.directory import Directory
-from parity_tests import faults
+from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE, drain
 
 LINES = faults.payloads(faults.events())
@@ -50,7 +51,7 @@ def test_every_name_is_read_in_subfolders_too_and_left_out_by_a_later_query(
         )
         writer.foreachBatch(collect).trigger(availableNow=True).start().awaitTermination()
     storage = Storage(landing.folder.parent.parent, landing.folder.parent.name)
-    storage.finish(storage.note(storage.begin(1, 0), positions=dict(places.keys())))
+    logged.commit(storage, Entry(1, 0, positions=dict(places.keys())))
     assert sorted(places.values()) == [1, 1, *[2] * len(NAMES)]
     assert delivery(storage) == Delivery([], [], [])
 
@@ -115,10 +116,10 @@ def test_a_ledger_that_knows_no_versions_says_that_its_files_were_read(tmp_path:
     storage = Storage(tmp_path, "clicks")
     state = put(storage.folder("landing"), "a b.jsonl", b"{}").stat()
     known = {"a%20b.jsonl": UNKNOWN, "shop/0": 7}
-    storage.finish(storage.note(storage.begin(1, 0), positions=known))
+    logged.commit(storage, Entry(1, 0, positions=known))
     assert delivery(storage) == Delivery([], [], [])
     known["a%20b.jsonl"] = version(state.st_size, state.st_mtime_ns // 1_000_000) - 1
-    storage.finish(storage.note(storage.begin(2, 0), positions=known))
+    logged.commit(storage, Entry(2, 0, positions=known))
     assert delivery(storage).changed == ["a b.jsonl"]
 
 
@@ -126,7 +127,7 @@ def test_a_ledger_that_knows_no_versions_says_that_its_files_were_read(tmp_path:
 def test_the_checkpoint_of_a_source_that_reads_no_files_has_taken_none(tmp_path: Path, offset: str) -> None:
     storage = Storage(tmp_path, "clicks")
     put(storage.folder("landing"), "a.jsonl", b"{}")
-    storage.finish(storage.note(storage.begin(1, 0), positions={"shop/0": 7}))
+    logged.commit(storage, Entry(1, 0, positions={"shop/0": 7}))
     put(checkpoint(storage, 1), "offsets/0", f"v1\n{{}}\n{offset}".encode())
     (checkpoint(storage, 1) / "sources" / "0").mkdir(parents=True)
     assert delivery(storage) == Delivery([], [], ["a.jsonl"])

@@ -7,9 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dualpath import payloads, preview
+from dualpath.log.accounts import Entry
 from dualpath.offline.history import DICTIONARY, RECORDS, TEXTS, History, dictionary_salt, record_salt, view_version
 from dualpath.repo import Repo
 from dualpath.view import View
+from parity_tests import logged
 
 DAY = "2026-03-01"
 
@@ -18,7 +20,7 @@ def record(repo: Repo, view: View, events: Sequence[Mapping[str, Any]]) -> None:
     """Let the log have one batch, and the view's record files and the dictionary of texts all that the events say."""
     source = view.source.name
     storage, history = repo.storage(source), History(repo.storage(source).root)
-    storage.finish(storage.note(storage.begin(1, 0), rows_read=1, accepted=1, arrival_days=(DAY,)))
+    logged.commit(storage, Entry(1, 0, rows_read=1, accepted=1, arrival_days=(DAY,)))
     typed = [payloads.event(view, number, event) for number, event in enumerate(events)]
     owners, words = preview.records(view, typed)
     beside = [0] * len(owners)
