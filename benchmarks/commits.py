@@ -48,6 +48,7 @@ def _ours(root: Path) -> Callable[[int], None]:
     (storage.folder("log") / f"outcome={ACCEPTED}/arrival_day={DAY}").mkdir(parents=True)
 
     def commit(number: int) -> None:
+        (storage.folder("log") / _file(number).path).touch()
         storage.note(_entry(number), [_file(number)])
         if number and number % batches.SUMMED_UP == 0:
             batches.sum_up(storage.table)

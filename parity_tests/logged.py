@@ -14,12 +14,12 @@ from dualpath.jobs import log_compaction
 from dualpath.jobs.staging import numbered
 from dualpath.log import batches, forms
 from dualpath.log.accounts import SCHEMA, Entry
+from dualpath.log.files import write_rows
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, partition
 from dualpath.record import Fence
 from dualpath.schema import EventSource
-from dualpath.spark.log import write_rows
 
 
 def rows(storage: Storage, outcome: str = ACCEPTED) -> pa.Table:

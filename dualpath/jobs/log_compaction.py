@@ -17,10 +17,10 @@ from pyspark.sql import SparkSession
 
 from dualpath.errors import StateError
 from dualpath.log.batches import sum_up
+from dualpath.log.files import write_rows
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, partition
-from dualpath.spark.log import write_rows
 from dualpath.steps import Step, step
 
 log = logging.getLogger(__name__)

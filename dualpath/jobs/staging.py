@@ -24,13 +24,13 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from dualpath.dedup.segments import CLOCK, Deduplicator, merged
 from dualpath.dedup.store import hash_range, hashes, stored, write_segment
 from dualpath.log.accounts import NUMBERED, clock_day
+from dualpath.log.files import write_rows
 from dualpath.log.outcomes import COUNTS, GREATEST
 from dualpath.log.snapshot import DataFile
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, partition
 from dualpath.online.small_batch import SmallBatch
 from dualpath.record import Fence
 from dualpath.spark.admit import PLACE
-from dualpath.spark.log import write_rows
 from dualpath.spark.records import with_records
 from dualpath.spark.retention import out_of_retention
 from dualpath.spark.session import shuffle_partitions

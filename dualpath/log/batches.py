@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from dualpath.errors import StateError
 from dualpath.log.accounts import SCHEMA, Accounts, Entry, clock_day
 from dualpath.log.files import written
 from dualpath.log.snapshot import DataFile, Snapshot
@@ -27,8 +28,12 @@ LARGE_FILE_BYTES = 1_000_000
 def commit(table: LogTable, entry: Entry, files: Sequence[DataFile]) -> int:
     """Commit the files of a batch and its account; answers the version.
 
-    Raises `StateError` if the batch is in the log already.
+    Raises `StateError` if the batch is in the log already, and if a file is not there any more.
     """
+    for each in files:
+        # A stream that stood still for half a day after it had written them finds them vacuumed.
+        if not (table.folder / each.path).exists():
+            raise StateError(f"{table.folder / each.path} is gone before it was committed; start the stream again.")
     account = write_accounts(table, entry.row, clock_day(entry.clock))
     done = table.commit("STREAMING UPDATE", [*files, account], transaction=(f"query-{entry.query}", entry.batch))
     _known(table).own[account.path] = entry.row

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from dualpath.steps import Step, step
 
 
@@ -54,6 +57,12 @@ def written(file: Path) -> Iterator[BinaryIO]:
         if error.errno and not error.filename:  # as of a full disk
             error.filename = str(file)
         raise
+
+
+def write_rows(rows: pa.Table, file: Path) -> None:
+    """A new Parquet file of the log, that outlives a power failure."""
+    with written(file) as stream:
+        pq.write_table(rows, stream, store_decimal_as_integer=True, store_schema=False)
 
 
 @step(Step.MOVE_FILE)

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from dualpath.errors import StateError
 from dualpath.log import batches, erasures, forms, progress
 from dualpath.log.accounts import Entry, Total, clock_day
-from dualpath.log.files import write_atomically
+from dualpath.log.files import write_atomically, write_rows
 from dualpath.log.outcomes import COUNTS, GREATEST
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
@@ -30,7 +30,6 @@ from dualpath.migration import former
 from dualpath.migration.former import KINDS, Block
 from dualpath.record import UNFENCED, Fence
 from dualpath.schema import EventSource
-from dualpath.spark.log import write_rows
 from dualpath.steps import Step, step
 
 APPLICATION = "migration"

@@ -1,10 +1,8 @@
 """The event log as a Spark frame, and its files."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_type
@@ -13,7 +11,6 @@ from dualpath import known
 from dualpath.columns import EVERY
 from dualpath.field import Field
 from dualpath.log import forms
-from dualpath.log.files import written
 from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
 from dualpath.spark.admit import spark_type
@@ -53,9 +50,3 @@ def _value(stored: Mapping[str, pa.DataType], field: Field) -> Column:
     """A field, of whichever of some columns a file has. A cast is exact, or it raises."""
     found = [F.col(f"`{name}`").cast(spark_type(field)) for name in stored]
     return F.coalesce(*found) if found else F.lit(None).cast(spark_type(field))
-
-
-def write_rows(rows: pa.Table, file: Path) -> None:
-    """A new file of the log, or of the dead letters, that outlives a power failure."""
-    with written(file) as stream:
-        pq.write_table(rows, stream, store_decimal_as_integer=True, store_schema=False)

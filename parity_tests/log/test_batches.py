@@ -276,6 +276,16 @@ def test_a_batch_that_the_log_has_is_not_noted_again(storage: Storage, tmp_path:
     assert ids(again)[ACCEPTED] == sorted(f"{Fence(1, batch)} 0 {n}" for batch in range(2) for n in range(3))
 
 
+def test_a_batch_whose_file_is_gone_before_its_commit_is_not_noted(storage: Storage) -> None:
+    """As after a stream stood still for half a day, and a night vacuumed."""
+    entry = storage.begin(1, 0)
+    there, gone = (logged.write(storage, entry.fence, ACCEPTED, DAYS[0], rows(name, 2)) for name in ("there", "gone"))
+    (storage.folder("log") / gone.path).unlink()
+    with pytest.raises(StateError, match=r"part-\w+\.parquet is gone before it was committed; start the stream again"):
+        storage.note(entry, [there, gone], rows_read=4, accepted=4)
+    assert storage.files() == [] and len(storage.logged()) == 0
+
+
 def test_a_batch_keeps_the_days_that_were_closed_when_it_began(storage: Storage) -> None:
     day = date(2026, 3, 1)
     assert storage.begin(1, 0).closed_through == "" and storage.unfinished(day)
