@@ -4,7 +4,6 @@ Record files are written here, in the form in which a build leaves them, and `pu
 peer is the publication of the same day as a whole, upon a manifest that names no snapshot.
 """
 
-import shutil
 import time
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -99,7 +98,6 @@ def _write(repo: Repo, day: int, users: np.ndarray, random: np.random.Generator)
     (staged / f"arrival_day={iso}").mkdir(parents=True)
     pq.write_table(pa.table(columns, RECORDS), staged / f"arrival_day={iso}" / "part.parquet")
     history.publish(view_version(view), staged, {iso: f"{iso}-{day:016x}"}, len(users))
-    shutil.rmtree(staged)
 
 
 def _empty(repo: Repo) -> None:

@@ -8,7 +8,6 @@ executors.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -72,12 +71,10 @@ def _fill(root: Path) -> int:
                 pq.write_table(pa.table(columns, schema=RECORDS), file, row_group_size=ROW_GROUP)
         history = History(root / name)
         history.publish(view_version(view), staged, parts, len(words))
-        shutil.rmtree(staged)
         texts = pa.table([pa.array(map(code, shop.CATEGORIES), pa.int64()), pa.array(shop.CATEGORIES)], schema=TEXTS)
         (staged / "arrival_day=2025-05-01").mkdir(parents=True)
         pq.write_table(texts.sort_by("code"), staged / "arrival_day=2025-05-01" / "part-0.parquet")
         history.publish(f"{DICTIONARY}/{shop.events.name}", staged, {"2025-05-01": "2025-05-01-x"}, len(texts))
-        shutil.rmtree(staged)
     draw = np.random.default_rng(3)
     for rows in ROWS:
         at = draw.integers(0, len(words), rows)

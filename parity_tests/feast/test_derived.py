@@ -105,7 +105,6 @@ def fill(repo: Repo, view: View, events: list[dict[str, Any]]) -> None:
         (staged / f"arrival_day={DAY}").mkdir(parents=True)
         pq.write_table(table, staged / f"arrival_day={DAY}" / "0.parquet")
         history.publish(name, staged, {DAY: "a-part"}, len(table))
-        shutil.rmtree(staged)
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ def test_a_night_writes_the_entities_of_its_day_reads_the_files_of_its_day_and_s
     expected = in_files(shop, DAY_2)
     for each in done.published:
         assert (each.records, each.entities) == (expected[each.view].total(), len(expected[each.view]))
-    assert read and all("/2026-03-02-" in path for path in read)
+    assert read and all("/arrival_day=2026-03-02/" in path for path in read)
     whole(shop, before, DAY_2)
     assert {known.base for known in manifests(shop).values()} == {"2026-03-01"}
     for name, entities in expected.items():
