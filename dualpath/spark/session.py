@@ -38,6 +38,8 @@ LOCAL = {
     # What is shuffled on one machine is read at once, from memory: a fifth of the stream's time went into packing it.
     "spark.shuffle.compress": "false",
     "spark.sql.shuffle.orderIndependentChecksum.enabled": "false",
+    # Else each file of a read is looked up by a task of its own.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "16",
     # The default starts a shell for every checkpoint file; on a local disk that is a quarter of a batch.
     "spark.sql.streaming.checkpointFileManagerClass": (
         "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
