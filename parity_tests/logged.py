@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -13,11 +12,12 @@ import pyarrow.parquet as pq
 from dualpath.jobs import log_compaction
 from dualpath.jobs.staging import numbered
 from dualpath.log import batches, forms
+from dualpath.log import table as table_of_log
 from dualpath.log.accounts import SCHEMA, Entry
 from dualpath.log.files import write_rows
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, partition
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
 from dualpath.record import Fence
 from dualpath.schema import EventSource
 
@@ -69,10 +69,7 @@ def append(
 
 def write(storage: Storage, fence: Fence, outcome: str, day: str, table: pa.Table) -> DataFile:
     """Write a file of the log that no commit has yet."""
-    path = f"{partition(outcome, day)}/part-{uuid4().hex}.parquet"
-    write_rows(numbered(table, fence), storage.folder("log") / path)
-    size, (query, batch) = (storage.folder("log") / path).stat().st_size, fence
-    return DataFile(path, size, len(table), outcome, day, (query, query), (batch, batch))
+    return table_of_log.write(storage.folder("log"), outcome, day, numbered(table, fence))
 
 
 def compact(storage: Storage) -> int:

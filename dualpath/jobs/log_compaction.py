@@ -6,10 +6,9 @@ the files that were replaced a while ago, for a job that began before may still 
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,10 +16,9 @@ from pyspark.sql import SparkSession
 
 from dualpath.errors import StateError
 from dualpath.log.batches import sum_up
-from dualpath.log.files import write_rows
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, partition
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, write
 from dualpath.steps import Step, step
 
 log = logging.getLogger(__name__)
@@ -88,26 +86,16 @@ def _compact(folder: Path, files: list[DataFile]) -> Compacted:
     """Write the rows of files of one partition into new ones, in a Spark worker."""
     made: list[DataFile] = []
     try:
-        for rows, of in _tables(folder, files):
-            path = f"{partition(files[0].outcome, files[0].arrival_day)}/part-{uuid4().hex}.parquet"
-            write_rows(rows, folder / path)
-            size = (folder / path).stat().st_size
-            queries, batches = _ends(each.queries for each in of), _ends(each.batches for each in of)
-            made.append(replace(files[0], path=path, size=size, rows=len(rows), queries=queries, batches=batches))
+        for rows in _tables(folder, files):
+            made.append(write(folder, files[0].outcome, files[0].arrival_day, rows))
     except (pa.ArrowException, OSError, StateError) as error:
         return Compacted(files, [], str(error).splitlines()[0])
     return Compacted(files, made)
 
 
-def _ends(spans: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    least, most = zip(*spans, strict=True)
-    return min(least), max(most)
-
-
-def _tables(folder: Path, files: list[DataFile]) -> Iterator[tuple[pa.Table, list[DataFile]]]:
+def _tables(folder: Path, files: list[DataFile]) -> Iterator[pa.Table]:
     """The rows of files: as many in a table as fit into a file."""
     held: list[pa.Table] = []
-    of: list[DataFile] = []
     size = 0
     for file in files:
         try:
@@ -117,9 +105,8 @@ def _tables(folder: Path, files: list[DataFile]) -> Iterator[tuple[pa.Table, lis
         if len(rows) != file.rows:
             raise StateError(f"{file.path} holds {len(rows)} rows of {file.rows}")
         if held and size + rows.nbytes > FILE_ROWS_BYTES:
-            yield pa.concat_tables(held, promote_options="default"), of
-            held, of, size = [], [], 0
+            yield pa.concat_tables(held, promote_options="default")
+            held, size = [], 0
         held.append(rows)
-        of.append(file)
         size += rows.nbytes
-    yield pa.concat_tables(held, promote_options="default"), of
+    yield pa.concat_tables(held, promote_options="default")

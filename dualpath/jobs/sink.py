@@ -148,7 +148,7 @@ class Sink:
             self.patiently(self.write_records, batch)
 
     def finish(self, batch: MicroBatch) -> None:
-        """Note in the ledger that nothing is left to do, unless it is noted."""
+        """Note that nothing is left to do, unless it is noted."""
         if not batch.entry.done:
             self.meter.landed(self.storage.finish(batch.entry), batch.paths)
 

@@ -24,10 +24,9 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from dualpath.dedup.segments import CLOCK, Deduplicator, merged
 from dualpath.dedup.store import hash_range, hashes, stored, write_segment
 from dualpath.log.accounts import NUMBERED, clock_day
-from dualpath.log.files import write_rows
 from dualpath.log.outcomes import COUNTS, GREATEST
 from dualpath.log.snapshot import DataFile
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, partition
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, write
 from dualpath.online.small_batch import SmallBatch
 from dualpath.record import Fence
 from dualpath.spark.admit import PLACE
@@ -253,12 +252,10 @@ class _Task:
 
     def write(self, place: Partition) -> None:
         """Write what is held for a partition to a file."""
-        path = f"{partition(*place)}/{self.name}-{len(self.files)}.parquet"
         rows = numbered(pa.Table.from_batches(self.held.pop(place)), self.to.fence)
-        write_rows(rows, self.to.log / path)
+        file = write(self.to.log, *place, rows, f"{self.name}-{len(self.files)}")
         del self.sizes[place]
-        size = (self.to.log / path).stat().st_size
-        self.files.append(dict(zip(WRITTEN.names, (path, size, len(rows), *place), strict=True)))
+        self.files.append(dict(zip(WRITTEN.names, (file.path, file.size, file.rows, *place), strict=True)))
 
     def end(self) -> dict[str, Any]:
         """Write all that is held; returns the task's answer."""

@@ -144,10 +144,6 @@ class Accounts:
         """Those up to a batch."""
         return self._only((self.query < fence.query) | ((self.query == fence.query) & (self.batch <= fence.batch)))
 
-    def after(self, position: Mapping[int, int]) -> "Accounts":
-        """Of each query those after a batch; all of the queries that are not named."""
-        return self._only(self.batch > np.array([position.get(query, -1) for query in self.query.tolist()], np.int64))
-
     def before(self, query: int) -> "Accounts":
         """Those of earlier queries."""
         return self._only(self.query < query)

@@ -1,22 +1,21 @@
 """A micro-batch in the log: its commit, and its account, which is a row of the log too."""
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
+from itertools import chain
 from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from dualpath.errors import StateError
 from dualpath.log.accounts import SCHEMA, Accounts, Entry, clock_day
-from dualpath.log.files import written
 from dualpath.log.snapshot import DataFile, Snapshot
-from dualpath.log.table import BATCH, LogTable, ReplacedError, partition
+from dualpath.log.table import BATCH, LogTable, ReplacedError, write
 from dualpath.record import Fence
 
 SUMMED_UP = 1_000
@@ -47,15 +46,15 @@ def accounts(table: LogTable) -> Accounts:
 
 def sum_up(table: LogTable) -> None:
     """Put the accounts of many batches into one file a day, and the commits into a checkpoint."""
-    small = [each for each in table.snapshot().files(outcome=BATCH) if each.size < LARGE_FILE_BYTES]
-    made, replaced = [], []
-    for day, group in groupby(sorted(small, key=lambda each: each.arrival_day), key=lambda each: each.arrival_day):
-        if len(files := [*group]) > 1:
-            made.append(write_accounts(table, _read(table, files), day))
-            replaced += files
+    small: defaultdict[str, list[DataFile]] = defaultdict(list)
+    for each in table.snapshot().files(outcome=BATCH):
+        if each.size < LARGE_FILE_BYTES:
+            small[each.arrival_day].append(each)
+    several = {day: files for day, files in small.items() if len(files) > 1}
+    made = [write_accounts(table, _read(table, files), day) for day, files in several.items()]
     if made:
         with suppress(ReplacedError):  # a night and the stream may do this at once
-            table.commit("OPTIMIZE", made, replaced, data_change=False)
+            table.commit("OPTIMIZE", made, [*chain(*several.values())], data_change=False)
     _known(table).own = {}  # also of those that a night has summed up
     table.checkpoint()
 
@@ -125,13 +124,4 @@ def _read(table: LogTable, files: list[DataFile]) -> pa.Table:
 
 def write_accounts(table: LogTable, rows: pa.Table, day: str) -> DataFile:
     """A new file of accounts of a day."""
-    path = f"{partition(BATCH, day)}/batch-{uuid4().hex}.parquet"
-    with written(table.folder / path) as stream:
-        pq.write_table(rows, stream, store_schema=False)
-    size = (table.folder / path).stat().st_size
-    return DataFile(path, size, len(rows), BATCH, day, _ends(rows["query"]), _ends(rows["batch"]))
-
-
-def _ends(column: pa.ChunkedArray) -> tuple[int, int]:
-    values = column.to_numpy()
-    return int(values.min()), int(values.max())
+    return write(table.folder, BATCH, day, rows, f"batch-{uuid4().hex}")

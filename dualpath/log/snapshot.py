@@ -44,6 +44,15 @@ class TableFile(ABC):
         """Its values of `RANGES`, (least, most)."""
 
     @classmethod
+    def place(cls, *values: str) -> str:
+        """The folder of a partition, below the table; `values` are those of `PARTITIONS`.
+
+        >>> DataFile.place("accepted", "2026-03-01")
+        'outcome=accepted/arrival_day=2026-03-01'
+        """
+        return "/".join(f"{name}={value}" for name, value in zip(cls.PARTITIONS, values, strict=True))
+
+    @classmethod
     @abstractmethod
     def of(cls, path: str, size: int, rows: int, partition: tuple[str, ...], ranges: tuple[Ends, ...]) -> Self:
         """One with such values, in the order of `PARTITIONS` and `RANGES`."""

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal
+from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dualpath.errors import StateError
-from dualpath.log.files import create, sync
+from dualpath.log.files import create, sync, write_rows
 from dualpath.log.snapshot import DataFile, F, Snapshot, milliseconds
 from dualpath.steps import Step, step
 
@@ -42,13 +44,14 @@ class ReplacedError(StateError):
     """Another job has removed a file that a commit was to remove."""
 
 
-def partition(outcome: str, arrival_day: str) -> str:
-    """The folder of a partition, below the table.
-
-    >>> partition(ACCEPTED, "2026-03-01")
-    'outcome=accepted/arrival_day=2026-03-01'
-    """
-    return f"outcome={outcome}/arrival_day={arrival_day}"
+def write(folder: Path, outcome: str, day: str, rows: pa.Table, name: str = "") -> DataFile:
+    """Write rows, which say their `query` and `batch`, to a new file of a log that no commit has yet; `name` is that of
+    the file, by default a new one."""
+    path = f"{DataFile.place(outcome, day)}/{name or f'part-{uuid4().hex}'}.parquet"
+    write_rows(rows, folder / path)
+    queries, batches = (pc.min_max(rows[each]).as_py() for each in DataFile.RANGES)
+    ends = [(each["min"], each["max"]) for each in (queries, batches)]
+    return DataFile(path, (folder / path).stat().st_size, len(rows), outcome, day, *ends)
 
 
 class Table(Generic[F]):

@@ -19,6 +19,7 @@ from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
 
 KINDS = {ACCEPTED: "log", DUPLICATE: "duplicate", DEAD_LETTER: "dead"}
+OUTCOMES = [each.name for each in fields(Outcomes)]
 RENAMED = {"sealed": "closed_through", "epochs": "arrival_days", "beyond": "out_of_retention"}
 """Names in files of still earlier versions."""
 
@@ -89,41 +90,33 @@ def files(storage: Storage, block: Block, outcome: str) -> Iterator[tuple[Path, 
 
 
 def _entry(file: Path) -> Entry:
-    plain = _members(file.read_text())
+    plain = _present(json.loads(file.read_text()))
     return Entry(**{**plain, "arrival_days": tuple(plain["arrival_days"])})
 
 
 def _alone(entry: Entry) -> Block:
-    outcomes = {each.name: getattr(entry, each.name) for each in fields(Outcomes)}
-    clocks, alone = {entry.batch: entry.clock}, entry.batch
-    of = (entry.clock, clocks, dict.fromkeys(entry.arrival_days, ((alone, alone),)), entry.positions)
-    return _made(outcomes, entry.query, alone, alone, *of)
-
-
-def _block(file: Path) -> Block:
-    lines = file.read_text().splitlines()
-    plain = _members(lines[0])
-    outcomes = {each.name: plain.get(each.name, 0) for each in fields(Outcomes)}
-    clocks = {int(number): clock for number, clock in json.loads(lines[2]).items()} if len(lines) > 2 else {}
-    if not all(name in plain for name in ("query", "first", "last", "clock")):
-        raise StateError(f"{file} is not a block of a ledger; restore it, then migrate.")
-    of = (plain["clock"], clocks, plain["arrival_days"], json.loads(lines[1]))
-    return _made(outcomes, plain["query"], plain["first"], plain["last"], *of)
-
-
-def _made(outcomes: Mapping[str, int], query: int, first: int, last: int, *of: Any) -> Block:
-    clock, clocks, arrival_days, positions = of
+    batch = entry.batch
     return Block(
-        query=query,
-        first=first,
-        last=last,
-        clock=clock,
-        clocks=clocks,
-        arrival_days=arrival_days,
-        positions=positions,
-        **outcomes,
+        query=entry.query,
+        first=batch,
+        last=batch,
+        clock=entry.clock,
+        clocks={batch: entry.clock},
+        arrival_days=dict.fromkeys(entry.arrival_days, ((batch, batch),)),
+        positions=entry.positions,
+        **{name: getattr(entry, name) for name in OUTCOMES},
     )
 
 
-def _members(text: str) -> dict[str, Any]:
-    return {RENAMED.get(name, name): value for name, value in json.loads(text).items()}
+def _block(file: Path) -> Block:
+    sums, positions, *more = map(json.loads, file.read_text().splitlines())
+    clocks = {int(number): clock for number, clock in (more[0] if more else {}).items()}
+    try:
+        return Block(**_present(sums), positions=positions, clocks=clocks)
+    except TypeError:
+        raise StateError(f"{file} is not a block of a ledger; restore it, then migrate.") from None
+
+
+def _present(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of a file by their present names."""
+    return {RENAMED.get(name, name): value for name, value in plain.items()}

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,11 +20,11 @@ import pyarrow.parquet as pq
 from dualpath.errors import StateError
 from dualpath.log import batches, erasures, forms, progress
 from dualpath.log.accounts import Entry, Total, clock_day
-from dualpath.log.files import write_atomically, write_rows
+from dualpath.log.files import write_atomically
 from dualpath.log.outcomes import COUNTS, GREATEST
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, partition
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, write
 from dualpath.migration import former
 from dualpath.migration.former import KINDS, Block
 from dualpath.record import UNFENCED, Fence
@@ -144,13 +143,11 @@ def _numbered(rows: pa.Table, query: int, batch: int | None) -> pa.Table:
 
 
 def _written(storage: Storage, outcome: str, day: str, rows: pa.Table) -> DataFile:
-    path = f"{partition(outcome, day)}/part-{uuid4().hex}.parquet"
-    file = storage.folder("log") / path
-    write_rows(rows, file)
+    made = write(storage.folder("log"), outcome, day, rows)
+    file = storage.folder("log") / made.path
     if not pq.ParquetFile(file).read().equals(rows):
         raise StateError(f"{file} has other rows than were written; look at the disk, then migrate again.")
-    (query, *_), ends = rows["query"].unique().to_pylist(), pc.min_max(rows["batch"]).as_py()
-    return DataFile(path, file.stat().st_size, len(rows), outcome, day, (query, query), (ends["min"], ends["max"]))
+    return made
 
 
 @step(Step.NOTE_PROGRESS)

@@ -101,7 +101,7 @@ def publish(
 
 def placed(table: RecordTable, file: Path, rows: int, values: tuple[str, str, str]) -> RecordFile:
     """Move a file to the partition with some values, under a new name; no commit has it yet."""
-    folder = "/".join(f"{name}={value}" for name, value in zip(RecordFile.PARTITIONS, values, strict=True))
+    folder = RecordFile.place(*values)
     path = f"{folder}/part-{uuid4().hex}.parquet"
     (table.folder / folder).mkdir(parents=True, exist_ok=True)
     file.rename(table.folder / path)

@@ -16,7 +16,8 @@ from dualpath.dedup.store import write_segment
 from dualpath.jobs import staging
 from dualpath.jobs.staging import StagingWriter
 from dualpath.log.outcomes import COUNTS
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, partition
+from dualpath.log.snapshot import DataFile
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
 from dualpath.record import Fence
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -113,7 +114,7 @@ def test_however_little_a_task_may_hold_every_row_is_in_one_file_of_its_arrival_
     assert sorted(each["path"] for each in files) == sorted(str(f.relative_to(log)) for f in log.rglob("*.*"))
     assert (len(files) == 4 + 1) == (at_once == 10**9)
     for each in files:
-        assert Path(each["path"]).parent == Path(partition(each["outcome"], each["day"]))
+        assert Path(each["path"]).parent == Path(DataFile.place(each["outcome"], each["day"]))
         assert (log / each["path"]).stat().st_size == each["size"]
         assert pq.read_metadata(log / each["path"]).num_rows == each["rows"]
     assert sorted((row["event_id"], each["day"]) for row, each in rows_of(tmp_path, found, ACCEPTED)) == sorted(

@@ -120,7 +120,6 @@ def test_some_of_the_accounts_are_those_of_a_walk_too(found: Batches, query: int
 
     assert fences(accounts.through(fence)) == [e.fence for e in found if e.fence <= fence]
     assert fences(accounts.before(query)) == [e.fence for e in found if e.query < query]
-    assert fences(accounts.after({query: batch})) == [e.fence for e in found if e.query != query or e.batch > batch]
     for day in ("1970-01-01", *DAYS):
         assert fences(accounts.of_day(day)) == [e.fence for e in found if day in days_of(e)]
     one = accounts.entry(fence, done=False)
@@ -141,5 +140,5 @@ def test_there_may_be_none() -> None:
     assert (len(none), none.total(), none.total().adds_up) == (0, Total(), True)
     assert none.last() == none.positions() == none.reasons() == none.spans() == none.clocks() == none.clocks(5) == {}
     assert none.arrival_days() == none.wrong() == [] and none.refused() == {} and none.newest_arrival() == 0
-    assert none.entry(Fence(1, 0), done=True) is None and len(none.of_day(DAYS[0])) == len(none.after({})) == 0
+    assert none.entry(Fence(1, 0), done=True) is None and len(none.of_day(DAYS[0])) == 0
     assert len(none.through(Fence(9, 9))) == len(none.before(9)) == 0

@@ -17,7 +17,7 @@ from dualpath.errors import StateError
 from dualpath.log import snapshot
 from dualpath.log.forms import Forms, schema
 from dualpath.log.snapshot import DataFile, Snapshot
-from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, GRACE_HOURS, LogTable, ReplacedError, Table, partition
+from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE, GRACE_HOURS, LogTable, ReplacedError, Table
 from dualpath.schema import integer, text
 from parity_tests.evolved import orders
 
@@ -44,7 +44,7 @@ def file(
 ) -> DataFile:
     """A file of a batch that no commit has."""
     query, number = batch
-    path = table.folder / partition(outcome, day) / f"{name}.parquet"
+    path = table.folder / DataFile.place(outcome, day) / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {"event_id": [f"{name} {n}" for n in range(rows)], "query": pa.array([query] * rows, pa.int32())}
     pq.write_table(pa.table(columns | {"batch": [number] * rows}), path)
