@@ -23,6 +23,7 @@ from dualpath.jobs import log_compaction
 from dualpath.jobs.build import build
 from dualpath.jobs.log_compaction import compact_log
 from dualpath.jobs.nightly import nightly
+from dualpath.jobs.staging import numbered
 from dualpath.log import audit, snapshot
 from dualpath.log import table as log_table
 from dualpath.log.snapshot import DataFile
@@ -30,6 +31,7 @@ from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
 from dualpath.log.tail import Tail
 from dualpath.parity.check import check
+from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.spark.log import read_log
 from dualpath.steps import Step
@@ -259,15 +261,19 @@ def test_files_of_another_schema_and_more_rows_than_fit_are_files_of_their_own(
     tables = [pa.table({"a": [1, 2]}), pa.table({"a": [3]}), pa.table({"a": [4], "b": ["new"]}), pa.table({"a": [5]})]
     files = []
     for number, table in enumerate(tables):
-        pq.write_table(table, tmp_path / f"{number}.parquet")
+        pq.write_table(numbered(table, Fence(1, number)), tmp_path / f"{number}.parquet")
         files.append(DataFile(f"{number}.parquet", 1, len(table), ACCEPTED, "", (1, 1), (number, number)))
-    [(rows, of)] = log_compaction._tables(tmp_path, files)
-    assert of == files and rows.to_pylist() == [
+    [rows] = log_compaction._tables(tmp_path, files)
+    assert rows.select(["a", "b"]).to_pylist() == [
         *({"a": a, "b": None} for a in (1, 2, 3)), {"a": 4, "b": "new"}, {"a": 5, "b": None},
     ]  # fmt: skip
+    [whole] = log_compaction._compact(tmp_path, files).made
+    assert (whole.rows, whole.queries, whole.batches) == (5, (1, 1), (0, 3))
     monkeypatch.setattr(log_compaction, "FILE_ROWS_BYTES", 1)
-    assert [(len(rows), of) for rows, of in log_compaction._tables(tmp_path, files)] == [
-        (each.rows, [each]) for each in files
+    assert [len(rows) for rows in log_compaction._tables(tmp_path, files)] == [each.rows for each in files]
+    made = log_compaction._compact(tmp_path, files).made
+    assert [(each.rows, each.queries, each.batches) for each in made] == [
+        (each.rows, each.queries, each.batches) for each in files
     ]
 
 
