@@ -37,9 +37,9 @@ def append(storage: Storage, source: EventSource, payloads: Sequence[Mapping[str
 
 
 def commit(storage: Storage, source: EventSource, rows: pa.Table) -> None:
-    """Write rows with the columns of files to the log, in a micro-batch of their own."""
+    """Write rows with the columns of files to the log, in a micro-batch of their own; there may be none."""
     rows = rows.append_column("late", pa.array([False] * len(rows)))
-    logged.append(storage, source, {(ACCEPTED, DAY): rows})
+    logged.append(storage, source, {(ACCEPTED, DAY): rows} if len(rows) else {})
 
 
 def storage(folder: Path) -> Storage:
