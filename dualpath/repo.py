@@ -11,6 +11,7 @@ from feast import FeatureStore
 
 from dualpath.declare import view_of
 from dualpath.errors import DeclarationError, InputError
+from dualpath.files.places import Place, place
 from dualpath.log.storage import Storage
 from dualpath.online.connection import address
 from dualpath.online.writer import Destination
@@ -55,9 +56,9 @@ class Repo:
         return self.store.project
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Place:
         """The folder of events and records."""
-        return self.folder / self.store.config.offline_store.path
+        return place(self.store.config.offline_store.path, self.folder)
 
     def storage(self, source: str) -> Storage:
         """The folders of a source."""

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from dualpath.files.parquet import write_rows
 from dualpath.jobs import log_compaction
 from dualpath.jobs.staging import numbered
 from dualpath.log import batches, forms
 from dualpath.log import table as table_of_log
 from dualpath.log.accounts import SCHEMA, Entry
-from dualpath.log.files import write_rows
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE

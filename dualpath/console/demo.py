@@ -18,6 +18,7 @@ from dualpath.console import demo_broker, jobs, land, poison, repos, status, str
 from dualpath.console.report import Report, busy, table
 from dualpath.console.story import Story
 from dualpath.errors import DualpathError, InputError
+from dualpath.files.places import local
 from dualpath.online.connection import configured, connect, embedded_folder
 from dualpath.online.removal import remove_project
 from dualpath.parity.events import read
@@ -92,16 +93,17 @@ def run(repo: Repo, *, fresh: bool | None, cells: int, data: Path | None, kafka:
 
 def prepare(repo: Repo, fresh: bool | None) -> None:
     """Empty the repo's data if `fresh`, or if a demo made them; raises `InputError` where neither is said."""
+    root = local(repo.root, "the demo")
     known = ("progress.json", "query=*", "blocks")  # the last two of the previous version
-    holds, mark = any(any(repo.root.glob(f"*/ledger/{each}")) for each in known), repo.root / MARK
+    holds, mark = any(any(root.glob(f"*/ledger/{each}")) for each in known), root / MARK
     if fresh is None and holds and not mark.exists():
         raise InputError(
-            f"{repos.shown(repo.root)} holds events that no demo made; pass --fresh to delete them, --keep to go on."
+            f"{repos.shown(root)} holds events that no demo made; pass --fresh to delete them, --keep to go on."
         )
     if fresh is False and holds:
         return
     empty(repo)
-    repo.root.mkdir(parents=True)
+    root.mkdir(parents=True)
     mark.touch()
 
 
@@ -111,7 +113,7 @@ def empty(repo: Repo) -> None:
     redis.stop(embedded_folder(config))
     if address := configured(config):
         remove_project(connect(address), repo.project)
-    shutil.rmtree(repo.root, ignore_errors=True)
+    shutil.rmtree(local(repo.root, "the demo"), ignore_errors=True)
 
 
 def declare(story: Story, repo: Repo) -> None:

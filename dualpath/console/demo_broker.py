@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dualpath.console.produce import entity
 from dualpath.console.report import busy
 from dualpath.demo.replay import replay
+from dualpath.files.places import local
 from dualpath.plural import plural
 from dualpath.repo import Repo
 from dualpath.runtime.kafka import Broker, client, create_topic
@@ -21,7 +22,7 @@ def send(repo: Repo, source: EventSource, held: ExitStack) -> tuple[Kafka, list[
 
     A topic that is there already, as after `--keep`, is left as it is. Returns the topic and what there is to say.
     """
-    broker, topic = Broker(repo.root / "kafka"), source.name
+    broker, topic = Broker(local(repo.root, "a broker of the demo's own") / "kafka"), source.name
     with busy("Starting a Kafka broker"):
         held.callback(broker.stop)
         address = broker.start()
@@ -30,7 +31,7 @@ def send(repo: Repo, source: EventSource, held: ExitStack) -> tuple[Kafka, list[
     if topic in client(address).list_topics(timeout=10).topics:
         return payloads, [said, f"The topic {topic} is there already; no more messages are sent."]
     create_topic(address, topic, partitions=PARTITIONS, config={"message.timestamp.type": "LogAppendTime"})
-    files = sorted(repo.storage(source.name).folder("landing").glob("*.jsonl"))
+    files = sorted((local(repo.root, "the demo") / source.name / "landing").glob("*.jsonl"))
     with busy(f"Sending messages to {topic}"), fileinput.input(files, mode="rb") as lines:
         sent = replay(lines, topic, source, key=entity(repo, source), client={"bootstrap.servers": address})
     return payloads, [said, f"{plural(sent, 'message')} sent to {PARTITIONS} partitions of the topic {topic}."]

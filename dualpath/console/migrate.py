@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from dualpath.console.report import Report, busy
+from dualpath.files.places import local
 from dualpath.migration import records
 from dualpath.migration.job import migrate
 from dualpath.plural import plural
@@ -11,7 +12,7 @@ from dualpath.repo import Repo
 
 def run(repo: Repo) -> Report:
     """Migrate every source of a repo."""
-    data, shown = {}, []
+    data, shown, root = {}, [], local(repo.root, "the previous version")
     for name, source in repo.sources.items():
         with busy(f"Migrating {name}") as say:
             found = migrate(repo.storage(name), source, say)
@@ -22,6 +23,6 @@ def run(repo: Repo) -> Report:
             files = plural(found.files, "file")
             shown.append(f"{name}: {found.total}; all of them were found again, in {files} of a Delta table.")
     with busy("Migrating record files"):
-        record_files = records.migrate(repo.root, [repo.storage(name) for name in repo.sources])
+        record_files = records.migrate(root, [repo.storage(name) for name in repo.sources])
     shown.append(f"record files: {plural(record_files, 'file')}.")
     return Report({"sources": data, "record_files": record_files}, shown)

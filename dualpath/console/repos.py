@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from dualpath.console.report import busy
 from dualpath.demo import template
 from dualpath.errors import InputError
+from dualpath.files.places import Place
 
 if TYPE_CHECKING:
     from dualpath.repo import Repo
@@ -66,7 +67,9 @@ def source(repo: "Repo", name: str | None) -> "EventSource":
     return found[0]
 
 
-def shown(path: Path) -> str:
+def shown(path: Place) -> str:
     """A path as short as it can be said from here."""
     here = Path.cwd()
+    if not isinstance(path, Path):
+        return str(path)
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -2,13 +2,14 @@
 
 `query=G/batch=N/` holds the segment of a batch, `query=G/batches=A-B/` the merged one of several. Each is a folder of
 `.npy` files of `segments`, one for each range of hashes, `LOW-HIGH-*.npy`; a file of an earlier version has no range in
-its name and may hold any hash. The store says nothing that the log does not say, so what is missing is made from it.
+its name and may hold any hash. Those of a merged segment are `*-1of3.npy`, and one that lacks some counts for nothing.
+The store says nothing that the log does not say, so what is missing is made from it.
 """
 
+import io
 import logging
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,8 +25,9 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from dualpath.dedup.segments import FILE_IDS, HIGHEST, LOWEST, Stored, due_for_merge, hash_bounds, merged, sort, split
+from dualpath.files.durable import move, sync, written
+from dualpath.files.places import Place, matching, remove, size
 from dualpath.log.accounts import Entry, span
-from dualpath.log.files import move, sync, written
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED
 from dualpath.schema import EventSource
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 MICROSECOND = timedelta(microseconds=1)
 FOLDER_NAME = re.compile(r"query=(\d+)/batch(?:es)?=(\d+)(?:-(\d+))?$")
 FILE_NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})-")
+OF = re.compile(r"-\d+of(\d+)$")
 READ_BYTES = 100_000
 """Size up to which a file is read as a whole; a larger one is mapped into memory."""
 FROM_LOG_IDS = 2**21
@@ -54,7 +57,7 @@ def hash_range(ranges: int) -> Column:
     return F.shiftright(upper_half * F.lit(ranges), 32).cast("int")
 
 
-def write_segment(ids: np.ndarray, folder: Path) -> Path:
+def write_segment(ids: np.ndarray, folder: Place) -> Place:
     """Write a segment to a new file, named by its range of hashes, that outlives a power failure."""
     file = folder / _file_name([ids])
     with written(file) as stream:
@@ -62,7 +65,7 @@ def write_segment(ids: np.ndarray, folder: Path) -> Path:
     return file
 
 
-def stored(file: Path) -> Stored:
+def stored(file: Place) -> Stored:
     """The segment of a file, which is opened when its range of hashes is first asked for."""
     low, high = LOWEST, HIGHEST
     if named := FILE_NAME.match(file.name):
@@ -79,7 +82,7 @@ class Segment:
     last: int
     ids: int
     clock: int
-    files: tuple[Path, ...]
+    files: tuple[Place, ...]
 
     @property
     def name(self) -> str:
@@ -99,7 +102,7 @@ class DedupStore:
         """How many ids there are."""
         return sum(segment.ids for segment in self.segments)
 
-    def files_before(self, entry: Entry) -> tuple[Path, ...]:
+    def files_before(self, entry: Entry) -> tuple[Place, ...]:
         """The files of all batches before one."""
         here = entry.query, entry.batch
         return tuple(
@@ -108,7 +111,7 @@ class DedupStore:
 
     def add(self, entry: Entry) -> None:
         """Take up the segment of a batch that is in the log."""
-        files = tuple((self.folder / entry.name).glob("*.npy"))
+        files = tuple(matching(self.folder / entry.name, "*.npy"))
         if files:
             segment = Segment(entry.query, entry.batch, entry.batch, entry.accepted, entry.clock, files)
             self.segments = [*(each for each in self.segments if each.name != segment.name), segment]
@@ -138,20 +141,20 @@ class DedupStore:
                 made = self._from_log(spark, query, late)
                 self.segments += [made] if made else []
         named = {self.folder / segment.name for segment in self.segments}
-        for folder in set(self.folder.glob("query=*/batch*")) - named:
-            shutil.rmtree(folder)
+        for folder in set(matching(self.folder, "query=*/batch*")) - named:
+            remove(folder)
 
     def _found(self, query: int, clocks: Mapping[int, int]) -> list[Segment]:
         """The segments on the disk of some batches of a query: not those of batches that are not in the log, those
         that were merged into another, or those that cannot be read."""
         spans = []
-        for folder in self.folder.glob(f"query={query}/batch*"):
+        for folder in matching(self.folder, f"query={query}/batch*"):
             [(_, first, last)] = FOLDER_NAME.findall(folder.as_posix())
-            spans.append((int(first), int(last or first), tuple(folder.glob("*.npy"))))
+            spans.append((int(first), int(last or first), tuple(matching(folder, "*.npy"))))
         found: list[Segment] = []
         for first, last, files in sorted(spans, key=lambda each: (each[0], -each[1])):
             within = [clock for number, clock in clocks.items() if first <= number <= last]
-            if within and last <= max(clocks) and not (found and last <= found[-1].last):
+            if within and last <= max(clocks) and not (found and last <= found[-1].last) and _is_whole(files):
                 with suppress(OSError, ValueError, EOFError):  # as of a file that was cut off
                     ids = sum(_loaded(file).shape[1] for file in files)
                     found.append(Segment(query, first, last, ids, max(within), files))
@@ -172,14 +175,14 @@ class DedupStore:
 
         def keep(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             found = [np.stack([column.to_numpy() for column in batch.columns]) for batch in batches]
-            file = [str(write_segment(sort(np.concatenate(found, axis=1)), staging))] if found else []
+            file = [write_segment(sort(np.concatenate(found, axis=1)), staging).name] if found else []
             yield pa.RecordBatch.from_pydict({"file": pa.array(file, pa.string())})
 
         if not (tasks := -(-logged.count() // FROM_LOG_IDS)):
             return None
         ids = logged.repartitionById(tasks, hash_range(tasks)).select(*hashes(), "clock")
-        made = [Path(answer.file) for answer in ids.mapInArrow(keep, "file string").collect()]
-        shutil.rmtree(self.folder / f"query={query}", ignore_errors=True)
+        made = [staging / answer.file for answer in ids.mapInArrow(keep, "file string").collect()]
+        remove(self.folder / f"query={query}")
         return self._placed(made, query, first, last, max(clocks.values()))
 
     @step(Step.MERGE_SEGMENTS)
@@ -192,23 +195,24 @@ class DedupStore:
             made = [file for file in threads.map(partial(_write_merged, staging), ranges) if file]
         return self._placed(made, small[0].query, small[0].first, small[-1].last, max(each.clock for each in small))
 
-    def _staging(self) -> Path:
+    def _staging(self) -> Place:
         return self.storage.folder("staging") / uuid4().hex
 
     @step(Step.PLACE_SEGMENTS)
-    def _placed(self, made: list[Path], query: int, first: int, last: int, clock: int) -> Segment:
-        """Move staged files to a segment's folder: it is there with all of them or not at all. It has no others,
-        such as a failed task may have left in staging."""
-        apart, name = self._staging(), span(query, first, last)
-        sync({folder for file in made for folder in move(file, apart / file.name)})
-        sync(move(apart, self.folder / name))
-        files = tuple(self.folder / name / file.name for file in made)
+    def _placed(self, made: list[Place], query: int, first: int, last: int, clock: int) -> Segment:
+        """Move staged files to a segment's folder, under names that say how many there are. It has no others, such as a
+        failed task may have left in staging."""
+        folder = self.folder / span(query, first, last)
+        files = tuple(
+            folder / f"{file.stem}-{number}of{len(made)}{file.suffix}" for number, file in enumerate(made, start=1)
+        )
+        sync({changed for file, to in zip(made, files, strict=True) for changed in move(file, to)})
         return Segment(query, first, last, sum(_loaded(file).shape[1] for file in files), clock, files)
 
     @step(Step.DROP_SEGMENTS)
     def _drop(self, segment: Segment) -> None:
         self.segments.remove(segment)
-        shutil.rmtree(self.folder / segment.name)
+        remove(self.folder / segment.name)
 
 
 def _file_name(segments: Sequence[np.ndarray]) -> str:
@@ -217,25 +221,36 @@ def _file_name(segments: Sequence[np.ndarray]) -> str:
     return f"{low - LOWEST:016x}-{high - LOWEST:016x}-{uuid4().hex[:8]}.npy"
 
 
-def _write_merged(folder: Path, segments: Sequence[np.ndarray]) -> Path | None:
+def _is_whole(files: Sequence[Place]) -> bool:
+    """Whether a folder has all the files that their names say; a batch's own are placed before it is committed."""
+    told = {int(found[1]) for file in files if (found := OF.search(file.stem))}
+    return not told or told == {len(files)}
+
+
+def _write_merged(folder: Place, segments: Sequence[np.ndarray]) -> Place | None:
     """Merge what segments have of a range of hashes into a file; None if they have nothing."""
     segments = [each for each in segments if each.shape[1]]
     if not segments:
         return None
-    with written(folder / _file_name(segments)) as stream:
+    file = folder / _file_name(segments)
+    if not isinstance(file, Path):
+        return write_segment(merged(segments), folder)
+    with written(file):
         shape = 3, sum(each.shape[1] for each in segments)
-        into = np.lib.format.open_memmap(stream.name, mode="w+", dtype=np.int64, shape=shape)
+        into = np.lib.format.open_memmap(file, mode="w+", dtype=np.int64, shape=shape)
         merged(segments, into)
         into.flush()
-    return Path(stream.name)
+    return file
 
 
 @lru_cache(maxsize=256)
-def _opened(file: Path) -> np.ndarray:
+def _opened(file: Place) -> np.ndarray:
     """The segment of a file, kept open as long as a Spark worker lives; the file's name is never used again."""
     return _loaded(file)
 
 
-def _loaded(file: Path) -> np.ndarray:
+def _loaded(file: Place) -> np.ndarray:
     """The ids of a file: mapped into memory if it is large, else read, for a process may map only so many files."""
-    return np.asarray(np.load(file, mmap_mode="r" if file.stat().st_size > READ_BYTES else None))
+    if not isinstance(file, Path):
+        return np.asarray(np.load(io.BytesIO(file.read_bytes())))
+    return np.asarray(np.load(file, mmap_mode="r" if size(file) > READ_BYTES else None))

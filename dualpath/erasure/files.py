@@ -10,7 +10,9 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dualpath.log.files import sync, written
+from dualpath.files.durable import sync, written
+from dualpath.files.parquet import parquet
+from dualpath.files.places import Place
 from dualpath.steps import Step, step
 
 BESIDE = ".erasing"
@@ -41,13 +43,13 @@ def keep_rows(file: Path, kept: pa.Array) -> None:
 
 
 def copy_rows(
-    file: Path, stream: BinaryIO, kept: pa.Array, change: Callable[[pa.Table], pa.Table] = lambda rows: rows
+    file: Place, stream: BinaryIO, kept: pa.Array, change: Callable[[pa.Table], pa.Table] = lambda rows: rows
 ) -> None:
     """Write the rows of a Parquet file that a mask keeps, changed or as they are, as another one."""
-    parquet = pq.ParquetFile(file)
-    about = parquet.metadata
+    opened = parquet(file)
+    about = opened.metadata
     codec = about.row_group(0).column(0).compression if about.num_row_groups else "SNAPPY"
-    rows = change(parquet.read().filter(kept))
+    rows = change(opened.read().filter(kept))
     pq.write_table(
         rows,
         stream,

@@ -3,7 +3,6 @@
 Every step may run again after a crash at any line. Nobody else may write meanwhile: all streams stand still.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.dataset as ds
 from pyspark.sql import SparkSession
 
 from dualpath.entities import split
@@ -22,6 +20,9 @@ from dualpath.erasure.keys import Keys
 from dualpath.erasure.logged import Found
 from dualpath.erasure.traces import PLACES, Traces, end, require_same
 from dualpath.errors import StateError
+from dualpath.files.parquet import dataset
+from dualpath.files.places import matching
+from dualpath.files.places import remove as remove_folder
 from dualpath.jobs.build import build
 from dualpath.jobs.rebuild import rebuild
 from dualpath.log.table import DEAD_LETTER
@@ -168,16 +169,16 @@ def _require_served(redis: Any, repo: Repo, source: EventSource, *, resumed: boo
 def _remove_other_records(repo: Repo) -> None:
     """Remove record files of declarations that are not those of now: nothing can make them anew."""
     present = {DICTIONARY, "published", *map(view_version, repo.parts)}
-    for folder in (repo.root / "records").iterdir():
+    for folder in matching(repo.root / "records", "*"):
         if folder.name not in present:
-            shutil.rmtree(folder)
+            remove_folder(folder)
 
 
 def _codes(repo: Repo) -> np.ndarray:
     """The codes of all texts that records have, int64[n]."""
     history = History(repo.root)
     paths = [path for source in repo.sources for path in history.paths(f"{DICTIONARY}/{source}")]
-    return ds.dataset(paths, schema=TEXTS, format="parquet").to_table(columns=["code"])["code"].to_numpy()
+    return dataset(paths, TEXTS).to_table(columns=["code"])["code"].to_numpy()
 
 
 def _states(redis: Any, repo: Repo, keys: Keys) -> Iterator[bytes]:

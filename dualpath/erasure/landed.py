@@ -13,9 +13,11 @@ from dualpath.erasure.keys import Keys
 from dualpath.erasure.logged import Found
 from dualpath.erasure.payloads import Match, Payloads
 from dualpath.errors import StateError
+from dualpath.files.places import Place, below, local, matching, relative
 from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
 from dualpath.sources.delivery import SUFFIX, delivery
+from dualpath.sources.directory import KEPT
 
 NAMED = 3
 """Files that a sentence names."""
@@ -38,8 +40,9 @@ class Lines:
                 rows[file] = len(matches)
         return Found(rows, by_text)
 
-    def remove(self, file: Path) -> None:
+    def remove(self, file: Place) -> None:
         """Make their lines blank."""
+        file = local(file, "Making lines of landed files blank")
         with file.open("rb") as lines, files.rewritten(file, keeps_time=True) as to:
             for line in lines:
                 blank = b" " * len(line.rstrip(b"\n")) + b"\n" * line.endswith(b"\n")
@@ -48,7 +51,10 @@ class Lines:
     def _match(self, line: bytes) -> Match:
         return self.payloads.match(line.removesuffix(b"\n"))
 
-    def _files(self) -> Iterator[Path]:
+    def _files(self) -> Iterator[Place]:
+        if not isinstance(self.folder, Path):
+            yield from (file for file in below(self.folder) if file.suffix == SUFFIX and file.name[0] != ".")
+            return
         for place, folders, names in os.walk(self.folder, followlinks=True):
             folders[:] = [name for name in folders if not name.startswith(".")]
             yield from (Path(place, name) for name in sorted(names) if name.endswith(SUFFIX) and name[0] != ".")
@@ -63,7 +69,8 @@ def require_read(storage: Storage) -> None:
             f"source '{source}': {_some(found.waiting)} not read yet; run `dualpath stream --once`, then erase."
         )
     folder = storage.folder("landing")
-    hidden = [str(each.relative_to(folder)) for each in folder.rglob(".*") if not each.name.endswith(files.BESIDE)]
+    names = (relative(each, folder) for each in matching(folder, "**/.*"))
+    hidden = [each for each in names if not each.endswith((files.BESIDE, KEPT))]
     if others := [*found.ignored, *sorted(hidden)]:
         raise StateError(
             f"source '{source}': the stream does not read {_some(others)} and nobody knows what is in it; give it to "

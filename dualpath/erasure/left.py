@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from dualpath.erasure import served
 from dualpath.erasure.traces import Traces
+from dualpath.files.places import matching
 from dualpath.repo import Repo
 
 ORIGIN = re.compile(r"(.+)/\d+")
@@ -58,4 +59,4 @@ def _ordinary(repo: Repo) -> set[str]:
 
 
 def _undeclared(repo: Repo) -> set[str]:
-    return {folder.parent.name for folder in repo.root.glob("*/ledger")}.difference(repo.sources)
+    return {folder.parent.name for folder in matching(repo.root, "*/ledger")}.difference(repo.sources)

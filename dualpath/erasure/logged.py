@@ -11,14 +11,15 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dualpath.changes import before
 from dualpath.erasure import files
 from dualpath.erasure.keys import Keys, fields
 from dualpath.erasure.payloads import Match, Payloads
 from dualpath.field import Field
-from dualpath.log.files import written
+from dualpath.files.durable import written
+from dualpath.files.parquet import parquet
+from dualpath.files.places import relative, size
 from dualpath.log.reading import Reading
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
@@ -63,7 +64,7 @@ def rewrite(
     sees yet."""
     path = storage.folder("log") / file.path
     names = ["query", "batch", *(["reason"] if file.outcome == DEAD_LETTER else [])]
-    gone = pq.ParquetFile(path).read(names).filter(pc.invert(kept)).to_pylist()
+    gone = parquet(path).read(names).filter(pc.invert(kept)).to_pylist()
     batches = [Fence(row["query"], row["batch"]) for row in gone]
     reasons = zip(batches, (row.get("reason", "").partition(":")[0] for row in gone), strict=True)
     after = None
@@ -71,8 +72,8 @@ def rewrite(
         to = path.with_name(f"part-{uuid4().hex}.parquet")
         with step(Step.REWRITE_FILE), written(to) as stream:
             files.copy_rows(path, stream, kept, change)
-        relative = str(to.relative_to(storage.folder("log")))
-        after = replace(file, path=relative, size=to.stat().st_size, rows=file.rows - len(gone))
+        path_of = relative(to, storage.folder("log"))
+        after = replace(file, path=path_of, size=size(to), rows=file.rows - len(gone))
     return Rewritten(file, after, Counter(batches), Counter(reasons) if file.outcome == DEAD_LETTER else Counter())
 
 
@@ -183,6 +184,6 @@ class DeadLetters:
         return rewrite(self.storage, file, pa.array(kept, pa.bool_()))
 
     def _matches(self, file: DataFile) -> Iterator[list[Match]]:
-        for batch in pq.ParquetFile(self.storage.folder("log") / file.path).iter_batches(columns=["payload"]):
+        for batch in parquet(self.storage.folder("log") / file.path).iter_batches(columns=["payload"]):
             payloads = batch["payload"].cast(pa.binary())
             yield [self.payloads.match(each.as_py()) for each in payloads]

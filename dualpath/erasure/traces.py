@@ -1,6 +1,5 @@
 """What a source keeps of a person on the disk, and its removal: log, duplicates, dead letters and landed files."""
 
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from dualpath.erasure.keys import Keys
 from dualpath.erasure.landed import Lines, require_read
 from dualpath.erasure.logged import DeadLetters, Events, Found
 from dualpath.errors import StateError
+from dualpath.files.places import remove
 from dualpath.log import audit, batches, checks, erasures
 from dualpath.log.erasures import Erasure
 from dualpath.log.generation import checkpoint
@@ -99,7 +99,7 @@ class Traces:
             note = erasures.begin(ledger, self.keys, asked(self.keys), self.arrival_days)
             note = erasures.keep(ledger, replace(note, rewritten=note.rewritten or rewritten))
         with self.storage.building(), self.storage.compacting():
-            shutil.rmtree(self.storage.folder("staging"), ignore_errors=True)
+            remove(self.storage.folder("staging"))
             self._commit(note)
             for file in self.found["landing"].rows:
                 self.lines.remove(file)
@@ -143,7 +143,7 @@ class Traces:
     @step(Step.FORGET_IDS)
     def _forget_ids(self) -> None:
         """The next stream makes the ids of the last `duplicates_within` anew, from the log."""
-        shutil.rmtree(self.storage.folder("ids"), ignore_errors=True)
+        remove(self.storage.folder("ids"))
 
 
 @step(Step.END_ERASURE)

@@ -10,6 +10,7 @@ from feast import FeatureStore, RepoConfig
 from dualpath.declare import view_of
 from dualpath.errors import DeclarationError
 from dualpath.field import Field
+from dualpath.files.places import Place, place
 from dualpath.limits import Limits
 from dualpath.log import forms
 from dualpath.log.evolution import described
@@ -61,8 +62,8 @@ def changes(config: RepoConfig, declared: Mapping[str, View]) -> list[Change]:
     return [_change(_root(config), name, before, after) for name in sorted({*_sources(before), *_sources(after)})]
 
 
-def _root(config: RepoConfig) -> Path:
-    return Path(config.repo_path or ".") / config.offline_store.path
+def _root(config: RepoConfig) -> Place:
+    return place(config.offline_store.path, Path(config.repo_path or "."))
 
 
 def _applied(config: RepoConfig) -> dict[str, View]:
@@ -98,7 +99,7 @@ def _sources(views: Mapping[str, View]) -> dict[str, EventSource]:
     return {view.source.name: view.source for view in views.values()}
 
 
-def _change(root: Path, name: str, before: Mapping[str, View], after: Mapping[str, View]) -> Change:
+def _change(root: Place, name: str, before: Mapping[str, View], after: Mapping[str, View]) -> Change:
     storage, refused = Storage(root, name), ""
     old, new = _sources(before).get(name), _sources(after).get(name)
     if new:

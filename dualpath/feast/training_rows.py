@@ -22,6 +22,7 @@ from feast.utils import compute_non_entity_date_range
 from dualpath import entities, instants
 from dualpath.declare import view_of
 from dualpath.errors import InputError
+from dualpath.files.places import place
 from dualpath.kinds import INSTANT
 from dualpath.log.reading import Reading
 from dualpath.log.storage import Storage
@@ -163,7 +164,7 @@ def rows_of_events(config: RepoConfig, views: Sequence[FeatureView], start: Any,
     except OverflowError:
         raise InputError(f"end_date is {end}, and the span before it would begin before the year 1.") from None
     first, last = pa.scalar(since, INSTANT), pa.scalar(until, INSTANT)
-    root = Path(config.repo_path or ".") / config.offline_store.path
+    root = place(config.offline_store.path, Path(config.repo_path or "."))
     found = []
     for source, columns in logs.items():
         storage = Storage(root, source.name)

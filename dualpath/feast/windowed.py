@@ -15,6 +15,7 @@ from dualpath.errors import carried
 from dualpath.feast import training_known
 from dualpath.feast.training_known import Rule
 from dualpath.feast.training_rows import TrainingRows
+from dualpath.files.places import Place, place
 from dualpath.known import Known
 from dualpath.log.storage import Storage
 from dualpath.offline import local
@@ -69,9 +70,9 @@ class Wanted:
         return {name: kinds[name] for name in self.untold}
 
 
-def root(config: RepoConfig) -> Path:
+def root(config: RepoConfig) -> Place:
     """The folder of events and records."""
-    return Path(config.repo_path or ".") / config.offline_store.path
+    return place(config.offline_store.path, Path(config.repo_path or "."))
 
 
 def features(

@@ -1,12 +1,12 @@
 """The batch path: makes record files of the event log, by the same column expressions as the stream."""
 
-import shutil
 from collections.abc import Collection, Sequence
 from datetime import date
 
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
+from dualpath.files.places import remove
 from dualpath.log.storage import Storage
 from dualpath.offline.buckets import ALL, BUCKETS
 from dualpath.offline.history import DICTIONARY, History, dictionary_salt, record_salt, view_version
@@ -82,7 +82,7 @@ def _publish(
 ) -> None:
     """Publish rows as the parts of their arrival days, sorted by a column; those of `large` days in buckets of it."""
     staged = history.folder(name) / ".staged"
-    shutil.rmtree(staged, ignore_errors=True)
+    remove(staged)
     digest, is_large = F.xxhash64(order), F.col("arrival_day").isin(*large)
     bucket = F.when(is_large, F.pmod(digest, F.lit(BUCKETS)).cast("string")).otherwise(ALL)
     spread = max(1, shuffle_partitions(made.sparkSession) // len(parts))

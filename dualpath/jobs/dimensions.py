@@ -5,9 +5,10 @@ import logging
 from pathlib import Path
 
 from dualpath.errors import InputError, UnavailableError
+from dualpath.files.durable import write_atomically
+from dualpath.files.places import Place, matching
 from dualpath.jobs.metrics import Meter
 from dualpath.log.accounts import Entry
-from dualpath.log.files import write_atomically
 from dualpath.schema import EventSource
 from dualpath.sources.dimensions import state
 from dualpath.sources.tables import State
@@ -24,7 +25,7 @@ class Dimensions:
     `topics` are those of the Kafka that its events come from."""
 
     def __init__(
-        self, repo: Path, source: EventSource, folder: Path, meter: Meter, topics: Topics | None = None
+        self, repo: Path, source: EventSource, folder: Place, meter: Meter, topics: Topics | None = None
     ) -> None:
         self.repo, self.folder, self.meter, self.topics = repo, folder, meter, topics
         self.wanted = {lookup.dimension.name: lookup.dimension for lookup in source.lookups}
@@ -52,7 +53,7 @@ class Dimensions:
         for name in self.wanted:
             self.refresh(name)
         write_atomically(self.in_use, json.dumps(batch | {"tables": self.tables}))
-        for file in self.folder.glob("*.arrow"):
+        for file in matching(self.folder, "*.arrow"):
             if file.name not in self.tables.values():
                 file.unlink()
 

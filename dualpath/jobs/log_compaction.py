@@ -8,13 +8,13 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from dualpath.errors import StateError
+from dualpath.files.parquet import parquet
+from dualpath.files.places import Place
 from dualpath.log.batches import sum_up
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
@@ -82,7 +82,7 @@ def _groups(storage: Storage, outcome: str) -> list[list[DataFile]]:
     return [files[at : at + FILES_PER_TASK] for files in many for at in range(0, len(files), FILES_PER_TASK)]
 
 
-def _compact(folder: Path, files: list[DataFile]) -> Compacted:
+def _compact(folder: Place, files: list[DataFile]) -> Compacted:
     """Write the rows of files of one partition into new ones, in a Spark worker."""
     made: list[DataFile] = []
     try:
@@ -93,13 +93,13 @@ def _compact(folder: Path, files: list[DataFile]) -> Compacted:
     return Compacted(files, made)
 
 
-def _tables(folder: Path, files: list[DataFile]) -> Iterator[pa.Table]:
+def _tables(folder: Place, files: list[DataFile]) -> Iterator[pa.Table]:
     """The rows of files: as many in a table as fit into a file."""
     held: list[pa.Table] = []
     size = 0
     for file in files:
         try:
-            rows = pq.ParquetFile(folder / file.path).read()  # which does not take the names of folders for columns
+            rows = parquet(folder / file.path).read()  # which does not take the names of folders for columns
         except (pa.ArrowException, OSError) as error:
             raise StateError(f"{file.path} cannot be read ({str(error).splitlines()[0]})") from None
         if len(rows) != file.rows:

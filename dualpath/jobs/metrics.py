@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Summary,
+    generate_latest,
     write_to_textfile,
 )
 
 from dualpath.dedup.segments import BYTES_PER_ID
+from dualpath.files.durable import write_atomically
+from dualpath.files.parquet import dataset
+from dualpath.files.places import Place
 from dualpath.jobs.histogram import EDGES, AgeHistogram
 from dualpath.log.accounts import Entry
 from dualpath.log.outcomes import OUTCOMES
@@ -30,6 +33,7 @@ from dualpath.runtime.prometheus import new_registry
 from dualpath.steps import Step, step
 
 T = TypeVar("T")
+TIMES = pa.schema([(name, pa.timestamp("us", "UTC")) for name in ("event_time", "arrival_time")])
 FILE = "metrics.prom"
 """The numbers of a stream, in its source's ledger folder, for other processes."""
 TEXTS = "(texts)"
@@ -87,7 +91,7 @@ class Metrics:
 class Meter:
     """One source's share of the metrics; `file` is where other processes find them, `clock` seconds since 1970."""
 
-    def __init__(self, metrics: Metrics, source: str, file: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, metrics: Metrics, source: str, file: Place, *, clock: Callable[[], float] = time.time) -> None:
         self.metrics, self.source, self.file, self.clock = metrics, source, file, clock
         self.servable_at = self.newest = 0.0
         self.behind = 0
@@ -155,7 +159,7 @@ class Meter:
         self.latest_by = max(self.latest_by, done.latest_by)
         m.latest_by.labels(self.source).set(self.latest_by / 1e6)
         if done.accepted:
-            times = ds.dataset(paths, format="parquet").to_table(columns=["event_time", "arrival_time"])
+            times = dataset(paths, TIMES).to_table()
             happened, arrived = (column.cast(pa.int64()).to_numpy() / 1e6 for column in times.columns)
             m.event_age.labels(self.source).observe_many(self.servable_at - happened)
             m.arrival_age.labels(self.source).observe_many(self.servable_at - arrived)
@@ -190,8 +194,11 @@ class Meter:
         age = max(self.clock() - self.newest, 0) if self.newest else float("nan")
         self.metrics.lag_seconds.labels(self.source).set(age if self.behind else 0)
         self.metrics.reported.labels(self.source).set(self.clock())
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        write_to_textfile(str(self.file), self.metrics.registry)
+        if isinstance(self.file, Path):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            write_to_textfile(str(self.file), self.metrics.registry)
+        else:
+            write_atomically(self.file, generate_latest(self.metrics.registry).decode())
 
 
 def behind_latest(source: Mapping[str, Any]) -> list[int]:

@@ -7,7 +7,6 @@ other. The first one that is committed to the log decides: what it kept is what 
 """
 
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,13 +20,14 @@ from pyspark.sql import functions as F
 
 from dualpath.dedup.store import DedupStore
 from dualpath.errors import OtherDeclarationError, StateError, crossing
+from dualpath.files.durable import move, sync
+from dualpath.files.places import remove
 from dualpath.jobs.dimensions import Dimensions
 from dualpath.jobs.metrics import Meter
 from dualpath.jobs.rebuild import rebuild
 from dualpath.jobs.staging import Staged, StagingWriter, stage
 from dualpath.log import forms
 from dualpath.log.accounts import Entry
-from dualpath.log.files import move, sync
 from dualpath.log.storage import first_open
 from dualpath.log.table import ACCEPTED
 from dualpath.online import bounds, high_water_mark, manifest
@@ -107,7 +107,7 @@ class Sink:
         Those of a batch that is in the log already do not: the log says which rows it has.
         """
         staging = self.storage.folder("staging")
-        shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+        remove(staging)  # of a process that was killed
         views = self.views if self.small and not entry.logged else ()
         arrival_day = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.closed_through)).cast("date"))
         known = self.dedup.files_before(entry)
@@ -140,7 +140,7 @@ class Sink:
             batch.paths = [str(self.storage.folder("log") / each.path) for each in written]
             self.dedup.add(batch.entry)
             self.small = batch.entry.accepted <= SMALL_BATCH
-        shutil.rmtree(self.storage.folder("staging"), ignore_errors=True)
+        remove(self.storage.folder("staging"))
 
     def serve(self, batch: MicroBatch) -> None:
         """Append the records to Redis, unless all that has been done."""

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +22,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from dualpath.dedup.segments import CLOCK, Deduplicator, merged
 from dualpath.dedup.store import hash_range, hashes, stored, write_segment
+from dualpath.files.places import Place
 from dualpath.log.accounts import NUMBERED, clock_day
 from dualpath.log.outcomes import COUNTS, GREATEST
 from dualpath.log.snapshot import DataFile
@@ -68,7 +68,7 @@ class Staged:
 
     outcomes: dict[str, Any]
     files: list[DataFile]
-    ids: list[Path]
+    ids: list[Place]
     small_batch: SmallBatch | None
 
 
@@ -113,7 +113,7 @@ def stage(
     return Staged(
         outcomes,
         [writer.file(*each) for answer in answers for each in answer["files"]],
-        [Path(each) for answer in answers for each in answer["ids"]],
+        [writer.staging / each for answer in answers for each in answer["ids"]],
         SmallBatch.joined(pieces) if whole else None,
     )
 
@@ -128,11 +128,11 @@ class StagingWriter:
     (`dualpath.log.forms`).
     """
 
-    log: Path
-    staging: Path
+    log: Place
+    staging: Place
     fence: Fence
     limit: int
-    known: tuple[Path, ...]
+    known: tuple[Place, ...]
     horizon: int
     columns: Mapping[str, str]
 
@@ -264,7 +264,7 @@ class _Task:
         ids = []
         if self.counts["accepted"]:
             assert self.deduplicator is not None, "it has found them new"
-            ids.append(str(write_segment(merged(self.deduplicator.own), self.to.staging)))
+            ids.append(write_segment(merged(self.deduplicator.own), self.to.staging).name)
         whole = self.counts["accepted"] <= self.to.limit
         return self.counts | {
             "arrival_days": sorted(self.arrival_days),

@@ -1,10 +1,9 @@
 """Whether a source's log is whole: its accounts add up, and its files have the rows that these count."""
 
-from pathlib import Path
-
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from dualpath.files.parquet import parquet
+from dualpath.files.places import Place
 from dualpath.log.accounts import Accounts, span
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
@@ -43,11 +42,11 @@ def _at_once(storage: Storage, accounts: Accounts) -> tuple[Accounts, dict[str, 
         accounts = now
 
 
-def _fault(path: Path, file: DataFile, opened: bool) -> str:
+def _fault(path: Place, file: DataFile, opened: bool) -> str:
     try:
         if (size := path.stat().st_size) != file.size:
             return f"log/{file.path} has {size:,} bytes of {file.size:,}"
-        if opened and (rows := pq.read_metadata(path).num_rows) != file.rows:
+        if opened and (rows := parquet(path).metadata.num_rows) != file.rows:
             return f"log/{file.path} has {rows:,} rows of {file.rows:,}"
     except FileNotFoundError:
         return f"log/{file.path} is missing"

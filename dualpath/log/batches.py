@@ -10,9 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from dualpath.errors import StateError
+from dualpath.files.parquet import dataset
 from dualpath.log.accounts import SCHEMA, Accounts, Entry, clock_day
 from dualpath.log.snapshot import DataFile, Snapshot
 from dualpath.log.table import BATCH, LogTable, ReplacedError, write
@@ -118,7 +118,7 @@ def _read(table: LogTable, files: list[DataFile]) -> pa.Table:
     own = _known(table).own  # another thread may put others in its place
     mine = [own[each.path] for each in files if each.path in own]
     paths = [str(table.folder / each.path) for each in files if each.path not in own]
-    read = [ds.dataset(paths, schema=SCHEMA, format="parquet").to_table()] if paths else []
+    read = [dataset(paths, SCHEMA).to_table()] if paths else []
     return pa.concat_tables([SCHEMA.empty_table(), *mine, *read])
 
 

@@ -4,7 +4,8 @@ import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from dualpath.log.files import write_atomically
+from dualpath.files.durable import write_atomically
+from dualpath.files.places import matching
 from dualpath.log.storage import Storage
 
 KIND = "gate"
@@ -22,8 +23,8 @@ def keep(storage: Storage, day: str, result: dict[str, Any], page: str) -> None:
 
 def kept(storage: Storage) -> Iterator[dict[str, Any]]:
     """Every night's check, oldest day first, with the path of its `page`."""
-    for file in sorted(storage.folder(KIND).glob("????-??-??.json")):
-        yield json.loads(file.read_text()) | {"page": str(file.with_suffix(".html"))}
+    for file in matching(storage.folder(KIND), "????-??-??.json"):
+        yield json.loads(file.read_text()) | {"page": str(file.with_name(f"{file.stem}.html"))}
 
 
 def last(storage: Storage) -> dict[str, Any] | None:

@@ -11,10 +11,10 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from dualpath.log.files import write_atomically
+from dualpath.files.durable import write_atomically
+from dualpath.files.places import Place, read_text
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,17 @@ def marked(asked: Iterable[str], salt: str = "") -> str:
     return f"{salt}:{hashlib.scrypt(text, salt=salt.encode(), n=2**14, r=8, p=1).hex()}"
 
 
-def kept(ledger: Path) -> list[Erasure]:
+def kept(ledger: Place) -> list[Erasure]:
     """All erasures of a source, oldest first."""
-    file = file_of(ledger)
-    return [_read(plain) for plain in json.loads(file.read_text())] if file.exists() else []
+    return [_read(plain) for plain in json.loads(read_text(file_of(ledger)) or "[]")]
 
 
-def under_way(ledger: Path) -> Erasure | None:
+def under_way(ledger: Place) -> Erasure | None:
     """The erasure that has not ended; None: there is none."""
     return next((each for each in kept(ledger) if not each.ended), None)
 
 
-def begin(ledger: Path, keys: Iterable[str], asked: Iterable[str], arrival_days: Iterable[str]) -> Erasure:
+def begin(ledger: Place, keys: Iterable[str], asked: Iterable[str], arrival_days: Iterable[str]) -> Erasure:
     """Note an erasure of what is asked for, and of which arrival days it removes accepted rows; one that is under way
     goes on, under a new number, because the files may have changed since it was cut off."""
     before, others = under_way(ledger), [each for each in kept(ledger) if each.ended]
@@ -80,13 +79,13 @@ def begin(ledger: Path, keys: Iterable[str], asked: Iterable[str], arrival_days:
     return made
 
 
-def keep(ledger: Path, erasure: Erasure) -> Erasure:
+def keep(ledger: Place, erasure: Erasure) -> Erasure:
     """Keep what is known of an erasure now."""
     _write(ledger, [erasure if each.number == erasure.number else each for each in kept(ledger)])
     return erasure
 
 
-def of_days(ledger: Path) -> dict[str, list[str]]:
+def of_days(ledger: Place) -> dict[str, list[str]]:
     """For each arrival day the erasures after which its files are others, by name."""
     found: dict[str, list[str]] = {}
     for each in kept(ledger):
@@ -95,12 +94,12 @@ def of_days(ledger: Path) -> dict[str, list[str]]:
     return found
 
 
-def file_of(ledger: Path) -> Path:
+def file_of(ledger: Place) -> Place:
     """Where they are kept."""
     return ledger / "erasures.json"
 
 
-def _write(ledger: Path, found: Iterable[Erasure]) -> None:
+def _write(ledger: Place, found: Iterable[Erasure]) -> None:
     write_atomically(file_of(ledger), json.dumps([asdict(each) for each in found], indent=1))
 
 

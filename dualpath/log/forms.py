@@ -9,19 +9,19 @@ A log of an earlier version has no such file: its columns are those of the decla
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from dualpath.columns import EVERY, OWN, column, folded
 from dualpath.errors import DeclarationError, StateError
 from dualpath.field import Field
+from dualpath.files.durable import write_atomically
+from dualpath.files.parquet import dataset
+from dualpath.files.places import Place, read_text
 from dualpath.log import accounts, evolution
 from dualpath.log.evolution import described, form
-from dualpath.log.files import write_atomically
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DUPLICATE
 from dualpath.record import UNFENCED
@@ -124,10 +124,10 @@ def _sentence(source: EventSource, field: Field, said: str) -> str:
 
 def kept(storage: Storage) -> Forms | None:
     """The forms that are noted; None: none are."""
-    file = _file(storage)
-    if not file.exists():
+    text = read_text(_file(storage))
+    if not text:
         return None
-    plain = json.loads(file.read_text())
+    plain = json.loads(text)
     forms = (Form(each["column"], Field.from_dict(each["field"]), each["always"]) for each in plain["forms"])
     return Forms(plain["identity"], tuple(forms))
 
@@ -192,7 +192,7 @@ def _check_values(storage: Storage, source: EventSource, field: Field, stored: F
     for outcome in (ACCEPTED, DUPLICATE):
         files = storage.paths(outcome)
         columns = pa.schema([(stored.column, stored.field.stored)])
-        rows = ds.dataset(files, schema=columns, format="parquet").to_batches() if files else ()
+        rows = dataset(files, columns).to_batches() if files else ()
         for values in (batch[stored.column] for batch in rows):
             largest = pc.max(pc.abs(values)).as_py()
             if largest is not None and largest > most:
@@ -216,5 +216,5 @@ def _keep(storage: Storage, found: Forms) -> None:
     write_atomically(_file(storage), json.dumps({"identity": found.identity, "forms": forms}, indent=1))
 
 
-def _file(storage: Storage) -> Path:
+def _file(storage: Storage) -> Place:
     return storage.folder("ledger") / "forms.json"

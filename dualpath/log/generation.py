@@ -1,9 +1,8 @@
 """Generations: each checkpoint of the stream has a number, a folder of that number, and one thing that it reads."""
 
-from pathlib import Path
-
 from dualpath.errors import LostCheckpointError, StateError
-from dualpath.log.files import write_atomically
+from dualpath.files.durable import write_atomically
+from dualpath.files.places import Place, read_text
 from dualpath.log.storage import Storage
 from dualpath.steps import Step, step
 
@@ -43,20 +42,20 @@ def begin_next(storage: Storage) -> int:
     return number
 
 
-def checkpoint(storage: Storage, number: int) -> Path:
+def checkpoint(storage: Storage, number: int) -> Place:
     """Spark's checkpoint of a generation."""
     return storage.folder("checkpoint") / f"query={number}"
 
 
-def _kept(file: Path) -> tuple[int, str]:
+def _kept(file: Place) -> tuple[int, str]:
     """The present number and what it reads; 0 before the first, and empty before it has read anything."""
-    number, _, reads = file.read_text().partition("\n") if file.exists() else ("0", "", "")
-    return int(number), reads
+    number, _, reads = read_text(file).partition("\n")
+    return int(number or 0), reads
 
 
 def _lost(storage: Storage, number: int, begun: int) -> bool:
     return begun == number and not (checkpoint(storage, number) / "metadata").exists()
 
 
-def _file(storage: Storage) -> Path:
+def _file(storage: Storage) -> Place:
     return storage.folder("checkpoint") / "generation"

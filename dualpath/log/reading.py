@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from dualpath.field import Field
+from dualpath.files.parquet import dataset
 from dualpath.log import forms
 from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
@@ -46,7 +47,7 @@ class Reading:
 
     def dataset(self, files: Sequence[str]) -> ds.Dataset:
         """The files of the log, or of the duplicates."""
-        return ds.dataset(files, schema=self.schema, format="parquet")
+        return dataset(files, self.schema)
 
 
 def _cast(found: pc.Expression, kind: pa.DataType, field: Field) -> pc.Expression:

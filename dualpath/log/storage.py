@@ -14,20 +14,20 @@ A day is *closed* by the nightly job. Rows of a closed arrival day that come lat
 notes which days were closed when it began, so a replay gives its rows the same arrival days.
 """
 
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from pathlib import Path
+from uuid import uuid4
 
 import xxhash
 
 from dualpath.errors import StateError
-from dualpath.locks import locked
+from dualpath.files.durable import update
+from dualpath.files.locks import locked
+from dualpath.files.places import Place, remove
 from dualpath.log import batches, erasures, progress
 from dualpath.log.accounts import Accounts, Entry
-from dualpath.log.files import write_atomically
 from dualpath.log.snapshot import DataFile
 from dualpath.log.table import ACCEPTED, LogTable, log_table
 from dualpath.record import UNFENCED, Fence
@@ -38,10 +38,10 @@ from dualpath.steps import Step, step
 class Storage:
     """The folders of one source under `root`."""
 
-    root: Path
+    root: Place
     source: str
 
-    def folder(self, kind: str) -> Path:
+    def folder(self, kind: str) -> Place:
         """`landing`, `staging`, `dimensions`, `log`, `ids`, `ledger`, `gate` or `checkpoint`."""
         return self.root / self.source / kind
 
@@ -53,14 +53,12 @@ class Storage:
     @property
     def closed_through(self) -> str:
         """The last closed arrival day, ISO; empty if none is."""
-        file = self.folder("ledger") / "sealed"
-        return file.read_text() if file.exists() else ""
+        return progress.read(self.folder("ledger")).closed
 
     def close_day(self, day: date) -> None:
         """Close every arrival day up to `day`; never reopens one."""
-        with self._days():
-            if day.isoformat() > self.closed_through:
-                write_atomically(self.folder("ledger") / "sealed", day.isoformat())
+        through = day.isoformat()
+        progress.change(self.folder("ledger"), lambda known: replace(known, closed=max(through, known.closed)))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -92,15 +90,15 @@ class Storage:
 
     def begin(self, query: int, batch: int) -> Entry:
         """The entry of a batch that starts, or starts again: the first start decides which days are closed for it."""
-        fence, folder = Fence(query, batch), self.folder("ledger")
-        # Whoever closes a day must find every entry that was begun before, and no later one may miss that it is closed.
-        with self._days():
-            known = self._progress()
-            if fence > known.begun:
-                known = progress.Progress(known.done, fence, self.closed_through)
-                progress.write(folder, known)
-                return Entry(query, batch, known.closed_through)
-        logged = batches.accounts(self.table).entry(fence, done=fence <= known.done)
+        fence, before = Fence(query, batch), list[progress.Progress]()
+
+        def begun(known: progress.Progress) -> progress.Progress:
+            before.append(self._checked(known))
+            return replace(known, begun=fence, closed_through=known.closed) if fence > known.begun else known
+
+        known = progress.change(self.folder("ledger"), begun)
+        is_new = fence > before[-1].begun
+        logged = None if is_new else batches.accounts(self.table).entry(fence, done=fence <= known.done)
         return logged or Entry(query, batch, known.closed_through)
 
     def unfinished(self, day: date) -> bool:
@@ -116,15 +114,13 @@ class Storage:
 
     def clear(self, entry: Entry) -> None:
         """Remove the ids that an attempt at a batch has left, before it was committed."""
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self.folder("ids") / entry.name)
+        remove(self.folder("ids") / entry.name)
 
     def finish(self, entry: Entry) -> Entry:
         """Note that everything of a batch is written."""
-        folder = self.folder("ledger")
-        known = self._progress()
-        if entry.fence > known.done:
-            progress.write(folder, replace(known, done=entry.fence))
+        progress.change(
+            self.folder("ledger"), lambda known: replace(self._checked(known), done=max(entry.fence, known.done))
+        )
         if (entry.batch + 1) % batches.SUMMED_UP == 0:
             batches.sum_up(self.table)
         return replace(entry, done=True)
@@ -135,14 +131,12 @@ class Storage:
 
         If not, it leaves nothing behind, and the next generation reads its rows.
         """
-        folder = self.folder("ledger")
-        known = self._progress()
-        if fence := known.unfinished:
+        if fence := self._progress().unfinished:
             if logged := batches.accounts(self.table).entry(fence, done=False):
                 self.finish(logged)
             else:
                 self.clear(Entry(*fence))
-                progress.write(folder, replace(known, begun=known.done))
+                progress.change(self.folder("ledger"), lambda known: replace(known, begun=known.done))
 
     def accounts(self) -> Accounts:
         """The accounts of all finished batches."""
@@ -195,10 +189,12 @@ class Storage:
         return self._next("publication")
 
     def _next(self, kind: str, above: int = 0) -> int:
-        file = self.folder("ledger") / kind
-        number = max(above, int(file.read_text()) if file.exists() else 0) + 1
-        write_atomically(file, str(number))
-        return number
+        # The second word makes the text nobody else's.
+        made = update(
+            self.folder("ledger") / kind,
+            lambda text: f"{max(above, int((text.split() or ['0'])[0])) + 1} {uuid4().hex}",
+        )
+        return int(made.split()[0])
 
     def digests(self, salt: str) -> dict[str, str]:
         """For each arrival day, the name of the part of record files that is made from the log's batches of now, and
@@ -231,16 +227,15 @@ class Storage:
 
     def _progress(self) -> progress.Progress:
         """How far the stream is; raises `StateError` if nobody knows any more."""
+        return self._checked(progress.read(self.folder("ledger")))
+
+    def _checked(self, known: progress.Progress) -> progress.Progress:
+        """What was read; raises `StateError` if the log has batches that it does not know."""
         folder = self.folder("ledger")
-        known = progress.read(folder)
         # A batch is begun before it is committed: if the log has one, look once more, for it may have come meanwhile.
         if known.begun == UNFENCED and len(self.logged()) and progress.read(folder).begun == UNFENCED:
             raise StateError(f"{folder / 'progress.json'} is gone, and the log is not; put it back from a backup.")
         return known
-
-    def _days(self) -> AbstractContextManager[None]:
-        """The lock on closed days and on batches that begin."""
-        return locked(self.folder("ledger") / "lock")
 
 
 def first_open(closed_through: str) -> str:

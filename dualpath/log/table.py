@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Generic, Literal
 from uuid import uuid4
 
@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dualpath.errors import StateError
-from dualpath.log.files import create, sync, write_rows
+from dualpath.files.durable import create, sync
+from dualpath.files.parquet import write_rows
+from dualpath.files.places import Identity, Place, below, delta_options, identity, read_text, relative, size
 from dualpath.log.snapshot import DataFile, F, Snapshot, milliseconds
 from dualpath.steps import Step, step
 
@@ -44,23 +46,23 @@ class ReplacedError(StateError):
     """Another job has removed a file that a commit was to remove."""
 
 
-def write(folder: Path, outcome: str, day: str, rows: pa.Table, name: str = "") -> DataFile:
+def write(folder: Place, outcome: str, day: str, rows: pa.Table, name: str = "") -> DataFile:
     """Write rows, which say their `query` and `batch`, to a new file of a log that no commit has yet; `name` is that of
     the file, by default a new one."""
     path = f"{DataFile.place(outcome, day)}/{name or f'part-{uuid4().hex}'}.parquet"
     write_rows(rows, folder / path)
     queries, batches = (pc.min_max(rows[each]).as_py() for each in DataFile.RANGES)
     ends = [(each["min"], each["max"]) for each in (queries, batches)]
-    return DataFile(path, (folder / path).stat().st_size, len(rows), outcome, day, *ends)
+    return DataFile(path, size(folder / path), len(rows), outcome, day, *ends)
 
 
 class Table(Generic[F]):
     """The Delta table in a folder, with files of a kind; the latest version is looked for anew by each call."""
 
-    def __init__(self, folder: Path, kind: type[F]) -> None:
+    def __init__(self, folder: Place, kind: type[F]) -> None:
         self.folder, self.kind = folder, kind
-        self._known: tuple[Snapshot[F], tuple[int, int]] | None = None
-        self._committed: tuple[int, tuple[int, int]] | None = None
+        self._known: tuple[Snapshot[F], Identity] | None = None
+        self._committed: tuple[int, Identity] | None = None
         self._numbers: dict[str, int] = {}
 
     def exists(self) -> bool:
@@ -90,16 +92,16 @@ class Table(Generic[F]):
         """The table as delta-rs has it."""
         from deltalake import DeltaTable
 
-        return DeltaTable(self.folder)
+        return DeltaTable(str(self.folder), storage_options=delta_options(self.folder))
 
     def snapshot(self) -> Snapshot[F]:
         """The latest version; an empty one of a table that was not made yet."""
+        if self._known:
+            known, last = self._known
+            if self._identity(known.version) == last and not self._commit_file(known.version + 1).exists():
+                return known
         if not self.exists():
             return Snapshot.of(self.kind)
-        if self._known:
-            known, identity = self._known
-            if self._identity(known.version) == identity and not self._commit_file(known.version + 1).exists():
-                return known
         snapshot = Snapshot.of(self.kind, self.opened())
         found = self._identity(snapshot.version)
         self._known = (snapshot, found) if found else None
@@ -122,7 +124,7 @@ class Table(Generic[F]):
         `StateError` for that, for a `transaction`, an application's name and a number, if the table has that number or
         a later one of the application, and if there is no table.
         """
-        places = {parent for each in add for parent in Path(each.path).parents}
+        places = {parent for each in add for parent in PurePosixPath(each.path).parents}
         sync(self.folder / each for each in places)
         about: dict[str, Any] = {"timestamp": milliseconds(), "operation": operation, "engineInfo": "dualpath"}
         about["operationParameters"] = dict(parameters or {})
@@ -139,8 +141,8 @@ class Table(Generic[F]):
             self._look_at(version, {each.path for each in remove})
             self._refuse(transaction)
             version += 1
-        if identity := self._identity(version):
-            self._committed = version, identity
+        if made := self._identity(version):
+            self._committed = version, made
         self._numbers |= [transaction] if transaction else []
         return version
 
@@ -150,8 +152,8 @@ class Table(Generic[F]):
 
     def sum_up(self) -> None:
         """Make a checkpoint, and clean up, once many commits have come since the last one."""
-        last = self.folder / "_delta_log" / "_last_checkpoint"
-        before = json.loads(last.read_text())["version"] if last.exists() else 0
+        last = read_text(self.folder / "_delta_log" / "_last_checkpoint")
+        before = json.loads(last)["version"] if last else 0
         if self.snapshot().version - before >= COMMITS_TO_OPEN:
             self.checkpoint()
             self.opened().cleanup_metadata()
@@ -177,24 +179,33 @@ class Table(Generic[F]):
         if not self.exists():
             return
         used = {*self.snapshot().actions["path"].to_pylist()}
-        for file in self.folder.glob(f"{self.kind.PARTITIONS[0]}=*/**/*"):
-            if file.is_file() and str(file.relative_to(self.folder)) not in used:
+        for file in [*below(self.folder)]:
+            path = relative(file, self.folder)
+            if path.startswith(f"{self.kind.PARTITIONS[0]}=") and path not in used:
                 file.unlink()
 
     def _make(self, schema: pa.Schema, mode: Literal["ignore", "overwrite"]) -> None:
         from deltalake import DeltaTable
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(self.folder, Path):
+            self.folder.mkdir(parents=True, exist_ok=True)
         about = CONFIGURATION | {"delta.dataSkippingStatsColumns": ",".join(self.kind.RANGES)}
         partitions = [*self.kind.PARTITIONS]
-        DeltaTable.create(self.folder, schema, mode=mode, partition_by=partitions, configuration=about)
+        DeltaTable.create(
+            str(self.folder),
+            schema,
+            mode=mode,
+            partition_by=partitions,
+            configuration=about,
+            storage_options=delta_options(self.folder),
+        )
 
     def _recent(self) -> int:
         """A version that every commit after it still follows, and of which this process knows the transactions."""
         if self._committed:
-            version, identity = self._committed
+            version, made = self._committed
             # Commits are cleaned up when they are a day old: in the place of one a new one would be lost.
-            if self._identity(version) == identity and time.time() - identity[1] / 1e9 < GRACE_HOURS * 3600:
+            if self._identity(version) == made and time.time() - made[1] / 1e9 < GRACE_HOURS * 3600:
                 return version
         return self._latest().version
 
@@ -218,7 +229,9 @@ class Table(Generic[F]):
     def _flush(self, since: int) -> None:
         """Let checkpoints, and the commits after a version, outlive a power failure: delta-rs does not wait for it."""
         folder, commits = self.folder / "_delta_log", list[Path]()
-        while (file := self._commit_file(since + 1 + len(commits))).exists():
+        if not isinstance(folder, Path):
+            return
+        while (file := folder / self._name(since + 1 + len(commits))).exists():
             commits.append(file)
         sync([*commits, *folder.glob("*checkpoint*"), folder])
 
@@ -243,22 +256,22 @@ class Table(Generic[F]):
         if self._numbers[name] >= number:
             raise StateError(f"{self.folder}: {name} has committed {self._numbers[name]} already.")
 
-    def _commit_file(self, version: int) -> Path:
-        return self.folder / "_delta_log" / f"{version:0{VERSION_DIGITS}}.json"
+    def _commit_file(self, version: int) -> Place:
+        return self.folder / "_delta_log" / self._name(version)
 
-    def _identity(self, version: int) -> tuple[int, int] | None:
+    @staticmethod
+    def _name(version: int) -> str:
+        return f"{version:0{VERSION_DIGITS}}.json"
+
+    def _identity(self, version: int) -> Identity | None:
         """What tells a commit from one of the same number in another table that was put into the same folder."""
-        try:
-            found = self._commit_file(version).stat()
-        except FileNotFoundError:
-            return None
-        return found.st_ino, found.st_mtime_ns
+        return identity(self._commit_file(version))
 
 
 LogTable = Table[DataFile]
 
 
 @cache
-def log_table(folder: Path) -> LogTable:
+def log_table(folder: Place) -> LogTable:
     """The event log in a folder, with what this process knows of it."""
     return Table(folder, DataFile)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dualpath.errors import StateError
+from dualpath.files.places import local
 from dualpath.log.accounts import Entry, span
 from dualpath.log.outcomes import Outcomes
 from dualpath.log.storage import Storage
@@ -52,15 +53,20 @@ class Block(Outcomes):
         return self.clocks.get(batch, self.clock)
 
 
+def folder(storage: Storage, kind: str) -> Path:
+    """A folder of a source; the previous version kept them on a disk."""
+    return local(storage.folder(kind), "the previous version")
+
+
 def exists(storage: Storage) -> bool:
     """Whether a source has a ledger of the previous version."""
-    ledger = storage.folder("ledger")
+    ledger = folder(storage, "ledger")
     return any(ledger.glob("query=*")) or (ledger / "blocks").exists()
 
 
 def blocks(storage: Storage) -> list[Block]:
     """All batches whose rows are in the log, oldest first."""
-    folded = [_block(file) for file in storage.folder("ledger").glob("blocks/query=*/batches=*.json")]
+    folded = [_block(file) for file in folder(storage, "ledger").glob("blocks/query=*/batches=*.json")]
     last: dict[int, int] = {}
     for each in folded:
         last[each.query] = max(each.last, last.get(each.query, -1))
@@ -71,20 +77,20 @@ def blocks(storage: Storage) -> list[Block]:
 
 def entries(storage: Storage) -> list[Entry]:
     """The latest batches, oldest first, as far as each has come."""
-    files = storage.folder("ledger").glob("query=*/batch=*.json")
+    files = folder(storage, "ledger").glob("query=*/batch=*.json")
     return sorted(map(_entry, files), key=lambda each: each.fence)
 
 
 def files(storage: Storage, block: Block, outcome: str) -> Iterator[tuple[Path, int | None, str | None]]:
     """The files with the block's rows of an outcome: the batch, if the rows do not say it, and the arrival day."""
-    kind = storage.folder(KINDS[outcome]) / f"query={block.query}"
+    kind = folder(storage, KINDS[outcome]) / f"query={block.query}"
     compacted = kind / f"batch={block.first}-{block.last}"
     if compacted.exists():
         folders: list[tuple[Path, int | None]] = [(compacted, None)]
     else:
         folders = [(kind / f"batch={batch}", batch) for batch in range(block.first, block.last + 1)]
-    for folder, batch in folders:
-        for file in sorted(folder.rglob("*.parquet")):
+    for place, batch in folders:
+        for file in sorted(place.rglob("*.parquet")):
             day = file.parent.name.removeprefix("epoch=") if outcome == ACCEPTED else None
             yield file, batch, day
 

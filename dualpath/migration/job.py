@@ -10,7 +10,6 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,9 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dualpath.errors import StateError
+from dualpath.files.durable import write_atomically
+from dualpath.files.places import read_text
 from dualpath.log import batches, erasures, forms, progress
 from dualpath.log.accounts import Entry, Total, clock_day
-from dualpath.log.files import write_atomically
 from dualpath.log.outcomes import COUNTS, GREATEST
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
@@ -158,7 +158,9 @@ def _note_progress(storage: Storage) -> None:
     ends = (Fence(each.query, each.last) for each in former.blocks(storage))
     done = max((each for each in ends if unfinished is None or each < unfinished.fence), default=UNFENCED)
     begun, closed = (unfinished.fence, unfinished.closed_through) if unfinished else (done, "")
-    progress.write(storage.folder("ledger"), progress.Progress(done, begun, closed))
+    sealed = former.folder(storage, "ledger") / "sealed"
+    now = progress.Progress(done, begun, closed, read_text(sealed))
+    progress.write(storage.folder("ledger"), now)
 
 
 def _note_erasures(storage: Storage) -> None:
@@ -195,10 +197,11 @@ def _prove(storage: Storage, found: list[Block]) -> None:
 @step(Step.REMOVE_FORMER)
 def _remove(storage: Storage) -> None:
     """Remove the files of the previous version, the ledger last."""
-    ledger = storage.folder("ledger")
-    gone: list[Path] = [*storage.folder("log").glob("query=*"), *map(storage.folder, ("dead", "duplicate", "packing"))]
+    ledger = former.folder(storage, "ledger")
+    gone = [*former.folder(storage, "log").glob("query=*")]
+    gone += [former.folder(storage, kind) for kind in ("dead", "duplicate", "packing")]
     gone += [ledger / "reasons", ledger / "blocks", *ledger.glob("query=*")]
     for folder in gone:
         shutil.rmtree(folder, ignore_errors=True)
-    for name in ("spans.json", "packing"):
+    for name in ("spans.json", "packing", "sealed"):
         (ledger / name).unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pyarrow.parquet as pq
 
+from dualpath.files.places import local
 from dualpath.log.storage import Storage
 from dualpath.offline import buckets, record_files
 from dualpath.offline.history import History
@@ -38,7 +39,11 @@ def _migrate(history: History, name: str) -> int:
 
     A part that has lost files is left out: the next `dualpath batch` builds it again.
     """
-    folder, table, schema = history.folder(name), history.table(name), history.schema(name)
+    folder, table, schema = (
+        local(history.folder(name), "the previous version"),
+        history.table(name),
+        history.schema(name),
+    )
     index = json.loads((folder / "index.json").read_text())
     # A still earlier version noted no bytes: what it built is built again.
     index = {day: part for day, part in index.items() if isinstance(part, list)}

@@ -12,18 +12,18 @@ dictionary of texts is kept the same way, under `records/dictionary/{source}/`, 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from dualpath.errors import StaleRecordsError
 from dualpath.expression import columns
+from dualpath.files.durable import write_atomically
+from dualpath.files.parquet import dataset
+from dualpath.files.places import Place, read_text
 from dualpath.known import parse, place, token
-from dualpath.log.files import write_atomically
 from dualpath.log.storage import Storage
 from dualpath.offline import buckets, record_files
 from dualpath.offline.record_files import Part, RecordTable, record_table
@@ -71,9 +71,9 @@ class StaleWarning(UserWarning):
 class History:
     """The record files under `root`."""
 
-    root: Path
+    root: Place
 
-    def folder(self, name: str) -> Path:
+    def folder(self, name: str) -> Place:
         """The folder of a view version or of a dictionary."""
         return self.root / "records" / name
 
@@ -85,7 +85,7 @@ class History:
         """The current part of each arrival day."""
         return record_files.index(self.table(name))
 
-    def publish(self, name: str, staged: Path, parts: Mapping[str, str], rows: int, version: int = -1) -> None:
+    def publish(self, name: str, staged: Place, parts: Mapping[str, str], rows: int, version: int = -1) -> None:
         """Publish `rows` rows as the parts of some arrival days, as `record_files.publish`."""
         record_files.publish(self.table(name), self.schema(name), staged, parts, rows, version)
 
@@ -103,7 +103,8 @@ class History:
     def complete(self, view: View) -> Fence:
         """The micro-batch up to which a view's record files have every event, whatever they have of later ones."""
         file = self.folder(view_version(view)) / "complete"
-        return parse([file.read_text()], str(file))[0] if file.exists() else UNFENCED
+        text = read_text(file)
+        return parse([text], str(file))[0] if text else UNFENCED
 
     def note_complete(self, view: View, through: Fence) -> None:
         """Note that a view's record files have every event up to a micro-batch; an earlier one changes nothing."""
@@ -154,8 +155,7 @@ class History:
     def noted(self, source: str) -> tuple[str, str]:
         """The day of the last snapshot, and the namespace of the online store that it was published in, if what they
         superseded has been seen to; empty: none, or by an earlier version."""
-        file = self.folder("published") / source
-        day, _, namespace = (file.read_text() if file.exists() else "").partition(" ")
+        day, _, namespace = read_text(self.folder("published") / source).partition(" ")
         return day, namespace
 
     def note_published(self, source: str, day: str, namespace: str) -> None:
@@ -228,8 +228,7 @@ class History:
             paths = self.paths(name)
             try:
                 return pa.concat_tables(
-                    ds.dataset(opened, schema=schema, format="parquet").to_table(columns and [*columns], wanted)
-                    for opened, wanted in reads(paths)
+                    dataset(opened, schema).to_table(columns and [*columns], wanted) for opened, wanted in reads(paths)
                 )
             except FileNotFoundError:
                 if paths == self.paths(name):

@@ -1,17 +1,17 @@
 """The tables of record files: what a part is, and how parts are published."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dualpath.errors import StateError
+from dualpath.files.durable import move
+from dualpath.files.parquet import parquet, write_rows
+from dualpath.files.places import Place, below, relative, remove, size
 from dualpath.log.snapshot import Ends, TableFile
 from dualpath.log.table import Table
 from dualpath.offline import buckets
@@ -52,7 +52,7 @@ RecordTable = Table[RecordFile]
 
 
 @cache
-def record_table(folder: Path) -> RecordTable:
+def record_table(folder: Place) -> RecordTable:
     """The table in a folder, with what this process knows of it."""
     return Table(folder, RecordFile)
 
@@ -68,44 +68,44 @@ def index(table: RecordTable) -> dict[str, Part]:
 
 def lost(table: RecordTable) -> list[RecordFile]:
     """The files that are missing, or have another size than when they were written."""
-    return [file for file in table.snapshot().files() if _size(table.folder / file.path) != file.size]
+    return [file for file in table.snapshot().files() if size(table.folder / file.path) != file.size]
 
 
 def publish(
-    table: RecordTable, schema: pa.Schema, staged: Path, parts: Mapping[str, str], rows: int, version: int
+    table: RecordTable, schema: pa.Schema, staged: Place, parts: Mapping[str, str], rows: int, version: int
 ) -> None:
     """Make `staged/arrival_day=E/` the part `parts[E]` of each arrival day E, in one commit, then remove `staged` and
     what is superseded. Its files may be in folders `bucket=B`; `version` is that of the log that they were made of.
 
     Raises `StateError`, and publishes nothing, unless the files hold as many `rows` as were written.
     """
-    counts = {file: pq.read_metadata(file).num_rows for file in sorted(staged.rglob("*.parquet"))}
-    if (found := sum(counts.values())) != rows:
+    found = sorted((each for each in below(staged) if each.suffix == ".parquet"), key=str)
+    counts = {file: parquet(file).metadata.num_rows for file in found}
+    if (there := sum(counts.values())) != rows:
         raise StateError(
-            f"{table.folder}: {rows:,} records were written and {found:,} are there, so they were not published; "
+            f"{table.folder}: {rows:,} records were written and {there:,} are there, so they were not published; "
             "look at the disk, then run the job again."
         )
     table.ensure(columns(schema))
     made = []
     for arrival_day, part in parts.items():
-        files = [file for file in counts if f"arrival_day={arrival_day}" in file.relative_to(staged).parts]
+        files = [file for file in counts if f"arrival_day={arrival_day}" in relative(file, staged).split("/")]
         for file in files or [empty(staged, schema)]:
             bucket = file.parent.name.removeprefix("bucket=") if "bucket=" in file.parent.name else buckets.ALL
             made.append(placed(table, file, counts.get(file, 0), (arrival_day, part, buckets.partition(bucket))))
     replaced = table.snapshot().files(arrival_day=parts)
     table.commit("WRITE", made, replaced, parameters={"logVersion": str(version)})
-    shutil.rmtree(staged, ignore_errors=True)
+    remove(staged)
     table.remove_unused()
     table.sum_up()
 
 
-def placed(table: RecordTable, file: Path, rows: int, values: tuple[str, str, str]) -> RecordFile:
+def placed(table: RecordTable, file: Place, rows: int, values: tuple[str, str, str]) -> RecordFile:
     """Move a file to the partition with some values, under a new name; no commit has it yet."""
     folder = RecordFile.place(*values)
     path = f"{folder}/part-{uuid4().hex}.parquet"
-    (table.folder / folder).mkdir(parents=True, exist_ok=True)
-    file.rename(table.folder / path)
-    return RecordFile(path, (table.folder / path).stat().st_size, rows, *values)
+    move(file, table.folder / path)
+    return RecordFile(path, size(table.folder / path), rows, *values)
 
 
 def columns(rows: pa.Schema) -> pa.Schema:
@@ -113,17 +113,8 @@ def columns(rows: pa.Schema) -> pa.Schema:
     return pa.schema([*rows, ("arrival_day", pa.date32()), ("part", pa.string()), ("bucket", pa.string())])
 
 
-def empty(folder: Path, schema: pa.Schema) -> Path:
+def empty(folder: Place, schema: pa.Schema) -> Place:
     """A new file without rows."""
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{uuid4().hex}.parquet"
-    pq.write_table(schema.empty_table(), file)
+    write_rows(schema.empty_table(), file)
     return file
-
-
-def _size(file: Path) -> int:
-    """Bytes of a file; -1: there is none."""
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:
-        return -1

@@ -18,6 +18,7 @@ from dualpath import paths
 from dualpath.clock import corrected
 from dualpath.entities import cast
 from dualpath.errors import InputError
+from dualpath.files.parquet import dataset
 from dualpath.log.reading import Reading
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
@@ -87,7 +88,7 @@ def refused(storage: Storage, view: View, keys: Sequence[str | int]) -> list[Can
     for each in named[1:]:
         named[0] &= each
     found = []
-    letters = ds.dataset(storage.paths(DEAD_LETTER), schema=schema, format="parquet")
+    letters = dataset(storage.paths(DEAD_LETTER), schema)
     for row in _rows(letters, {name: pc.field(name) for name in schema.names}, wanted | named[0]):
         payload = _object(row["payload"])
         read = payload is not None and _reader(payload, view.source.each, row["reason"])

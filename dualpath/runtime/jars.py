@@ -14,7 +14,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from dualpath.errors import UnavailableError
-from dualpath.locks import locked
+from dualpath.files.locks import locked
 from dualpath.runtime import cache, java
 
 IVY = Path(__file__).with_name("ivy.xml")

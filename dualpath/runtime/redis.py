@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from dualpath import extras
 from dualpath.errors import UnavailableError
-from dualpath.locks import locked
+from dualpath.files.locks import locked
 
 FOLDER = Path("data") / "redis"
 """Where a repo's embedded Redis keeps its data."""

@@ -3,11 +3,11 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from dualpath.errors import InputError, StateError
-from dualpath.log.files import write_atomically
+from dualpath.files.durable import write_atomically
+from dualpath.files.places import Place
 from dualpath.online import keys
 from dualpath.online.connection import FAILED
 from dualpath.repo import Repo
@@ -18,7 +18,7 @@ FOLDER = "policies"
 UNUSABLE: tuple[type[Exception], ...] = (InputError, ValueError, *FAILED)
 
 
-def folder(repo: Repo) -> Path:
+def folder(repo: Repo) -> Place:
     """Where a repo's policies are kept."""
     return repo.root / FOLDER
 

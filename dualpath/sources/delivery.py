@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from dualpath.files.places import Place, matching, read_text
 from dualpath.log.generation import checkpoint
 from dualpath.log.storage import Storage
 
@@ -51,10 +52,10 @@ def delivery(storage: Storage) -> Delivery:
     emptied = _taken(storage)
     read = {unquote(origin): position for origin, position in storage.positions(before=sys.maxsize).items()}
     found = Delivery([], [], [])
-    for name, state in sorted(_files(folder)):
-        if not state.st_size and name not in read:
+    for name, size, modified in sorted(_files(folder)):
+        if not size and name not in read:
             continue  # nothing in it to read
-        now = version(state.st_size, state.st_mtime_ns // 1_000_000)
+        now = version(size, modified)
         if not _is_read(name):
             found.ignored.append(os.fsencode(name).decode(errors="replace"))
         elif name not in read:
@@ -64,8 +65,12 @@ def delivery(storage: Storage) -> Delivery:
     return found
 
 
-def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Every file below the folder but hidden ones, which are still being written."""
+def _files(folder: Place) -> Iterator[tuple[str, int, int]]:
+    """Every file below the folder but hidden ones, which are still being written: its name, bytes, and when it was
+    modified, milliseconds."""
+    if not isinstance(folder, Path):
+        yield from (each for each in folder.states() if not any(part[0] == "." for part in each[0].split("/")))
+        return
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for file in files:
@@ -78,7 +83,7 @@ def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
                 if error.errno in (errno.ENOENT, errno.ELOOP):  # moved away meanwhile, or a link to nowhere
                     continue
                 raise
-            yield path.relative_to(folder).as_posix(), state
+            yield path.relative_to(folder).as_posix(), state.st_size, state.st_mtime_ns // 1_000_000
 
 
 def _is_read(name: str) -> bool:
@@ -95,23 +100,25 @@ def _taken(storage: Storage) -> set[str]:
     (query, batch), _ = storage.reached()
     of_query = checkpoint(storage, query)
     offset = of_query / "offsets" / str(batch)
-    if not offset.exists() or not (of_query / "sources" / "0").exists():
+    text = read_text(offset)
+    if not text or not (of_query / "sources" / "0").exists():
         return set()
-    last = json.loads(offset.read_text().splitlines()[-1])
+    last = json.loads(text.splitlines()[-1])
     if not (isinstance(last, dict) and "logOffset" in last):  # of another source than files
         return set()
-    base = storage.folder("landing").absolute()
+    folder = storage.folder("landing")
+    base = f"{folder.absolute().as_posix() if isinstance(folder, Path) else urlsplit(str(folder)).path}/"
     paths = (
-        Path(unquote(urlsplit(each["path"]).path))
+        unquote(urlsplit(each["path"]).path)
         for each in _entries(of_query / "sources" / "0")
         if each["batchId"] <= last["logOffset"]
     )
-    return {path.relative_to(base).as_posix() for path in paths if path.is_relative_to(base)}
+    return {path.removeprefix(base) for path in paths if path.startswith(base)}
 
 
-def _entries(account: Path) -> Iterator[Mapping[str, Any]]:
+def _entries(account: Place) -> Iterator[Mapping[str, Any]]:
     """The lines of Spark's account of a file source: a file a batch, of which every tenth repeats those before."""
-    for file in account.iterdir():
+    for file in matching(account, "*"):
         with suppress(FileNotFoundError):  # put together with others since they were listed
             if not file.name.startswith("."):
                 yield from map(json.loads, file.read_text().splitlines()[1:])

@@ -9,8 +9,13 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from dualpath.files.durable import write_atomically
+from dualpath.files.places import Place
 from dualpath.sources.delivery import SUFFIX, version
 from dualpath.sources.source import NOTHING
+
+KEPT = ".folder"
+"""The name of an object that makes a folder of an object store one that exists."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Directory:
     the file had then (`dualpath.sources.delivery`): a file is read as a whole or not at all.
     """
 
-    folder: Path
+    folder: Place
     files_per_batch: int = 16
 
     @property
@@ -32,7 +37,11 @@ class Directory:
         return "the files of a folder"
 
     def read(self, spark: SparkSession, after: Mapping[str, int] = NOTHING) -> DataFrame:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(self.folder, Path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        else:
+            write_atomically(self.folder / KEPT, "")  # Spark does not begin to read a folder that is not there
+        folder = str(self.folder.absolute())
         lines = (
             spark.readStream.format("text")
             # A subfolder is a folder, even if its name has the form of a partition's.
@@ -43,10 +52,10 @@ class Directory:
             # By default a file a week older than the newest one read is passed over without a word.
             .option("maxFileAge", "36500d")
             # The path is a pattern to Spark.
-            .load(re.sub(r"([][*?{}\\])", r"\\\1", str(self.folder.absolute())))
+            .load(re.sub(r"([][*?{}\\])", r"\\\1", folder))
         )
         jvm: Any = spark._jvm
-        path, base = F.col("_metadata.file_path"), jvm.org.apache.hadoop.fs.Path(str(self.folder.absolute()))
+        path, base = F.col("_metadata.file_path"), jvm.org.apache.hadoop.fs.Path(folder)
         above = F.lit(base.toUri().getRawPath() + "/")
         modified, size = F.unix_millis("_metadata.file_modification_time"), F.col("_metadata.file_size")
         rows = lines.select(

@@ -4,16 +4,16 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 
 import pyarrow as pa
 
 from dualpath.errors import InputError
-from dualpath.log.files import sync, written
+from dualpath.files.durable import move, sync, written
+from dualpath.files.places import Place, matching
 from dualpath.sources.rendering import ROWS_PER_BATCH, json_lines
 
 
-def land(table: pa.Table, folder: Path, *, rows_per_file: int, start: int = 0) -> list[Path]:
+def land(table: pa.Table, folder: Place, *, rows_per_file: int, start: int = 0) -> list[Place]:
     """Write the rows of `table` as payloads, in the form of `rendering.json_lines`, in the way of `land_payloads`.
 
     >>> import tempfile
@@ -29,7 +29,7 @@ def land(table: pa.Table, folder: Path, *, rows_per_file: int, start: int = 0) -
     )
 
 
-def land_payloads(payloads: Iterable[bytes], folder: Path, *, rows_per_file: int, start: int = 0) -> list[Path]:
+def land_payloads(payloads: Iterable[bytes], folder: Place, *, rows_per_file: int, start: int = 0) -> list[Place]:
     """Write payloads, a line each, `rows_per_file` lines a file, and return the files; the last one gets its newline.
 
     File names sort in the order of the payloads: a number from `start` and a hash of the content. The files have
@@ -41,7 +41,6 @@ def land_payloads(payloads: Iterable[bytes], folder: Path, *, rows_per_file: int
     """
     if rows_per_file < 1:
         raise InputError(f"land: rows_per_file is {rows_per_file}; pass at least 1.")
-    folder.mkdir(parents=True, exist_ok=True)
     with _removed_on_error() as hidden:
         files = []
         for number, content in enumerate(_chunks(payloads, rows_per_file), start):
@@ -52,14 +51,14 @@ def land_payloads(payloads: Iterable[bytes], folder: Path, *, rows_per_file: int
                     out.write(content)
             files.append(file)
         for each, file in hidden.items():
-            each.replace(file)
-    sync([folder])
+            move(each, file)
+    sync([folder] if files else [])
     return files
 
 
-def next_number(folder: Path) -> int:
+def next_number(folder: Place) -> int:
     """The first number after those of the files in `folder`."""
-    numbers = [int(head) for file in folder.glob("*.jsonl") if (head := file.name.partition("-")[0]).isdecimal()]
+    numbers = [int(head) for file in matching(folder, "*.jsonl") if (head := file.name.partition("-")[0]).isdecimal()]
     return max(numbers, default=-1) + 1
 
 
@@ -69,15 +68,15 @@ def _chunks(lines: Iterable[bytes], size: int) -> Iterator[bytes]:
         yield chunk if chunk.endswith(b"\n") else chunk + b"\n"
 
 
-def _hidden(file: Path) -> Path:
+def _hidden(file: Place) -> Place:
     """Readers of the folder skip hidden names, so none of them sees a file that is not whole and on disk."""
     return file.with_name(f".{file.name}.tmp")
 
 
 @contextmanager
-def _removed_on_error() -> Iterator[dict[Path, Path]]:
+def _removed_on_error() -> Iterator[dict[Place, Place]]:
     """Hidden files and what they are to become; those that are still hidden at an error are removed."""
-    hidden: dict[Path, Path] = {}
+    hidden: dict[Place, Place] = {}
     try:
         yield hidden
     except BaseException:

@@ -4,7 +4,6 @@ A row is refused, never repaired. `reason` says what is wrong with it, for the d
 """
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -12,6 +11,7 @@ from pyspark.sql.pandas.types import from_arrow_type
 
 from dualpath.expression import columns as read_by
 from dualpath.field import Field
+from dualpath.files.places import Place
 from dualpath.kafka import lasting
 from dualpath.paths import inside
 from dualpath.schema import EventSource
@@ -36,7 +36,7 @@ def spark_type(field: Field) -> str:
 
 
 def admit(
-    raw: DataFrame, source: EventSource, calculations: Iterable[Excess] = (), tables: Path | None = None
+    raw: DataFrame, source: EventSource, calculations: Iterable[Excess] = (), tables: Place | None = None
 ) -> DataFrame:
     """Type payloads, and give a reason for each that is refused.
 

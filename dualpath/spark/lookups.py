@@ -19,14 +19,15 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from dualpath.dimension import Dimension, Lookup
 from dualpath.errors import StateError
-from dualpath.log.files import written
+from dualpath.files.durable import move, written
+from dualpath.files.places import Place, read_text
 from dualpath.schema import EventSource
 from dualpath.versions import Versions
 
 FOUND = "found"
 
 
-def looked_up(events: DataFrame, source: EventSource, tables: Path | None) -> DataFrame:
+def looked_up(events: DataFrame, source: EventSource, tables: Place | None) -> DataFrame:
     """Events with the columns of the fields that the source looks up by their columns and `event_time`, and whether
     there was a version. The frame itself for a source without lookups.
 
@@ -61,28 +62,29 @@ def refusals(source: EventSource) -> list[Column]:
     return found
 
 
-def in_use(tables: Path) -> dict[str, Any]:
+def in_use(tables: Place) -> dict[str, Any]:
     """What a file says of the tables in use: the batch that began to use them, `query` and `batch`, how they were
     `declared`, and as `tables` the file of each dimension, beside it. Empty if there is no file."""
-    return json.loads(tables.read_text()) if tables.exists() else {}
+    return json.loads(read_text(tables) or "{}")
 
 
-def save(versions: Versions, file: Path) -> None:
+def save(versions: Versions, file: Place) -> None:
     """Write a table for workers to read; it outlives a power failure."""
     temporary = file.with_name(f".{file.name}")
     with written(temporary) as stream, pa.ipc.new_file(stream, versions.rows.schema) as out:
         out.write_table(versions.rows)
-    temporary.replace(file)
+    move(temporary, file)
 
 
 @lru_cache(maxsize=8)
-def opened(file: Path, dimension: Dimension) -> Versions:
-    """A table that `save` wrote; its pages are shared by all workers of a machine."""
-    with pa.ipc.open_file(pa.memory_map(str(file))) as stream:
+def opened(file: Place, dimension: Dimension) -> Versions:
+    """A table that `save` wrote; its pages are shared by all workers of a machine, if it is a file of it."""
+    held = pa.memory_map(str(file)) if isinstance(file, Path) else pa.py_buffer(file.read_bytes())
+    with pa.ipc.open_file(held) as stream:
         return Versions(dimension, stream.read_all())
 
 
-def _search(lookup: Lookup, tables: Path, answer: pa.Schema) -> Callable[..., Iterator[pa.Array]]:
+def _search(lookup: Lookup, tables: Place, answer: pa.Schema) -> Callable[..., Iterator[pa.Array]]:
     def search(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
         versions = opened(tables.parent / in_use(tables)["tables"][lookup.dimension.name], lookup.dimension)
         for *keys, times in batches:

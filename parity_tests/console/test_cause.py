@@ -18,9 +18,9 @@ from dualpath.console import jobs
 from dualpath.console.cause import MachineError, defect, explain
 from dualpath.console.report import Report, finish
 from dualpath.console.stream import drain, landed
+from dualpath.files.durable import write_atomically
 from dualpath.jobs.sink import Sink
 from dualpath.log.accounts import Entry
-from dualpath.log.files import write_atomically
 from dualpath.repo import Repo
 from parity_tests import faults
 from parity_tests.conftest import SOURCE

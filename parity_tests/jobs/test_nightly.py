@@ -17,11 +17,11 @@ from pyspark.sql import SparkSession
 
 from dualpath.console import jobs
 from dualpath.errors import DualpathError, InputError, StateError
+from dualpath.files import durable
 from dualpath.jobs.build import build
 from dualpath.jobs.gate_report import GateError
 from dualpath.jobs.nightly import Night, nightly, settle
 from dualpath.jobs.stream import start
-from dualpath.log import progress
 from dualpath.log.storage import Storage
 from dualpath.offline.history import History, view_version
 from dualpath.online import keys, manifest
@@ -214,14 +214,14 @@ def test_closing_waits_for_the_batch_a_running_stream_is_in(tmp_path: Path) -> N
 def test_a_batch_that_begins_while_a_day_is_closed_is_waited_for_or_has_seen_the_closing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage, reached, go, real = Storage(tmp_path, "clicks"), Event(), Event(), progress.write
+    storage, reached, go, real = Storage(tmp_path, "clicks"), Event(), Event(), durable.write_atomically
 
-    def held(folder: Path, now: progress.Progress) -> None:
+    def held(file: Path, text: str) -> None:
         reached.set()
         assert go.wait(30)
-        real(folder, now)
+        real(file, text)
 
-    monkeypatch.setattr(progress, "write", held)
+    monkeypatch.setattr(durable, "write_atomically", held)
 
     def close_day() -> bool:
         storage.close_day(DAY_1)

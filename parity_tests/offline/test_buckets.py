@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from dualpath import preview
 from dualpath.aggregates import Count, LastK, Sum
+from dualpath.files.parquet import dataset
 from dualpath.jobs import build as job
 from dualpath.known import Known
 from dualpath.offline import buckets, history, local
@@ -116,15 +117,13 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The day and the bucket of the files that each read opens, without the empty reads."""
     found: list[list[str]] = []
 
-    class Spied:
-        @staticmethod
-        def dataset(paths: Sequence[str], **options: Any) -> ds.Dataset:
-            if paths:
-                places = [Path(path).parts for path in paths]
-                found.append([" ".join(place[n].partition("=")[2] for n in (-4, -2)) for place in places])
-            return ds.dataset(paths, **options)
+    def spied(paths: Sequence[str], schema: pa.Schema) -> ds.Dataset:
+        if paths:
+            places = [Path(path).parts for path in paths]
+            found.append([" ".join(place[n].partition("=")[2] for n in (-4, -2)) for place in places])
+        return dataset(paths, schema)
 
-    monkeypatch.setattr(history, "ds", Spied)
+    monkeypatch.setattr(history, "dataset", spied)
     return found
 
 

@@ -86,7 +86,7 @@ def test_a_disk_that_fails_before_the_rename_leaves_nothing(tmp_path: Path, monk
         raise OSError("disk gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr("dualpath.log.files.os.fsync", fail)
+        patched.setattr("dualpath.files.durable.os.fsync", fail)
         with pytest.raises(OSError, match="disk gone"):
             landing.land(shop(10), tmp_path, rows_per_file=10)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Locks between processes, as locked files; the system lets go of them when a process dies."""
+"""Locks between processes: locked files, of which the system lets go when a process dies, or leases in a store."""
 
 import fcntl
 from collections.abc import Iterator
@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dualpath.errors import RunningError
+from dualpath.files.places import Place
 
 
 @contextmanager
-def locked(file: Path, refusal: str = "") -> Iterator[None]:
-    """Hold a lock file; wait while another process holds it, or with a `refusal` raise `RunningError` with that text.
+def locked(file: Place, refusal: str = "") -> Iterator[None]:
+    """Hold a lock; wait while another process holds it, or with a `refusal` raise `RunningError` with that text.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "lock"
@@ -19,6 +20,12 @@ def locked(file: Path, refusal: str = "") -> Iterator[None]:
     Traceback (most recent call last):
     dualpath.errors.RunningError: another job is at work; run this one later.
     """
+    if not isinstance(file, Path):
+        from dualpath.files.leases import leased
+
+        with leased(file, refusal):
+            yield
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as lock:
         try:

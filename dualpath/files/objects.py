@@ -1,0 +1,161 @@
+"""Objects of a store: paths, and the two conditional puts that decide between writers.
+
+A store has no locks and no rename. It can put an object if there is none of its name, and replace one if it is still
+the one that was read; both are atomic. `obstore` does it for S3, Google Cloud Storage and Azure.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import fsspec
+from upath.implementations.cloud import CloudPath
+from upath.registry import register_implementation
+
+from dualpath.errors import InputError
+
+SCHEMES = ("s3", "gs", "abfss")
+
+
+class ObjectPath(CloudPath):
+    """A path of an object store: what `pathlib` has, without rename and links."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _fs_factory(cls, urlpath: str, protocol: str, storage_options: Mapping[str, Any]) -> fsspec.AbstractFileSystem:
+        return store_of(protocol)
+
+    def states(self) -> Iterator[tuple[str, int, int]]:
+        """What `below` has: the name below this one, bytes, and when it was put, milliseconds."""
+        import obstore
+
+        store, name = _split(self)
+        for page in obstore.list(store, f"{name}/"):
+            for each in page:
+                put = round(each["last_modified"].timestamp() * 1000)
+                yield each["path"].removeprefix(f"{name}/"), each["size"], put
+
+    def below(self) -> Iterator["ObjectPath"]:
+        """Every object whose name begins with this one's and a slash."""
+        for name in self.fs.find(self.path):
+            yield type(self)(f"{self.protocol}://{name}")
+
+    def remove(self) -> None:
+        """Remove all of them."""
+        if names := self.fs.find(self.path):
+            self.fs.rm(names)
+
+
+for each in SCHEMES:
+    register_implementation(each, ObjectPath, clobber=True)
+
+
+def opened(text: str) -> ObjectPath:
+    """The path that a text names; raises `InputError` for a scheme that is not known."""
+    if scheme(text) not in SCHEMES:
+        raise InputError(f"{text}: data can be in a folder, or at s3://, gs:// or abfss://.")
+    return ObjectPath(text.rstrip("/"))
+
+
+def scheme(text: str) -> str:
+    """What stands before "://".
+
+    >>> scheme("s3://bucket/data")
+    's3'
+    """
+    return text.partition("://")[0]
+
+
+@cache
+def store_of(scheme: str) -> fsspec.AbstractFileSystem:
+    """The file system of all stores of a scheme."""
+    from obstore.fsspec import FsspecStore
+
+    made: Any = FsspecStore  # its overloads ask for literals
+    return made(scheme, client_options=_client(os.environ))
+
+
+def create(file: ObjectPath, content: bytes) -> bool:
+    """Put an object if there is none of its name; answers whether it did. `content` is nobody else's."""
+    import obstore
+    from obstore.exceptions import AlreadyExistsError
+
+    store, name = _split(file)
+    try:
+        obstore.put(store, name, content, mode="create")
+    except AlreadyExistsError:
+        # A put is repeated when its answer was lost, and the second one is refused.
+        return file.read_bytes() == content
+    return True
+
+
+def put(file: ObjectPath, content: bytes) -> None:
+    """Put an object, in place of the one that may be there."""
+    import obstore
+
+    store, name = _split(file)
+    obstore.put(store, name, content)
+
+
+def update(file: ObjectPath, change: Callable[[str], str]) -> str:
+    """Replace an object's text (empty: there is none) by what `change` makes of it; answers what is there then.
+
+    If another has replaced it meanwhile, `change` is asked again. What it makes is nobody else's, or may be made twice.
+    """
+    while True:
+        before, tag = read(file)
+        after = change(before)
+        if after == before or replace(file, after, tag) is not None:
+            return after
+
+
+def read(file: ObjectPath) -> tuple[str, str | None]:
+    """The text of an object and its tag, for `replace`; empty and None: there is none."""
+    import obstore
+
+    store, name = _split(file)
+    try:
+        found = obstore.get(store, name)
+        return bytes(found.bytes()).decode(), found.meta["e_tag"]
+    except FileNotFoundError:
+        return "", None
+
+
+def replace(file: ObjectPath, text: str, tag: str | None) -> str | None:
+    """Put an object if it still has a tag (None: if there is none); answers its new tag, None: another was faster.
+
+    The text is nobody else's, or may be put twice.
+    """
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+    store, name = _split(file)
+    try:
+        return obstore.put(store, name, text.encode(), mode="create" if tag is None else {"e_tag": tag})["e_tag"]
+    except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+        # A put is repeated when its answer was lost, and the second one is refused.
+        present, found = read(file)
+        return found if present == text else None
+
+
+def without_tls(environ: Mapping[str, str]) -> bool:
+    """Whether the endpoint is one without encryption, as a test's."""
+    return environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+
+
+def _client(environ: Mapping[str, str]) -> Any:
+    return {"allow_http": True} if without_tls(environ) else {}
+
+
+def _split(file: ObjectPath) -> tuple[Any, str]:
+    bucket, _, name = file.path.partition("/")
+    return _bucket(file.protocol, bucket), name
+
+
+@cache
+def _bucket(scheme: str, bucket: str) -> Any:
+    from obstore.store import from_url
+
+    return from_url(f"{scheme}://{bucket}", client_options=_client(os.environ))

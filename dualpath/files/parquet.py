@@ -1,0 +1,51 @@
+"""Parquet files, wherever they are."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from dualpath.files import objects
+from dualpath.files.durable import written
+from dualpath.files.places import Place, is_remote
+
+
+def write_rows(rows: pa.Table, file: Place) -> None:
+    """A new Parquet file of the log, that outlives a power failure."""
+    with written(file) as stream:
+        pq.write_table(rows, stream, store_decimal_as_integer=True, store_schema=False)
+
+
+def parquet(file: Place, **options: Any) -> pq.ParquetFile:
+    """A Parquet file, opened."""
+    if isinstance(file, Path):
+        return pq.ParquetFile(file, **options)
+    return pq.ParquetFile(file.path, filesystem=filesystem(str(file)), **options)
+
+
+def dataset(paths: Sequence[str], schema: pa.Schema) -> ds.Dataset:
+    """The rows of Parquet files, all in one store, with the columns of a schema."""
+    if not paths or not is_remote(paths[0]):
+        return ds.dataset([*paths], schema=schema, format="parquet")
+    # One that is made in the usual way asks for every file first.
+    return ds.FileSystemDataset(
+        [ds.ParquetFileFormat().make_fragment(each.partition("://")[2], filesystem(each)) for each in paths],
+        schema,
+        ds.ParquetFileFormat(),
+        filesystem(paths[0]),
+    )
+
+
+def filesystem(path: str) -> pyarrow.fs.FileSystem:
+    """What Arrow reads a path of an object store with; it takes paths without a scheme."""
+    return _arrow(objects.scheme(path))
+
+
+@cache
+def _arrow(scheme: str) -> pyarrow.fs.FileSystem:
+    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(objects.store_of(scheme)))

@@ -1,0 +1,114 @@
+"""Places: paths of this machine, or of an object store, as `s3://bucket/folder`.
+
+A `Path` and an `ObjectPath` have the same methods, so most code does not ask which one it has; what differs is here and
+in `durable`. Key, region and endpoint of a store are those of the usual variables (`AWS_ACCESS_KEY_ID`,
+`AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_STORAGE_...`).
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from dualpath.errors import InputError
+from dualpath.files import objects
+from dualpath.files.objects import ObjectPath
+
+Place: TypeAlias = Path | ObjectPath
+Identity: TypeAlias = tuple[str, int]
+
+
+def place(text: str, below: Path = Path()) -> Place:
+    """The place that a text names; one without a scheme is a path below a folder.
+
+    Raises `InputError` for a scheme that is none of `objects.SCHEMES`.
+
+    >>> place("data", Path("/repo")).as_posix(), str(place("s3://bucket/data"))
+    ('/repo/data', 's3://bucket/data')
+    >>> place("ftp://host/data")
+    Traceback (most recent call last):
+    dualpath.errors.InputError: ftp://host/data: data can be in a folder, or at s3://, gs:// or abfss://.
+    """
+    if not is_remote(text):
+        return below / text
+    return objects.opened(text)
+
+
+def local(folder: Place, what: str) -> Path:
+    """A folder of this machine; raises `InputError`, which begins with `what` needs it, for one of an object store."""
+    if not isinstance(folder, Path):
+        raise InputError(f"{what} needs a folder of this machine, and data is kept at {folder}.")
+    return folder
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is one of an object store."""
+    return "://" in path
+
+
+def read_text(file: Place) -> str:
+    """The text of a small file; empty: there is none."""
+    try:
+        return file.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def size(file: Place) -> int:
+    """Bytes of a file; -1: there is none."""
+    try:
+        return int(file.stat().st_size)
+    except FileNotFoundError:
+        return -1
+
+
+def identity(file: Place) -> Identity | None:
+    """What tells a file from another of the same name, and when it was written, nanoseconds; None: there is none."""
+    try:
+        found: Any = file.stat()
+    except FileNotFoundError:
+        return None
+    if isinstance(file, Path):
+        return str(found.st_ino), found.st_mtime_ns
+    return str(found.as_info()["e_tag"]), int(found.st_mtime * 1e9)
+
+
+def below(folder: Place) -> Iterator[Place]:
+    """Every file below a folder, at any depth; none if there is no folder."""
+    if isinstance(folder, Path):
+        yield from (each for each in folder.rglob("*") if each.is_file())
+    else:
+        yield from folder.below()
+
+
+def matching(folder: Place, pattern: str) -> list[Place]:
+    """What a pattern of names finds in a folder, sorted."""
+    if isinstance(folder, Path):
+        return sorted(folder.glob(pattern))
+    return sorted(folder.glob(pattern), key=str)
+
+
+def relative(file: Place, folder: Place) -> str:
+    """The path of a file below a folder, with slashes; raises `ValueError` if it is elsewhere."""
+    if isinstance(file, Path) and isinstance(folder, Path):
+        return file.relative_to(folder).as_posix()
+    found = str(file).removeprefix(f"{str(folder).rstrip('/')}/")
+    if found == str(file):
+        raise ValueError(f"{file} is not below {folder}")
+    return found
+
+
+def remove(folder: Place) -> None:
+    """Remove a folder with all that is in it, if there is one."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        folder.remove()
+
+
+def delta_options(folder: Place, environ: Mapping[str, str] = os.environ) -> dict[str, str] | None:
+    """What delta-rs needs to know of a store besides the usual variables; None: nothing."""
+    if isinstance(folder, Path):
+        return None
+    return {"allow_http": "true"} if objects.without_tls(environ) else {}
