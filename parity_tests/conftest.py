@@ -29,6 +29,7 @@ from dualpath.sources.directory import Directory
 from dualpath.sources.landing import land
 from dualpath.spark.session import session
 from parity_tests.startup import prepared
+from parity_tests.startup.s3 import Server
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 REPOS = Path(__file__).parent / "repos"
@@ -93,6 +94,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory, connector: dict[str, str]) 
     except UnavailableError as error:
         pytest.skip(error.message)
     with Broker(tmp_path_factory.mktemp("kafka")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One S3 server for the whole run. Each test has a place of its own there: `s3.fresh()`."""
+    with Server(tmp_path_factory.mktemp("s3")) as started:
         yield started
 
 
