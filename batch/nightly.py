@@ -22,7 +22,7 @@ def main(
 ) -> None:
     """Close the day, hold it against the quality gate, build its records, publish the snapshot."""
     opened = Repo(repo)
-    spark = session("dualpath-nightly")
+    spark = session("dualpath-nightly", data=opened.root)
     for source in opened.sources.values():
         night = nightly(spark, opened, source, date.date())
         checked, records = night.gate.checked, sum(each.records for each in night.published)

@@ -206,7 +206,7 @@ def batch(
     from dualpath.console import jobs
 
     chosen = repos.sources(repo, source)
-    return jobs.batch(jobs.spark(), repo, chosen, through)
+    return jobs.batch(jobs.spark(repo), repo, chosen, through)
 
 
 @command(app, extra="gate")
@@ -224,7 +224,7 @@ def nightly(
     """
     from dualpath.console import jobs
 
-    return jobs.nightly(jobs.spark(), repo, repos.sources(repo, source), day)
+    return jobs.nightly(jobs.spark(repo), repo, repos.sources(repo, source), day)
 
 
 @command(app, opens=False)

@@ -28,7 +28,7 @@ def main(
     with ExitStack() as alone:
         for source in opened.sources.values():
             alone.enter_context(opened.storage(source.name).alone())
-        spark = session("dualpath-stream")
+        spark = session("dualpath-stream", data=opened.root)
         every = None if once else timedelta(seconds=interval)
         for source in opened.sources.values():
             landing = Directory(opened.storage(source.name).folder("landing"))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def run(
             return broker.retention(client, topics)
 
     with busy("Looking for what there is" if dry_run else "Erasing"):
-        found = erase(repo, asked, jobs.spark, retention=retention, dry_run=dry_run)
+        found = erase(repo, asked, partial(jobs.spark, repo), retention=retention, dry_run=dry_run)
     data = {"dry_run": dry_run, "keys": sorted(asked), "anything": found.anything, **asdict(found)}
     return Report(data, _shown(found, dry_run))
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from dualpath.parity.check import Certificate
 
 
-def spark() -> "SparkSession":
-    """Start the Spark session, or take the one that runs."""
+def spark(repo: Repo) -> "SparkSession":
+    """Start the Spark session that reads a repo's data, or take the one that runs."""
     with busy("Starting Spark"):
         from dualpath.spark.session import session
 
-        return session("dualpath")
+        return session("dualpath", data=repo.root)
 
 
 def batch(spark: "SparkSession", repo: Repo, sources: Sequence[EventSource], through: date | None) -> Report:

@@ -64,7 +64,7 @@ def run(
         if metrics_port is not None:
             held.enter_context(exposed(metrics.registry, metrics_port))
         kafka = any(isinstance(payloads, Kafka) for _, payloads in inputs)
-        spark = session("dualpath-stream", conf=jars.settings(os.environ) if kafka else None)
+        spark = session("dualpath-stream", conf=jars.settings(os.environ) if kafka else None, data=repo.root)
         for source, _ in inputs if from_snapshot else ():
             say(f"Filling the online store from the log of {source.name}")
             new_generation(spark, repo, source)

@@ -49,7 +49,7 @@ class DualpathComputeEngine(LocalComputeEngine):
 
                 for part in parts(view):
                     if not is_published(repo, part, day):
-                        nightly(session("dualpath-materialize"), repo, part.source, day)
+                        nightly(session("dualpath-materialize", data=repo.root), repo, part.source, day)
         except Exception as error:
             return LocalMaterializationJob(job_id=job, status=MaterializationJobStatus.ERROR, error=error)
         return LocalMaterializationJob(job_id=job, status=MaterializationJobStatus.SUCCEEDED)

@@ -26,10 +26,11 @@ from dualpath.feast.duration import duration
 from dualpath.feast.errors import translated
 from dualpath.feast.training_rows import TrainingRows, dataset, read, rows_of_events
 from dualpath.feast.training_set import TrainingSet
+from dualpath.files.places import place
 
 
 class DualpathOfflineStoreConfig(FeastConfigBaseModel):
-    """`path` is the folder of events and records, relative to the repo.
+    """`path` is the folder of events and records, relative to the repo, or the place in an object store, `s3://...`.
 
     Spark computes training sets of more than `spark_above_rows` rows, this process computes smaller ones. `stale` says
     what happens if the record files lack events of the log: `refuse` the training set, or only `warn`. `known_lag`, in
@@ -53,13 +54,12 @@ class DualpathOfflineStoreConfig(FeastConfigBaseModel):
 
     @field_validator("path")
     @classmethod
-    def _is_local(cls, path: str) -> str:
+    def _is_known(cls, path: str) -> str:
         # Not a ValueError, which pydantic would wrap: Feast lets this one through as it is.
-        if "://" in path:
-            raise InputError(
-                f"feature_store.yaml: offline_store.path is '{path}', but events and records are kept in a local "
-                "folder; name one, relative to the repo or absolute, without a scheme."
-            )
+        try:
+            place(path)
+        except InputError as error:
+            raise InputError(f"feature_store.yaml: offline_store.path is {error.message}") from None
         return path
 
 

@@ -135,7 +135,9 @@ def on_spark(
     few = {name: entities for name, entities in distinct.items() if len(entities) <= FEW}
     try:
         table = (
-            spark_frames.features(session("dualpath-training").createDataFrame(rows), wanted, history, few)
+            spark_frames.features(
+                session("dualpath-training", data=history.root).createDataFrame(rows), wanted, history, few
+            )
             .toArrow()
             .sort_by("row")
         )

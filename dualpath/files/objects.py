@@ -27,15 +27,26 @@ class ObjectPath(CloudPath):
     def _fs_factory(cls, urlpath: str, protocol: str, storage_options: Mapping[str, Any]) -> fsspec.AbstractFileSystem:
         return store_of(protocol)
 
+    def read_bytes(self) -> bytes:
+        """All of it; raises `FileNotFoundError` if there is none."""
+        import obstore
+
+        store, name = _split(self)
+        return bytes(obstore.get(store, name).bytes())
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None, newline: str | None = None) -> str:
+        """The same as text."""
+        return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
+
     def states(self) -> Iterator[tuple[str, int, int]]:
-        """What `below` has: the name below this one, bytes, and when it was put, milliseconds."""
+        """What `below` has: the name below this one, bytes, and when it was put, seconds: stores tell no more in all of
+        their answers."""
         import obstore
 
         store, name = _split(self)
         for page in obstore.list(store, f"{name}/"):
             for each in page:
-                put = round(each["last_modified"].timestamp() * 1000)
-                yield each["path"].removeprefix(f"{name}/"), each["size"], put
+                yield each["path"].removeprefix(f"{name}/"), each["size"], int(each["last_modified"].timestamp())
 
     def below(self) -> Iterator["ObjectPath"]:
         """Every object whose name begins with this one's and a slash."""

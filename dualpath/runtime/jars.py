@@ -1,6 +1,7 @@
-"""The jars that Kafka needs beside pyspark's own: named in `ivy.xml`, fetched once by the Ivy that pyspark ships.
+"""The jars that Kafka and S3 need beside pyspark's own: named in `ivy.xml`, fetched once by the Ivy that pyspark ships.
 
-There are two sets: `spark`, the four jars of Spark's Kafka connector, and `broker`, a Kafka broker.
+There are three sets: `spark`, the four jars of Spark's Kafka connector, `broker`, a Kafka broker, and `s3`, Hadoop's
+client of S3.
 """
 
 import re
@@ -59,7 +60,7 @@ def version() -> str:
 
 
 def fetch(conf: str, environ: Mapping[str, str]) -> list[Path]:
-    """The jars of a set, "spark" or "broker", fetched if they are not there.
+    """The jars of a set, "spark", "broker" or "s3", fetched if they are not there.
 
     Ivy asks the repository that it knows by itself, or those of the Ivy settings file that DUALPATH_IVY_SETTINGS
     names; its Java takes a proxy or a store of certificates from JAVA_TOOL_OPTIONS.
@@ -109,7 +110,7 @@ def _retrieve(conf: str, environ: Mapping[str, str]) -> list[Path]:
         complaints = [line.strip(" :\t") for line in said if COMPLAINT.search(line)] or said[-3:]
         why = "; ".join(dict.fromkeys(complaints[-3:])) or "Ivy retrieved nothing"
         raise UnavailableError(
-            f"The Kafka jars of '{conf}' cannot be fetched ({why}). Let Java reach a Maven repository "
+            f"The jars of '{conf}' cannot be fetched ({why}). Let Java reach a Maven repository "
             f"(JAVA_TOOL_OPTIONS for a proxy, {SETTINGS} for an Ivy settings file of your own), "
             f"or put the jars that {IVY} names into {place}."
         )

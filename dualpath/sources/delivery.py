@@ -69,7 +69,9 @@ def _files(folder: Place) -> Iterator[tuple[str, int, int]]:
     """Every file below the folder but hidden ones, which are still being written: its name, bytes, and when it was
     modified, milliseconds."""
     if not isinstance(folder, Path):
-        yield from (each for each in folder.states() if not any(part[0] == "." for part in each[0].split("/")))
+        for name, size, put in folder.states():
+            if not any(part.startswith(".") for part in name.split("/")):
+                yield name, size, put * 1000
         return
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -58,6 +58,8 @@ class Directory:
         path, base = F.col("_metadata.file_path"), jvm.org.apache.hadoop.fs.Path(folder)
         above = F.lit(base.toUri().getRawPath() + "/")
         modified, size = F.unix_millis("_metadata.file_modification_time"), F.col("_metadata.file_size")
+        if not isinstance(self.folder, Path):
+            modified -= modified % 1000  # a store tells whole seconds
         rows = lines.select(
             "value",
             F.lit(None).cast("string").alias("event_id"),

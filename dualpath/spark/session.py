@@ -13,12 +13,15 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from dualpath.errors import UnavailableError
+from dualpath.files.places import Place
 from dualpath.runtime import cache, java
+from dualpath.spark import object_store
 
 log = logging.getLogger(__name__)
 TIME_ZONE = "spark.sql.session.timeZone"
 LOCAL_MASTER = re.compile(r"local(\[.*\])?")
 JAVA_OPTIONS = "spark.driver.extraJavaOptions"
+JARS = "spark.jars"
 
 ALWAYS = {
     TIME_ZONE: "UTC",
@@ -47,20 +50,23 @@ LOCAL = {
 }
 
 
-def session(app: str, *, cores: int | None = None, conf: Mapping[str, str] | None = None) -> SparkSession:
+def session(
+    app: str, *, cores: int | None = None, conf: Mapping[str, str] | None = None, data: Place | None = None
+) -> SparkSession:
     """The Spark session of this process, started if there is none.
 
     The master is `spark.master` in `conf`, else the environment's SPARK_MASTER, else this machine with
     `cores` threads (all of them by default). Under `spark-submit` it is the one that was submitted to.
     DUALPATH_DRIVER_MEMORY sets the driver's heap ("2g"). `conf` wins over every setting but is not
-    applied to a session that is already active.
+    applied to a session that is already active. `data` is where events and records are kept.
 
     Raises:
-        UnavailableError: no Java runs Spark, or a session is active in another time zone than UTC.
+        UnavailableError: no Java runs Spark, or a session is active in another time zone than UTC, or without what
+            reads `data`.
     """
     if SparkContext._active_spark_context is not None:
-        return _reuse()
-    chosen = dict(conf or {})
+        return _reuse(data)
+    chosen = _with_jars(object_store.settings(data, os.environ), dict(conf or {}))
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     settings = ALWAYS | ({} if submitted else _launch(cores or os.cpu_count() or 1, chosen)) | chosen
     # They print every exception that is raised anyway, with the JVM's whole stack in one line of JSON.
@@ -87,7 +93,13 @@ def class_archive(runtime: java.Java) -> Path:
     return cache.folder(os.environ) / f"spark-{sha256(key.encode()).hexdigest()[:12]}.jsa"
 
 
-def _reuse() -> SparkSession:
+def _with_jars(settings: dict[str, str], chosen: dict[str, str]) -> dict[str, str]:
+    """Settings, and those that win over them; the jars of both."""
+    jars = [each[JARS] for each in (settings, chosen) if each.get(JARS)]
+    return settings | chosen | ({JARS: ",".join(jars)} if jars else {})
+
+
+def _reuse(data: Place | None) -> SparkSession:
     active = SparkSession.builder.getOrCreate()
     zone = active.conf.get(TIME_ZONE)
     if zone not in ("UTC", "Etc/UTC"):
@@ -95,6 +107,7 @@ def _reuse() -> SparkSession:
             f"A Spark session is already active in the time zone {zone}, which would shift every instant. "
             f"Stop it, or set {TIME_ZONE} to UTC before calling dualpath."
         )
+    object_store.require(active, data)
     return active
 
 
