@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from dualpath.console.store_cause import of_a_store
 from dualpath.errors import DualpathError, UnavailableError, carried
 
 TRACEBACK = re.compile(
@@ -90,11 +91,14 @@ def explain(error: BaseException) -> DualpathError | None:
         return UnavailableError(f"Redis cannot be used: {error}. Start it, or correct its address (DUALPATH_REDIS).")
     if module.startswith("feast.errors"):
         return FeastRefusalError(str(error))
+    if not _is_sparks(error) and (stores := of_a_store(str(error))):
+        return stores
     if isinstance(error, OSError):
         return _machine(_of_the_system(error.errno, error.filename))
     if not _is_sparks(error):
         return None
-    return carried(error) or _machine(_of_workers(error) or _of_files(error))
+    stores = of_a_store("\n".join(_layers(error)))
+    return carried(error) or stores or _machine(_of_workers(error) or _of_files(error))
 
 
 def defect(error: BaseException) -> str:

@@ -145,7 +145,11 @@ def replace(file: ObjectPath, text: str, tag: str | None) -> str | None:
     store, name = _split(file)
     try:
         return obstore.put(store, name, text.encode(), mode="create" if tag is None else {"e_tag": tag})["e_tag"]
-    except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+    except FileNotFoundError:
+        if tag is None:  # it is the bucket that is not there
+            raise
+        return None
+    except (AlreadyExistsError, PreconditionError):
         # A put is repeated when its answer was lost, and the second one is refused.
         present, found = read(file)
         return found if present == text else None

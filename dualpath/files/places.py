@@ -59,7 +59,7 @@ def size(file: Place) -> int:
     """Bytes of a file; -1: there is none."""
     try:
         return int(file.stat().st_size)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return -1
 
 
@@ -67,7 +67,7 @@ def identity(file: Place) -> Identity | None:
     """What tells a file from another of the same name, and when it was written, nanoseconds; None: there is none."""
     try:
         found: Any = file.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if isinstance(file, Path):
         return str(found.st_ino), found.st_mtime_ns
