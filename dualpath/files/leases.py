@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from uuid import uuid4
@@ -30,13 +30,13 @@ FREE = ""
 
 
 @contextmanager
-def leased(file: ObjectPath, refusal: str = "", pause: Callable[[float], None] = time.sleep) -> Iterator[None]:
+def leased(file: ObjectPath, refusal: str = "") -> Iterator[None]:
     """Hold a lease; wait while another process holds it, or with a `refusal` raise `RunningError` with that text.
 
     It takes up to `LEASE_SECONDS` to see that a holder has died, and `BEAT_SECONDS` to see that it lives.
     """
     lease = _Lease(file)
-    lease.take(refusal, pause)
+    lease.take(refusal)
     beating = Thread(target=lease.beat, name=f"lease of {file.name}", daemon=True)
     beating.start()
     try:
@@ -55,13 +55,13 @@ class _Lease:
         self.holder = f"{socket.gethostname()} {os.getpid()} {uuid4().hex}"
         self.beats, self.tag = 0, ""
 
-    def take(self, refusal: str, pause: Callable[[float], None]) -> None:
+    def take(self, refusal: str) -> None:
         """Return when it is held."""
         seen, since = objects.read(self.file), time.monotonic()
         while True:
             text, tag = seen
             if text != FREE and time.monotonic() - since < LEASE_SECONDS:
-                pause(BEAT_SECONDS / 4)
+                time.sleep(BEAT_SECONDS / 4)
             elif self.put(tag):
                 return
             now = objects.read(self.file)
@@ -88,6 +88,10 @@ class _Lease:
                 log.warning("%s: the lease is not renewed (%s)", self.file, str(error).splitlines()[0])
 
     def give_back(self) -> None:
-        """Let the next one have it, unless it was lost."""
-        if self.tag:
+        """Let the next one have it, unless it was lost. If the store is away, the next one waits until it is stale."""
+        if not self.tag:
+            return
+        try:
             objects.replace(self.file, FREE, self.tag)
+        except BaseError as error:
+            log.warning("%s: the lease is not given back (%s)", self.file, str(error).splitlines()[0])
