@@ -12,6 +12,7 @@ from rich.markup import escape
 from dualpath.console.report import Report, table
 from dualpath.console.repos import FILE
 from dualpath.errors import InputError
+from dualpath.files.places import place
 from dualpath.online.connection import VARIABLE, embedded_folder, named, parse
 from dualpath.runtime import redis
 from dualpath.runtime.doctor import examine
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
 def doctor(folder: Path | None) -> Report:
     """Look at the machine, and at the Redis of the repo in `folder` if there is one."""
-    address, parameters = redis_server(folder, os.environ)
-    findings = examine(os.environ, address, folder or Path(), parameters)
+    settings = _settings(folder)
+    address, parameters = redis_server(settings, os.environ)
+    kept = place((settings.get("offline_store") or {}).get("path") or "data", folder or Path())
+    findings = examine(os.environ, address, folder or Path(), parameters, kept)
     shown = table("", "needed", "found", "where")
     for each in findings:
         shown.add_row("ok" if each.ok else "NO", *map(escape, (each.name, each.found, each.where)))
@@ -33,16 +36,20 @@ def doctor(folder: Path | None) -> Report:
     return Report(data, [shown, *verdict], not missing, [f"{m.name} ({m.found}): {m.remedy}" for m in missing])
 
 
-def redis_server(folder: Path | None, environ: Mapping[str, str]) -> tuple[str | None, dict[str, Any]]:
-    """The first configured "host:port" and the parameters given with it, read without Feast, whose import takes
-    seconds; None for the embedded server."""
-    settings: Mapping[str, str] = {}
-    if folder is not None:
-        try:
-            settings = (yaml.safe_load((folder / FILE).read_text()) or {}).get("online_store") or {}
-        except (yaml.YAMLError, AttributeError) as error:
-            raise InputError(f"{folder / FILE} cannot be read: {' '.join(str(error).split())}.") from None
-    connection = settings.get("connection_string") or environ.get(VARIABLE)
+def _settings(folder: Path | None) -> Mapping[str, Any]:
+    """What a repo's file says, read without Feast, whose import takes seconds."""
+    if folder is None:
+        return {}
+    try:
+        found = yaml.safe_load((folder / FILE).read_text()) or {}
+        return {name: found.get(name) or {} for name in ("online_store", "offline_store")}
+    except (yaml.YAMLError, AttributeError) as error:
+        raise InputError(f"{folder / FILE} cannot be read: {' '.join(str(error).split())}.") from None
+
+
+def redis_server(settings: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str | None, dict[str, Any]]:
+    """The first configured "host:port" and the parameters given with it; None for the embedded server."""
+    connection = settings.get("online_store", {}).get("connection_string") or environ.get(VARIABLE)
     if not connection:
         return None, {}
     nodes, parameters = parse(connection)

@@ -10,6 +10,7 @@ from feast import FeatureStore, RepoConfig
 from dualpath.declare import view_of
 from dualpath.errors import DeclarationError
 from dualpath.field import Field
+from dualpath.files import objects
 from dualpath.files.places import Place, place
 from dualpath.limits import Limits
 from dualpath.log import forms
@@ -53,6 +54,8 @@ class Change:
 def check(config: RepoConfig, source: EventSource) -> None:
     """Raise `DeclarationError`, one sentence, unless the source's log can be read as `source` declares it."""
     before = _sources(_applied(config))
+    if not isinstance(root := _root(config), Path):
+        objects.check(root)
     forms.check(Storage(_root(config), source.name), source, before.get(source.name))
 
 

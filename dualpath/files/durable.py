@@ -98,7 +98,7 @@ def move(file: Place, to: Place) -> set[Path]:
         file.replace(to)
         return {to.parent, *changed}
     assert not isinstance(file, Path) and not isinstance(to, Path), "both are in the same store"
-    file.fs.mv(file.path, to.path)
+    objects.move(file, to)
     return set()
 
 

@@ -5,17 +5,30 @@ the one that was read; both are atomic. `obstore` does it for S3, Google Cloud S
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from functools import cache
 from typing import Any
+from uuid import uuid4
 
 import fsspec
 from upath.implementations.cloud import CloudPath
 from upath.registry import register_implementation
 
-from dualpath.errors import InputError
+from dualpath.errors import InputError, UnavailableError
 
 SCHEMES = ("s3", "gs", "abfss")
+RETRIES = {
+    "max_retries": 30,
+    "retry_timeout": timedelta(minutes=1),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
+}
+"""How long a request is repeated while a store is away or says that it is asked too much."""
+ASKED = re.compile(r"Error performing ((?:GET|HEAD|PUT|POST|DELETE) .*)")
+CODE = re.compile(r"<Code>(\w+)</Code>")
+DRAWN = re.compile(r"\x1b\[\d+m|\u21b3")
+"""What delta-rs draws between an error and its causes."""
 
 
 class ObjectPath(CloudPath):
@@ -85,7 +98,7 @@ def store_of(scheme: str) -> fsspec.AbstractFileSystem:
     from obstore.fsspec import FsspecStore
 
     made: Any = FsspecStore  # its overloads ask for literals
-    return made(scheme, client_options=_client(os.environ))
+    return made(scheme, client_options=_client(os.environ), retry_config=RETRIES)
 
 
 def create(file: ObjectPath, content: bytes) -> bool:
@@ -108,6 +121,14 @@ def put(file: ObjectPath, content: bytes) -> None:
 
     store, name = _split(file)
     obstore.put(store, name, content)
+
+
+def move(file: ObjectPath, to: ObjectPath) -> None:
+    """Give an object another name in its bucket, in place of the one that may have it: a copy, then it goes."""
+    import obstore
+
+    (store, name), (_, new) = _split(file), _split(to)
+    obstore.rename(store, name, new)
 
 
 def update(file: ObjectPath, change: Callable[[str], str]) -> str:
@@ -155,6 +176,46 @@ def replace(file: ObjectPath, text: str, tag: str | None) -> str | None:
         return found if present == text else None
 
 
+def check(folder: ObjectPath) -> None:
+    """Raise `UnavailableError` unless a store can be used, and decides between writers as it must."""
+    probe = folder / f".probe-{uuid4().hex}"
+    try:
+        made, again = create(probe, b"1"), create(probe, b"2")
+        _, tag = read(probe)
+        replaced, late = replace(probe, "3", tag), replace(probe, "4", tag)
+        probe.unlink()
+    except Exception as error:
+        if said := failure(error):
+            raise UnavailableError(said) from None
+        raise
+    if not made or again or replaced is None or late is not None:
+        raise UnavailableError(
+            f"{folder}: this store puts an object though a condition forbids it, so of two writers one would be lost; "
+            "use one with conditional puts (If-None-Match and If-Match)."
+        )
+
+
+def failure(error: BaseException) -> str | None:
+    """The sentence about a store that cannot be used; None for another error.
+
+    >>> failure(OSError("Generic S3 error: Error performing GET http://host/b after 9 retries - HTTP error: refused"))
+    'The object store cannot be used (GET http://host/b after 9 retries - HTTP error: refused). See that it runs, and \
+that its address, region, key and secret in the environment are right (AWS_ENDPOINT_URL, AWS_REGION, ...).'
+    """
+    text = DRAWN.sub("", str(error)).strip()
+    asked, code = ASKED.search(text), CODE.search(text)
+    if not type(error).__module__.startswith("obstore") and not asked and not text.startswith("Generic "):
+        return None
+    if "404 Not Found" in text and not (code and code[1] == "NoSuchBucket"):
+        return None  # an object that is not there
+    what = asked[1] if asked else (text.splitlines() or [""])[0]
+    what = f"{what.partition(': <')[0].rstrip('. :')}{f': {code[1]}' if code else ''}"
+    return (
+        f"The object store cannot be used ({what}). See that it runs, and that its address, region, key "
+        "and secret in the environment are right (AWS_ENDPOINT_URL, AWS_REGION, ...)."
+    )
+
+
 def without_tls(environ: Mapping[str, str]) -> bool:
     """Whether the endpoint is one without encryption, as a test's."""
     return environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
@@ -173,4 +234,5 @@ def _split(file: ObjectPath) -> tuple[Any, str]:
 def _bucket(scheme: str, bucket: str) -> Any:
     from obstore.store import from_url
 
-    return from_url(f"{scheme}://{bucket}", client_options=_client(os.environ))
+    made: Any = from_url  # it asks for the options of one scheme
+    return made(f"{scheme}://{bucket}", client_options=_client(os.environ), retry_config=RETRIES)

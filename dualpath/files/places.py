@@ -51,7 +51,7 @@ def read_text(file: Place) -> str:
     """The text of a small file; empty: there is none."""
     try:
         return file.read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
 
 
@@ -111,4 +111,5 @@ def delta_options(folder: Place, environ: Mapping[str, str] = os.environ) -> dic
     """What delta-rs needs to know of a store besides the usual variables; None: nothing."""
     if isinstance(folder, Path):
         return None
-    return {"allow_http": "true"} if objects.without_tls(environ) else {}
+    found = {"max_retries": str(objects.RETRIES["max_retries"]), "retry_timeout": "60s"}
+    return found | ({"allow_http": "true"} if objects.without_tls(environ) else {})

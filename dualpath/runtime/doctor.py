@@ -20,6 +20,9 @@ from redis.retry import Retry
 
 from dualpath import extras
 from dualpath.errors import UnavailableError
+from dualpath.files import objects
+from dualpath.files.objects import ObjectPath
+from dualpath.files.places import Place
 from dualpath.runtime import jars, java
 from dualpath.runtime.redis import ANSWER_TIMEOUT_SECONDS, FOLDER, executable, running
 
@@ -43,9 +46,11 @@ def examine(
     redis_address: str | None = None,
     folder: Path = Path(),
     redis_parameters: Mapping[str, Any] = MappingProxyType({}),
+    data: Place | None = None,
 ) -> list[Finding]:
     """Look at everything. `redis_address` is the configured "host:port", None for the embedded server, and
-    `redis_parameters` are the client's (password, ssl, ...); `folder` is where data will be written."""
+    `redis_parameters` are the client's (password, ssl, ...); `folder` is the repo, and `data` where data is kept, if it
+    is elsewhere."""
     there = [extra for extra in extras.EXTRAS if not extras.lacking(extra)]
     return [
         examine_python(sys.version.split()[0], metadata.metadata("dualpath")["Requires-Python"]),
@@ -55,6 +60,7 @@ def examine(
         examine_redis(redis_address, folder / FOLDER, **redis_parameters),
         examine_zones("America/New_York"),
         examine_disk(folder),
+        *([] if data is None or isinstance(data, Path) else [examine_store(data)]),
     ]
 
 
@@ -176,6 +182,15 @@ def examine_disk(folder: Path, needed: int = DISK_NEEDED) -> Finding:
     free = shutil.disk_usage(there).free
     remedy = "" if free >= needed else f"Free {(needed - free) / 1e9:.1f} GB, or write to another disk."
     return Finding("Disk", free >= needed, f"{free / 1e9:.1f} GB free", str(there), remedy)
+
+
+def examine_store(data: ObjectPath) -> Finding:
+    """Put objects there, and see that conditions are kept."""
+    try:
+        objects.check(data)
+    except UnavailableError as error:
+        return Finding("Object store", False, "it cannot be used", str(data), error.message)
+    return Finding("Object store", True, "conditional puts", str(data))
 
 
 def _installed() -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from dualpath.errors import UnavailableError
+from dualpath.files import objects
 from dualpath.files.objects import scheme
 from dualpath.files.places import Place
 from dualpath.runtime import jars
@@ -23,14 +24,19 @@ REGION = "us-east-1"
 def settings(data: Place | None, environ: Mapping[str, str]) -> dict[str, str]:
     """The settings of a session that reads data; fetches the client of S3 if it is not there yet.
 
-    Raises `UnavailableError` if it cannot be fetched.
+    Raises `UnavailableError` if it cannot be fetched, and if the store cannot be used.
     """
+    if data is None or isinstance(data, Path):
+        return {}
+    objects.check(data)
     if not _is_s3(data):
         return {}
     found = {S3: CLIENT, "spark.jars": ",".join(map(str, jars.fetch("s3", environ)))}
     # What is put is buffered in files, and the client asks for this file system, with checksums, by its name.
     found["spark.hadoop.fs.file.impl"] = "org.apache.hadoop.fs.LocalFileSystem"
     endpoint = environ.get("AWS_ENDPOINT_URL")
+    # Files are moved once, not twice, which copies them; what a job has left that did not end is never read.
+    found["spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version"] = "2"
     if region := environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or (REGION if endpoint else ""):
         found["spark.hadoop.fs.s3a.endpoint.region"] = region
     if endpoint:
