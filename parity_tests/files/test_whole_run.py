@@ -47,8 +47,8 @@ def remote(new_repo: Callable[[], Repo], s3: Server) -> Repo:
         repo = Repo(repo.folder)
         repo.apply()
         landing, size = repo.storage(SOURCE).folder("landing"), -(-len(LINES) // FILES)
-        land_payloads(LINES, landing, rows_per_file=size)
-        land_payloads(DEAD, landing, rows_per_file=100, start=FILES)
+        land_payloads((line + b"\n" for line in LINES), landing, rows_per_file=size)
+        land_payloads((line + b"\n" for line in DEAD), landing, rows_per_file=100, start=FILES)
     return repo
 
 

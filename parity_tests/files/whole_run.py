@@ -24,7 +24,7 @@ from dualpath.steps import Step
 from parity_tests import faults, invariants
 from parity_tests.conftest import COMPILED, SOURCE
 from parity_tests.console.commands import run, run_json
-from parity_tests.erasure.person import ASKED, DEAD, LINES
+from parity_tests.erasure.person import ASKED, DEAD, LINES, PERSON
 from parity_tests.startup.s3 import Server
 from parity_tests.startup.s3_faults import Faults
 
@@ -55,7 +55,7 @@ def found(repo: Repo, spark: SparkSession, store: Faults) -> dict[str, Any]:
     answers["after the stream"] = invariants.violations(spark, repo, LINES, DEAD)
     night = nightly(spark, repo, repo.sources[SOURCE], date(2026, 3, 2))
     answers["published"] = len(night.published)
-    land_payloads(LINES[:50], landing, rows_per_file=50, start=next_number(landing))
+    land_payloads((line + b"\n" for line in LINES[:50]), landing, rows_per_file=50, start=next_number(landing))
     run_json("stream", "--once", "--repo", repo.folder)
     answers["after the night"] = invariants.violations(spark, repo, [*LINES, *LINES[:50]], DEAD)
     answers["status"] = run_json("status", "--files", "--repo", repo.folder)
@@ -69,10 +69,8 @@ def found(repo: Repo, spark: SparkSession, store: Faults) -> dict[str, Any]:
     remove(landing)
     answers["erased"] = run_json("erase", "--key", ASKED, "--repo", repo.folder)
     answers["status after the erasure"] = run_json("status", "--files", "--repo", repo.folder)
-    names = [
-        str(file) for file in matching(storage.folder("log"), "**/*.parquet") if ASKED.encode() in file.read_bytes()
-    ]
-    answers["left"] = names
+    rest = matching(storage.folder("log"), "**/*.parquet")
+    answers["left"] = [str(file) for file in rest if PERSON.encode() in file.read_bytes()]
     answers["nothing"] = run_json("erase", "--key", ASKED, "--repo", repo.folder)
     answers["migrate"] = run_json("migrate", "--repo", repo.folder, code=1)["error"]
     answers["demo"] = run("demo", "--fresh", "--repo", repo.folder).output
