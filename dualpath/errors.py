@@ -101,7 +101,7 @@ class CollisionError(StateError):
 
 
 class UnavailableError(DualpathError):
-    """A service that dualpath needs (Redis, Kafka, Java) cannot be reached."""
+    """A service that dualpath needs (Redis, Kafka, Java, an object store) cannot be reached, or refuses."""
 
     code = "unavailable"
 

@@ -2,8 +2,9 @@
 
 `query=G/batch=N/` holds the segment of a batch, `query=G/batches=A-B/` the merged one of several. Each is a folder of
 `.npy` files of `segments`, one for each range of hashes, `LOW-HIGH-*.npy`; a file of an earlier version has no range in
-its name and may hold any hash. Those of a merged segment are `*-1of3.npy`, and one that lacks some counts for nothing.
-The store says nothing that the log does not say, so what is missing is made from it.
+its name and may hold any hash. They are called `*-1of3.npy`, and a segment that lacks some counts for nothing; a
+batch's own of an earlier version do not say how many they are. The store says nothing that the log does not say, so
+what is missing is made from it.
 """
 
 import io
@@ -65,6 +66,15 @@ def write_segment(ids: np.ndarray, folder: Place) -> Place:
     return file
 
 
+def placed(staged: Sequence[Place], folder: Place) -> tuple[Place, ...]:
+    """Move staged files to a segment's folder, under names that say how many there are; answers those."""
+    files = tuple(
+        folder / f"{file.stem}-{number}of{len(staged)}{file.suffix}" for number, file in enumerate(staged, start=1)
+    )
+    sync({changed for file, to in zip(staged, files, strict=True) for changed in move(file, to)})
+    return files
+
+
 def stored(file: Place) -> Stored:
     """The segment of a file, which is opened when its range of hashes is first asked for."""
     low, high = LOWEST, HIGHEST
@@ -109,9 +119,8 @@ class DedupStore:
             file for segment in self.segments if (segment.query, segment.last) < here for file in segment.files
         )
 
-    def add(self, entry: Entry) -> None:
-        """Take up the segment of a batch that is in the log."""
-        files = tuple(matching(self.folder / entry.name, "*.npy"))
+    def add(self, entry: Entry, files: tuple[Place, ...]) -> None:
+        """Take up the segment of a batch that is in the log: its files, if it has ids."""
         if files:
             segment = Segment(entry.query, entry.batch, entry.batch, entry.accepted, entry.clock, files)
             self.segments = [*(each for each in self.segments if each.name != segment.name), segment]
@@ -200,13 +209,8 @@ class DedupStore:
 
     @step(Step.PLACE_SEGMENTS)
     def _placed(self, made: list[Place], query: int, first: int, last: int, clock: int) -> Segment:
-        """Move staged files to a segment's folder, under names that say how many there are. It has no others, such as a
-        failed task may have left in staging."""
-        folder = self.folder / span(query, first, last)
-        files = tuple(
-            folder / f"{file.stem}-{number}of{len(made)}{file.suffix}" for number, file in enumerate(made, start=1)
-        )
-        sync({changed for file, to in zip(made, files, strict=True) for changed in move(file, to)})
+        """Make a segment of staged files. It has no others, such as a failed task may have left in staging."""
+        files = placed(made, self.folder / span(query, first, last))
         return Segment(query, first, last, sum(_loaded(file).shape[1] for file in files), clock, files)
 
     @step(Step.DROP_SEGMENTS)
@@ -222,7 +226,7 @@ def _file_name(segments: Sequence[np.ndarray]) -> str:
 
 
 def _is_whole(files: Sequence[Place]) -> bool:
-    """Whether a folder has all the files that their names say; a batch's own are placed before it is committed."""
+    """Whether a folder has all the files that their names say, if they say so."""
     told = {int(found[1]) for file in files if (found := OF.search(file.stem))}
     return not told or told == {len(files)}
 

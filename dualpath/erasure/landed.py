@@ -5,14 +5,14 @@ time, and would take it for another one (`dualpath.sources.delivery`).
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dualpath.erasure import files
 from dualpath.erasure.keys import Keys
 from dualpath.erasure.logged import Found
 from dualpath.erasure.payloads import Match, Payloads
-from dualpath.errors import StateError
+from dualpath.errors import InputError, StateError
 from dualpath.files.places import Place, below, local, matching, relative
 from dualpath.log.storage import Storage
 from dualpath.schema import EventSource
@@ -75,6 +75,18 @@ def require_read(storage: Storage) -> None:
         raise StateError(
             f"source '{source}': the stream does not read {_some(others)} and nobody knows what is in it; give it to "
             "`dualpath ingest`, or move it away, then erase."
+        )
+
+
+def require_blankable(storage: Storage, files: Sequence[Place]) -> None:
+    """Raise `InputError` if lines of files cannot be made blank: an object would get another time, and be another file
+    to the stream."""
+    folder = storage.folder("landing")
+    if not isinstance(folder, Path):
+        raise InputError(
+            f"source '{storage.source}': {_some([relative(file, folder) for file in files])} at {folder.parent} cannot "
+            "be changed without another time, by which the stream would take them for other files; remove them, then "
+            "erase: the stream does not need what it has read."
         )
 
 

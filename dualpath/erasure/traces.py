@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from dualpath.erasure.keys import Keys
-from dualpath.erasure.landed import Lines, require_read
+from dualpath.erasure.landed import Lines, require_blankable, require_read
 from dualpath.erasure.logged import DeadLetters, Events, Found
 from dualpath.errors import StateError
 from dualpath.files.places import remove
@@ -89,6 +89,11 @@ class Traces:
                 f"source '{name}': {wrong[0]}, so what is erased could not be told from what is lost; see "
                 "`dualpath status`, then erase."
             )
+
+    def require_removable(self) -> None:
+        """Raise `InputError` if landed files have lines of the person and cannot be changed."""
+        if files := [*self.found["landing"].rows]:
+            require_blankable(self.storage, files)
 
     def remove(self) -> Erasure:
         """Remove everything, and let the accounts say how many rows that were; it may be repeated after a crash."""

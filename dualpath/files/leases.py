@@ -74,24 +74,33 @@ class _Lease:
         """Put the object anew if it still has a tag; answers whether it did."""
         self.beats += 1
         found = objects.replace(self.file, f"{self.holder} {self.beats}", tag)
-        self.tag = found or ""
+        self.tag = found or self.tag
         return found is not None
 
     def beat(self) -> None:
         """Put the object anew from time to time, until it is over or another process has taken the lease."""
         while not self.over.wait(BEAT_SECONDS):
             try:
-                if not self.put(self.tag):
+                if not (self.put(self.tag) or self.found()):
                     log.error("%s: this process stood still, and another one holds the lease now", self.file)
                     return
             except BaseError as error:  # the store is away; whoever waits for the lease cannot reach it either
-                log.warning("%s: the lease is not renewed (%s)", self.file, str(error).splitlines()[0])
+                log.warning("%s: the lease is not renewed (%s)", self.file, _said(error))
+
+    def found(self) -> bool:
+        """Whether the object is still one that this process has put: as one whose put was done, and called an error."""
+        text, tag = objects.read(self.file)
+        self.tag = (tag or "") if text.startswith(f"{self.holder} ") else ""
+        return bool(self.tag)
 
     def give_back(self) -> None:
-        """Let the next one have it, unless it was lost. If the store is away, the next one waits until it is stale."""
-        if not self.tag:
-            return
+        """Let the next one have it, unless it was lost. If the store is away, it goes when the time is over."""
         try:
-            objects.replace(self.file, FREE, self.tag)
+            if self.tag and objects.replace(self.file, FREE, self.tag) is None and self.found():
+                objects.replace(self.file, FREE, self.tag)
         except BaseError as error:
-            log.warning("%s: the lease is not given back (%s)", self.file, str(error).splitlines()[0])
+            log.warning("%s: the lease is not given back (%s)", self.file, _said(error))
+
+
+def _said(error: BaseError) -> str:
+    return str(error).splitlines()[0]

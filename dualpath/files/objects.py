@@ -16,6 +16,7 @@ from upath.implementations.cloud import CloudPath
 from upath.registry import register_implementation
 
 from dualpath.errors import InputError, UnavailableError
+from dualpath.files.failures import of_a_store
 
 SCHEMES = ("s3", "gs", "abfss")
 RETRIES = {
@@ -161,14 +162,19 @@ def replace(file: ObjectPath, text: str, tag: str | None) -> str | None:
     store, name = _split(file)
     try:
         return obstore.put(store, name, text.encode(), mode="create" if tag is None else {"e_tag": tag})["e_tag"]
-    except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+    except FileNotFoundError:
+        if tag is None:  # it is the bucket that is not there
+            raise
+        return None
+    except (AlreadyExistsError, PreconditionError):
         # A put is repeated when its answer was lost, and the second one is refused.
         present, found = read(file)
         return found if present == text else None
 
 
 def check(folder: ObjectPath) -> None:
-    """Raise `UnavailableError` unless a store can be used, and decides between writers as it must."""
+    """Raise `UnavailableError`, or `InputError` for a bucket that is not there, unless a store can be used and decides
+    between writers as it must."""
     probe = folder / f".probe-{uuid4().hex}"
     try:
         made, again = create(probe, b"1"), create(probe, b"2")
@@ -176,31 +182,14 @@ def check(folder: ObjectPath) -> None:
         replaced, late = replace(probe, "3", tag), replace(probe, "4", tag)
         probe.unlink()
     except Exception as error:
-        if said := failure(error):
-            raise UnavailableError(said) from None
+        if known := of_a_store(str(error)):
+            raise known from None
         raise
     if not made or again or replaced is None or late is not None:
         raise UnavailableError(
             f"{folder}: this store puts an object though a condition forbids it, so of two writers one would be lost; "
             "use one with conditional puts (If-None-Match and If-Match)."
         )
-
-
-def failure(error: BaseException) -> str | None:
-    """The sentence about a store that cannot be used; None for another error.
-
-    >>> failure(OSError("Generic S3 error: Error performing GET http://host/b after 9 retries - HTTP error: refused"))
-    'The object store cannot be used (GET http://host/b after 9 retries - HTTP error: refused). See that it runs, and \
-that its address, region, key and secret in the environment are right (AWS_ENDPOINT_URL, AWS_REGION, ...).'
-    """
-    first = (str(error).strip().splitlines() or [""])[0]
-    if not type(error).__module__.startswith("obstore") and not first.startswith("Generic "):
-        return None
-    what = (first.partition("Error performing ")[2] or first).partition(": <?xml")[0]
-    return (
-        f"The object store cannot be used ({what.rstrip('. ')}). See that it runs, and that its address, region, key "
-        "and secret in the environment are right (AWS_ENDPOINT_URL, AWS_REGION, ...)."
-    )
 
 
 def without_tls(environ: Mapping[str, str]) -> bool:

@@ -59,7 +59,7 @@ def size(file: Place) -> int:
     """Bytes of a file; -1: there is none."""
     try:
         return int(file.stat().st_size)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return -1
 
 

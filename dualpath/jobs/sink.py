@@ -18,10 +18,9 @@ import tenacity
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dualpath.dedup.store import DedupStore
+from dualpath.dedup.store import DedupStore, placed
 from dualpath.errors import OtherDeclarationError, StateError, crossing
-from dualpath.files.durable import move, sync
-from dualpath.files.places import remove
+from dualpath.files.places import Place, remove
 from dualpath.jobs.dimensions import Dimensions
 from dualpath.jobs.metrics import Meter
 from dualpath.jobs.rebuild import rebuild
@@ -134,11 +133,11 @@ class Sink:
             for file in batch.staged.files:
                 (self.storage.folder("log") / file.path).unlink()
         else:
-            self.place_ids(batch.staged, batch.entry)
+            ids = self.place_ids(batch.staged, batch.entry)
             batch.entry = self.storage.note(batch.entry, batch.staged.files, **batch.staged.outcomes)
             written = (each for each in batch.staged.files if each.outcome == ACCEPTED)
             batch.paths = [str(self.storage.folder("log") / each.path) for each in written]
-            self.dedup.add(batch.entry)
+            self.dedup.add(batch.entry, ids)
             self.small = batch.entry.accepted <= SMALL_BATCH
         remove(self.storage.folder("staging"))
 
@@ -170,10 +169,10 @@ class Sink:
             )
 
     @step(Step.PLACE_IDS)
-    def place_ids(self, staged: Staged, entry: Entry) -> None:
-        """Move staged ids to the batch's own folder; a repetition replaces what is there."""
+    def place_ids(self, staged: Staged, entry: Entry) -> tuple[Place, ...]:
+        """Move staged ids to the batch's own folder, where a repetition replaces what is there; answers the files."""
         self.storage.clear(entry)
-        sync({folder for file in staged.ids for folder in move(file, self.dedup.folder / entry.name / file.name)})
+        return placed(staged.ids, self.dedup.folder / entry.name)
 
     def patiently(self, work: Callable[..., object], *arguments: object) -> None:
         """Do work that needs Redis; while that is away, wait and try again, for all of it may be repeated."""

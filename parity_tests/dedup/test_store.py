@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from dualpath.dedup import segments, store
 from dualpath.dedup.segments import CLOCK, HASH
-from dualpath.dedup.store import DedupStore, Segment, hash_range, hashes, stored, write_segment
+from dualpath.dedup.store import DedupStore, Segment, hash_range, hashes, placed, stored, write_segment
 from dualpath.log import batches, forms
 from dualpath.log.accounts import Entry
 from dualpath.log.storage import Storage
@@ -54,10 +54,11 @@ def land(dedup: DedupStore, query: int, batch: int, *, clock: int = 0, count: in
     storage = dedup.storage
     entry = storage.begin(query, batch)
     hashes = np.random.default_rng([query, batch]).integers(-(2**63), 2**63 - 1, (2, count))
-    write_segment(segments.sort(np.stack([*hashes, np.full(count, clock)])), storage.folder("ids") / entry.name)
+    ids = segments.sort(np.stack([*hashes, np.full(count, clock)]))
+    files = placed([write_segment(ids, storage.folder("staging"))], storage.folder("ids") / entry.name)
     counts = {"rows_read": count, "accepted": count, "clock": clock, "arrival_days": ("2026-03-01",)}
     entry = storage.note(entry, [], **counts)
-    dedup.add(entry)
+    dedup.add(entry, files)
     dedup.compact_and_expire(clock)
     return storage.finish(entry)
 

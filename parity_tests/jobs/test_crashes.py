@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import dualpath.jobs.stream
+from dualpath.files.places import Place
 from dualpath.jobs import sink
 from dualpath.jobs.sink import Sink
 from dualpath.jobs.staging import Staged
@@ -70,7 +71,7 @@ def half_of_the_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of the second batch's files of ids is in its place, then the process dies."""
     real, calls = Sink.place_ids, []
 
-    def cut(self: Sink, found: Staged, entry: Entry) -> None:
+    def cut(self: Sink, found: Staged, entry: Entry) -> tuple[Place, ...]:
         calls.append(1)
         if len(calls) < 2:
             return real(self, found, entry)
