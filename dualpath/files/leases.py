@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from uuid import uuid4
@@ -30,13 +30,13 @@ FREE = ""
 
 
 @contextmanager
-def leased(file: ObjectPath, refusal: str = "") -> Iterator[None]:
+def leased(file: ObjectPath, refusal: str = "", pause: Callable[[float], None] = time.sleep) -> Iterator[None]:
     """Hold a lease; wait while another process holds it, or with a `refusal` raise `RunningError` with that text.
 
     It takes up to `LEASE_SECONDS` to see that a holder has died, and `BEAT_SECONDS` to see that it lives.
     """
     lease = _Lease(file)
-    lease.take(refusal)
+    lease.take(refusal, pause)
     beating = Thread(target=lease.beat, name=f"lease of {file.name}", daemon=True)
     beating.start()
     try:
@@ -55,13 +55,13 @@ class _Lease:
         self.holder = f"{socket.gethostname()} {os.getpid()} {uuid4().hex}"
         self.beats, self.tag = 0, ""
 
-    def take(self, refusal: str) -> None:
+    def take(self, refusal: str, pause: Callable[[float], None]) -> None:
         """Return when it is held."""
         seen, since = objects.read(self.file), time.monotonic()
         while True:
             text, tag = seen
             if text != FREE and time.monotonic() - since < LEASE_SECONDS:
-                time.sleep(BEAT_SECONDS / 4)
+                pause(BEAT_SECONDS / 4)
             elif self.put(tag):
                 return
             now = objects.read(self.file)
