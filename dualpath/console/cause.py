@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dualpath.errors import DualpathError, UnavailableError, carried
-from dualpath.files.failures import of_a_store
+from dualpath.files import objects
 
 TRACEBACK = re.compile(
     r"Traceback \(most recent call last\):\n(?P<frames>(?:[ \t].*\n)+)(?P<kind>[\w.]+)(?:: (?P<said>.*))?", re.MULTILINE
@@ -91,14 +91,13 @@ def explain(error: BaseException) -> DualpathError | None:
         return UnavailableError(f"Redis cannot be used: {error}. Start it, or correct its address (DUALPATH_REDIS).")
     if module.startswith("feast.errors"):
         return FeastRefusalError(str(error))
-    if not _is_sparks(error) and (stores := of_a_store(str(error))):
-        return stores
+    if said := objects.failure(error):
+        return UnavailableError(said)
     if isinstance(error, OSError):
         return _machine(_of_the_system(error.errno, error.filename))
     if not _is_sparks(error):
         return None
-    stores = of_a_store("\n".join(_layers(error)))
-    return carried(error) or stores or _machine(_of_workers(error) or _of_files(error))
+    return carried(error) or _of_store(error) or _machine(_of_workers(error) or _of_files(error))
 
 
 def defect(error: BaseException) -> str:
@@ -135,6 +134,16 @@ def _of_workers(error: BaseException) -> str | None:
     for pattern, said in WORKERS:
         if found := pattern.search(texts):
             return f"{said.format(*found.groups())}."
+    return None
+
+
+def _of_store(error: BaseException) -> DualpathError | None:
+    """The error about an object store that a worker, a micro-batch or the JVM could not use."""
+    if _innermost(error) and (said := objects.failure(OSError("\n".join(_layers(error))))):
+        return UnavailableError(said)
+    found = _of_the_jvm(error)
+    if found and found.kind.startswith(("software.amazon.awssdk.", "org.apache.hadoop.fs.s3a.")):
+        return UnavailableError(str(objects.failure(OSError(f"Generic S3 error: {found.said}"))))
     return None
 
 

@@ -15,7 +15,7 @@ from feast.errors import FeastError, FeatureNameCollisionError
 from grpc import StatusCode
 
 from dualpath import errors
-from dualpath.files.failures import of_a_store
+from dualpath.files import objects
 from dualpath.online.connection import FAILED
 
 UNKNOWN = 500
@@ -113,8 +113,8 @@ def translated(
         )
         raise as_feast(errors.UnavailableError(message)) from error
     except Exception as error:
-        if stores := of_a_store(str(error)):
-            raise as_feast(stores) from error
+        if said := objects.failure(error):
+            raise as_feast(errors.UnavailableError(said)) from error
         known = isinstance(error, FeastError) and error.http_status_code() < UNKNOWN
         if not known and (found := explain(error)):
             raise as_feast(found) from error

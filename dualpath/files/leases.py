@@ -94,7 +94,7 @@ class _Lease:
         return bool(self.tag)
 
     def give_back(self) -> None:
-        """Let the next one have it, unless it was lost. If the store is away, it goes when the time is over."""
+        """Let the next one have it, unless it was lost. If the store is away, the next one waits until it is stale."""
         try:
             if self.tag and objects.replace(self.file, FREE, self.tag) is None and self.found():
                 objects.replace(self.file, FREE, self.tag)

@@ -5,6 +5,7 @@ the one that was read; both are atomic. `obstore` does it for S3, Google Cloud S
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import cache
@@ -16,7 +17,6 @@ from upath.implementations.cloud import CloudPath
 from upath.registry import register_implementation
 
 from dualpath.errors import InputError, UnavailableError
-from dualpath.files.failures import of_a_store
 
 SCHEMES = ("s3", "gs", "abfss")
 RETRIES = {
@@ -25,6 +25,10 @@ RETRIES = {
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
 }
 """How long a request is repeated while a store is away or says that it is asked too much."""
+ASKED = re.compile(r"Error performing ((?:GET|HEAD|PUT|POST|DELETE) .*)")
+CODE = re.compile(r"<Code>(\w+)</Code>")
+DRAWN = re.compile(r"\x1b\[\d+m|\u21b3")
+"""What delta-rs draws between an error and its causes."""
 
 
 class ObjectPath(CloudPath):
@@ -173,8 +177,7 @@ def replace(file: ObjectPath, text: str, tag: str | None) -> str | None:
 
 
 def check(folder: ObjectPath) -> None:
-    """Raise `UnavailableError`, or `InputError` for a bucket that is not there, unless a store can be used and decides
-    between writers as it must."""
+    """Raise `UnavailableError` unless a store can be used, and decides between writers as it must."""
     probe = folder / f".probe-{uuid4().hex}"
     try:
         made, again = create(probe, b"1"), create(probe, b"2")
@@ -182,14 +185,35 @@ def check(folder: ObjectPath) -> None:
         replaced, late = replace(probe, "3", tag), replace(probe, "4", tag)
         probe.unlink()
     except Exception as error:
-        if known := of_a_store(str(error)):
-            raise known from None
+        if said := failure(error):
+            raise UnavailableError(said) from None
         raise
     if not made or again or replaced is None or late is not None:
         raise UnavailableError(
             f"{folder}: this store puts an object though a condition forbids it, so of two writers one would be lost; "
             "use one with conditional puts (If-None-Match and If-Match)."
         )
+
+
+def failure(error: BaseException) -> str | None:
+    """The sentence about a store that cannot be used; None for another error.
+
+    >>> failure(OSError("Generic S3 error: Error performing GET http://host/b after 9 retries - HTTP error: refused"))
+    'The object store cannot be used (GET http://host/b after 9 retries - HTTP error: refused). See that it runs, and \
+that its address, region, key and secret in the environment are right (AWS_ENDPOINT_URL, AWS_REGION, ...).'
+    """
+    text = DRAWN.sub("", str(error)).strip()
+    asked, code = ASKED.search(text), CODE.search(text)
+    if not type(error).__module__.startswith("obstore") and not asked and not text.startswith("Generic "):
+        return None
+    if "404 Not Found" in text and not (code and code[1] == "NoSuchBucket"):
+        return None  # an object that is not there
+    what = asked[1] if asked else (text.splitlines() or [""])[0]
+    what = f"{what.partition(': <')[0].rstrip('. :')}{f': {code[1]}' if code else ''}"
+    return (
+        f"The object store cannot be used ({what}). See that it runs, and that its address, region, key "
+        "and secret in the environment are right (AWS_ENDPOINT_URL, AWS_REGION, ...)."
+    )
 
 
 def without_tls(environ: Mapping[str, str]) -> bool:

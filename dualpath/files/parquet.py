@@ -46,6 +46,14 @@ def filesystem(path: str) -> pyarrow.fs.FileSystem:
     return _arrow(objects.scheme(path))
 
 
+class _Handler(pyarrow.fs.FSSpecHandler):
+    """Opens an object at once. Arrow's own asks first whether it is there, and takes any error for a no: one whose
+    credentials have expired would seem to be lost."""
+
+    def open_input_file(self, path: str) -> pa.PythonFile:
+        return pa.PythonFile(self.fs.open(path, mode="rb", size=self.fs.info(path)["size"]), mode="r")
+
+
 @cache
 def _arrow(scheme: str) -> pyarrow.fs.FileSystem:
-    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(objects.store_of(scheme)))
+    return pyarrow.fs.PyFileSystem(_Handler(objects.store_of(scheme)))

@@ -93,4 +93,4 @@ class Dimensions:
         """The last good table, of this process or of the last batch before it; None if there is none."""
         last = lookups.in_use(self.in_use).get("tables", {}) | self.tables
         file = self.folder / last.get(name, "")
-        return lookups.opened(file, self.wanted[name]) if file.is_file() else None
+        return lookups.opened(file, self.wanted[name]) if file.exists() else None

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dualpath import extras
-from dualpath.errors import DualpathError, UnavailableError
+from dualpath.errors import UnavailableError
 from dualpath.files import objects
 from dualpath.files.objects import ObjectPath
 from dualpath.files.places import Place
@@ -188,7 +188,7 @@ def examine_store(data: ObjectPath) -> Finding:
     """Put objects there, and see that conditions are kept."""
     try:
         objects.check(data)
-    except DualpathError as error:
+    except UnavailableError as error:
         return Finding("Object store", False, "it cannot be used", str(data), error.message)
     return Finding("Object store", True, "conditional puts", str(data))
 

@@ -87,9 +87,9 @@ class Faults:
         self._add(Fault(method, prefix, times))
 
     @contextmanager
-    def expired(self) -> Iterator[None]:
-        """While this is entered, the credentials have expired: every answer is 403 ExpiredToken."""
-        with self._added(Fault("", "", None, EXPIRED)):
+    def expired(self, *, method: str = "", prefix: str = "") -> Iterator[None]:
+        """While this is entered, the credentials have expired: the answer to such requests is 403 ExpiredToken."""
+        with self._added(Fault(method, prefix, None, EXPIRED)):
             yield
 
     @contextmanager
