@@ -74,6 +74,7 @@ parity: $(READY)  ## a certificate from generated declarations and events
 chaos: $(READY)  ## a random schedule of crashes and lost state; SEED=, STEPS=
 	$(BIN)/python -m parity_tests.chaos --seed $(SEED) --steps $(STEPS)
 	$(BIN)/python -m parity_tests.chaos --seed $(SEED) --steps $(STEPS) --kafka
+	$(BIN)/python -m parity_tests.chaos --seed $(SEED) --steps $(STEPS) --s3
 
 bench: $(READY)  ## every figure, beside its peers
 	$(BIN)/python -m benchmarks

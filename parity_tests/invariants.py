@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 from pyspark.sql import SparkSession
 
 from dualpath.console import status
+from dualpath.files.parquet import dataset
 from dualpath.jobs.build import build
 from dualpath.log import audit
 from dualpath.log.table import DEAD_LETTER
@@ -134,7 +134,7 @@ def file_records(repo: Repo, source: str) -> Bag:
     """The records that the batch path has written."""
     history, bag = History(repo.root), Bag()
     for view in repo.views_of(source):
-        table = ds.dataset(history.paths(view_version(view)), schema=RECORDS, format="parquet").to_table()
+        table = dataset(history.paths(view_version(view)), RECORDS).to_table()
         width = len(table["words"][0]) if len(table) else 1
         rows = words_of(table["words"], width) if len(table) else np.empty((0, width), dtype=np.int64)
         bag.update(

@@ -6,10 +6,10 @@ from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from dualpath.files.parquet import write_rows
+from dualpath.files.parquet import parquet, write_rows
+from dualpath.files.places import place
 from dualpath.jobs import log_compaction
 from dualpath.jobs.staging import numbered
 from dualpath.log import batches, forms
@@ -24,7 +24,7 @@ from dualpath.schema import EventSource
 
 def rows(storage: Storage, outcome: str = ACCEPTED) -> pa.Table:
     """The rows of an outcome that finished batches have, each with the columns of its file."""
-    tables = [ds.dataset(path, format="parquet").to_table() for path in storage.paths(outcome)]
+    tables = [parquet(place(path)).read() for path in storage.paths(outcome)]
     return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
 
 
