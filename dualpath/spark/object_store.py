@@ -37,9 +37,9 @@ def settings(data: Place | None, environ: Mapping[str, str]) -> dict[str, str]:
     found["spark.hadoop.fs.file.impl"] = "org.apache.hadoop.fs.LocalFileSystem"
     # On a cluster, Spark would look for another interface of the store first, and warn that there is none.
     found["spark.sql.streaming.checkpointFileManagerClass"] = CHECKPOINTS
-    endpoint = environ.get("AWS_ENDPOINT_URL")
     # Files are moved once, not twice, which copies them; what a job has left that did not end is never read.
     found["spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version"] = "2"
+    endpoint = environ.get("AWS_ENDPOINT_URL")
     if region := environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or (REGION if endpoint else ""):
         found["spark.hadoop.fs.s3a.endpoint.region"] = region
     if endpoint:
