@@ -4,6 +4,7 @@ All numbers are of this process: they begin at 0 with it, as Prometheus expects,
 A row counts once its batch is finished, so one that is repeated after a crash counts in the process that finished it.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from prometheus_client import (
 )
 
 from dualpath.dedup.segments import BYTES_PER_ID
+from dualpath.files import objects
 from dualpath.files.durable import write_atomically
 from dualpath.files.parquet import dataset
 from dualpath.files.places import Place
@@ -32,6 +34,7 @@ from dualpath.online.writer import WriteCounts
 from dualpath.runtime.prometheus import new_registry
 from dualpath.steps import Step, step
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 TIMES = pa.schema([(name, pa.timestamp("us", "UTC")) for name in ("event_time", "arrival_time")])
 FILE = "metrics.prom"
@@ -197,8 +200,13 @@ class Meter:
         if isinstance(self.file, Path):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_to_textfile(str(self.file), self.metrics.registry)
-        else:
+            return
+        try:
             write_atomically(self.file, generate_latest(self.metrics.registry).decode())
+        except Exception as error:  # Spark calls this too, and prints its own stack of what is raised
+            if (said := objects.failure(error)) is None:
+                raise
+            logger.warning("%s: the numbers of the stream are not written. %s", self.file, said)
 
 
 def behind_latest(source: Mapping[str, Any]) -> list[int]:
