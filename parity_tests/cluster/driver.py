@@ -20,13 +20,14 @@ def run(repo: Path, *commands: Sequence[str]) -> None:
     for name, *words in commands:
         print(name, file=sys.stderr, flush=True)
         if name == TRAIN:
-            pq.write_table(train(Repo(repo), pq.read_table(words[0])), words[1])
+            pq.write_table(train(Repo(repo), pq.read_table(words[0]), spark_above_rows=int(words[2])), words[1])
         elif code := app([name, "--repo", str(repo), *words], standalone_mode=False):
             raise SystemExit(f"{name} ended with {code}")
 
 
-def train(repo: Repo, rows: pa.Table) -> pa.Table:
+def train(repo: Repo, rows: pa.Table, spark_above_rows: int) -> pa.Table:
     """A training set of all features."""
+    repo.store.config.offline_store.spark_above_rows = spark_above_rows
     names = [f"{view.name}:{feature.name}" for view in repo.views.values() for feature in view.features]
     return repo.store.get_historical_features(entity_df=rows, features=names).to_arrow()
 

@@ -19,14 +19,18 @@ from dualpath.runtime import jars, redis
 from dualpath.runtime.kafka import HOST
 from parity_tests import faults
 from parity_tests.cluster import driver
-from parity_tests.conftest import SOURCE
+from parity_tests.conftest import BRIEFLY, SOURCE
 from parity_tests.startup.cluster import Cluster, refusal
 from parity_tests.startup.object_store import reached
 from parity_tests.startup.s3 import Server
 
-FILES = 3
-"""Files of each of two deliveries; each file is a batch."""
-SETTINGS = "spark.sql.shuffle.partitions 2\nspark.ui.enabled false\n"
+FILES, FIRST, ROWS = 4, 1, 300
+"""Files, each of which is a batch, and how many of them are read before a worker is killed; events in a file."""
+SETTINGS = f"""
+spark.executor.extraJavaOptions {BRIEFLY} -XX:+UseSerialGC
+spark.sql.shuffle.partitions 2
+spark.ui.enabled false
+"""
 STREAM = ("stream", "--once", "--files-per-batch", "1")
 
 
@@ -51,19 +55,17 @@ def cluster(home: Path, s3: Server, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def repo_at(home: Path, applied: Path, path: str, connection: str) -> Repo:
-    """A repo of the driver with data at a path, whose training sets are all computed on Spark."""
+    """A repo of the driver with data at a path."""
     folder = home / f"repo-{uuid4().hex}" / "feature_repo"
     shutil.copytree(applied, folder)
     settings = folder / "feature_store.yaml"
     said = settings.read_text().replace('connection_string: ""', f'connection_string: "{connection}"')
-    settings.write_text(said.replace("  path: data\n", f"  path: {path}\n  spark_above_rows: 0\n"))
+    settings.write_text(said.replace("  path: data\n", f"  path: {path}\n"))
     return Repo(folder)
 
 
-def start(
-    repo: Repo, home: Path, cluster: Cluster, environ: dict[str, str], *commands: object
-) -> subprocess.Popen[str]:
-    """Start a driver that runs commands."""
+def started(home: Path, cluster: Cluster, environ: dict[str, str], *words: str) -> subprocess.Popen[str]:
+    """A driver that runs a program of Python."""
     settings = {
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_CONF_DIR": str(home),
@@ -72,13 +74,24 @@ def start(
         "TMPDIR": str(home / "tmp"),
     }
     return subprocess.Popen(
-        [sys.executable, "-m", driver.__name__, str(repo.folder), json.dumps(commands)],
+        [sys.executable, *words],
         cwd=home,
         env={**os.environ, **environ, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def read(process: subprocess.Popen[str], until: str | None = None) -> str:
+    """What a driver says up to a line, or to its end."""
+    assert process.stdout is not None, "it is a pipe"
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.strip() == until:
+            break
+    return "".join(said)
 
 
 def batches(repo: Repo) -> int:
@@ -97,11 +110,11 @@ def test_a_cluster_gives_the_bits_of_one_machine_though_a_worker_is_killed(
     shop_events: pa.Table,
     spark: SparkSession,
 ) -> None:
-    events = shop_events.slice(0, 1_500)
+    events = shop_events.slice(0, FILES * ROWS)
     deliveries = []
-    for number in range(2 * FILES):
+    for number in range(FILES):
         file = home / f"{number}.parquet"
-        pq.write_table(events.slice(number * 250, 250), file)
+        pq.write_table(events.slice(number * ROWS, ROWS), file)
         deliveries.append(("ingest", str(file)))
     asked = (
         events.slice(0, 200)
@@ -110,44 +123,46 @@ def test_a_cluster_gives_the_bits_of_one_machine_though_a_worker_is_killed(
     )
     pq.write_table(asked, home / "asked.parquet")
     day = max(events["arrival_time"].to_pylist()).date().isoformat()
-    first = [*deliveries[:FILES], STREAM, *deliveries[FILES:], STREAM]
-    then = [
-        ("batch",),
-        ("nightly", "--date", day),
-        (driver.TRAIN, str(home / "asked.parquet"), str(home / "trained.parquet")),
-        ("status",),
-    ]
-    checked = ("parity", "--cells", "500", "--oracle-cells", "100")
+    commands = [*deliveries[:FIRST], STREAM, *deliveries[FIRST:], STREAM]
+    commands += [("batch",), ("nightly", "--date", day), ("status",)]
+    train = (driver.TRAIN, str(home / "asked.parquet"), str(home / "trained.parquet"))
+    on_cluster = [(*train, "0"), ("parity", "--cells", "500", "--oracle-cells", "100")]
 
     server = home / "redis"
     connection = redis.ensure(server)
     try:
         with reached(s3.environ):
             repo = repo_at(home, applied, s3.fresh(), connection)
-            process = start(repo, home, cluster, s3.environ, *first, *then, checked)
-            faults.until(lambda: process.poll() is not None or batches(repo) > FILES)
+            words = ["-m", driver.__name__, str(repo.folder), json.dumps([*commands, *on_cluster])]
+            process = started(home, cluster, s3.environ, *words)
+            for _ in range(2):
+                said = read(process, until="stream")
+            faults.until(lambda: batches(repo) > FIRST or process.poll() is not None)
             cluster.kill(0)
             at = batches(repo)
-            said, _ = process.communicate()
-            assert process.returncode == 0, said
-            assert FILES < at < 2 * FILES
+            said += read(process)
+            assert process.wait() == 0, said
+            assert FIRST < at < FILES
             found = faults.bits(repo), faults.counts(repo), faults.values(repo, events)
             trained = pq.read_table(home / "trained.parquet")
     finally:
         redis.stop(server)
 
     local = new_repo()
-    driver.run(local.folder, *first, *then)
+    driver.run(local.folder, *commands, (*train, str(len(asked))))
     assert found == (faults.bits(local), faults.counts(local), faults.values(local, events))
     assert trained.equals(pq.read_table(home / "trained.parquet"))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_folder_that_workers_do_not_see_is_refused(home: Path, cluster: Cluster, applied: Path) -> None:
-    repo = repo_at(home, applied, str(home / "data"), f"{HOST}:1")
-    process = start(repo, home, cluster, {}, ("batch",))
-    said, _ = process.communicate()
-    assert process.returncode == 1
-    assert f" do not see {home / 'data'}, where data is kept; let offline_store.path name an object store" in said
-    assert list((home / "data").iterdir()) == []
+def test_a_folder_that_workers_do_not_see_is_refused(home: Path, cluster: Cluster) -> None:
+    data = home / "data"
+    program = (
+        f"from pathlib import Path; from dualpath.spark.session import session; session('test', data=Path('{data}'))"
+    )
+    process = started(home, cluster, {}, "-c", program)
+    said = read(process)
+    assert process.wait() == 1
+    assert f" do not see {data}, where data is kept; let offline_store.path name an object store" in said
+    assert list(data.iterdir()) == []

@@ -7,7 +7,9 @@ its packages, dualpath. All of it ends with the thread that started it, even if 
 
 import os
 import re
+import shlex
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +32,7 @@ SPARK_HOME = Path(str(pyspark.__file__)).parent
 SCALA = "2.13"
 UNTIL_MY_END = ("setpriv", "--pdeathsig", "KILL")
 APART = ("unshare", "--mount")
+NOTHING_AT = ("mount", "-t", "tmpfs", "none")
 MASTER = re.compile(r"spark://[\w.]+:\d+")
 PAGE = re.compile(r"Bound MasterWebUI to .*?(http://[\w.]+:\d+)")
 
@@ -37,7 +40,9 @@ PAGE = re.compile(r"Bound MasterWebUI to .*?(http://[\w.]+:\d+)")
 def refusal() -> str:
     """Why workers cannot be kept from the driver's folders here; empty: they can."""
     try:
-        ran = subprocess.run([*UNTIL_MY_END, *APART, "true"], capture_output=True, text=True)
+        ran = subprocess.run(
+            [*UNTIL_MY_END, *APART, *NOTHING_AT, tempfile.gettempdir()], capture_output=True, text=True
+        )
     except FileNotFoundError as error:
         return f"workers cannot be kept from the driver's folders: {error}"
     return f"workers cannot be kept from the driver's folders: {ran.stderr.strip()}" if ran.returncode else ""
@@ -95,7 +100,8 @@ class Cluster:
         """Kill a worker with all that it has started, as if its machine were gone."""
         worker = psutil.Process(self.processes[1 + number].pid)
         for each in (worker, *worker.children(recursive=True)):
-            each.kill()
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
         self.processes[1 + number].wait()
 
     def stop(self) -> None:
@@ -119,7 +125,7 @@ class Cluster:
         self.stop()
 
     def _run(self, name: str, program: str, options: Sequence[str], *, hidden: Sequence[Path]) -> None:
-        mounts = " && ".join(["true", *(f"mount -t tmpfs none '{each}'" for each in hidden)])
+        mounts = " && ".join(["true", *(shlex.join([*NOTHING_AT, str(each)]) for each in hidden)])
         command = [str(self.java.executable), "-Xmx256m", "-XX:+UseSerialGC", *BRIEFLY.split()]
         command += ["-cp", f"{SPARK_HOME}/jars/*", f"org.apache.spark.deploy.{program}"]
         command += ["--host", HOST, "--port", "0", "--webui-port", "0", *options]
