@@ -14,10 +14,10 @@ STEPS ?= 60
 # Where it is set, every process of the tests compiles all that it imports of this checkout: some seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Tests that need a Spark session are three parts, which take about as long: of jobs, of what feeds them and of what
-# erases, all others.
+# Tests that need a Spark session are three parts, which take about as long: of jobs; of what feeds them, what erases and
+# what compares all paths; all others.
 JOBS := parity_tests/jobs
-FEEDS := $(addprefix parity_tests/,chaos dedup erasure online sources)
+FEEDS := $(addprefix parity_tests/,chaos dedup erasure online parity sources)
 
 # Tests of notebooks and installed packages; they mostly wait, for one process after the other.
 OUTSIDE := parity_tests/repository
@@ -74,6 +74,7 @@ parity: $(READY)  ## a certificate from generated declarations and events
 chaos: $(READY)  ## a random schedule of crashes and lost state; SEED=, STEPS=
 	$(BIN)/python -m parity_tests.chaos --seed $(SEED) --steps $(STEPS)
 	$(BIN)/python -m parity_tests.chaos --seed $(SEED) --steps $(STEPS) --kafka
+	$(BIN)/python -m parity_tests.chaos --seed $(SEED) --steps $(STEPS) --s3
 
 bench: $(READY)  ## every figure, beside its peers
 	$(BIN)/python -m benchmarks

@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from dualpath.jobs.nightly import nightly
+from dualpath.jobs.session import session_of
 from dualpath.repo import Repo
-from dualpath.spark.session import session
 
 
 def main(
@@ -22,7 +22,7 @@ def main(
 ) -> None:
     """Close the day, hold it against the quality gate, build its records, publish the snapshot."""
     opened = Repo(repo)
-    spark = session("dualpath-nightly", data=opened.root)
+    spark = session_of(opened, "dualpath-nightly")
     for source in opened.sources.values():
         night = nightly(spark, opened, source, date.date())
         checked, records = night.gate.checked, sum(each.records for each in night.published)

@@ -28,6 +28,7 @@ BENCHMARKS = (
     "ids",
     "commits",
     "log_compaction",
+    "object_store",
     "decoding",
     "parity",
     "status",

@@ -13,7 +13,7 @@ from dualpath.parity.compare import Difference, differences
 from dualpath.parity.oracle import oracle
 from dualpath.plan import FoldError
 from dualpath.record import layout
-from dualpath.spark.records import records
+from dualpath.spark.records import folded_records, records
 from dualpath.view import View
 from parity_tests.events import dictionary, entity, evaluated, values
 
@@ -62,9 +62,9 @@ def disagreement(spark: SparkSession, view: View, events: Sequence[Event], who: 
     evaluated_events = evaluated(view, events)
     truth = {name: [value] for name, value in oracle(view, evaluated_events, who, as_of).items()}
     texts, found = dictionary(view, evaluated_events), []
-    for fold in (True, False):
-        rows = records(frame(spark, view, events), view, fold=fold).collect()
-        mine = [row["words"] for row in rows if row["entity"] == entity(who)]
+    log = frame(spark, view, events)
+    for made in (records(log, [view]), *([folded_records(log, view)] if view.resolution > 1 else [])):
+        mine = [row["words"] for row in made.collect() if row["entity"] == entity(who)]
         words = np.array(mine, dtype=np.int64).reshape(-1, layout(view).width)
         try:
             found += differences(values(view, words, [as_of], texts), truth)

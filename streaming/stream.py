@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
+from dualpath.jobs.session import session_of
 from dualpath.jobs.stream import start
 from dualpath.repo import Repo
 from dualpath.sources.directory import Directory
-from dualpath.spark.session import session
 
 
 def main(
@@ -28,7 +28,7 @@ def main(
     with ExitStack() as alone:
         for source in opened.sources.values():
             alone.enter_context(opened.storage(source.name).alone())
-        spark = session("dualpath-stream", data=opened.root)
+        spark = session_of(opened, "dualpath-stream")
         every = None if once else timedelta(seconds=interval)
         for source in opened.sources.values():
             landing = Directory(opened.storage(source.name).folder("landing"))

@@ -52,6 +52,11 @@ WORKERS = (
         "path on every machine",
     ),
     (
+        re.compile(r"Cannot call methods on a stopped SparkContext"),
+        "Spark's master has given the application up, or does not answer; correct SPARK_MASTER, or see the logs of the "
+        "master and its workers",
+    ),
+    (
         re.compile(r"java\.lang\.OutOfMemoryError: ([^\n]+)"),
         "Spark has run out of memory ({}); give it more with DUALPATH_DRIVER_MEMORY, 4g for example",
     ),

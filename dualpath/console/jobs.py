@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def spark(repo: Repo) -> "SparkSession":
     """Start the Spark session that reads a repo's data, or take the one that runs."""
     with busy("Starting Spark"):
-        from dualpath.spark.session import session
+        from dualpath.jobs.session import session_of
 
-        return session("dualpath", data=repo.root)
+        return session_of(repo, "dualpath")
 
 
 def batch(spark: "SparkSession", repo: Repo, sources: Sequence[EventSource], through: date | None) -> Report:

@@ -55,7 +55,7 @@ def run(
 
     With `from_snapshot` the online store is filled from the log first, and a new generation begins.
     """
-    from dualpath.spark.session import session
+    from dualpath.jobs.session import session_of
 
     with ExitStack() as held, busy("Starting Spark") as say:
         for source, _ in inputs:
@@ -64,7 +64,7 @@ def run(
         if metrics_port is not None:
             held.enter_context(exposed(metrics.registry, metrics_port))
         kafka = any(isinstance(payloads, Kafka) for _, payloads in inputs)
-        spark = session("dualpath-stream", conf=jars.settings(os.environ) if kafka else None, data=repo.root)
+        spark = session_of(repo, "dualpath-stream", jars.settings(os.environ) if kafka else None)
         for source, _ in inputs if from_snapshot else ():
             say(f"Filling the online store from the log of {source.name}")
             new_generation(spark, repo, source)

@@ -45,11 +45,11 @@ class DualpathComputeEngine(LocalComputeEngine):
                 extras.require("gate")
                 from dualpath.jobs.nightly import nightly
                 from dualpath.jobs.publish import is_published
-                from dualpath.spark.session import session
+                from dualpath.jobs.session import session_of
 
                 for part in parts(view):
                     if not is_published(repo, part, day):
-                        nightly(session("dualpath-materialize", data=repo.root), repo, part.source, day)
+                        nightly(session_of(repo, "dualpath-materialize"), repo, part.source, day)
         except Exception as error:
             return LocalMaterializationJob(job_id=job, status=MaterializationJobStatus.ERROR, error=error)
         return LocalMaterializationJob(job_id=job, status=MaterializationJobStatus.SUCCEEDED)

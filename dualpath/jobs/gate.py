@@ -74,10 +74,12 @@ def validate(events: DataFrame, source: EventSource, day: date, own: Sequence[Ex
         failed: list[Any] = [each.expectation_config for each in verdict.results if not each.success]
         # An empty or misshapen table says it all; the rules on its columns would only echo it.
         failed = [each for each in failed if each.type in shape and each.notes in _notes(declared)] or failed
-        again = gx.ExpectationSuite(wanted.name, expectations=[each.to_domain_obj() for each in failed])
-        detail = batch.validate(again, result_format=DETAIL)
-        failures = tuple(_failure(each, checked) for each in detail.results)
-    named = {_named(each): each for each in detail.results}
+        detail = []
+        if failed:
+            again = gx.ExpectationSuite(wanted.name, expectations=[each.to_domain_obj() for each in failed])
+            detail = batch.validate(again, result_format=DETAIL).results
+        failures = tuple(_failure(each, checked) for each in detail)
+    named = {_named(each): each for each in detail}
     verdict.results = [named.get(_named(each), each) for each in verdict.results]
     return Checked(GateReport(not failures, checked, failures), verdict)
 

@@ -1,5 +1,6 @@
 """The nightly job: close a day, check it, fold it into records, publish its snapshot."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
@@ -72,10 +73,10 @@ def gate(
     since = min(known.snapshot for known in served(repo, repo.views_of(source.name)).values())
     counts = storage.accounts().refused()
     counts = {e: of for e, of in sorted(counts.items()) if since < e < iso or e == iso}
-    results, rows, report = None, {}, GateReport(passed=True, checked=0, failures=())
+    results, rows, report = None, Counter[str](), GateReport(passed=True, checked=0, failures=())
     if days:
         events = read_log(spark, storage, source, days)
-        rows = {row["arrival_day"]: row["count"] for row in events.groupBy("arrival_day").count().collect()}
+        rows = storage.events(days)
         results = validate(events.drop("arrival_day", "batch"), source, day, own)
         report = results.report
     failures = (

@@ -7,7 +7,7 @@ the same declaration and the same retention. Otherwise it is written as a whole.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property, reduce
+from functools import cached_property
 
 import xxhash
 from pyspark.sql import DataFrame, SparkSession
@@ -28,8 +28,8 @@ from dualpath.steps import Step, step
 from dualpath.view import View
 from dualpath.windows import SECOND
 
-PART = r"/arrival_day=([0-9-]{10})/"
-"""The arrival day in the path of a record file."""
+PART = r"/([^/]+)-[0-9a-f]{8}/arrival_day=([0-9-]{10})/"
+"""The view, by its version, and the arrival day in the path of a record file."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Snapshot:
 
     def records(self, spark: SparkSession, after: str) -> DataFrame:
         """Its rows for the writer, of the arrival days after one."""
-        paths, schema = self._paths(after), from_arrow_schema(RECORDS)
+        paths, schema = self.paths(after), from_arrow_schema(RECORDS)
         found = spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
         time, retention = F.element_at("words", 1), self.repo.retention(self.view)
         found = found.where(~out_of_retention(time, retention, F.lit(_end_of(self.day))))
@@ -86,15 +86,8 @@ class Snapshot:
             F.lit(self.view.name).alias("view"), F.lit(self.day).alias("arrival_day"), "entity", "words"
         )
 
-    def parts(self, spark: SparkSession, after: str) -> DataFrame | None:
-        """The arrival days after one that it has taken in: `view`, `arrival_day`, `entity`; None: nothing."""
-        paths, day = self._paths(after), F.regexp_extract("_metadata.file_path", PART, 1)
-        if not paths:
-            return None
-        found = spark.read.schema(from_arrow_schema(RECORDS)).parquet(*paths)
-        return found.select(F.lit(self.view.name).alias("view"), day.alias("arrival_day"), "entity").distinct()
-
-    def _paths(self, after: str) -> list[str]:
+    def paths(self, after: str) -> list[str]:
+        """Its record files of the arrival days after one."""
         return self.history.paths(view_version(self.view), through=self.day, after=after)
 
 
@@ -125,9 +118,12 @@ def expire_taken_in(
     spark: SparkSession, repo: Repo, snapshots: Sequence[Snapshot], manifests: Mapping[str, Manifest], after: str
 ) -> None:
     """Let the arrival days after one expire that published snapshots have taken in."""
-    if found := [parts for s in snapshots if (parts := s.parts(spark, after)) is not None]:
+    if paths := [path for snapshot in snapshots for path in snapshot.paths(after)]:
         to = ArrivalDays(repo.redis_address, repo.project, {name: each.namespace for name, each in manifests.items()})
-        reduce(DataFrame.unionByName, found).mapInArrow(to.expire, "nothing boolean").collect()
+        part = F.regexp_extract("_metadata.file_path", PART, 0).alias("part")
+        found = spark.read.schema(from_arrow_schema(RECORDS)).parquet(*paths).select(part, "entity").distinct()
+        view, day = (F.regexp_extract("part", PART, group) for group in (1, 2))
+        found.select(view, day, "entity").mapInArrow(to.expire, "nothing boolean").collect()
 
 
 def _end_of(day: str) -> int:

@@ -14,6 +14,7 @@ A day is *closed* by the nightly job. Rows of a closed arrival day that come lat
 notes which days were closed when it began, so a replay gives its rows the same arrival days.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -211,6 +212,13 @@ class Storage:
             for each in self.table.snapshot().files(outcome=outcome, arrival_day=arrival_days)
             if each.first <= done
         ]
+
+    def events(self, arrival_days: Iterable[str]) -> Counter[str]:
+        """How many accepted events of finished batches some arrival days have; a day without any is left out."""
+        found: Counter[str] = Counter()
+        for file in self.files(ACCEPTED, arrival_days):
+            found[file.arrival_day] += file.rows
+        return found
 
     def paths(self, outcome: str = ACCEPTED, arrival_days: Iterable[str] | None = None) -> list[str]:
         """Where those files are."""

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from dualpath.errors import carried
 from dualpath.online.small_batch import SmallBatch
 from dualpath.online.writer import OUTPUT, TEXTS, FencedWrite, WriteCounts
-from dualpath.spark.records import records, records_of_all, texts
+from dualpath.spark.records import folded_records, records, texts
 from dualpath.spark.session import shuffle_partitions
 from dualpath.view import View
 
@@ -18,9 +18,9 @@ from dualpath.view import View
 def record_rows(events: DataFrame, views: list[View]) -> DataFrame:
     """All views' records of events, by arrival day, and the texts behind their codes, in writing order."""
     single = [view for view in views if view.resolution == 1]
-    frames = [records_of_all(events, single)] if single else []
+    frames = [records(events, single)] if single else []
     frames += [
-        records(events, view, fold=True).select(F.lit(view.name).alias("view"), "arrival_day", "entity", "words")
+        folded_records(events, view).select(F.lit(view.name).alias("view"), "arrival_day", "entity", "words")
         for view in views
         if view.resolution > 1
     ]

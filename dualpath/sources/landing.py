@@ -18,6 +18,7 @@ def land(table: pa.Table, folder: Place, *, rows_per_file: int, start: int = 0) 
 
     >>> import tempfile
     >>> from decimal import Decimal
+    >>> from pathlib import Path
     >>> events = pa.table({"user_id": ["ann", "bob"], "amount": [Decimal("12.50"), None]})
     >>> [file] = land(events, Path(tempfile.mkdtemp()), rows_per_file=100)
     >>> print(file.read_text(), end="")

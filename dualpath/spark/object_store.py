@@ -17,6 +17,7 @@ from dualpath.runtime import jars
 
 S3 = "spark.hadoop.fs.s3.impl"
 CLIENT = "org.apache.hadoop.fs.s3a.S3AFileSystem"
+CHECKPOINTS = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 REGION = "us-east-1"
 """That of a store with an endpoint of its own, which has no regions."""
 
@@ -34,9 +35,11 @@ def settings(data: Place | None, environ: Mapping[str, str]) -> dict[str, str]:
     found = {S3: CLIENT, "spark.jars": ",".join(map(str, jars.fetch("s3", environ)))}
     # What is put is buffered in files, and the client asks for this file system, with checksums, by its name.
     found["spark.hadoop.fs.file.impl"] = "org.apache.hadoop.fs.LocalFileSystem"
-    endpoint = environ.get("AWS_ENDPOINT_URL")
+    # On a cluster, Spark would look for another interface of the store first, and warn that there is none.
+    found["spark.sql.streaming.checkpointFileManagerClass"] = CHECKPOINTS
     # Files are moved once, not twice, which copies them; what a job has left that did not end is never read.
     found["spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version"] = "2"
+    endpoint = environ.get("AWS_ENDPOINT_URL")
     if region := environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or (REGION if endpoint else ""):
         found["spark.hadoop.fs.s3a.endpoint.region"] = region
     if endpoint:

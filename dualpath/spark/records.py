@@ -29,15 +29,14 @@ def _named(columns: Iterable[Column]) -> Column:
 class Translation:
     """A view's columns. They are built once: each is a dozen calls into the JVM, and a micro-batch has little time.
 
-    `columns` are those of events that the others name; `present` says whether an event gives a record. `words` are
-    of a single event, `folded_words` of those in a group of `group`, folded by `folds`. `row` is the record with all
-    that names it, or null; `former_row` the one that deletes the event's row where it was before. None: no row moves.
+    `columns` are those of events that the others name; `present` says whether an event gives a record. `row` is its
+    record with all that names it, or null; `former_row` the one that deletes the event's row where it was before. None:
+    no row moves. `folded_words` are of the events in a group of `group`, folded by `folds`.
     """
 
     columns: list[Column]
     present: Column
     entity: Column
-    words: Column
     row: Column
     former_row: Column | None
     group: list[Column]
@@ -45,35 +44,32 @@ class Translation:
     folded_words: Column
 
 
-def records(events: DataFrame, view: View, *, fold: bool, beside: Sequence[str] = ()) -> DataFrame:
-    """Records of a view: `entity` string, `arrival_day` string and `words` array<bigint> of the layout's width.
+def records(events: DataFrame, views: Sequence[View], *, beside: Sequence[str] = ()) -> DataFrame:
+    """Records of views in one pass: `view`, `arrival_day` and `entity` strings, `words` array<bigint> of the layout's
+    width.
 
-    `events` has the columns of the event log. Events without the entity's keys, or that no feature of the
-    view looks at, give no record. With `fold`, a coarse view's events are folded by bucket (the online
-    store); without, every event is its own record (the offline store, whose right edges stay exact), and the columns
-    `beside` of the event stand beside it.
+    `events` has the columns of the event log. Events without the entity's keys, or that no feature of the view looks
+    at, give no record. Every event is its own record, so that right edges stay exact (the offline store), and the
+    columns `beside` of the event stand beside it.
     """
-    by = _translation(view)
-    found = events.select("arrival_day", *_shared(), *by.columns, *beside).where(by.present)
-    if by.former_row is not None:
-        rows = found.select("arrival_day", F.explode(F.array(by.row, by.former_row)).alias("row"), *beside)
-        return rows.where("row IS NOT NULL").select("row.entity", "arrival_day", "row.words", *beside)
-    if not fold or view.resolution == 1:
-        return found.select(by.entity, "arrival_day", by.words, *beside)
-    return (
-        found.groupBy(by.entity, "arrival_day", *by.group)
-        .agg(*by.folds)
-        .select("entity", "arrival_day", by.folded_words)
-    )
-
-
-def records_of_all(events: DataFrame, views: Sequence[View]) -> DataFrame:
-    """Records of several views in one pass, none folded: `view` string and the columns of `records`."""
     translations = [_translation(view) for view in views]
     columns = [column for by in translations for column in by.columns]
     rows = F.explode(_rows(translations)).alias("row")
-    found = events.select("arrival_day", *_shared(), *columns).select("arrival_day", rows).where("row IS NOT NULL")
-    return found.select("row.view", "arrival_day", "row.entity", "row.words")
+    found = events.select("arrival_day", *_shared(), *columns, *beside)
+    found = found.select("arrival_day", rows, *beside).where("row IS NOT NULL")
+    return found.select("row.view", "arrival_day", "row.entity", "row.words", *beside)
+
+
+def folded_records(events: DataFrame, view: View) -> DataFrame:
+    """Records of a coarse view, events folded by bucket, for the online store: the columns of `records` but `view`."""
+    by = _translation(view)
+    return (
+        events.select("arrival_day", *_shared(), *by.columns)
+        .where(by.present)
+        .groupBy(by.entity, "arrival_day", *by.group)
+        .agg(*by.folds)
+        .select("entity", "arrival_day", by.folded_words)
+    )
 
 
 def with_records(rows: DataFrame, views: Sequence[View]) -> DataFrame:
@@ -141,7 +137,6 @@ def _translation(view: View) -> Translation:
         ],
         present=present,
         entity=owner.alias("entity"),
-        words=words.alias("words"),
         row=F.when(present, row(owner, words)),
         former_row=former_row,
         group=[

@@ -15,11 +15,13 @@ from pyspark.sql import SparkSession
 from dualpath.errors import UnavailableError
 from dualpath.files.places import Place
 from dualpath.runtime import cache, java
-from dualpath.spark import object_store
+from dualpath.spark import object_store, workers
 
 log = logging.getLogger(__name__)
 TIME_ZONE = "spark.sql.session.timeZone"
 LOCAL_MASTER = re.compile(r"local(\[.*\])?")
+HUGE = "-XX:-DontCompileHugeMethods"
+"""A parsed payload becomes one generated method of tens of kilobytes, which the JVM by default never compiles."""
 JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 JARS = "spark.jars"
 
@@ -32,6 +34,8 @@ ALWAYS = {
     "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     # It tells the JVM, for every column that is written down, in which line: half of all calls into it.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
+    # Those of the executors of a cluster; what the user sets stands in other options.
+    "spark.executor.defaultJavaOptions": HUGE,
 }
 
 LOCAL = {
@@ -44,9 +48,7 @@ LOCAL = {
     # Else each file of a read is looked up by a task of its own.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "16",
     # The default starts a shell for every checkpoint file; on a local disk that is a quarter of a batch.
-    "spark.sql.streaming.checkpointFileManagerClass": (
-        "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
-    ),
+    "spark.sql.streaming.checkpointFileManagerClass": object_store.CHECKPOINTS,
 }
 
 
@@ -62,20 +64,30 @@ def session(
 
     Raises:
         UnavailableError: no Java runs Spark, or a session is active in another time zone than UTC, or without what
-            reads `data`.
+            reads `data`, or workers of a cluster do not see that folder.
     """
     if SparkContext._active_spark_context is not None:
         return _reuse(data)
     chosen = _with_jars(object_store.settings(data, os.environ), dict(conf or {}))
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
-    settings = ALWAYS | ({} if submitted else _launch(cores or os.cpu_count() or 1, chosen)) | chosen
+    settings = ALWAYS | ({} if _submitted() else _launch(cores or os.cpu_count() or 1, chosen)) | chosen
     # They print every exception that is raised anyway, with the JVM's whole stack in one line of JSON.
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     builder = SparkSession.builder.appName(app)
     for key, value in settings.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    started = builder.getOrCreate()
+    workers.require(started, data)
+    return started
+
+
+def known_master(conf: Mapping[str, str] | None = None) -> str:
+    """The master of the session that is active, or that `session` would start; empty: spark-submit alone knows."""
+    if (active := SparkContext._active_spark_context) is not None:
+        return str(active.master)
+    if _submitted():
+        return ""
+    return (conf or {}).get("spark.master") or os.environ.get("SPARK_MASTER") or "local"
 
 
 def shuffle_partitions(spark: SparkSession) -> int:
@@ -108,7 +120,13 @@ def _reuse(data: Place | None) -> SparkSession:
             f"Stop it, or set {TIME_ZONE} to UTC before calling dualpath."
         )
     object_store.require(active, data)
+    workers.require(active, data)
     return active
+
+
+def _submitted() -> bool:
+    """Whether spark-submit runs this process: then it has started the JVM."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
 def _launch(cores: int, chosen: dict[str, str]) -> dict[str, str]:
@@ -119,8 +137,7 @@ def _launch(cores: int, chosen: dict[str, str]) -> dict[str, str]:
     os.environ["JAVA_HOME"] = str(runtime.home)
     master = chosen.get("spark.master") or os.environ.get("SPARK_MASTER") or f"local[{cores},4]"
     messages, extra = Path(__file__).with_name("log4j2.properties"), chosen.pop(JAVA_OPTIONS, "")
-    # A parsed payload becomes one generated method of tens of kilobytes, which the JVM by default never compiles.
-    options = [f'"-Dlog4j2.configurationFile={messages.as_uri()}"', "-XX:-DontCompileHugeMethods"]
+    options = [f'"-Dlog4j2.configurationFile={messages.as_uri()}"', HUGE]
     here = LOCAL_MASTER.fullmatch(master)
     if here and "GC" not in extra:
         options.append("-XX:+UseParallelGC")  # a parsed row is garbage at once, which the default is slower to take

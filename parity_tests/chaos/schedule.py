@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
+from uuid import uuid4
 
 from pyspark.sql import SparkSession
 
@@ -38,6 +39,10 @@ FREQUENCIES = {
 }
 OF_KAFKA = {"grow_topic": 1, "restart_broker": 2}
 Say = Callable[[str, int, int], None]
+
+FILE = "feature_store.yaml"
+IN_STORE = "world"
+"""The folder of an object store that stands for one of each world's own."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,8 @@ def search(
 
 @contextmanager
 def world(spark: SparkSession, applied: Path, *, kafka: bool) -> Iterator[World]:
-    """A shop without events, with a Redis and, if asked for, a broker of its own."""
+    """A shop without events, with a Redis and, if asked for, a broker of its own; and if the repo keeps its data in an
+    object store, with a place of its own there."""
     with ExitStack() as held:
         folder = held.enter_context(TemporaryDirectory(prefix="chaos-"))
         held.enter_context(patch.object(sink, "SMALL_BATCH", sink.SMALL_BATCH))  # the world draws it
@@ -153,6 +159,8 @@ def world(spark: SparkSession, applied: Path, *, kafka: bool) -> Iterator[World]
         held.enter_context(patch.object(log_table, "GRACE_HOURS", 0))
         copied = Path(folder) / "feature_repo"
         shutil.copytree(applied, copied)
+        settings = copied / FILE
+        settings.write_text(settings.read_text().replace(f"/{IN_STORE}\n", f"/{uuid4().hex}\n"))
         repo = Repo(copied)
         try:
             if kafka:

@@ -17,6 +17,7 @@ from dualpath import steps as library_steps
 from dualpath.console.stream import new_generation
 from dualpath.demo.generate import generate
 from dualpath.errors import StateError, UnavailableError
+from dualpath.files.places import matching, remove
 from dualpath.jobs import sink
 from dualpath.jobs.gate_report import GateError
 from dualpath.jobs.nightly import nightly
@@ -138,10 +139,10 @@ class World:
         storage = self.side.storage
         folder = storage.folder("checkpoint")
         if draw.random() < 0.5:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
         else:
             for query in range(1, 1 + max(storage.logged().last(), default=0)):
-                shutil.rmtree(checkpoint(storage, query), ignore_errors=True)
+                remove(checkpoint(storage, query))
         if draw.random() < 0.5:
             with self.injecting(steps.HANDOVER, draw):
                 self.dies(self.hand_over)
@@ -150,9 +151,9 @@ class World:
 
     def lose_ids(self, draw: random.Random) -> None:
         """Delete what is remembered of accepted ids, or some of it."""
-        if folders := sorted(self.side.storage.folder("ids").glob("query=*/batch*")):
+        if folders := matching(self.side.storage.folder("ids"), "query=*/batch*"):
             for folder in draw.sample(folders, draw.randint(1, len(folders))):
-                shutil.rmtree(folder)
+                remove(folder)
 
     def replace_table(self, draw: random.Random) -> None:
         """The stream of the orders, whose table is replaced at a step, or the step crashes after that."""

@@ -150,6 +150,10 @@ class SparkError(Exception):
             "Spark's workers cannot start python3.99; let PYSPARK_PYTHON name a Python that has dualpath installed",
         ),
         (
+            "java.lang.IllegalStateException: Cannot call methods on a stopped SparkContext.\n\tat org.apache.spark",
+            "Spark's master has given the application up, or does not answer; correct SPARK_MASTER, or see the logs",
+        ),
+        (
             "Job aborted: java.lang.OutOfMemoryError: Java heap space\n\tat org",
             "Spark has run out of memory (Java heap space); give it more with DUALPATH_DRIVER_MEMORY, 4g for example.",
         ),

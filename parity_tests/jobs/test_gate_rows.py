@@ -134,4 +134,4 @@ def test_a_version_that_adds_nothing_is_a_record_because_it_may_replace_one(spar
     for changes, count in ((Changes("order_id"), 2), (None, 1)):
         source = EventSource("orders", FIELDS, changes=changes)
         view = View("of", ("user_id",), source, (Feature("orders", Count(where="Batch = 'a'"), days(7)),))
-        assert records(events, view, fold=True).count() == count
+        assert records(events, [view]).count() == count

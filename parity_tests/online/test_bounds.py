@@ -294,7 +294,7 @@ def test_an_event_of_the_log_that_a_new_view_cannot_calculate_with_is_named(spar
     view = View("cubes", ("user",), CLICKS, (Feature("total", Sum("quantity * quantity * quantity"), lifetime()),))
     event = {"event_id": "e7", "event_time": 0, "arrival_time": 0, "user": "ann", "quantity": 10**6}
     with pytest.raises(Exception, match="e7") as raised:
-        records(frame(spark, view, [event]), view, fold=False).collect()
+        records(frame(spark, view, [event]), [view]).collect()
     error = carried(raised.value)
     assert isinstance(error, InputError)
     assert re.match(r"view 'cubes': quantity \* quantity \* quantity has more .* \(event 'e7'\)", error.message)
