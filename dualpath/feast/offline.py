@@ -277,7 +277,7 @@ def _of_path(config: RepoConfig, path: str, views: Sequence[FeatureView]) -> Any
         extras.require("spark")
         from dualpath.feast import spark_frames
 
-        return spark_frames.of_files(path, files.schema)
+        return spark_frames.of_files(path, files.schema, windowed.root(config))
     return files.to_table()
 
 
