@@ -93,6 +93,7 @@ def told(storage: Storage) -> dict[str, Any]:
         "newest": storage.newest_arrival(),
         "ids": ids(storage),
         "of days": [len(storage.files(arrival_days=[day])) > 0 for day in DAYS],
+        "events": storage.events(DAYS),
         "faults": audit.faults(storage, accounts, opened=True),
     }
 
@@ -101,9 +102,11 @@ def walked(found: list[tuple[Entry, Files]]) -> dict[str, Any]:
     """The same of finished batches, by a walk over them."""
     last = {entry.query: entry.batch for entry, _ in found}
     done = {outcome: list[str]() for outcome in OUTCOMES}
+    accepted = Counter[str]()
     for _, files in found:
-        for (outcome, _), each in files.items():
+        for (outcome, day), each in files.items():
             done[outcome] += each["event_id"].to_pylist()
+            accepted[day] += len(each) if outcome == ACCEPTED else 0
 
     def complete(day: str) -> Fence:
         before = UNFENCED
@@ -119,6 +122,7 @@ def walked(found: list[tuple[Entry, Files]]) -> dict[str, Any]:
         "complete": {day: complete(day) for day in ("2026-02-28", *DAYS, "9999-12-31")},
         "ids": {outcome: sorted(each) for outcome, each in done.items()},
         "of days": [any(day in entry.arrival_days for entry, _ in found) for day in DAYS],
+        "events": +accepted,
         "faults": [],
     }
 

@@ -169,6 +169,10 @@ def test_a_build_puts_large_days_into_sorted_buckets_and_small_ones_into_one_fil
         drain(spark, repo)
         built = job.build(spark, repo, source)
     assert len(built) == 1, "the second build makes one day anew"
+    first, *_, last = (History(repo.root).paths(view_version(view)) for view in repo.views_of(SOURCE))
+    for lost in (first[0], last[-1]):
+        Path(lost).unlink()
+    assert len(job.build(spark, repo, source)) == 2, "of each of two views another day"
     for view in repo.views_of(SOURCE):
         paths = History(repo.root).paths(view_version(view))
         assert all(buckets.is_whole(path) == (small > 0) for path in paths)
