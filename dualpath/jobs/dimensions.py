@@ -92,5 +92,6 @@ class Dimensions:
     def known(self, name: str) -> Versions | None:
         """The last good table, of this process or of the last batch before it; None if there is none."""
         last = lookups.in_use(self.in_use).get("tables", {}) | self.tables
-        file = self.folder / last.get(name, "")
-        return lookups.opened(file, self.wanted[name]) if file.exists() else None
+        if name not in last or not (file := self.folder / last[name]).exists():
+            return None
+        return lookups.opened(file, self.wanted[name])
