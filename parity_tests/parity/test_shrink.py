@@ -50,9 +50,7 @@ def test_a_broken_translation_shrinks_to_one_event_and_a_test_that_fails(
     monkeypatch.setattr(
         shrink,
         "records",
-        lambda frame, view, fold: honest(
-            frame.selectExpr("* EXCEPT (amount)", "abs(amount) AS amount"), view, fold=fold
-        ),
+        lambda frame, views: honest(frame.selectExpr("* EXCEPT (amount)", "abs(amount) AS amount"), views),
     )
     left = shrink.smallest(events, lambda e: bool(shrink.disagreement(spark, VIEW, e, ("ann",), NOW)))
     assert [event["amount"] for event in left] == [Decimal("-2.25")]
