@@ -19,7 +19,7 @@ from dualpath.runtime import jars, redis
 from dualpath.runtime.kafka import HOST
 from parity_tests import faults
 from parity_tests.cluster import driver
-from parity_tests.conftest import BRIEFLY, SOURCE
+from parity_tests.conftest import BRIEFLY, CHECKOUT, SOURCE
 from parity_tests.startup.cluster import Cluster, refusal
 from parity_tests.startup.object_store import reached
 from parity_tests.startup.s3 import Server
@@ -68,6 +68,7 @@ def started(home: Path, cluster: Cluster, environ: dict[str, str], *words: str) 
     """A driver that runs a program of Python."""
     settings = {
         "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": str(CHECKOUT),
         "SPARK_CONF_DIR": str(home),
         "SPARK_LOCAL_IP": HOST,
         "SPARK_MASTER": cluster.master,
@@ -135,8 +136,7 @@ def test_a_cluster_gives_the_bits_of_one_machine_though_a_worker_is_killed(
             repo = repo_at(home, applied, s3.fresh(), connection)
             words = ["-m", driver.__name__, str(repo.folder), json.dumps([*commands, *on_cluster])]
             process = started(home, cluster, s3.environ, *words)
-            for _ in range(2):
-                said = read(process, until="stream")
+            said = read(process, until="stream") + read(process, until="stream")
             faults.until(lambda: batches(repo) > FIRST or process.poll() is not None)
             cluster.kill(0)
             at = batches(repo)
