@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +22,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from dualpath.errors import InputError, UnavailableError
 from dualpath.runtime import jars, java
+from dualpath.runtime.service import Service, ended
 
 HOST = "127.0.0.1"
 TIMEOUT_SECONDS = 60.0
@@ -51,7 +51,7 @@ log.retention.ms=-1
 """
 
 
-class Broker:
+class Broker(Service):
     """The broker whose data is in `folder`; `with Broker(folder) as broker` starts and stops it.
 
     It listens on 127.0.0.1 only, without encryption or passwords, and at the same port each time: the one it found
@@ -117,21 +117,8 @@ class Broker:
         if self.process is None:
             return
         self.process.terminate()
-        try:
-            self.process.wait(TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        ended(self.process, TIMEOUT_SECONDS)
         self.process = None
-
-    def __enter__(self) -> "Broker":
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _format(self, command: list[str]) -> None:
         """Give a new folder its configuration and its empty storage."""

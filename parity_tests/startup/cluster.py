@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import httpx
@@ -24,6 +23,7 @@ import tenacity
 from dualpath.errors import UnavailableError
 from dualpath.runtime import java
 from dualpath.runtime.kafka import HOST
+from dualpath.runtime.service import Service
 from parity_tests.conftest import BRIEFLY, CHECKOUT
 
 TIMEOUT_SECONDS = 60.0
@@ -48,7 +48,7 @@ def refusal() -> str:
     return f"workers cannot be kept from the driver's folders: {ran.stderr.strip()}" if ran.returncode else ""
 
 
-class Cluster:
+class Cluster(Service):
     """A cluster whose processes work below `folder`; `with Cluster(...) as cluster` starts and stops it.
 
     Its workers have one core each, the variables `environ` besides those of every process, and nothing in the folders
@@ -110,19 +110,6 @@ class Cluster:
             each.terminate()
         for each in self.processes:
             each.wait()
-
-    def __enter__(self) -> "Cluster":
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _run(self, name: str, program: str, options: Sequence[str], *, hidden: Sequence[Path]) -> None:
         mounts = " && ".join(["true", *(shlex.join([*NOTHING_AT, str(each)]) for each in hidden)])

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import TracebackType
 from uuid import uuid4
 from xml.etree import ElementTree
 
@@ -22,6 +21,7 @@ import tenacity
 
 from dualpath.errors import UnavailableError
 from dualpath.runtime.kafka import HOST
+from dualpath.runtime.service import Service, ended
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 60.0
@@ -33,7 +33,7 @@ ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:
 IAM = {"Authorization": f"AWS4-HMAC-SHA256 Credential=x/20260101/{REGION}/iam/aws4_request, SignedHeaders=, Signature="}
 
 
-class Server:
+class Server(Service):
     """The server whose objects are in `folder`; `with Server(folder) as server` starts and stops it.
 
     Its address and its only key are the same each time, and it has one bucket.
@@ -91,21 +91,10 @@ class Server:
         """End it and wait; nothing happens if it does not run."""
         if self.process is None:
             return
-        try:
-            self.process.communicate(timeout=TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        assert self.process.stdin is not None, "it is a pipe"
+        self.process.stdin.close()
+        ended(self.process, TIMEOUT_SECONDS)
         self.process = None
-
-    def __enter__(self) -> "Server":
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _prepare(self) -> None:
         """Give a new folder its bucket and its key; a server keeps keys only when it ends by itself."""

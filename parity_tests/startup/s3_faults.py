@@ -11,11 +11,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from dualpath.runtime.kafka import HOST
+from dualpath.runtime.service import Service
 from parity_tests.startup.s3 import Server
 
 OF_A_REQUEST = {"connection", "expect"}
@@ -51,7 +51,7 @@ class Held(NamedTuple):
     arrived: threading.Event
 
 
-class Faults:
+class Faults(Service):
     """The proxy before `server`; `with Faults(server) as faults` starts and stops it.
 
     `seen` has the method and the key of every request, whatever became of it.
@@ -124,13 +124,12 @@ class Faults:
                 fault.left -= 1
             return fault
 
-    def __enter__(self) -> "Faults":
+    def start(self) -> None:
+        """Answer requests."""
         threading.Thread(target=self._proxy.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
+        """Answer no more."""
         self._proxy.shutdown()
         self._proxy.server_close()
 
