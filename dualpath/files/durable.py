@@ -20,14 +20,14 @@ def write_atomically(file: Place, text: str) -> None:
     It outlives a power failure once this returns: the file and its place in the folder are both on the disk.
     """
     if not isinstance(file, Path):
-        return objects.put(file, text.encode())
+        objects.put(file, text.encode())
+        return
     changed = _made(file.parent)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     with written(temporary) as stream:
         stream.write(text.encode())
     temporary.replace(file)
     sync({file.parent, *changed})
-    return None
 
 
 def update(file: Place, change: Callable[[str], str]) -> str:

@@ -13,6 +13,9 @@ from typing import Any
 from uuid import uuid4
 
 import fsspec
+import obstore
+from obstore.exceptions import AlreadyExistsError, PreconditionError
+from obstore.store import from_url
 from upath.implementations.cloud import CloudPath
 from upath.registry import register_implementation
 
@@ -42,8 +45,6 @@ class ObjectPath(CloudPath):
 
     def read_bytes(self) -> bytes:
         """All of it; raises `FileNotFoundError` if there is none."""
-        import obstore
-
         store, name = _split(self)
         return bytes(obstore.get(store, name).bytes())
 
@@ -54,22 +55,20 @@ class ObjectPath(CloudPath):
     def states(self) -> Iterator[tuple[str, int, int]]:
         """What `below` has: the name below this one, bytes, and when it was put, seconds: stores tell no more in all of
         their answers."""
-        import obstore
-
         store, name = _split(self)
         for page in obstore.list(store, f"{name}/"):
             for each in page:
-                yield each["path"].removeprefix(f"{name}/"), each["size"], int(each["last_modified"].timestamp())
+                if each["path"] != name:  # Spark puts an object that stands for the folder itself
+                    yield each["path"].removeprefix(f"{name}/"), each["size"], int(each["last_modified"].timestamp())
 
     def below(self) -> Iterator["ObjectPath"]:
         """Every object whose name begins with this one's and a slash."""
-        for name in self.fs.find(self.path):
-            yield type(self)(f"{self.protocol}://{name}")
+        return (self / name for name, *_ in self.states())
 
     def remove(self) -> None:
         """Remove all of them."""
-        if names := self.fs.find(self.path):
-            self.fs.rm(names)
+        store, name = _split(self)
+        obstore.delete(store, [f"{name}/{each}" for each, *_ in self.states()])
 
 
 for each in SCHEMES:
@@ -103,9 +102,6 @@ def store_of(scheme: str) -> fsspec.AbstractFileSystem:
 
 def create(file: ObjectPath, content: bytes) -> bool:
     """Put an object if there is none of its name; answers whether it did. `content` is nobody else's."""
-    import obstore
-    from obstore.exceptions import AlreadyExistsError
-
     store, name = _split(file)
     try:
         obstore.put(store, name, content, mode="create")
@@ -117,16 +113,12 @@ def create(file: ObjectPath, content: bytes) -> bool:
 
 def put(file: ObjectPath, content: bytes) -> None:
     """Put an object, in place of the one that may be there."""
-    import obstore
-
     store, name = _split(file)
     obstore.put(store, name, content)
 
 
 def move(file: ObjectPath, to: ObjectPath) -> None:
     """Give an object another name in its bucket, in place of the one that may have it: a copy, then it goes."""
-    import obstore
-
     (store, name), (_, new) = _split(file), _split(to)
     obstore.rename(store, name, new)
 
@@ -145,8 +137,6 @@ def update(file: ObjectPath, change: Callable[[str], str]) -> str:
 
 def read(file: ObjectPath) -> tuple[str, str | None]:
     """The text of an object and its tag, for `replace`; empty and None: there is none."""
-    import obstore
-
     store, name = _split(file)
     try:
         found = obstore.get(store, name)
@@ -160,9 +150,6 @@ def replace(file: ObjectPath, text: str, tag: str | None) -> str | None:
 
     The text is nobody else's, or may be put twice.
     """
-    import obstore
-    from obstore.exceptions import AlreadyExistsError, PreconditionError
-
     store, name = _split(file)
     try:
         return obstore.put(store, name, text.encode(), mode="create" if tag is None else {"e_tag": tag})["e_tag"]
@@ -232,7 +219,5 @@ def _split(file: ObjectPath) -> tuple[Any, str]:
 
 @cache
 def _bucket(scheme: str, bucket: str) -> Any:
-    from obstore.store import from_url
-
     made: Any = from_url  # it asks for the options of one scheme
     return made(f"{scheme}://{bucket}", client_options=_client(os.environ), retry_config=RETRIES)

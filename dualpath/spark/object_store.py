@@ -11,7 +11,6 @@ from pyspark.sql import SparkSession
 
 from dualpath.errors import UnavailableError
 from dualpath.files import objects
-from dualpath.files.objects import scheme
 from dualpath.files.places import Place
 from dualpath.runtime import jars
 
@@ -57,4 +56,4 @@ def require(active: SparkSession, data: Place | None) -> None:
 
 
 def _is_s3(data: Place | None) -> bool:
-    return data is not None and not isinstance(data, Path) and scheme(str(data)) == "s3"
+    return data is not None and not isinstance(data, Path) and data.protocol == "s3"
