@@ -191,7 +191,7 @@ class DedupStore:
             return None
         ids = logged.repartitionById(tasks, hash_range(tasks)).select(*hashes(), "clock")
         made = [staging / answer.file for answer in ids.mapInArrow(keep, "file string").collect()]
-        remove(self.folder / f"query={query}")
+        remove(self.folder / f"query={query}", ignore_errors=True)
         return self._placed(made, query, first, last, max(clocks.values()))
 
     @step(Step.MERGE_SEGMENTS)

@@ -104,7 +104,7 @@ class Traces:
             note = erasures.begin(ledger, self.keys, asked(self.keys), self.arrival_days)
             note = erasures.keep(ledger, replace(note, rewritten=note.rewritten or rewritten))
         with self.storage.building(), self.storage.compacting():
-            remove(self.storage.folder("staging"))
+            remove(self.storage.folder("staging"), ignore_errors=True)
             self._commit(note)
             for file in self.found["landing"].rows:
                 self.lines.remove(file)
@@ -148,7 +148,7 @@ class Traces:
     @step(Step.FORGET_IDS)
     def _forget_ids(self) -> None:
         """The next stream makes the ids of the last `duplicates_within` anew, from the log."""
-        remove(self.storage.folder("ids"))
+        remove(self.storage.folder("ids"), ignore_errors=True)
 
 
 @step(Step.END_ERASURE)

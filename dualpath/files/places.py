@@ -99,12 +99,13 @@ def relative(file: Place, folder: Place) -> str:
     return found
 
 
-def remove(folder: Place) -> None:
-    """Remove a folder with all that is in it, if there is one."""
-    if isinstance(folder, Path):
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
+def remove(folder: Place, *, ignore_errors: bool = False) -> None:
+    """Remove a folder with all that is in it, if there is one; with `ignore_errors`, as much as can be removed of one
+    on a disk."""
+    if not isinstance(folder, Path):
         folder.remove()
+    elif ignore_errors or folder.exists():
+        shutil.rmtree(folder, ignore_errors=ignore_errors)
 
 
 def delta_options(folder: Place, environ: Mapping[str, str] = os.environ) -> dict[str, str] | None:

@@ -43,7 +43,7 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
     # Texts are built first, so that no record holds a code whose text is missing.
     dictionary_folder = f"{DICTIONARY}/{source.name}"
     staged = history.folder(dictionary_folder) / ".staged"
-    remove(staged)
+    remove(staged, ignore_errors=True)
     lacking = history.stale(dictionary_folder, wanted, storage.digests(dictionary_salt(source.name, views)))
     if lacking:
         made = texts(read_log(spark, storage, source, lacking), views).withColumn("view", F.lit(DICTIONARY))
@@ -59,7 +59,7 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
         for view, rows in zip(alike, counts, strict=True):
             _publish(history, view_version(view), staged / f"view={view.name}", stale, rows, version)
         built.update(stale)
-    remove(staged)
+    remove(staged, ignore_errors=True)
     for view in views:
         history.note_complete(view, finished)
     return sorted(built)

@@ -106,7 +106,7 @@ class Sink:
         Those of a batch that is in the log already do not: the log says which rows it has.
         """
         staging = self.storage.folder("staging")
-        remove(staging)  # of a process that was killed
+        remove(staging, ignore_errors=True)  # of a process that was killed
         views = self.views if self.small and not entry.logged else ()
         arrival_day = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.closed_through)).cast("date"))
         known = self.dedup.files_before(entry)
@@ -139,7 +139,7 @@ class Sink:
             batch.paths = [str(self.storage.folder("log") / each.path) for each in written]
             self.dedup.add(batch.entry, ids)
             self.small = batch.entry.accepted <= SMALL_BATCH
-        remove(self.storage.folder("staging"))
+        remove(self.storage.folder("staging"), ignore_errors=True)
 
     def serve(self, batch: MicroBatch) -> None:
         """Append the records to Redis, unless all that has been done."""

@@ -95,7 +95,7 @@ def publish(
             made.append(placed(table, file, counts.get(file, 0), (arrival_day, part, buckets.partition(bucket))))
     replaced = table.snapshot().files(arrival_day=parts)
     table.commit("WRITE", made, replaced, parameters={"logVersion": str(version)})
-    remove(staged)
+    remove(staged, ignore_errors=True)
     table.remove_unused()
     table.sum_up()
 
