@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
-from feast import FeatureStore
+from feast import FeatureStore, RepoConfig
 
 from dualpath.declare import view_of
 from dualpath.errors import DeclarationError, InputError
@@ -21,6 +21,11 @@ from dualpath.schema import EventSource
 from dualpath.view import View
 
 MICROSECOND = timedelta(microseconds=1)
+
+
+def root(config: RepoConfig) -> Place:
+    """The folder of events and records, or their place in an object store, by Feast's settings."""
+    return place(config.offline_store.path, Path(config.repo_path or "."))
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Repo:
     @property
     def root(self) -> Place:
         """The folder of events and records."""
-        return place(self.store.config.offline_store.path, self.folder)
+        return root(self.store.config)
 
     def storage(self, source: str) -> Storage:
         """The folders of a source."""

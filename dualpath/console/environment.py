@@ -25,7 +25,7 @@ def doctor(folder: Path | None) -> Report:
     """Look at the machine, and at the Redis of the repo in `folder` if there is one."""
     settings = _settings(folder)
     address, parameters = redis_server(settings, os.environ)
-    kept = place((settings.get("offline_store") or {}).get("path") or "data", folder or Path())
+    kept = place(settings.get("offline_store", {}).get("path") or "data", folder or Path())
     findings = examine(os.environ, address, folder or Path(), parameters, kept)
     shown = table("", "needed", "found", "where")
     for each in findings:

@@ -11,7 +11,7 @@ from dualpath.declare import view_of
 from dualpath.errors import DeclarationError
 from dualpath.field import Field
 from dualpath.files import objects
-from dualpath.files.places import Place, place
+from dualpath.files.places import Place
 from dualpath.limits import Limits
 from dualpath.log import forms
 from dualpath.log.evolution import described
@@ -19,6 +19,7 @@ from dualpath.log.storage import Storage
 from dualpath.offline.history import view_version
 from dualpath.parts import parts
 from dualpath.plural import plural
+from dualpath.repo import root
 from dualpath.schema import EventSource
 from dualpath.view import View
 
@@ -54,19 +55,15 @@ class Change:
 def check(config: RepoConfig, source: EventSource) -> None:
     """Raise `DeclarationError`, one sentence, unless the source's log can be read as `source` declares it."""
     before = _sources(_applied(config))
-    if not isinstance(root := _root(config), Path):
-        objects.check(root)
-    forms.check(Storage(_root(config), source.name), source, before.get(source.name))
+    if not isinstance(place := root(config), Path):
+        objects.check(place)
+    forms.check(Storage(place, source.name), source, before.get(source.name))
 
 
 def changes(config: RepoConfig, declared: Mapping[str, View]) -> list[Change]:
     """What it makes of each source if these views replace those of the registry."""
     before, after = _applied(config), _parts(declared.values())
-    return [_change(_root(config), name, before, after) for name in sorted({*_sources(before), *_sources(after)})]
-
-
-def _root(config: RepoConfig) -> Place:
-    return place(config.offline_store.path, Path(config.repo_path or "."))
+    return [_change(root(config), name, before, after) for name in sorted({*_sources(before), *_sources(after)})]
 
 
 def _applied(config: RepoConfig) -> dict[str, View]:
@@ -102,8 +99,8 @@ def _sources(views: Mapping[str, View]) -> dict[str, EventSource]:
     return {view.source.name: view.source for view in views.values()}
 
 
-def _change(root: Place, name: str, before: Mapping[str, View], after: Mapping[str, View]) -> Change:
-    storage, refused = Storage(root, name), ""
+def _change(place: Place, name: str, before: Mapping[str, View], after: Mapping[str, View]) -> Change:
+    storage, refused = Storage(place, name), ""
     old, new = _sources(before).get(name), _sources(after).get(name)
     if new:
         try:

@@ -27,6 +27,7 @@ from dualpath.feast.errors import translated
 from dualpath.feast.training_rows import TrainingRows, dataset, read, rows_of_events
 from dualpath.feast.training_set import TrainingSet
 from dualpath.files.places import place
+from dualpath.repo import root
 
 
 class DualpathOfflineStoreConfig(FeastConfigBaseModel):
@@ -277,7 +278,7 @@ def _of_path(config: RepoConfig, path: str, views: Sequence[FeatureView]) -> Any
         extras.require("spark")
         from dualpath.feast import spark_frames
 
-        return spark_frames.of_files(path, files.schema, windowed.root(config))
+        return spark_frames.of_files(path, files.schema, root(config))
     return files.to_table()
 
 

@@ -18,10 +18,11 @@ from dualpath.feast.errors import translated
 from dualpath.feast.spark_frames import GIVEN
 from dualpath.feast.training_rows import TrainingRows
 from dualpath.feast.training_set import TrainingSet
-from dualpath.feast.windowed import Wanted, root
+from dualpath.feast.windowed import Wanted
 from dualpath.kinds import INSTANT
 from dualpath.offline.distributed import AS_OF
 from dualpath.offline.history import History
+from dualpath.repo import root
 from dualpath.times import FIRST, LAST
 from dualpath.windows import SECOND
 

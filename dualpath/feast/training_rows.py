@@ -22,10 +22,10 @@ from feast.utils import compute_non_entity_date_range
 from dualpath import entities, instants
 from dualpath.declare import view_of
 from dualpath.errors import InputError
-from dualpath.files.places import place
 from dualpath.kinds import INSTANT
 from dualpath.log.reading import Reading
 from dualpath.log.storage import Storage
+from dualpath.repo import root
 from dualpath.schema import EventSource
 from dualpath.view import KNOWN_AT
 
@@ -164,10 +164,9 @@ def rows_of_events(config: RepoConfig, views: Sequence[FeatureView], start: Any,
     except OverflowError:
         raise InputError(f"end_date is {end}, and the span before it would begin before the year 1.") from None
     first, last = pa.scalar(since, INSTANT), pa.scalar(until, INSTANT)
-    root = place(config.offline_store.path, Path(config.repo_path or "."))
     found = []
     for source, columns in logs.items():
-        storage = Storage(root, source.name)
+        storage = Storage(root(config), source.name)
         reading = Reading(storage, source)
         logged = {name: reading.column(source.by_name[field].column) for name, field in columns.items()}
         within = (pc.field("event_time") >= first) & (pc.field("event_time") <= last)

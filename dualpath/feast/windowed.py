@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +14,11 @@ from dualpath.errors import carried
 from dualpath.feast import training_known
 from dualpath.feast.training_known import Rule
 from dualpath.feast.training_rows import TrainingRows
-from dualpath.files.places import Place, place
 from dualpath.known import Known
 from dualpath.log.storage import Storage
 from dualpath.offline import local
 from dualpath.offline.history import History
+from dualpath.repo import root
 from dualpath.view import View
 
 FEW = 100_000
@@ -68,11 +67,6 @@ class Wanted:
         """The features that are null, and their types."""
         kinds = {self.view.known_feature: pa.string(), self.view.arrived_feature: pa.int64()}
         return {name: kinds[name] for name in self.untold}
-
-
-def root(config: RepoConfig) -> Place:
-    """The folder of events and records."""
-    return place(config.offline_store.path, Path(config.repo_path or "."))
 
 
 def features(
@@ -134,13 +128,8 @@ def on_spark(
     distinct = {name: pc.unique(told[name]).drop_null() for name in told if name.startswith("entity")}
     few = {name: entities for name, entities in distinct.items() if len(entities) <= FEW}
     try:
-        table = (
-            spark_frames.features(
-                session("dualpath-training", data=history.root).createDataFrame(rows), wanted, history, few
-            )
-            .toArrow()
-            .sort_by("row")
-        )
+        asked = session("dualpath-training", data=history.root).createDataFrame(rows)
+        table = spark_frames.features(asked, wanted, history, few).toArrow().sort_by("row")
     except Exception as error:
         raise carried(error) or error from None
     return [

@@ -159,8 +159,7 @@ def _note_progress(storage: Storage) -> None:
     done = max((each for each in ends if unfinished is None or each < unfinished.fence), default=UNFENCED)
     begun, closed = (unfinished.fence, unfinished.closed_through) if unfinished else (done, "")
     sealed = former.folder(storage, "ledger") / "sealed"
-    now = progress.Progress(done, begun, closed, read_text(sealed))
-    progress.write(storage.folder("ledger"), now)
+    progress.write(storage.folder("ledger"), progress.Progress(done, begun, closed, read_text(sealed)))
 
 
 def _note_erasures(storage: Storage) -> None:

@@ -39,11 +39,8 @@ def _migrate(history: History, name: str) -> int:
 
     A part that has lost files is left out: the next `dualpath batch` builds it again.
     """
-    folder, table, schema = (
-        local(history.folder(name), "the previous version"),
-        history.table(name),
-        history.schema(name),
-    )
+    folder = local(history.folder(name), "the previous version")
+    table, schema = history.table(name), history.schema(name)
     index = json.loads((folder / "index.json").read_text())
     # A still earlier version noted no bytes: what it built is built again.
     index = {day: part for day, part in index.items() if isinstance(part, list)}

@@ -87,7 +87,7 @@ def known_master(conf: Mapping[str, str] | None = None) -> str:
         return str(active.master)
     if _submitted():
         return ""
-    return (conf or {}).get("spark.master") or os.environ.get("SPARK_MASTER") or "local"
+    return _named_master(conf or {}) or "local"
 
 
 def shuffle_partitions(spark: SparkSession) -> int:
@@ -129,13 +129,17 @@ def _submitted() -> bool:
     return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
+def _named_master(conf: Mapping[str, str]) -> str | None:
+    return conf.get("spark.master") or os.environ.get("SPARK_MASTER")
+
+
 def _launch(cores: int, chosen: dict[str, str]) -> dict[str, str]:
     """Settings that only count before the JVM starts; joins the caller's Java options with ours."""
     runtime = java.find(os.environ)
     if runtime.instead:
         log.warning("%s; using the Java %s in %s", runtime.instead, runtime.version, runtime.home)
     os.environ["JAVA_HOME"] = str(runtime.home)
-    master = chosen.get("spark.master") or os.environ.get("SPARK_MASTER") or f"local[{cores},4]"
+    master = _named_master(chosen) or f"local[{cores},4]"
     messages, extra = Path(__file__).with_name("log4j2.properties"), chosen.pop(JAVA_OPTIONS, "")
     options = [f'"-Dlog4j2.configurationFile={messages.as_uri()}"', HUGE]
     here = LOCAL_MASTER.fullmatch(master)
