@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+from botocore.config import Config
+from botocore.session import get_session
 
 from dualpath.errors import InputError
 from dualpath.files import places
 from dualpath.files.durable import move, write_atomically
 from dualpath.files.objects import ObjectPath
 from dualpath.files.places import Place
+from parity_tests.startup.s3 import Server
 
 NAMES = ("a", "a b+c=é", "day=2026-03-01/x.parquet", "day=2026-03-01/y.parquet", "day=2026-03-02/x.parquet", "deep/x/z")
 
@@ -86,3 +89,29 @@ def test_whoever_lists_objects_is_told_their_bytes_and_when_they_were_put(remote
     write_atomically(remote / "a/b.jsonl", "four")
     [(name, size, put)] = remote.states()
     assert (name, size, put) == ("a/b.jsonl", 4, int((remote / "a/b.jsonl").stat().st_mtime))
+
+
+def test_the_object_that_stands_for_a_folder_is_none_of_its_files(s3: Server, remote: ObjectPath) -> None:
+    """Spark's client puts one, whose name ends in a slash."""
+    write_atomically(remote / "folder/a", "")
+    bucket, _, name = remote.path.partition("/")
+    told = s3.environ
+    client = get_session().create_client(
+        "s3",
+        endpoint_url=told["AWS_ENDPOINT_URL"],
+        region_name=told["AWS_REGION"],
+        aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    client.put_object(Bucket=bucket, Key=f"{name}/folder/", Body=b"")
+    assert names(places.below(remote / "folder"), remote / "folder") == ["a"]
+
+
+def test_a_folder_that_cannot_be_removed_is_an_error_unless_errors_are_ignored(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    places.remove(file, ignore_errors=True)
+    with pytest.raises(NotADirectoryError):
+        places.remove(file)
+    assert file.exists()

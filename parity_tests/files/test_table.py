@@ -207,3 +207,10 @@ def test_a_day_is_closed_before_a_batch_begins_or_after(somewhere: Place) -> Non
     for number, (found, day) in enumerate(zip(begun, days, strict=True)):
         before = days[number - 1].isoformat() if number else ""
         assert found in (before, day.isoformat())
+
+
+def test_a_closed_day_is_never_opened_again(somewhere: Place) -> None:
+    storage = Storage(somewhere, "clicks")
+    storage.close_day(date(2026, 3, 2))
+    storage.close_day(date(2026, 3, 1))
+    assert storage.closed_through == "2026-03-02"
