@@ -1,13 +1,15 @@
-"""What `dualpath status` costs after twenty thousand micro-batches, each with a file of events, every tenth with one
+"""What `dualpath status` costs after a hundred thousand micro-batches, each with a file of events, every tenth with one
 of dead letters.
 
-The log is written by its own writer, as the stream has it, but without waiting for the disk. No night has compacted it.
-The peer opens the files of all batches, as `--files` does.
+The log is written by its own writer, but without waiting for the disk. It is as a stream leaves it that no night has
+compacted: the last 999 batches have a commit each, and those before are summed up, a thousand at a time, which is how
+they are written here. The peer opens the files of all batches, as `--files` does.
 """
 
 import os
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,19 +23,21 @@ from benchmarks.place import CHECKOUT
 from dualpath.console import status
 from dualpath.log import batches as log
 from dualpath.log import forms, progress
-from dualpath.log.accounts import Entry
+from dualpath.log.accounts import Entry, clock_day
 from dualpath.log.progress import Progress
+from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, log_table
+from dualpath.record import Fence
 from dualpath.repo import Repo
 from dualpath.schema import EventSource
 from parity_tests import logged
 
 SOURCE = "shop_events"
-BATCHES, ROWS, REFUSED_EVERY = 20_000, 20, 10
+BATCHES, ROWS, REFUSED_EVERY = 99_999, 20, 10
 """Micro-batches, the accepted rows of each, and which of them have a dead letter."""
 SECOND, START = 1_000_000, 1_772_323_200_000_000
-DAY = "2026-03-01"
+DAY, QUERY = "2026-03-01", 1
 DATA = shutil.ignore_patterns("data", "__pycache__")
 WAYS = {"status": False, "status --files": True}
 
@@ -74,24 +78,42 @@ def _measured(repo: Repo, files: bool) -> tuple[float, int]:
 def fill(storage: Storage, source: EventSource, batches: int) -> None:
     """The log of so many batches."""
     storage.table.ensure(forms.schema(forms.known(storage, source)))
-    letter = pa.table({"reason": ["amount is not finite: NaN"]})
+    summed_up = batches - batches % log.SUMMED_UP
     with patch.object(os, "fsync"):
-        for batch in range(batches):
-            refused = int(batch % REFUSED_EVERY == 0)
-            events = pa.table({"event_id": [f"{batch}-{n}" for n in range(ROWS)]})
-            files = {(ACCEPTED, DAY): events} | ({(DEAD_LETTER, DAY): letter} if refused else {})
-            entry = Entry(
-                query=1,
-                batch=batch,
-                rows_read=ROWS + refused,
-                accepted=ROWS,
-                dead_letter=refused,
-                arrival_days=(DAY,),
-                clock=START + batch * SECOND,
-                reasons={"amount is not finite": 1} if refused else {},
-            )
-            written = [logged.write(storage, entry.fence, *place, rows) for place, rows in files.items()]
-            log.commit(storage.table, entry, written)
-            if (batch + 1) % log.SUMMED_UP == 0:
-                log.sum_up(storage.table)
-        progress.write(storage.folder("ledger"), Progress(entry.fence, entry.fence))
+        for first in range(0, summed_up, log.SUMMED_UP):
+            _summed_up(storage, range(first, first + log.SUMMED_UP))
+        storage.table.checkpoint()
+        for batch in range(summed_up, batches):
+            log.commit(storage.table, *_batch(storage, batch))
+        last = Fence(QUERY, batches - 1)
+        progress.write(storage.folder("ledger"), Progress(last, last))
+
+
+def _summed_up(storage: Storage, batches: range) -> None:
+    """Micro-batches in one commit, with their accounts in a file a day."""
+    made, accounts = list[DataFile](), defaultdict[str, list[pa.Table]](list)
+    for batch in batches:
+        entry, files = _batch(storage, batch)
+        made += files
+        accounts[clock_day(entry.clock)].append(entry.row)
+    made += [log.write_accounts(storage.table, pa.concat_tables(rows), day) for day, rows in accounts.items()]
+    storage.table.commit("STREAMING UPDATE", made, transaction=(f"query-{QUERY}", batches[-1]))
+
+
+def _batch(storage: Storage, batch: int) -> tuple[Entry, list[DataFile]]:
+    """The account of a micro-batch, and its files."""
+    refused = int(batch % REFUSED_EVERY == 0)
+    events = pa.table({"event_id": [f"{batch}-{n}" for n in range(ROWS)]})
+    letter = pa.table({"reason": ["amount is not finite: NaN"]})
+    rows = {(ACCEPTED, DAY): events} | ({(DEAD_LETTER, DAY): letter} if refused else {})
+    entry = Entry(
+        query=QUERY,
+        batch=batch,
+        rows_read=ROWS + refused,
+        accepted=ROWS,
+        dead_letter=refused,
+        arrival_days=(DAY,),
+        clock=START + batch * SECOND,
+        reasons={"amount is not finite": 1} if refused else {},
+    )
+    return entry, [logged.write(storage, entry.fence, *place, table) for place, table in rows.items()]

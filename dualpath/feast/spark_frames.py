@@ -21,6 +21,7 @@ from dualpath.feast import training_rows
 from dualpath.feast.derived import DerivedView, plain
 from dualpath.feast.training_rows import TrainingRows
 from dualpath.feast.windowed import Wanted, columns, entity_column, known_column
+from dualpath.files import places
 from dualpath.files.places import Place
 from dualpath.known import place
 from dualpath.offline import distributed
@@ -152,15 +153,16 @@ def derived(rows: DataFrame, odfv: OnDemandFeatureView, fields: Mapping[str, Fie
 
 
 def of_files(path: str, schema: pa.Schema, data: Place) -> DataFrame:
-    """The frame of Parquet files, in a session that reads `data`; raises `InputError` for instants that Spark does not
-    read."""
+    """The frame of Parquet files, in a session that reads `data` too; raises `InputError` for instants that Spark does
+    not read."""
     for field in schema:
         if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
             raise InputError(
                 f"entity_df is the path '{path}', whose column '{field.name}' has nanoseconds, which Spark does not "
                 "read; write it in microseconds."
             )
-    return session("dualpath-training", data=data).read.parquet(str(Path(path).absolute()))
+    at = places.place(path, Path.cwd())
+    return session("dualpath-training", data=data, also=at).read.parquet(str(at))
 
 
 @contextmanager

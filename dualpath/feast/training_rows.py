@@ -22,6 +22,9 @@ from feast.utils import compute_non_entity_date_range
 from dualpath import entities, instants
 from dualpath.declare import view_of
 from dualpath.errors import InputError
+from dualpath.files import objects
+from dualpath.files.parquet import hive
+from dualpath.files.places import Place
 from dualpath.kinds import INSTANT
 from dualpath.log.reading import Reading
 from dualpath.log.storage import Storage
@@ -98,7 +101,7 @@ def read(entity_df: Any) -> TrainingRows:
         columns, types = entity_df.columns, [_as_numpy(kind) for kind in entity_df.schema.types]
         names = entity_df.column_names
     else:
-        what = "SQL text" if isinstance(entity_df, str) else f"a {type(entity_df).__name__}"
+        what = "a text, and there is no such file" if isinstance(entity_df, str) else f"a {type(entity_df).__name__}"
         raise InputError(
             f"entity_df is {what}; pass a pandas DataFrame, an Arrow table, a Spark DataFrame or the path of "
             "Parquet files, one row for each entity and instant, or none, and start_date and end_date."
@@ -114,14 +117,23 @@ def read(entity_df: Any) -> TrainingRows:
 
 
 def dataset(path: str) -> ds.Dataset | None:
-    """The Parquet file or folder of a path; None if there is nothing. Raises `InputError` for anything else there."""
+    """The Parquet file or folder of a path, also in an object store; None if a text is none.
+
+    Raises `InputError` for anything else there.
+    """
+    place = _named(path)
+    try:
+        return hive(place) if place else None
+    except pa.ArrowException as error:
+        raise InputError(f"entity_df is the path '{path}', which has no Parquet: {error}.") from None
+
+
+def _named(path: str) -> Place | None:
+    """The place that a text names; None if it names none, or no file is there on this machine."""
+    if objects.scheme(path) in objects.SCHEMES:
+        return objects.opened(path)
     with suppress(OSError, ValueError):  # of a text that is too long for a path
-        if not Path(path).exists():
-            return None
-        try:
-            return ds.dataset(path, format="parquet", partitioning="hive")
-        except pa.ArrowException as error:
-            raise InputError(f"entity_df is the path '{path}', which has no Parquet: {error}.") from None
+        return Path(path) if Path(path).exists() else None
     return None
 
 

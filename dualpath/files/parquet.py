@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from dualpath.files import objects
 from dualpath.files.durable import written
-from dualpath.files.places import Place, is_remote
+from dualpath.files.places import Place, below, is_remote, relative
 
 
 def write_rows(rows: pa.Table, file: Place) -> None:
@@ -39,6 +39,27 @@ def dataset(paths: Sequence[str], schema: pa.Schema) -> ds.Dataset:
         ds.ParquetFileFormat(),
         filesystem(paths[0]),
     )
+
+
+def hive(place: Place) -> ds.Dataset | None:
+    """The Parquet file at a place, or those below it with the columns that folders `name=value` tell, as Spark reads
+    them; None if an object store has none.
+
+    Raises `pyarrow.ArrowException` for another file.
+    """
+    if isinstance(place, Path):
+        return ds.dataset(place, format="parquet", partitioning="hive" if place.is_dir() else None)
+    arrow = filesystem(str(place))
+    if place.is_file():
+        return ds.dataset(place.path, filesystem=arrow, format="parquet")
+    paths = [str(each).partition("://")[2] for each in below(place) if _is_data(relative(each, place))]
+    options = ds.FileSystemFactoryOptions(place.path, ds.HivePartitioning.discover())
+    return ds.FileSystemDatasetFactory(arrow, paths, ds.ParquetFileFormat(), options).finish() if paths else None
+
+
+def _is_data(path: str) -> bool:
+    """Whether Arrow and Spark read a file of a folder."""
+    return not any(part.startswith((".", "_")) for part in path.split("/"))
 
 
 def filesystem(path: str) -> pyarrow.fs.FileSystem:

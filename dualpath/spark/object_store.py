@@ -5,12 +5,12 @@ their connector: `spark.jars.packages`, or jars of the cluster's image.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from pyspark.sql import SparkSession
 
 from dualpath.errors import UnavailableError
 from dualpath.files import objects
+from dualpath.files.objects import ObjectPath
 from dualpath.files.places import Place
 from dualpath.runtime import jars
 
@@ -21,15 +21,15 @@ REGION = "us-east-1"
 """That of a store with an endpoint of its own, which has no regions."""
 
 
-def settings(data: Place | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """The settings of a session that reads data; fetches the client of S3 if it is not there yet.
+def settings(data: Place | None, also: Place | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """The settings of a session that keeps data in one place, and reads what is in the other too; fetches the client of
+    S3 if it is not there yet.
 
-    Raises `UnavailableError` if it cannot be fetched, and if the store cannot be used.
+    Raises `UnavailableError` if it cannot be fetched, and if the store of data cannot be used.
     """
-    if data is None or isinstance(data, Path):
-        return {}
-    objects.check(data)
-    if not _is_s3(data):
+    if isinstance(data, ObjectPath):
+        objects.check(data)
+    if not (_is_s3(data) or _is_s3(also)):
         return {}
     found = {S3: CLIENT, "spark.jars": ",".join(map(str, jars.fetch("s3", environ)))}
     # What is put is buffered in files, and the client asks for this file system, with checksums, by its name.
@@ -47,13 +47,13 @@ def settings(data: Place | None, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def require(active: SparkSession, data: Place | None) -> None:
-    """Raise `UnavailableError` if a session that is active cannot read data."""
+    """Raise `UnavailableError` if a session that is active cannot read what is in a place."""
     if _is_s3(data) and active.sparkContext.getConf().get(S3) != CLIENT:
         raise UnavailableError(
-            f"A Spark session is already active without a client of S3, and data is kept at {data}. Stop it, or start "
+            f"A Spark session is already active without a client of S3, which {data} is read with. Stop it, or start "
             "it with dualpath.spark.session.session(..., data=...)."
         )
 
 
-def _is_s3(data: Place | None) -> bool:
-    return data is not None and not isinstance(data, Path) and data.protocol == "s3"
+def _is_s3(place: Place | None) -> bool:
+    return isinstance(place, ObjectPath) and place.protocol == "s3"

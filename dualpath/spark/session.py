@@ -53,22 +53,28 @@ LOCAL = {
 
 
 def session(
-    app: str, *, cores: int | None = None, conf: Mapping[str, str] | None = None, data: Place | None = None
+    app: str,
+    *,
+    cores: int | None = None,
+    conf: Mapping[str, str] | None = None,
+    data: Place | None = None,
+    also: Place | None = None,
 ) -> SparkSession:
     """The Spark session of this process, started if there is none.
 
     The master is `spark.master` in `conf`, else the environment's SPARK_MASTER, else this machine with
     `cores` threads (all of them by default). Under `spark-submit` it is the one that was submitted to.
     DUALPATH_DRIVER_MEMORY sets the driver's heap ("2g"). `conf` wins over every setting but is not
-    applied to a session that is already active. `data` is where events and records are kept.
+    applied to a session that is already active. `data` is where events and records are kept, and `also` what else is
+    read.
 
     Raises:
         UnavailableError: no Java runs Spark, or a session is active in another time zone than UTC, or without what
-            reads `data`, or workers of a cluster do not see that folder.
+            reads `data` and `also`, or workers of a cluster do not see the folder `data`.
     """
     if SparkContext._active_spark_context is not None:
-        return _reuse(data)
-    chosen = _with_jars(object_store.settings(data, os.environ), dict(conf or {}))
+        return _reuse(data, also)
+    chosen = _with_jars(object_store.settings(data, also, os.environ), dict(conf or {}))
     settings = ALWAYS | ({} if _submitted() else _launch(cores or os.cpu_count() or 1, chosen)) | chosen
     # They print every exception that is raised anyway, with the JVM's whole stack in one line of JSON.
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
@@ -111,7 +117,7 @@ def _with_jars(settings: dict[str, str], chosen: dict[str, str]) -> dict[str, st
     return settings | chosen | ({JARS: ",".join(jars)} if jars else {})
 
 
-def _reuse(data: Place | None) -> SparkSession:
+def _reuse(data: Place | None, also: Place | None) -> SparkSession:
     active = SparkSession.builder.getOrCreate()
     zone = active.conf.get(TIME_ZONE)
     if zone not in ("UTC", "Etc/UTC"):
@@ -120,6 +126,7 @@ def _reuse(data: Place | None) -> SparkSession:
             f"Stop it, or set {TIME_ZONE} to UTC before calling dualpath."
         )
     object_store.require(active, data)
+    object_store.require(active, also)
     workers.require(active, data)
     return active
 

@@ -181,7 +181,10 @@ def test_what_is_no_entity_df_is_refused_with_what_to_pass(repo: Repo) -> None:
         "pass a pandas DataFrame, an Arrow table, a Spark DataFrame or the path of Parquet files, one row for each "
         "entity and instant, or none, and start_date and end_date."
     )
-    for given, what in [("SELECT user_id FROM users", "SQL text"), ([{"user_id": "ann"}], "a list")]:
+    for given, what in [
+        ("SELECT user_id FROM users", "a text, and there is no such file"),
+        ([{"user_id": "ann"}], "a list"),
+    ]:
         with pytest.raises(InputError) as refused:
             repo.store.get_historical_features(given, ["user_profile:age"])  # type: ignore[arg-type]
         assert refused.value.message == f"entity_df is {what}; {instead}"
@@ -251,7 +254,10 @@ def test_a_remote_offline_store_answers_as_the_local_one(repo: Repo) -> None:
             training(client, ["user_orders:mean_7d"], **span), training(repo.store, ["user_orders:mean_7d"], **span)
         )
         for text in ("SELECT 1", str(repo.folder / "data/profiles.parquet")):  # the server's files are not the caller's
-            with pytest.raises(InputError, match="entity_df is SQL text; pass a pandas DataFrame, an Arrow table"):
+            with pytest.raises(
+                InputError,
+                match="entity_df is a text, and there is no such file; pass a pandas DataFrame, an Arrow table",
+            ):
                 training(client, ["user_orders:mean_7d"], text)
     finally:
         server.shutdown()

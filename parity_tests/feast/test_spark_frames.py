@@ -17,9 +17,11 @@ from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dualpath.errors import InputError, StaleRecordsError
+from dualpath.errors import InputError, StaleRecordsError, UnavailableError
 from dualpath.feast import spark_frames
 from dualpath.feast.spark_set import SparkTrainingSet
+from dualpath.files.objects import opened
+from dualpath.files.parquet import write_rows
 from dualpath.jobs.build import build
 from dualpath.kinds import INSTANT
 from dualpath.offline import distributed
@@ -30,6 +32,8 @@ from dualpath.runtime import redis
 from parity_tests.conftest import REPOS
 from parity_tests.feast.test_several import World, refs
 from parity_tests.feast.training import START, columns_of
+from parity_tests.startup.object_store import reached
+from parity_tests.startup.s3 import Server
 
 WINDOWED = [
     *("user_orders:mean_7d", "shop_orders:shop_mean_7d", "user_orders:shops_7d", "user_returns:returns_7d"),
@@ -54,6 +58,14 @@ def drawn(rows: int = 400) -> pd.DataFrame:
     }
     made = pd.DataFrame(columns)
     return pd.concat([made, made]).assign(row=range(rows), basket=random.random(rows))
+
+
+def in_microseconds(rows: pd.DataFrame) -> pa.Table:
+    """The rows in Arrow, without the nanoseconds that Spark does not read."""
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    for name in ("event_timestamp", "known_at"):
+        table = table.set_column(table.column_names.index(name), name, table[name].cast(INSTANT))
+    return table
 
 
 def in_spark(spark: SparkSession, rows: pd.DataFrame) -> DataFrame:
@@ -218,13 +230,7 @@ def test_the_path_of_parquet_files_is_an_entity_df(
 ) -> None:
     monkeypatch.setattr(repo.store.config.offline_store, "spark_above_rows", above)
     rows = drawn()
-    table = pa.Table.from_pandas(rows, preserve_index=False)
-    table = table.set_column(
-        table.column_names.index("event_timestamp"),
-        "event_timestamp",
-        table["event_timestamp"].cast(INSTANT),
-    )
-    table = table.set_column(table.column_names.index("known_at"), "known_at", table["known_at"].cast(INSTANT))
+    table = in_microseconds(rows)
     folder, file = tmp_path / "rows", tmp_path / "rows.parquet"
     folder.mkdir()
     pq.write_table(table, file)
@@ -246,8 +252,31 @@ def test_the_path_of_parquet_files_is_an_entity_df(
     file.write_text("no")
     with pytest.raises(InputError, match=r"entity_df is the path '.*rows\.parquet', which has no Parquet"):
         repo.store.get_historical_features(str(file), WINDOWED)
-    with pytest.raises(InputError, match="entity_df is SQL text"):
-        repo.store.get_historical_features("SELECT " + "user_id, " * 1_000, WINDOWED)
+    for text in ("SELECT " + "user_id, " * 1_000, "rows.parq", "ftp://host/rows.parquet"):
+        with pytest.raises(InputError, match="entity_df is a text, and there is no such file"):
+            repo.store.get_historical_features(text, WINDOWED)
+
+
+def test_an_entity_df_may_be_in_an_object_store(repo: Repo, s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = in_microseconds(drawn())
+    expected = repo.store.get_historical_features(rows, WINDOWED).to_arrow()
+    with reached(s3.environ):
+        folder = opened(s3.fresh())
+        write_rows(rows, folder / "rows" / "day=3" / "part.parquet")
+        (folder / "rows" / "_SUCCESS").write_text("")
+        (folder / "no" / "rows.parquet").write_text("no")
+        for path in (f"{folder}/rows/day=3/part.parquet", f"{folder}/rows/day=3"):
+            assert same(repo.store.get_historical_features(path, WINDOWED).to_arrow(), expected)
+        found = repo.store.get_historical_features(f"{folder}/rows", WINDOWED).to_arrow()
+        assert same(found.drop_columns("day"), expected) and {*found["day"].to_pylist()} == {3}
+        for path in (f"{folder}/no", f"{folder}/no/rows.parquet"):
+            with pytest.raises(InputError, match=f"entity_df is the path '{path}', which has no Parquet"):
+                repo.store.get_historical_features(path, WINDOWED)
+        with pytest.raises(InputError, match="entity_df is a text, and there is no such file"):
+            repo.store.get_historical_features(f"{folder}/none", WINDOWED)
+        monkeypatch.setattr(repo.store.config.offline_store, "spark_above_rows", 0)
+        with pytest.raises(UnavailableError, match=f"without a client of S3, which {folder}/rows is read with"):
+            repo.store.get_historical_features(f"{folder}/rows", WINDOWED)
 
 
 def test_two_views_of_one_entity_take_one_job_and_one_shuffle_of_their_records(repo: Repo, spark: SparkSession) -> None:

@@ -88,6 +88,11 @@ def test_its_bits_are_those_of_a_repo_in_a_folder(
 
 
 @pytest.mark.spark
+def test_spark_reads_the_rows_of_a_training_set_there(found: dict[str, Any]) -> None:
+    assert found["rows of a path"]["same"] and found["rows of a path"]["counted"] > len(LINES)
+
+
+@pytest.mark.spark
 def test_an_erasure_is_refused_before_anything_is_removed_and_works_without_landed_files(found: dict[str, Any]) -> None:
     said = found["erasure refused"]["error"]
     assert "cannot be changed without another time" in said and "landing/00000000-" in said

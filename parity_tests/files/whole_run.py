@@ -12,11 +12,15 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from dualpath.feast.spark_set import SparkTrainingSet
+from dualpath.files.parquet import write_rows
 from dualpath.files.places import below, matching, remove
 from dualpath.jobs.nightly import nightly
+from dualpath.parity.compare import same
 from dualpath.repo import Repo
 from dualpath.sources.landing import land_payloads, next_number
 from dualpath.spark.session import session
@@ -34,6 +38,21 @@ def expire_at_a_commit(repo: Repo, store: Faults) -> dict[str, Any]:
     with ExitStack() as away, pytest.MonkeyPatch.context() as patched:
         faults.crash_at(patched, Step.COMMIT, nth=2, fault=lambda: away.enter_context(store.expired()))
         return run_json("stream", "--once", "--files-per-batch", "1", "--repo", repo.folder, code=1)
+
+
+def of_a_path(repo: Repo) -> dict[str, Any]:
+    """Spark's training set of rows in the store, beside that of the same rows in this process."""
+    events = [json.loads(line) for line in LINES]
+    rows = {"user_id": [e["user_id"] for e in events], "event_timestamp": [e["event_time"] for e in events]}
+    path, service = repo.root / "impressions", repo.store.get_feature_service("user_profile")
+    write_rows(pa.table(rows), path / "part.parquet")
+    expected = repo.store.get_historical_features(pa.table(rows), service).to_arrow()  # type: ignore[arg-type]
+    repo.store.config.offline_store.spark_above_rows = 0
+    found = repo.store.get_historical_features(str(path), service)
+    assert isinstance(found, SparkTrainingSet)
+    order = [(name, "ascending") for name in ("user_id", "event_timestamp")]
+    counted = sum(count or 0 for count in expected["actions_30min"].to_pylist())
+    return {"same": same(found.to_arrow().sort_by(order), expected.sort_by(order)), "counted": counted}
 
 
 def main(folder: str, server: str) -> None:
@@ -61,6 +80,8 @@ def found(repo: Repo, spark: SparkSession, store: Faults) -> dict[str, Any]:
     answers["status"] = run_json("status", "--files", "--repo", repo.folder)
     records, ids = faults.bits(repo)
     answers["bits"] = [sorted(map(list, records.elements())), sorted(ids.elements())]
+
+    answers["rows of a path"] = of_a_path(repo)
 
     before = sorted((str(file), file.stat().st_mtime) for file in below(repo.root) if "/lock" not in str(file))
     answers["erasure refused"] = run_json("erase", "--key", ASKED, "--repo", repo.folder, code=1)
