@@ -1,9 +1,11 @@
 """Whether a source's log is whole: its accounts add up, and its files have the rows that these count."""
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 
 from dualpath.files.parquet import parquet
-from dualpath.files.places import Place
+from dualpath.files.places import Place, sizes
 from dualpath.log.accounts import Accounts, span
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
@@ -23,12 +25,13 @@ def faults(storage: Storage, accounts: Accounts, *, opened: bool) -> list[str]:
         found.append(f"{span(done.query, done.batch, done.batch)} was finished, and the log lacks it")
     if last > begun:
         found.append(f"the log has {span(last.query, last.batch, last.batch)}, and the ledger lacks it")
-    total = accounts.total()
+    total, folder = accounts.total(), storage.folder("log")
     for outcome, of in files.items():
         rows, expected = sum(each.rows for each in of), getattr(total, outcome)
         if rows != expected:
             found.append(f"the log holds {rows:,} rows with the outcome {outcome}, and {expected:,} are counted")
-        found += [said for each in of if (said := _fault(storage.folder("log") / each.path, each, opened))]
+        for each, there in zip(of, sizes(folder, [each.path for each in of]), strict=True):
+            found += _faults(folder, each, there, opened)
     return found
 
 
@@ -42,14 +45,17 @@ def _at_once(storage: Storage, accounts: Accounts) -> tuple[Accounts, dict[str, 
         accounts = now
 
 
-def _fault(path: Place, file: DataFile, opened: bool) -> str:
-    try:
-        if (size := path.stat().st_size) != file.size:
-            return f"log/{file.path} has {size:,} bytes of {file.size:,}"
-        if opened and (rows := parquet(path).metadata.num_rows) != file.rows:
-            return f"log/{file.path} has {rows:,} rows of {file.rows:,}"
-    except FileNotFoundError:
-        return f"log/{file.path} is missing"
-    except (pa.ArrowException, OSError) as error:
-        return f"log/{file.path} cannot be read ({str(error).splitlines()[0]})"
-    return ""
+def _faults(folder: Place, file: DataFile, there: int, opened: bool) -> Iterator[str]:
+    """What is wrong with a file that has so many bytes, -1: that is not there."""
+    if there < 0:
+        yield f"log/{file.path} is missing"
+    elif there != file.size:
+        yield f"log/{file.path} has {there:,} bytes of {file.size:,}"
+    elif opened:
+        try:
+            rows = parquet(folder / file.path).metadata.num_rows
+        except (pa.ArrowException, OSError) as error:
+            yield f"log/{file.path} cannot be read ({str(error).splitlines()[0]})"
+        else:
+            if rows != file.rows:
+                yield f"log/{file.path} has {rows:,} rows of {file.rows:,}"

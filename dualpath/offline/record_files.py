@@ -11,7 +11,7 @@ import pyarrow as pa
 from dualpath.errors import StateError
 from dualpath.files.durable import move
 from dualpath.files.parquet import parquet, write_rows
-from dualpath.files.places import Place, below, relative, remove, size
+from dualpath.files.places import Place, below, relative, remove, size, sizes
 from dualpath.log.snapshot import Ends, TableFile
 from dualpath.log.table import Table
 from dualpath.offline import buckets
@@ -68,7 +68,9 @@ def index(table: RecordTable) -> dict[str, Part]:
 
 def lost(table: RecordTable) -> list[RecordFile]:
     """The files that are missing, or have another size than when they were written."""
-    return [file for file in table.snapshot().files() if size(table.folder / file.path) != file.size]
+    files = table.snapshot().files()
+    there = sizes(table.folder, [file.path for file in files])
+    return [file for file, bytes in zip(files, there, strict=True) if bytes != file.size]
 
 
 def publish(

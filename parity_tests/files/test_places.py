@@ -45,6 +45,7 @@ def test_a_file_has_a_text_a_size_and_an_identity_and_one_that_is_not_there_has_
     file, none = filled / "a b+c=é", filled / "none"
     assert (places.read_text(file), places.size(file)) == ("a b+c=é", len("a b+c=é".encode()))
     assert (places.read_text(none), places.size(none), places.identity(none)) == ("", -1, None)
+    assert places.sizes(filled, [*NAMES, "none"]) == [*(len(name.encode()) for name in NAMES), -1]
     before = places.identity(file)
     assert before and before == places.identity(file)
     write_atomically(file, "another")
