@@ -13,7 +13,7 @@ from dualpath.errors import StateError
 from dualpath.files.places import remove
 from dualpath.log import audit, batches, checks, erasures
 from dualpath.log.erasures import Erasure
-from dualpath.log.generation import checkpoint
+from dualpath.log.generation import checkpoint, is_lost
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
 from dualpath.record import Fence
@@ -75,6 +75,11 @@ class Traces:
         """Raise `StateError` unless every batch has ended and every row is where the ledger says, so that what is
         removed can be told from what is missing."""
         name, (done, begun) = self.storage.source, self.storage.reached()
+        if self.storage.checkpoints is not None and is_lost(self.storage):
+            raise StateError(
+                f"source '{name}': {checkpoint(self.storage, begun.query)}, the checkpoint of the stream, is not here; "
+                "erase where it is, or start `dualpath stream --from-snapshot --once` first if it is gone."
+            )
         of_query = checkpoint(self.storage, begun.query)
         planned = (of_query / "offsets" / str(begun.batch)).exists()
         committed = (of_query / "commits" / str(begun.batch)).exists()

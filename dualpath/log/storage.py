@@ -37,10 +37,11 @@ from dualpath.steps import Step, step
 
 @dataclass(frozen=True)
 class Storage:
-    """The folders of one source under `root`."""
+    """The folders of one source under `root`; Spark's checkpoints are below `checkpoints`, if that is given."""
 
     root: Place
     source: str
+    checkpoints: Place | None = None
 
     def folder(self, kind: str) -> Place:
         """`landing`, `staging`, `dimensions`, `log`, `ids`, `ledger`, `gate` or `checkpoint`."""
