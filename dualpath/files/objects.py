@@ -30,6 +30,8 @@ RETRIES = {
 """How long a request is repeated while a store is away or says that it is asked too much."""
 ASKED = re.compile(r"Error performing ((?:GET|HEAD|PUT|POST|DELETE) .*)")
 CODE = re.compile(r"<Code>(\w+)</Code>")
+_updated: dict[str, tuple[str, str]] = {}
+"""The text and the tag of what this process has put in place of an object last."""
 DRAWN = re.compile(r"\x1b\[\d+m|\u21b3")
 """What delta-rs draws between an error and its causes."""
 
@@ -117,22 +119,30 @@ def put(file: ObjectPath, content: bytes) -> None:
     obstore.put(store, name, content)
 
 
-def move(file: ObjectPath, to: ObjectPath) -> None:
-    """Give an object another name in its bucket, in place of the one that may have it: a copy, then it goes."""
+def move(file: ObjectPath, to: ObjectPath, *, may_stay: bool = False) -> None:
+    """Give an object another name in its bucket, in place of the one that may have it: a copy, then it goes, unless it
+    `may_stay`."""
     (store, name), (_, new) = _split(file), _split(to)
-    obstore.rename(store, name, new)
+    (obstore.copy if may_stay else obstore.rename)(store, name, new)
 
 
 def update(file: ObjectPath, change: Callable[[str], str]) -> str:
     """Replace an object's text (empty: there is none) by what `change` makes of it; answers what is there then.
 
     If another has replaced it meanwhile, `change` is asked again. What it makes is nobody else's, or may be made twice.
+    What this process has put last is not read again: if it is not there any more, it cannot be replaced.
     """
+    known = _updated.get(str(file))
+    before, tag = known or read(file)
     while True:
-        before, tag = read(file)
         after = change(before)
-        if after == before or replace(file, after, tag) is not None:
+        if after != before:
+            if (made := replace(file, after, tag)) is not None:
+                _updated[str(file)] = after, made
+                return after
+        elif known is None:
             return after
+        known, (before, tag) = None, read(file)
 
 
 def read(file: ObjectPath) -> tuple[str, str | None]:

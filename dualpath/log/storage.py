@@ -91,7 +91,10 @@ class Storage:
             yield
 
     def begin(self, query: int, batch: int) -> Entry:
-        """The entry of a batch that starts, or starts again: the first start decides which days are closed for it."""
+        """The entry of a batch that starts, or starts again: the first start decides which days are closed for it.
+
+        What an attempt before has left is removed.
+        """
         fence, before = Fence(query, batch), list[progress.Progress]()
 
         def begun(known: progress.Progress) -> progress.Progress:
@@ -100,8 +103,13 @@ class Storage:
 
         known = progress.change(self.folder("ledger"), begun)
         is_new = fence > before[-1].begun
-        logged = None if is_new else batches.accounts(self.table).entry(fence, done=fence <= known.done)
-        return logged or Entry(query, batch, known.closed_through)
+        entry = Entry(query, batch, known.closed_through)
+        if is_new:
+            return entry
+        if logged := batches.accounts(self.table).entry(fence, done=fence <= known.done):
+            return logged
+        self.clear(entry)
+        return entry
 
     def unfinished(self, day: date) -> bool:
         """Whether a batch may still write rows of `day` or earlier: begun before it was closed, and not done."""

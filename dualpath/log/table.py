@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from dualpath.errors import StateError
 from dualpath.files.durable import create, sync
 from dualpath.files.parquet import write_rows
-from dualpath.files.places import Identity, Place, below, delta_options, identity, read_text, relative, size
+from dualpath.files.places import Identity, Place, below, delta_options, identity, read_text, relative
 from dualpath.log.snapshot import DataFile, F, Snapshot, milliseconds
 from dualpath.steps import Step, step
 
@@ -50,10 +50,10 @@ def write(folder: Place, outcome: str, day: str, rows: pa.Table, name: str = "")
     """Write rows, which say their `query` and `batch`, to a new file of a log that no commit has yet; `name` is that of
     the file, by default a new one."""
     path = f"{DataFile.place(outcome, day)}/{name or f'part-{uuid4().hex}'}.parquet"
-    write_rows(rows, folder / path)
+    size = write_rows(rows, folder / path)
     queries, batches = (pc.min_max(rows[each]).as_py() for each in DataFile.RANGES)
     ends = [(each["min"], each["max"]) for each in (queries, batches)]
-    return DataFile(path, size(folder / path), len(rows), outcome, day, *ends)
+    return DataFile(path, size, len(rows), outcome, day, *ends)
 
 
 class Table(Generic[F]):

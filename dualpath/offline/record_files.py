@@ -101,10 +101,11 @@ def publish(
 
 
 def placed(table: RecordTable, file: Place, rows: int, values: tuple[str, str, str]) -> RecordFile:
-    """Move a file to the partition with some values, under a new name; no commit has it yet."""
+    """Move a file, whose folder is removed later, to the partition with some values, under a new name; no commit has it
+    yet."""
     folder = RecordFile.place(*values)
     path = f"{folder}/part-{uuid4().hex}.parquet"
-    move(file, table.folder / path)
+    move(file, table.folder / path, may_stay=True)
     return RecordFile(path, size(table.folder / path), rows, *values)
 
 
