@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from dualpath.erasure.keys import Keys
@@ -114,7 +114,7 @@ class Traces:
             for file in self.found["landing"].rows:
                 self.lines.remove(file)
             with step(Step.VACUUM_LOG):
-                self.storage.table.remove_unused()
+                self.storage.table.remove_unused(partial(self.storage.require, "stream", "compacting"))
             if note.arrival_days:
                 self._forget_ids()
                 checks.forget_values(self.storage, note.arrival_days)

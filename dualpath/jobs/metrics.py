@@ -151,7 +151,7 @@ class Meter:
     def landed(self, done: Entry, paths: Sequence[str], times: np.ndarray | None = None) -> None:
         """A batch is finished; `paths` are the files of its accepted rows.
 
-        Their `times`, the event's and the arrival's, microseconds, int64[2, n], are read from the files if they are not
+        Their `times`, the event's and the arrival's, microseconds, int64[n, 2], are read from the files if they are not
         known, two columns of them, and counted in NumPy.
         """
         m = self.metrics
@@ -166,8 +166,8 @@ class Meter:
         if done.accepted:
             if times is None:
                 read = dataset(paths, TIMES).to_table()
-                times = np.stack([column.cast(pa.int64()).to_numpy() for column in read.columns])
-            happened, arrived = times / 1e6
+                times = np.stack([column.cast(pa.int64()).to_numpy() for column in read.columns], axis=1)
+            happened, arrived = times.T / 1e6
             m.event_age.labels(self.source).observe_many(self.servable_at - happened)
             m.arrival_age.labels(self.source).observe_many(self.servable_at - arrived)
             self.newest = max(self.newest, float(arrived.max()))

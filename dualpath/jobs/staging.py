@@ -66,7 +66,7 @@ Partition = tuple[str, str]
 class Staged:
     """A staged batch: `outcomes` is what its `Entry` holds of its rows; `files` were written for the log, `ids` to
     staging; `small_batch` are its records, if they were asked for and are few, and `times` then the event and the
-    arrival time of each accepted row, microseconds, int64[2, n]."""
+    arrival time of each accepted row, microseconds, int64[n, 2]."""
 
     outcomes: dict[str, Any]
     files: list[DataFile]
@@ -118,7 +118,7 @@ def stage(
         [writer.file(*each) for answer in answers for each in answer["files"]],
         [writer.staging / each for answer in answers for each in answer["ids"]],
         SmallBatch.joined(pieces) if whole else None,
-        np.concatenate([_times(answer["times"]) for answer in answers], axis=1) if whole and answers else None,
+        np.frombuffer(b"".join(each["times"] for each in answers), np.int64).reshape(-1, 2) if whole else None,
     )
 
 
@@ -179,7 +179,7 @@ class _Task:
         self.positions: dict[str, int] = {}
         self.arrival_days: set[str] = set()
         self.records: list[SmallBatch] = []
-        self.times: list[np.ndarray] = []
+        self.times: list[bytes] = []
         self.deduplicator: Deduplicator | None = None
 
     def take(self, rows: pa.RecordBatch) -> None:
@@ -241,7 +241,8 @@ class _Task:
         """Hold accepted rows for the files of their arrival days, and their records for the answer."""
         if self.counts["accepted"] <= self.to.limit:
             self.records.append(SmallBatch.of(accepted.filter(pc.invert(accepted["__out_of_retention"]))))
-            self.times.append(np.stack([_micros(accepted[name]) for name in ("event_time", "arrival_time")]))
+            times = [_micros(accepted[name]) for name in ("event_time", "arrival_time")]
+            self.times.append(np.stack(times, axis=1).tobytes())
         events = logged(accepted, self.to.columns)
         days = accepted["arrival_day"].unique()
         for day in days:
@@ -279,7 +280,7 @@ class _Task:
             "files": self.files,
             "ids": ids,
             "records": SmallBatch.packed(self.records) if whole else None,
-            "times": np.concatenate([_times(b""), *self.times], axis=1).tobytes() if whole else None,
+            "times": b"".join(self.times) if whole else None,
         }
 
 
@@ -293,10 +294,6 @@ def numbered(rows: pa.Table, fence: Fence) -> pa.Table:
     """Rows with the micro-batch that they are of."""
     query, batch = pa.repeat(pa.scalar(fence.query, pa.int32()), len(rows)), pa.repeat(fence.batch, len(rows))
     return rows.append_column("query", query).append_column("batch", batch)
-
-
-def _times(packed: bytes) -> np.ndarray:
-    return np.frombuffer(packed, np.int64).reshape(2, -1)
 
 
 def _micros(instants: pa.Array) -> np.ndarray:

@@ -25,7 +25,7 @@ import xxhash
 
 from dualpath.errors import StateError
 from dualpath.files.durable import update
-from dualpath.files.locks import locked
+from dualpath.files.locks import locked, require_held
 from dualpath.files.places import Place, remove
 from dualpath.log import batches, erasures, progress
 from dualpath.log.accounts import Accounts, Entry
@@ -66,29 +66,42 @@ class Storage:
     def alone(self) -> Iterator[None]:
         """Hold the checkpoint, as a stream does; raises `RunningError` if another process holds it."""
         taken = f"source '{self.source}': another stream is running on this checkpoint; stop it first."
-        with locked(self.folder("checkpoint") / "lock", taken):
+        with locked(self._lock("stream"), taken):
             yield
 
     @contextmanager
     def building(self) -> Iterator[None]:
         """Be the only job that builds record files; raises `RunningError` if another one does."""
         taken = f"source '{self.source}': another job is building its record files; run this one when it has ended."
-        with locked(self.folder("ledger") / "building", taken):
+        with locked(self._lock("building"), taken):
             yield
 
     @contextmanager
     def publishing(self) -> Iterator[None]:
         """Be the only night that publishes snapshots; raises `RunningError` if another one does."""
         taken = f"source '{self.source}': another night is publishing; run this one when it has ended."
-        with locked(self.folder("ledger") / "publishing", taken):
+        with locked(self._lock("publishing"), taken):
             yield
 
     @contextmanager
     def compacting(self) -> Iterator[None]:
         """Be the only night that compacts the log; raises `RunningError` if another one does."""
         taken = f"source '{self.source}': another night is compacting the log; run this one when it has ended."
-        with locked(self.folder("ledger") / "compacting", taken):
+        with locked(self._lock("compacting"), taken):
             yield
+
+    def require(self, *held: str) -> None:
+        """Raise `RunningError` if this process stood still for so long that another one holds one of its locks by now:
+        of `stream`, `building`, `publishing` and `compacting`."""
+        for name in held:
+            require_held(
+                self._lock(name),
+                f"source '{self.source}': this process stood still, and another job has begun meanwhile; run this one "
+                "again when that has ended.",
+            )
+
+    def _lock(self, name: str) -> Place:
+        return self.folder("checkpoint") / "lock" if name == "stream" else self.folder("ledger") / name
 
     def begin(self, query: int, batch: int) -> Entry:
         """The entry of a batch that starts, or starts again: the first start decides which days are closed for it.
