@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from dualpath.erasure.keys import Keys
-from dualpath.erasure.landed import Lines, require_blankable, require_read
+from dualpath.erasure.landed import Lines, require_read
 from dualpath.erasure.logged import DeadLetters, Events, Found
 from dualpath.errors import StateError
 from dualpath.files.places import remove
@@ -95,11 +95,6 @@ class Traces:
                 "`dualpath status`, then erase."
             )
 
-    def require_removable(self) -> None:
-        """Raise `InputError` if landed files have lines of the person and cannot be changed."""
-        if files := [*self.found["landing"].rows]:
-            require_blankable(self.storage, files)
-
     def remove(self) -> Erasure:
         """Remove everything, and let the accounts say how many rows that were; it may be repeated after a crash."""
         ledger, before = self.storage.folder("ledger"), self.under_way
@@ -113,6 +108,7 @@ class Traces:
             self._commit(note)
             for file in self.found["landing"].rows:
                 self.lines.remove(file)
+            self.lines.settle()
             with step(Step.VACUUM_LOG):
                 self.storage.table.remove_unused(partial(self.storage.require, "stream", "compacting"))
             if note.arrival_days:
