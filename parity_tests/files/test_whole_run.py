@@ -18,7 +18,7 @@ from dualpath.runtime import jars
 from dualpath.sources.landing import land_payloads
 from parity_tests import faults
 from parity_tests.conftest import CHECKOUT, SOURCE, drain
-from parity_tests.erasure.person import DEAD, DELIVERED, LINES, ROWS
+from parity_tests.erasure.person import DEAD, DELIVERED, LINES, PERSON, ROWS
 from parity_tests.startup.object_store import reached
 from parity_tests.startup.s3 import Server
 
@@ -88,13 +88,12 @@ def test_its_bits_are_those_of_a_repo_in_a_folder(
 
 
 @pytest.mark.spark
-def test_an_erasure_is_refused_before_anything_is_removed_and_works_without_landed_files(found: dict[str, Any]) -> None:
-    said = found["erasure refused"]["error"]
-    assert "cannot be changed without another time" in said and "landing/00000000-" in said
-    assert found["changed by the refusal"] == []
+def test_an_erasure_leaves_nothing_also_in_landed_objects_which_are_not_read_again(found: dict[str, Any]) -> None:
     removed = {each["place"].removeprefix(f"{SOURCE}: "): each["rows"] for each in found["erased"]["removed"]}
     assert removed["event log"] == ROWS["accepted"] and removed["dead letters"] == ROWS["dead_letter"]
-    assert found["left"] == [] and not found["nothing"]["anything"]
+    assert removed["landed files"] == sum(PERSON.encode() in line for line in [*LINES, *LINES[:50], *DEAD]) + 1
+    assert found["left"] == [] and not found["nothing"]["anything"] and found["read again"] == 0
+    assert found["status after the erasure"]["adds_up"] and found["status after the erasure"]["changed"] == []
     assert found["status after the erasure"]["erased"] == sum(ROWS.values()) + removed["duplicates"] - ROWS["duplicate"]
 
 
