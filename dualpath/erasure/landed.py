@@ -9,6 +9,7 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from dualpath.erasure import files
 from dualpath.erasure.keys import Keys
@@ -40,7 +41,7 @@ class Lines:
         """What there is in all files."""
         rows, by_text = {}, 0
         for file in self._files():
-            with file.open("rb") as lines:
+            with _opened(file) as lines:
                 matches = [match for match in map(self._match, lines) if match.is_removed]
             by_text += matches.count(Match.BY_TEXT)
             if matches:
@@ -95,6 +96,11 @@ class Lines:
         for place, folders, names in os.walk(self.folder, followlinks=True):
             folders[:] = [name for name in folders if not name.startswith(".")]
             yield from (Path(place, name) for name in sorted(names) if name.endswith(SUFFIX) and name[0] != ".")
+
+
+def _opened(file: Place) -> BinaryIO:
+    """A file to read line by line; an object as a whole, because a store's own reader takes UTF-8 alone."""
+    return file.open("rb") if isinstance(file, Path) else io.BytesIO(file.read_bytes())
 
 
 def require_read(storage: Storage) -> None:

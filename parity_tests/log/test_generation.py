@@ -135,7 +135,7 @@ def test_spark_is_told_of_a_folder_of_this_machine(tmp_path: Path) -> None:
         ("s3://b/data", "checkpoints", "is checkpoints; give an absolute path, as /var/lib/dualpath/checkpoints."),
         ("s3://b/data", "ftp://b", "is ftp://b: data can be in a folder, or at s3://, gs:// or abfss://."),
         ("data", "s3://b", "is s3://b, and data is kept at data; Spark reads one kind of store, so keep both at s3://"),
-        ("gs://b", "s3://b", "is s3://b, and data is kept at gs://b; Spark reads one kind of store"),
+        ("gs://b/data", "s3://b", "is s3://b, and data is kept at gs://b/data; Spark reads one kind of store"),
     ],
 )
 def test_what_cannot_have_checkpoints_is_refused_with_the_settings(path: str, chosen: str, said: str) -> None:
