@@ -2,9 +2,9 @@
 
 Under the root, each source has `landing/` (payload files for the stream), `log/` (the event log, a Delta table of
 `dualpath.log.table`: the truth that batch and training read), `ids/` (those of events accepted of late), `ledger/` (how
-far the stream is, which days are closed, forms, erasures) and `checkpoint/` (Spark's); in `staging/` is what a batch
-under way has written beside the log, in `dimensions/` the tables that the last batch looked fields up in, in `gate/`
-what each night's check found.
+far the stream is, which days are closed, forms, erasures) and `checkpoint/` (Spark's, see `generation`); in `staging/`
+is what a batch under way has written beside the log, in `dimensions/` the tables that the last batch looked fields up
+in, in `gate/` what each night's check found.
 
 The log's partitions are the outcome of a row and an arrival day. Accepted rows have the day they are counted in; what
 explains answers (duplicates), refused rows with a reason (dead letters) and the account of each batch have the day of

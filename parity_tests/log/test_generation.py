@@ -93,6 +93,7 @@ def test_another_machine_goes_on_behind_the_log_and_the_first_one_is_told(here: 
     begin_next(there)
     started(there, batches=1)
     assert old.exists() and not (here.folder("checkpoint") / old.name).exists()
+    assert checkpoint(there, 1).name == "query=1"  # whose mark nobody knows any more
     with pytest.raises(LostCheckpointError):
         present(here, READS)
 
