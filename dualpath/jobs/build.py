@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import partial
-from uuid import uuid4
 
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from dualpath.files.locks import Check
-from dualpath.files.places import Place, matching, remove
+from dualpath.files.places import Place, remove
 from dualpath.offline.buckets import ALL, BUCKETS
 from dualpath.offline.history import DICTIONARY, History, dictionary_salt, record_salt, view_version
 from dualpath.repo import Repo
@@ -45,10 +44,8 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
     wanted = [e for e in digests if through is None or e <= through.isoformat()]
     # Texts are built first, so that no record holds a code whose text is missing.
     dictionary_folder = f"{DICTIONARY}/{source.name}"
-    folder = history.folder(dictionary_folder)
-    for left in matching(folder, ".staged*"):  # by builders that died
-        remove(left, ignore_errors=True)
-    staged, alone = folder / f".staged-{uuid4().hex}", partial(storage.require, "building")
+    staged, alone = history.folder(dictionary_folder) / ".staged", partial(storage.require, "building")
+    remove(staged, ignore_errors=True)
     lacking = history.stale(dictionary_folder, wanted, storage.digests(dictionary_salt(source.name, views)))
     if lacking:
         made = texts(read_log(spark, storage, source, lacking), views).withColumn("view", F.lit(DICTIONARY))

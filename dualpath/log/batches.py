@@ -28,10 +28,10 @@ LARGE_FILE_BYTES = 1_000_000
 def commit(table: LogTable, entry: Entry, files: Sequence[DataFile]) -> int:
     """Commit the files of a batch and its account; answers the version.
 
-    Raises `StateError` if the batch is in the log already, and if its files are not there any more.
+    Raises `StateError` if the batch is in the log already, and if a file is not there any more.
     """
-    for each in files[:1]:
-        # A stream that stood still for half a day after it had written them finds them vacuumed, all of them.
+    for each in files:
+        # A stream that stood still for half a day after it had written them finds them vacuumed.
         if size(table.folder / each.path) < 0:
             raise StateError(f"{table.folder / each.path} is gone before it was committed; start the stream again.")
     account = write_accounts(table, entry.row, clock_day(entry.clock))
