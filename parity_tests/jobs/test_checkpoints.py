@@ -11,12 +11,13 @@ from dualpath.errors import LostCheckpointError
 from dualpath.files.places import matching
 from dualpath.jobs.build import build
 from dualpath.repo import Repo
+from dualpath.sources.delivery import Delivery, delivery
 from parity_tests import faults, invariants
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.console.commands import run_json
 from parity_tests.jobs.stream import LINES, POISON
 
-PIECES = [LINES[i : i + 300] for i in range(0, len(LINES), 300)]
+PIECES = [LINES[i : i + 200] for i in range(0, len(LINES), 200)]
 
 
 def at(repo: Repo, checkpoints: Path) -> Repo:
@@ -39,10 +40,14 @@ def test_a_stream_goes_on_with_its_own_checkpoint_and_another_machine_behind_the
     here, there = tmp_path / "of this machine é", tmp_path / "of another"
     repo = at(new_repo(), here)
     faults.post(repo, [*PIECES[0], *POISON])
-    (repo.storage(SOURCE).folder("landing") / "blank.jsonl").write_text("\n")
+    landing = repo.storage(SOURCE).folder("landing")
+    (landing / "empty.jsonl").touch()
     drain(spark, repo)
     faults.post(repo, PIECES[1])
     drain(spark, repo)
+    (landing / "empty.jsonl").write_text("{}")
+    assert delivery(repo.storage(SOURCE)) == Delivery(["empty.jsonl"], [], [])
+    (landing / "empty.jsonl").write_text("")
     assert [*generations(repo)] == [1] and run_json("status", "--repo", repo.folder)["adds_up"]
     assert matching(repo.storage(SOURCE).folder("checkpoint"), "query=*") == []
     [checkpoint] = (here / SOURCE).glob("query=1-*/offsets")
@@ -58,7 +63,7 @@ def test_a_stream_goes_on_with_its_own_checkpoint_and_another_machine_behind_the
     drain(spark, moved)
     assert [*generations(moved)] == [1, 2]
     build(spark, moved, moved.sources[SOURCE])
-    assert invariants.violations(spark, moved, [*PIECES[0], *PIECES[1], *PIECES[2]], POISON) == []
+    assert invariants.violations(spark, moved, LINES, POISON) == []
     assert not run_json("erase", "--key", "user_id=nobody", "--repo", repo.folder)["anything"]
 
     with pytest.raises(LostCheckpointError, match="or start the stream on the machine that has it"):
