@@ -1,4 +1,5 @@
-"""What a micro-batch costs with all data in an S3 server on this machine, beside a folder: seconds, and requests.
+"""What a micro-batch costs with all data in an S3 server on this machine, beside a folder: seconds, and requests; also
+with Spark's checkpoint in a folder.
 
 The server answers within two milliseconds, in one thread, and shares the cores with Spark: the requests are what tells
 of another store.
@@ -35,23 +36,30 @@ def run() -> Iterator[Figure | Sheet]:
     """The seconds of micro-batches, and the requests of one."""
     with TemporaryDirectory() as folder, Server(Path(folder)) as server, Faults(server) as seen:
         os.environ.update(seen.environ)
-        there = server.fresh()
+        there, apart = server.fresh(), server.fresh()
         spark = session("benchmarks", cores=2, data=place(there))
         try:
-            with applied() as local, applied(lambda repo: _keep_at(repo, there)) as remote:
-                seconds = {name: _batches(spark, repo) for name, repo in (("a folder", local), ("S3", remote))}
-                requests = _requests(spark, remote, seen)
+            with (
+                applied() as local,
+                applied(lambda repo: _keep_at(repo, there)) as remote,
+                applied(lambda repo: _keep_at(repo, apart, f"{folder}/checkpoints")) as parted,
+            ):
+                repos = {"a folder": local, "S3": remote, "S3, checkpoint in a folder": parted}
+                seconds = {name: _batches(spark, repo) for name, repo in repos.items()}
+                requests = {name: _requests(spark, repos[name], seen) for name in [*repos][1:]}
         finally:
             spark.stop()
     yield Figure(f"a micro-batch of {ROWS} events", seconds)
-    counts = {name: n / BATCHES for name, n in requests.most_common()}
-    cells = {name: f"{n:.1f}" for name, n in {"all": sum(counts.values()), **counts}.items()}
-    yield Sheet("requests of a micro-batch", cells, counts)
+    for name, found in requests.items():
+        counts = {kind: n / BATCHES for kind, n in found.most_common()}
+        cells = {kind: f"{n:.1f}" for kind, n in {"all": sum(counts.values()), **counts}.items()}
+        yield Sheet(f"requests of a micro-batch: {name}", cells, counts)
 
 
-def _keep_at(repo: Path, there: str) -> None:
+def _keep_at(repo: Path, there: str, checkpoints: str = "") -> None:
     file = repo / "feature_store.yaml"
-    file.write_text(file.read_text().replace("  path: data\n", f"  path: {there}\n"))
+    more = f"  checkpoints: {checkpoints}\n" if checkpoints else ""
+    file.write_text(file.read_text().replace("  path: data\n", f"  path: {there}\n{more}"))
 
 
 def _batches(spark: SparkSession, repo: Repo) -> np.ndarray:

@@ -11,6 +11,7 @@ from feast import FeatureStore, RepoConfig
 
 from dualpath.declare import view_of
 from dualpath.errors import DeclarationError, InputError
+from dualpath.files import checkpoint_place
 from dualpath.files.places import Place, place
 from dualpath.log.storage import Storage
 from dualpath.online.connection import address
@@ -26,6 +27,12 @@ MICROSECOND = timedelta(microseconds=1)
 def root(config: RepoConfig) -> Place:
     """The folder of events and records, or their place in an object store, by Feast's settings."""
     return place(config.offline_store.path, Path(config.repo_path or "."))
+
+
+def checkpoints(config: RepoConfig) -> Place | None:
+    """The place of Spark's checkpoints, by Feast's settings; None: with the data."""
+    chosen: str | None = config.offline_store.checkpoints
+    return None if chosen is None else checkpoint_place.named(chosen, root(config))
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Repo:
 
     def storage(self, source: str) -> Storage:
         """The folders of a source."""
-        return Storage(self.root, source)
+        return Storage(self.root, source, checkpoints(self.store.config))
 
     @cached_property
     def parts(self) -> tuple[View, ...]:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from dualpath.console.report import Report, table
 from dualpath.console.repos import FILE
 from dualpath.errors import InputError
+from dualpath.files import checkpoint_place
 from dualpath.files.places import place
 from dualpath.online.connection import VARIABLE, embedded_folder, named, parse
 from dualpath.runtime import redis
@@ -26,7 +27,9 @@ def doctor(folder: Path | None) -> Report:
     settings = _settings(folder)
     address, parameters = redis_server(settings, os.environ)
     kept = place(settings.get("offline_store", {}).get("path") or "data", folder or Path())
-    findings = examine(os.environ, address, folder or Path(), parameters, kept)
+    chosen = settings.get("offline_store", {}).get("checkpoints")
+    checkpoints = checkpoint_place.named(chosen, kept) if chosen else None
+    findings = examine(os.environ, address, folder or Path(), parameters, kept, checkpoints)
     shown = table("", "needed", "found", "where")
     for each in findings:
         shown.add_row("ok" if each.ok else "NO", *map(escape, (each.name, each.found, each.where)))

@@ -67,11 +67,12 @@ def write_segment(ids: np.ndarray, folder: Place) -> Place:
 
 
 def placed(staged: Sequence[Place], folder: Place) -> tuple[Place, ...]:
-    """Move staged files to a segment's folder, under names that say how many there are; answers those."""
+    """Move staged files to a segment's folder, under names that say how many there are; answers those. The next batch
+    removes what stays in staging."""
     files = tuple(
         folder / f"{file.stem}-{number}of{len(staged)}{file.suffix}" for number, file in enumerate(staged, start=1)
     )
-    sync({changed for file, to in zip(staged, files, strict=True) for changed in move(file, to)})
+    sync({changed for file, to in zip(staged, files, strict=True) for changed in move(file, to, may_stay=True)})
     return files
 
 

@@ -129,8 +129,6 @@ def _erase(repo: Repo, keys: Keys, traces: list[Traces], spark: Callable[[], Spa
     due = [each for each in traces if each.due]
     if dry_run or not (due or result.anything):
         return result
-    for each in due:
-        each.require_removable()
     notes = [each.remove() for each in due]
     for log, found in logs:
         for file in found.rows:

@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from dualpath.erasure import served
 from dualpath.erasure.traces import Traces
@@ -32,6 +33,8 @@ def sentences(repo: Repo, traces: list[Traces], retention: Mapping[str, timedelt
         yield f"feature service '{name}': its log, which is not in files."
     for name in sorted(_undeclared(repo)):
         yield f"{name}: data of a source that no view reads any more, so nobody knows its fields; remove the folder."
+    if not isinstance(repo.root, Path):
+        yield f"Former versions of objects below {repo.root}, if the bucket keeps them."
     yield "Servers that run have texts in memory until they are started again."
     yield "Backups, and what producers keep outside the landing folder. Spark's checkpoints hold no payloads."
 

@@ -3,17 +3,17 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from dualpath.erasure.keys import Keys
-from dualpath.erasure.landed import Lines, require_blankable, require_read
+from dualpath.erasure.landed import Lines, require_read
 from dualpath.erasure.logged import DeadLetters, Events, Found
 from dualpath.errors import StateError
 from dualpath.files.places import remove
 from dualpath.log import audit, batches, checks, erasures
 from dualpath.log.erasures import Erasure
-from dualpath.log.generation import checkpoint
+from dualpath.log.generation import checkpoint, is_lost
 from dualpath.log.storage import Storage
 from dualpath.log.table import ACCEPTED, DEAD_LETTER, DUPLICATE
 from dualpath.record import Fence
@@ -75,6 +75,11 @@ class Traces:
         """Raise `StateError` unless every batch has ended and every row is where the ledger says, so that what is
         removed can be told from what is missing."""
         name, (done, begun) = self.storage.source, self.storage.reached()
+        if self.storage.checkpoints is not None and is_lost(self.storage):
+            raise StateError(
+                f"source '{name}': {checkpoint(self.storage, begun.query)}, the checkpoint of the stream, is not here; "
+                "erase where it is, or start `dualpath stream --from-snapshot --once` first if it is gone."
+            )
         of_query = checkpoint(self.storage, begun.query)
         planned = (of_query / "offsets" / str(begun.batch)).exists()
         committed = (of_query / "commits" / str(begun.batch)).exists()
@@ -90,11 +95,6 @@ class Traces:
                 "`dualpath status`, then erase."
             )
 
-    def require_removable(self) -> None:
-        """Raise `InputError` if landed files have lines of the person and cannot be changed."""
-        if files := [*self.found["landing"].rows]:
-            require_blankable(self.storage, files)
-
     def remove(self) -> Erasure:
         """Remove everything, and let the accounts say how many rows that were; it may be repeated after a crash."""
         ledger, before = self.storage.folder("ledger"), self.under_way
@@ -108,8 +108,9 @@ class Traces:
             self._commit(note)
             for file in self.found["landing"].rows:
                 self.lines.remove(file)
+            self.lines.settle()
             with step(Step.VACUUM_LOG):
-                self.storage.table.remove_unused()
+                self.storage.table.remove_unused(partial(self.storage.require, "stream", "compacting"))
             if note.arrival_days:
                 self._forget_ids()
                 checks.forget_values(self.storage, note.arrival_days)

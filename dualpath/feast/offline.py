@@ -6,62 +6,33 @@ feature service may have both.
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Literal
 
 import pyarrow as pa
 from feast import FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
 from feast.errors import RequestDataNotFoundInEntityDfException
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob
-from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _parse_feature_ref
-from pydantic import field_validator
 
 from dualpath import extras
 from dualpath.declare import is_event_log, is_windowed, sources_of
 from dualpath.errors import InputError
 from dualpath.feast import evolution, ordinary, training_known, windowed
 from dualpath.feast.derived import derived
-from dualpath.feast.duration import duration
 from dualpath.feast.errors import translated
+from dualpath.feast.offline_settings import OfflineSettings
 from dualpath.feast.training_rows import TrainingRows, dataset, read, rows_of_events
 from dualpath.feast.training_set import TrainingSet
-from dualpath.files.places import place
 from dualpath.repo import root
 
 
-class DualpathOfflineStoreConfig(FeastConfigBaseModel):
-    """`path` is the folder of events and records, relative to the repo, or the place in an object store, `s3://...`.
-
-    Spark computes training sets of more than `spark_above_rows` rows, this process computes smaller ones. `stale` says
-    what happens if the record files lack events of the log: `refuse` the training set, or only `warn`. `known_lag`, in
-    seconds or as an ISO-8601 duration, is how long after its arrival an event was served: a row counts the events that
-    had arrived that long before its instant, unless the `entity_df` says what it knows; null counts all.
-    """
+class DualpathOfflineStoreConfig(OfflineSettings):
+    """The settings, with the name of the store."""
 
     type: Literal[
         "dualpath.feast.offline.DualpathOfflineStore",
         "dualpath.stores.offline.DualpathOfflineStore",  # its name before, for one release
     ] = "dualpath.feast.offline.DualpathOfflineStore"
-    path: str = "data"
-    spark_above_rows: int = 2_000_000
-    stale: Literal["refuse", "warn"] = "refuse"
-    known_lag: timedelta | None = None
-
-    @field_validator("known_lag", mode="before")
-    @classmethod
-    def _is_span(cls, lag: Any) -> timedelta | None:
-        return duration(lag, "offline_store.known_lag")
-
-    @field_validator("path")
-    @classmethod
-    def _is_known(cls, path: str) -> str:
-        # Not a ValueError, which pydantic would wrap: Feast lets this one through as it is.
-        try:
-            place(path)
-        except InputError as error:
-            raise InputError(f"feature_store.yaml: offline_store.path is {error.message}") from None
-        return path
 
 
 class DualpathOfflineStore(OfflineStore):

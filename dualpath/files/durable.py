@@ -91,14 +91,17 @@ def written(file: Place) -> Iterator[BinaryIO]:
 
 
 @step(Step.MOVE_FILE)
-def move(file: Place, to: Place) -> set[Path]:
-    """Move a file, into folders that may be new; answers the folders to `sync`."""
+def move(file: Place, to: Place, *, may_stay: bool = False) -> set[Path]:
+    """Move a file, into folders that may be new; answers the folders to `sync`.
+
+    With `may_stay` an object is left where it was, too: its folder is removed later, which is one request for all.
+    """
     if isinstance(file, Path) and isinstance(to, Path):
         changed = _made(to.parent)
         file.replace(to)
         return {to.parent, *changed}
     assert not isinstance(file, Path) and not isinstance(to, Path), "both are in the same store"
-    objects.move(file, to)
+    objects.move(file, to, may_stay=may_stay)
     return set()
 
 

@@ -25,6 +25,8 @@ from dualpath.files.objects import ObjectPath
 log = logging.getLogger(__name__)
 BEAT_SECONDS = 2.0
 LEASE_SECONDS = 10.0
+_held: dict[str, "_Lease"] = {}
+"""What this process has taken and not given back, by path."""
 FREE = ""
 """The text of a lease that was given back."""
 
@@ -37,6 +39,7 @@ def leased(file: ObjectPath, refusal: str = "", pause: Callable[[float], None] =
     """
     lease = _Lease(file)
     lease.take(refusal, pause)
+    _held[str(file)] = lease
     beating = Thread(target=lease.beat, name=f"lease of {file.name}", daemon=True)
     beating.start()
     try:
@@ -44,7 +47,14 @@ def leased(file: ObjectPath, refusal: str = "", pause: Callable[[float], None] =
     finally:
         lease.over.set()
         beating.join()
+        del _held[str(file)]
         lease.give_back()
+
+
+def is_held(file: ObjectPath) -> bool:
+    """Whether a lease that this process has taken is not another one's by now; the store is asked."""
+    lease = _held.get(str(file))
+    return lease is not None and objects.read(file)[0].startswith(f"{lease.holder} ")
 
 
 class _Lease:

@@ -30,6 +30,8 @@ RETRIES = {
 """How long a request is repeated while a store is away or says that it is asked too much."""
 ASKED = re.compile(r"Error performing ((?:GET|HEAD|PUT|POST|DELETE) .*)")
 CODE = re.compile(r"<Code>(\w+)</Code>")
+_updated: dict[str, tuple[str, str]] = {}
+"""The text and the tag of what this process has put in place of an object last."""
 DRAWN = re.compile(r"\x1b\[\d+m|\u21b3")
 """What delta-rs draws between an error and its causes."""
 
@@ -45,8 +47,7 @@ class ObjectPath(CloudPath):
 
     def read_bytes(self) -> bytes:
         """All of it; raises `FileNotFoundError` if there is none."""
-        store, name = _split(self)
-        return bytes(obstore.get(store, name).bytes())
+        return content(self)[0]
 
     def read_text(self, encoding: str | None = None, errors: str | None = None, newline: str | None = None) -> str:
         """The same as text."""
@@ -111,56 +112,81 @@ def create(file: ObjectPath, content: bytes) -> bool:
     return True
 
 
+def state(file: ObjectPath) -> tuple[int, int, str | None]:
+    """An object's bytes, when it was put, seconds, and its tag; raises `FileNotFoundError` if there is none."""
+    store, name = _split(file)
+    found = obstore.head(store, name)
+    return found["size"], int(found["last_modified"].timestamp()), found["e_tag"]
+
+
 def put(file: ObjectPath, content: bytes) -> None:
     """Put an object, in place of the one that may be there."""
     store, name = _split(file)
     obstore.put(store, name, content)
 
 
-def move(file: ObjectPath, to: ObjectPath) -> None:
-    """Give an object another name in its bucket, in place of the one that may have it: a copy, then it goes."""
+def move(file: ObjectPath, to: ObjectPath, *, may_stay: bool = False) -> None:
+    """Give an object another name in its bucket, in place of the one that may have it: a copy, then it goes, unless it
+    `may_stay`."""
     (store, name), (_, new) = _split(file), _split(to)
-    obstore.rename(store, name, new)
+    (obstore.copy if may_stay else obstore.rename)(store, name, new)
 
 
 def update(file: ObjectPath, change: Callable[[str], str]) -> str:
     """Replace an object's text (empty: there is none) by what `change` makes of it; answers what is there then.
 
     If another has replaced it meanwhile, `change` is asked again. What it makes is nobody else's, or may be made twice.
+    What this process has put last is not read again: if it is not there any more, it cannot be replaced.
     """
+    known = _updated.get(str(file))
+    before, tag = known or read(file)
     while True:
-        before, tag = read(file)
         after = change(before)
-        if after == before or replace(file, after, tag) is not None:
+        if after != before:
+            if (made := replace(file, after, tag)) is not None:
+                _updated[str(file)] = after, made
+                return after
+        elif known is None:
             return after
+        known, (before, tag) = None, read(file)
 
 
 def read(file: ObjectPath) -> tuple[str, str | None]:
     """The text of an object and its tag, for `replace`; empty and None: there is none."""
-    store, name = _split(file)
     try:
-        found = obstore.get(store, name)
-        return bytes(found.bytes()).decode(), found.meta["e_tag"]
+        found, tag = content(file)
+        return found.decode(), tag
     except FileNotFoundError:
         return "", None
 
 
-def replace(file: ObjectPath, text: str, tag: str | None) -> str | None:
+def content(file: ObjectPath) -> tuple[bytes, str | None]:
+    """All of an object and its tag; raises `FileNotFoundError` if there is none."""
+    store, name = _split(file)
+    found = obstore.get(store, name)
+    return bytes(found.bytes()), found.meta["e_tag"]
+
+
+def replace(file: ObjectPath, by: str | bytes, tag: str | None) -> str | None:
     """Put an object if it still has a tag (None: if there is none); answers its new tag, None: another was faster.
 
-    The text is nobody else's, or may be put twice.
+    What is put is nobody else's, or may be put twice.
     """
     store, name = _split(file)
+    new = by.encode() if isinstance(by, str) else by
     try:
-        return obstore.put(store, name, text.encode(), mode="create" if tag is None else {"e_tag": tag})["e_tag"]
+        return obstore.put(store, name, new, mode="create" if tag is None else {"e_tag": tag})["e_tag"]
     except FileNotFoundError:
         if tag is None:  # it is the bucket that is not there
             raise
         return None
     except (AlreadyExistsError, PreconditionError):
         # A put is repeated when its answer was lost, and the second one is refused.
-        present, found = read(file)
-        return found if present == text else None
+        try:
+            present, found = content(file)
+        except FileNotFoundError:
+            return None
+        return found if present == new else None
 
 
 def check(folder: ObjectPath) -> None:

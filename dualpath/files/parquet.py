@@ -15,10 +15,11 @@ from dualpath.files.durable import written
 from dualpath.files.places import Place, below, is_remote, relative
 
 
-def write_rows(rows: pa.Table, file: Place) -> None:
-    """A new Parquet file of the log, that outlives a power failure."""
+def write_rows(rows: pa.Table, file: Place) -> int:
+    """A new Parquet file of the log, that outlives a power failure; answers its bytes."""
     with written(file) as stream:
         pq.write_table(rows, stream, store_decimal_as_integer=True, store_schema=False)
+        return stream.tell()
 
 
 def parquet(file: Place, **options: Any) -> pq.ParquetFile:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import partial
 
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
+from dualpath.files.locks import Check
 from dualpath.files.places import Place, remove
 from dualpath.offline.buckets import ALL, BUCKETS
 from dualpath.offline.history import DICTIONARY, History, dictionary_salt, record_salt, view_version
@@ -42,13 +44,13 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
     wanted = [e for e in digests if through is None or e <= through.isoformat()]
     # Texts are built first, so that no record holds a code whose text is missing.
     dictionary_folder = f"{DICTIONARY}/{source.name}"
-    staged = history.folder(dictionary_folder) / ".staged"
+    staged, alone = history.folder(dictionary_folder) / ".staged", partial(storage.require, "building")
     remove(staged, ignore_errors=True)
     lacking = history.stale(dictionary_folder, wanted, storage.digests(dictionary_salt(source.name, views)))
     if lacking:
         made = texts(read_log(spark, storage, source, lacking), views).withColumn("view", F.lit(DICTIONARY))
         [rows] = _stage(made, [DICTIONARY], len(lacking), staged, "code", TEXT_ROW_GROUPS)
-        _publish(history, dictionary_folder, staged, lacking, rows, version)
+        _publish(history, dictionary_folder, staged, lacking, rows, version, alone)
     built: set[str] = set()
     for stale, alike in _by_days({view: history.stale(view_version(view), wanted, digests) for view in views}):
         # No field has a name with two underscores in front.
@@ -57,7 +59,7 @@ def _build(spark: SparkSession, repo: Repo, source: EventSource, through: date |
         large = [day for day, count in storage.events(stale).items() if count > SMALL_DAY]
         counts = _stage(made, [view.name for view in alike], len(stale), staged, "entity", RECORD_ROW_GROUPS, large)
         for view, rows in zip(alike, counts, strict=True):
-            _publish(history, view_version(view), staged / f"view={view.name}", stale, rows, version)
+            _publish(history, view_version(view), staged / f"view={view.name}", stale, rows, version, alone)
         built.update(stale)
     remove(staged, ignore_errors=True)
     for view in views:
@@ -101,6 +103,8 @@ def _stage(
 
 
 @step(Step.PUBLISH_RECORD_FILES)
-def _publish(history: History, name: str, staged: Place, parts: Mapping[str, str], rows: int, version: int) -> None:
+def _publish(
+    history: History, name: str, staged: Place, parts: Mapping[str, str], rows: int, version: int, alone: Check
+) -> None:
     """Publish staged rows as the parts of their arrival days."""
-    history.publish(name, staged, parts, rows, version)
+    history.publish(name, staged, parts, rows, version, alone)

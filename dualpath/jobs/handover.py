@@ -6,6 +6,7 @@ is served, and the next query continues after the last positions in the ledger.
 
 from pyspark.sql import SparkSession
 
+from dualpath.files import checkpoint_place
 from dualpath.jobs.rebuild import rebuild
 from dualpath.log.generation import begin_next
 from dualpath.online.connection import connect
@@ -18,9 +19,11 @@ def hand_over(spark: SparkSession, repo: Repo, source: EventSource) -> None:
     """Rebuild the online store of a source and begin a new generation; the caller holds `Storage.alone`.
 
     If it dies, the generation before can continue if its checkpoint is whole, and a handover can be repeated.
-    Raises `StateError` if record files of the published snapshot are missing, and `RedisError` without Redis.
+    Raises `StateError` if record files of the published snapshot are missing, `InputError` if there can be no
+    checkpoint, and `RedisError` without Redis.
     """
     storage = repo.storage(source.name)
+    checkpoint_place.require(storage.checkpoints)
     found = check_health(connect(repo.redis_address), repo.project, storage, repo.views_of(source.name))
     storage.leave_off()
     rebuild(spark, repo, source, found)

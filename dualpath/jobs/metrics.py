@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 from prometheus_client import (
     CollectorRegistry,
@@ -147,10 +148,11 @@ class Meter:
         self.metrics.state_rows.labels(self.source).set(ids)
         self.metrics.state_bytes.labels(self.source).set(ids * BYTES_PER_ID)
 
-    def landed(self, done: Entry, paths: Sequence[str]) -> None:
+    def landed(self, done: Entry, paths: Sequence[str], times: np.ndarray | None = None) -> None:
         """A batch is finished; `paths` are the files of its accepted rows.
 
-        Their times are read from the files, two columns of them, and counted in NumPy.
+        Their `times`, the event's and the arrival's, microseconds, int64[n, 2], are read from the files if they are not
+        known, two columns of them, and counted in NumPy.
         """
         m = self.metrics
         m.batches.labels(self.source).inc(1)
@@ -162,8 +164,10 @@ class Meter:
         self.latest_by = max(self.latest_by, done.latest_by)
         m.latest_by.labels(self.source).set(self.latest_by / 1e6)
         if done.accepted:
-            times = dataset(paths, TIMES).to_table()
-            happened, arrived = (column.cast(pa.int64()).to_numpy() / 1e6 for column in times.columns)
+            if times is None:
+                read = dataset(paths, TIMES).to_table()
+                times = np.stack([column.cast(pa.int64()).to_numpy() for column in read.columns], axis=1)
+            happened, arrived = times.T / 1e6
             m.event_age.labels(self.source).observe_many(self.servable_at - happened)
             m.arrival_age.labels(self.source).observe_many(self.servable_at - arrived)
             self.newest = max(self.newest, float(arrived.max()))

@@ -76,6 +76,8 @@ class Sink:
         self.storage.table.ensure(forms.schema(found))
         self.dimensions = Dimensions(repo.folder, source, self.storage.folder("dimensions"), meter, topics)
         self.small = True
+        self.reached: tuple[Fence, Fence] | None = None
+        self.has_staged = True
 
     @crossing()
     def land(self, rows: DataFrame, number: int) -> None:
@@ -88,6 +90,7 @@ class Sink:
             self.patiently(self.agree, rows.sparkSession)
         with self.meter.timed(Step.BEGIN):
             entry = self.storage.begin(self.query, number)
+            self.reached = self.reached and (self.reached[0], entry.fence)
             self.dimensions.serve(entry)
         with self.meter.timed(Step.STAGE):
             batch = MicroBatch(rows, entry, self.stage(rows, entry))
@@ -106,7 +109,9 @@ class Sink:
         Those of a batch that is in the log already do not: the log says which rows it has.
         """
         staging = self.storage.folder("staging")
-        remove(staging, ignore_errors=True)  # of a process that was killed
+        if self.has_staged:
+            remove(staging, ignore_errors=True)  # of a process that was killed, or a batch that failed
+        self.has_staged = True
         views = self.views if self.small and not entry.logged else ()
         arrival_day = F.greatest(F.to_date("arrival_time"), F.lit(first_open(entry.closed_through)).cast("date"))
         known = self.dedup.files_before(entry)
@@ -140,6 +145,7 @@ class Sink:
             self.dedup.add(batch.entry, ids)
             self.small = batch.entry.accepted <= SMALL_BATCH
         remove(self.storage.folder("staging"), ignore_errors=True)
+        self.has_staged = False
 
     def serve(self, batch: MicroBatch) -> None:
         """Append the records to Redis, unless all that has been done."""
@@ -149,7 +155,9 @@ class Sink:
     def finish(self, batch: MicroBatch) -> None:
         """Note that nothing is left to do, unless it is noted."""
         if not batch.entry.done:
-            self.meter.landed(self.storage.finish(batch.entry), batch.paths)
+            done = self.storage.finish(batch.entry)
+            self.reached = done.fence, done.fence
+            self.meter.landed(done, batch.paths, batch.staged.times)
 
     def expire_ids(self, batch: MicroBatch) -> None:
         """Remove the ids that no later batch can repeat, and merge small segments of ids."""
@@ -171,7 +179,6 @@ class Sink:
     @step(Step.PLACE_IDS)
     def place_ids(self, staged: Staged, entry: Entry) -> tuple[Place, ...]:
         """Move staged ids to the batch's own folder, where a repetition replaces what is there; answers the files."""
-        self.storage.clear(entry)
         return placed(staged.ids, self.dedup.folder / entry.name)
 
     def patiently(self, work: Callable[..., object], *arguments: object) -> None:
@@ -209,7 +216,10 @@ class Sink:
         Raises `OtherDeclarationError` if it holds state of other declarations than this stream's.
         """
         redis = connect(self.repo.redis_address)
-        while (found := check_health(redis, self.repo.project, self.storage, self.views)).health is not Health.WHOLE:
+        about = redis, self.repo.project, self.storage, self.views
+        # What this stream has noted last; a state that is not whole by it may be that of another one.
+        found = check_health(*about, known=self.reached)
+        while found.health is not Health.WHOLE and (found := check_health(*about)).health is not Health.WHOLE:
             if found.health is Health.FOREIGN:
                 raise OtherDeclarationError(OTHER_DECLARATION)
             with suppress(LostError):  # then it is found not to be whole, and rebuilt again

@@ -54,6 +54,7 @@ ANSWER = pa.schema(
         ("files", pa.list_(WRITTEN)),
         ("ids", pa.list_(pa.string())),
         ("records", pa.binary()),
+        ("times", pa.binary()),
     ]
 )
 OUTPUT = from_arrow_schema(ANSWER)
@@ -64,12 +65,14 @@ Partition = tuple[str, str]
 @dataclass(frozen=True)
 class Staged:
     """A staged batch: `outcomes` is what its `Entry` holds of its rows; `files` were written for the log, `ids` to
-    staging; `small_batch` are its records, if they were asked for and are few."""
+    staging; `small_batch` are its records, if they were asked for and are few, and `times` then the event and the
+    arrival time of each accepted row, microseconds, int64[n, 2]."""
 
     outcomes: dict[str, Any]
     files: list[DataFile]
     ids: list[Place]
     small_batch: SmallBatch | None
+    times: np.ndarray | None
 
 
 def stage(
@@ -115,6 +118,7 @@ def stage(
         [writer.file(*each) for answer in answers for each in answer["files"]],
         [writer.staging / each for answer in answers for each in answer["ids"]],
         SmallBatch.joined(pieces) if whole else None,
+        np.frombuffer(b"".join(each["times"] for each in answers), np.int64).reshape(-1, 2) if whole else None,
     )
 
 
@@ -175,6 +179,7 @@ class _Task:
         self.positions: dict[str, int] = {}
         self.arrival_days: set[str] = set()
         self.records: list[SmallBatch] = []
+        self.times: list[bytes] = []
         self.deduplicator: Deduplicator | None = None
 
     def take(self, rows: pa.RecordBatch) -> None:
@@ -236,6 +241,8 @@ class _Task:
         """Hold accepted rows for the files of their arrival days, and their records for the answer."""
         if self.counts["accepted"] <= self.to.limit:
             self.records.append(SmallBatch.of(accepted.filter(pc.invert(accepted["__out_of_retention"]))))
+            times = [_micros(accepted[name]) for name in ("event_time", "arrival_time")]
+            self.times.append(np.stack(times, axis=1).tobytes())
         events = logged(accepted, self.to.columns)
         days = accepted["arrival_day"].unique()
         for day in days:
@@ -273,6 +280,7 @@ class _Task:
             "files": self.files,
             "ids": ids,
             "records": SmallBatch.packed(self.records) if whole else None,
+            "times": b"".join(self.times) if whole else None,
         }
 
 

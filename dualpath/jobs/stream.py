@@ -54,7 +54,7 @@ def start(
     return (
         admit(timed, source, calculations(sink.views), sink.dimensions.in_use)
         .writeStream.queryName(name)
-        .option("checkpointLocation", str(generation.checkpoint(storage, query)))
+        .option("checkpointLocation", generation.location(generation.checkpoint(storage, query)))
         .foreachBatch(sink.land)
         .trigger(**trigger)
         .start()

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from dualpath.errors import StateError
 from dualpath.files.parquet import dataset
+from dualpath.files.places import size
 from dualpath.log.accounts import SCHEMA, Accounts, Entry, clock_day
 from dualpath.log.snapshot import DataFile, Snapshot
 from dualpath.log.table import BATCH, LogTable, ReplacedError, write
@@ -31,7 +32,7 @@ def commit(table: LogTable, entry: Entry, files: Sequence[DataFile]) -> int:
     """
     for each in files:
         # A stream that stood still for half a day after it had written them finds them vacuumed.
-        if not (table.folder / each.path).exists():
+        if size(table.folder / each.path) < 0:
             raise StateError(f"{table.folder / each.path} is gone before it was committed; start the stream again.")
     account = write_accounts(table, entry.row, clock_day(entry.clock))
     done = table.commit("STREAMING UPDATE", [*files, account], transaction=(f"query-{entry.query}", entry.batch))

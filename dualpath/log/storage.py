@@ -2,9 +2,9 @@
 
 Under the root, each source has `landing/` (payload files for the stream), `log/` (the event log, a Delta table of
 `dualpath.log.table`: the truth that batch and training read), `ids/` (those of events accepted of late), `ledger/` (how
-far the stream is, which days are closed, forms, erasures) and `checkpoint/` (Spark's); in `staging/` is what a batch
-under way has written beside the log, in `dimensions/` the tables that the last batch looked fields up in, in `gate/`
-what each night's check found.
+far the stream is, which days are closed, forms, erasures) and `checkpoint/` (Spark's, see `generation`); in `staging/`
+is what a batch under way has written beside the log, in `dimensions/` the tables that the last batch looked fields up
+in, in `gate/` what each night's check found.
 
 The log's partitions are the outcome of a row and an arrival day. Accepted rows have the day they are counted in; what
 explains answers (duplicates), refused rows with a reason (dead letters) and the account of each batch have the day of
@@ -25,7 +25,7 @@ import xxhash
 
 from dualpath.errors import StateError
 from dualpath.files.durable import update
-from dualpath.files.locks import locked
+from dualpath.files.locks import locked, require_held
 from dualpath.files.places import Place, remove
 from dualpath.log import batches, erasures, progress
 from dualpath.log.accounts import Accounts, Entry
@@ -37,10 +37,11 @@ from dualpath.steps import Step, step
 
 @dataclass(frozen=True)
 class Storage:
-    """The folders of one source under `root`."""
+    """The folders of one source under `root`; Spark's checkpoints are below `checkpoints`, if that is given."""
 
     root: Place
     source: str
+    checkpoints: Place | None = None
 
     def folder(self, kind: str) -> Place:
         """`landing`, `staging`, `dimensions`, `log`, `ids`, `ledger`, `gate` or `checkpoint`."""
@@ -65,32 +66,48 @@ class Storage:
     def alone(self) -> Iterator[None]:
         """Hold the checkpoint, as a stream does; raises `RunningError` if another process holds it."""
         taken = f"source '{self.source}': another stream is running on this checkpoint; stop it first."
-        with locked(self.folder("checkpoint") / "lock", taken):
+        with locked(self._lock("stream"), taken):
             yield
 
     @contextmanager
     def building(self) -> Iterator[None]:
         """Be the only job that builds record files; raises `RunningError` if another one does."""
         taken = f"source '{self.source}': another job is building its record files; run this one when it has ended."
-        with locked(self.folder("ledger") / "building", taken):
+        with locked(self._lock("building"), taken):
             yield
 
     @contextmanager
     def publishing(self) -> Iterator[None]:
         """Be the only night that publishes snapshots; raises `RunningError` if another one does."""
         taken = f"source '{self.source}': another night is publishing; run this one when it has ended."
-        with locked(self.folder("ledger") / "publishing", taken):
+        with locked(self._lock("publishing"), taken):
             yield
 
     @contextmanager
     def compacting(self) -> Iterator[None]:
         """Be the only night that compacts the log; raises `RunningError` if another one does."""
         taken = f"source '{self.source}': another night is compacting the log; run this one when it has ended."
-        with locked(self.folder("ledger") / "compacting", taken):
+        with locked(self._lock("compacting"), taken):
             yield
 
+    def require(self, *held: str) -> None:
+        """Raise `RunningError` if this process stood still for so long that another one holds one of its locks by now:
+        of `stream`, `building`, `publishing` and `compacting`."""
+        for name in held:
+            require_held(
+                self._lock(name),
+                f"source '{self.source}': this process stood still, and another job has begun meanwhile; run this one "
+                "again when that has ended.",
+            )
+
+    def _lock(self, name: str) -> Place:
+        return self.folder("checkpoint") / "lock" if name == "stream" else self.folder("ledger") / name
+
     def begin(self, query: int, batch: int) -> Entry:
-        """The entry of a batch that starts, or starts again: the first start decides which days are closed for it."""
+        """The entry of a batch that starts, or starts again: the first start decides which days are closed for it.
+
+        What an attempt before has left is removed.
+        """
         fence, before = Fence(query, batch), list[progress.Progress]()
 
         def begun(known: progress.Progress) -> progress.Progress:
@@ -99,8 +116,13 @@ class Storage:
 
         known = progress.change(self.folder("ledger"), begun)
         is_new = fence > before[-1].begun
-        logged = None if is_new else batches.accounts(self.table).entry(fence, done=fence <= known.done)
-        return logged or Entry(query, batch, known.closed_through)
+        entry = Entry(query, batch, known.closed_through)
+        if is_new:
+            return entry
+        if logged := batches.accounts(self.table).entry(fence, done=fence <= known.done):
+            return logged
+        self.clear(entry)
+        return entry
 
     def unfinished(self, day: date) -> bool:
         """Whether a batch may still write rows of `day` or earlier: begun before it was closed, and not done."""

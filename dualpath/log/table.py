@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 
 from dualpath.errors import StateError
 from dualpath.files.durable import create, sync
+from dualpath.files.locks import Check, unchecked
 from dualpath.files.parquet import write_rows
-from dualpath.files.places import Identity, Place, below, delta_options, identity, read_text, relative, size
+from dualpath.files.places import Identity, Place, below, delta_options, identity, read_text, relative
 from dualpath.log.snapshot import DataFile, F, Snapshot, milliseconds
 from dualpath.steps import Step, step
 
@@ -50,10 +51,10 @@ def write(folder: Place, outcome: str, day: str, rows: pa.Table, name: str = "")
     """Write rows, which say their `query` and `batch`, to a new file of a log that no commit has yet; `name` is that of
     the file, by default a new one."""
     path = f"{DataFile.place(outcome, day)}/{name or f'part-{uuid4().hex}'}.parquet"
-    write_rows(rows, folder / path)
+    size = write_rows(rows, folder / path)
     queries, batches = (pc.min_max(rows[each]).as_py() for each in DataFile.RANGES)
     ends = [(each["min"], each["max"]) for each in (queries, batches)]
-    return DataFile(path, size(folder / path), len(rows), outcome, day, *ends)
+    return DataFile(path, size, len(rows), outcome, day, *ends)
 
 
 class Table(Generic[F]):
@@ -173,16 +174,21 @@ class Table(Generic[F]):
         table.cleanup_metadata()
         return gone
 
-    def remove_unused(self) -> None:
+    def remove_unused(self, alone: Check = unchecked) -> None:
         """Remove every file that the latest version does not have, whatever its age: nobody else may write, and whoever
-        reads an older version loses it."""
+        reads an older version loses it.
+
+        Only files that were there while nobody else could write, which `alone` is asked for after they were listed: one
+        that stands still meanwhile takes nothing from whoever has begun to write.
+        """
         if not self.exists():
             return
-        used = {*self.snapshot().actions["path"].to_pylist()}
-        for file in [*below(self.folder)]:
-            path = relative(file, self.folder)
-            if path.startswith(f"{self.kind.PARTITIONS[0]}=") and path not in used:
-                file.unlink()
+        there = {relative(file, self.folder) for file in below(self.folder)}
+        alone()
+        unused = there.difference(self.snapshot().actions["path"].to_pylist())
+        for path in unused:
+            if path.startswith(f"{self.kind.PARTITIONS[0]}="):
+                (self.folder / path).unlink()
 
     def _make(self, schema: pa.Schema, mode: Literal["ignore", "overwrite"]) -> None:
         from deltalake import DeltaTable

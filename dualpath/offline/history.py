@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from dualpath.errors import StaleRecordsError
 from dualpath.expression import columns
 from dualpath.files.durable import write_atomically
+from dualpath.files.locks import Check, unchecked
 from dualpath.files.parquet import dataset
 from dualpath.files.places import Place, read_text
 from dualpath.known import parse, place, token
@@ -85,9 +86,17 @@ class History:
         """The current part of each arrival day."""
         return record_files.index(self.table(name))
 
-    def publish(self, name: str, staged: Place, parts: Mapping[str, str], rows: int, version: int = -1) -> None:
+    def publish(
+        self,
+        name: str,
+        staged: Place,
+        parts: Mapping[str, str],
+        rows: int,
+        version: int = -1,
+        alone: Check = unchecked,
+    ) -> None:
         """Publish `rows` rows as the parts of some arrival days, as `record_files.publish`."""
-        record_files.publish(self.table(name), self.schema(name), staged, parts, rows, version)
+        record_files.publish(self.table(name), self.schema(name), staged, parts, rows, version, alone)
 
     def schema(self, name: str) -> pa.Schema:
         """The columns of the rows of a view version or of a dictionary."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from dualpath.errors import StateError
 from dualpath.files.durable import move
+from dualpath.files.locks import Check, unchecked
 from dualpath.files.parquet import parquet, write_rows
 from dualpath.files.places import Place, below, relative, remove, size, sizes
 from dualpath.log.snapshot import Ends, TableFile
@@ -74,12 +75,19 @@ def lost(table: RecordTable) -> list[RecordFile]:
 
 
 def publish(
-    table: RecordTable, schema: pa.Schema, staged: Place, parts: Mapping[str, str], rows: int, version: int
+    table: RecordTable,
+    schema: pa.Schema,
+    staged: Place,
+    parts: Mapping[str, str],
+    rows: int,
+    version: int,
+    alone: Check = unchecked,
 ) -> None:
     """Make `staged/arrival_day=E/` the part `parts[E]` of each arrival day E, in one commit, then remove `staged` and
     what is superseded. Its files may be in folders `bucket=B`; `version` is that of the log that they were made of.
 
-    Raises `StateError`, and publishes nothing, unless the files hold as many `rows` as were written.
+    Raises `StateError`, and publishes nothing, unless the files hold as many `rows` as were written. What `alone`
+    raises before the commit does that too; after it, what is superseded is left to the next builder.
     """
     found = sorted((each for each in below(staged) if each.suffix == ".parquet"), key=str)
     counts = {file: parquet(file).metadata.num_rows for file in found}
@@ -96,17 +104,19 @@ def publish(
             bucket = file.parent.name.removeprefix("bucket=") if "bucket=" in file.parent.name else buckets.ALL
             made.append(placed(table, file, counts.get(file, 0), (arrival_day, part, buckets.partition(bucket))))
     replaced = table.snapshot().files(arrival_day=parts)
+    alone()
     table.commit("WRITE", made, replaced, parameters={"logVersion": str(version)})
     remove(staged, ignore_errors=True)
-    table.remove_unused()
+    table.remove_unused(alone)
     table.sum_up()
 
 
 def placed(table: RecordTable, file: Place, rows: int, values: tuple[str, str, str]) -> RecordFile:
-    """Move a file to the partition with some values, under a new name; no commit has it yet."""
+    """Move a file, whose folder is removed later, to the partition with some values, under a new name; no commit has it
+    yet."""
     folder = RecordFile.place(*values)
     path = f"{folder}/part-{uuid4().hex}.parquet"
-    move(file, table.folder / path)
+    move(file, table.folder / path, may_stay=True)
     return RecordFile(path, size(table.folder / path), rows, *values)
 
 

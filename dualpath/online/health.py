@@ -43,10 +43,13 @@ class HealthReport:
         return found
 
 
-def check_health(redis: Any, project: str, storage: Storage, views: Sequence[View]) -> HealthReport:
-    """Compare the high-water marks and the manifests of a source's views with its ledger."""
+def check_health(
+    redis: Any, project: str, storage: Storage, views: Sequence[View], known: tuple[Fence, Fence] | None = None
+) -> HealthReport:
+    """Compare the high-water marks and the manifests of a source's views with its ledger, or with what is `known` of
+    it: the last finished and the last begun batch."""
     # The ledger is read before and after, because a running stream moves the high-water mark.
-    finished, _ = storage.reached()
+    finished, _ = known or storage.reached()
     manifests = {v.name: manifest.read(redis, project, v.name) for v in views}
     serving = sorted({p.namespace for p in manifests.values() if p and not p.rebuilding})
     high_water_marks = [
@@ -54,7 +57,7 @@ def check_health(redis: Any, project: str, storage: Storage, views: Sequence[Vie
         for namespace in serving
         for mark in high_water_mark.read(redis, project, namespace, storage.source)
     ]
-    _, begun = storage.reached()
+    _, begun = known or storage.reached()
     if any(m is None or not finished <= m <= begun for m in high_water_marks):
         return HealthReport(Health.LOST, manifests)
     if not any(manifests.values()):

@@ -19,8 +19,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dualpath import extras
-from dualpath.errors import UnavailableError
-from dualpath.files import objects
+from dualpath.errors import DualpathError, UnavailableError
+from dualpath.files import checkpoint_place, objects
 from dualpath.files.objects import ObjectPath
 from dualpath.files.places import Place
 from dualpath.runtime import jars, java
@@ -47,10 +47,11 @@ def examine(
     folder: Path = Path(),
     redis_parameters: Mapping[str, Any] = MappingProxyType({}),
     data: Place | None = None,
+    checkpoints: Place | None = None,
 ) -> list[Finding]:
     """Look at everything. `redis_address` is the configured "host:port", None for the embedded server, and
-    `redis_parameters` are the client's (password, ssl, ...); `folder` is the repo, and `data` where data is kept, if it
-    is elsewhere."""
+    `redis_parameters` are the client's (password, ssl, ...); `folder` is the repo, and `data` where data is kept, and
+    `checkpoints` those of Spark, if they are elsewhere."""
     there = [extra for extra in extras.EXTRAS if not extras.lacking(extra)]
     return [
         examine_python(sys.version.split()[0], metadata.metadata("dualpath")["Requires-Python"]),
@@ -61,6 +62,7 @@ def examine(
         examine_zones("America/New_York"),
         examine_disk(folder),
         *([] if data is None or isinstance(data, Path) else [examine_store(data)]),
+        *([] if checkpoints is None else [examine_checkpoints(checkpoints)]),
     ]
 
 
@@ -191,6 +193,15 @@ def examine_store(data: ObjectPath) -> Finding:
     except UnavailableError as error:
         return Finding("Object store", False, "it cannot be used", str(data), error.message)
     return Finding("Object store", True, "conditional puts", str(data))
+
+
+def examine_checkpoints(place: Place) -> Finding:
+    """Write there."""
+    try:
+        checkpoint_place.require(place)
+    except DualpathError as error:
+        return Finding("Checkpoints", False, "nothing can be written there", str(place), error.message)
+    return Finding("Checkpoints", True, "can be written", str(place))
 
 
 def _installed() -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from dualpath.files.places import Place, matching, read_text
+from dualpath.log import blanked
 from dualpath.log.generation import checkpoint
 from dualpath.log.storage import Storage
 
@@ -49,7 +50,7 @@ def version(size: Any, modified: Any) -> Any:
 def delivery(storage: Storage) -> Delivery:
     """Compare a source's landing folder with its ledger; one that changes meanwhile is seen as before or as after."""
     folder = storage.folder("landing")
-    emptied = _taken(storage)
+    emptied, erased = _taken(storage), blanked.kept(storage.folder("ledger"))
     read = {unquote(origin): position for origin, position in storage.positions(before=sys.maxsize).items()}
     found = Delivery([], [], [])
     for name, size, modified in sorted(_files(folder)):
@@ -60,7 +61,7 @@ def delivery(storage: Storage) -> Delivery:
             found.ignored.append(os.fsencode(name).decode(errors="replace"))
         elif name not in read:
             (found.changed if name in emptied else found.waiting).append(name)
-        elif read[name] not in (UNKNOWN, now):
+        elif read[name] not in (UNKNOWN, now) and (name not in erased or erased[name].version != now):
             found.changed.append(name)
     return found
 

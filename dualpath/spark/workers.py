@@ -11,6 +11,8 @@ from pyspark.sql import SparkSession
 from dualpath.errors import UnavailableError
 from dualpath.files.places import Place
 
+_shared: set[tuple[str, Path]] = set()
+"""The applications of Spark, and the folders that their workers see."""
 ONE_MACHINE = re.compile(r"(local(-cluster)?(\[.*\])?)?")
 
 
@@ -27,12 +29,14 @@ def require(spark: SparkSession, data: Place | None) -> None:
     """Raise `UnavailableError` if data is in a folder that workers do not see.
 
     As many tasks as there are cores look for a file there, which is removed then: nobody else can tell a folder of this
-    machine from one that all machines share.
+    machine from one that all machines share. They are asked once.
     """
-    if not isinstance(data, Path) or not are_elsewhere(str(spark.sparkContext.master)):
+    context = spark.sparkContext
+    if not isinstance(data, Path) or not are_elsewhere(str(context.master)):
+        return
+    if (asked := (str(context.applicationId), data.absolute())) in _shared:
         return
     data.mkdir(parents=True, exist_ok=True)
-    context = spark.sparkContext
     tasks = context.defaultParallelism
     with NamedTemporaryFile(dir=data, prefix=".shared-") as marker:
         looking = context.parallelize(range(tasks), tasks).mapPartitions(partial(_missing, marker.name))
@@ -42,6 +46,7 @@ def require(spark: SparkSession, data: Place | None) -> None:
             f"Spark's workers on {', '.join(lacking)} do not see {data}, where data is kept; let offline_store.path "
             "name an object store, as s3://bucket/folder, or a folder that all machines share."
         )
+    _shared.add(asked)
 
 
 def _missing(file: str, rows: object) -> list[str]:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 from pyspark import SparkContext
+from pyspark.sql import SparkSession
 
 from dualpath.errors import InputError
 from dualpath.jobs.session import session_of
 from dualpath.online.connection import VARIABLE
 from dualpath.repo import Repo
+from dualpath.spark import workers
 from dualpath.spark.session import known_master
 
 
@@ -40,3 +42,17 @@ def test_the_master_is_the_chosen_one_else_the_environments_else_this_machine(
     assert known_master() == "local"
     monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
     assert known_master() == ""
+
+
+def test_workers_are_asked_once_whether_they_see_a_folder(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a job; those of this machine see every folder of it."""
+    monkeypatch.setattr(workers, "are_elsewhere", lambda master: True)
+    context, asked = spark.sparkContext, list[int]()
+    context.setJobGroup("asked", "whether workers see a folder")
+    for folder in ("a", "a", "b", "a", "b"):
+        workers.require(spark, tmp_path / folder)
+        asked.append(len(context.statusTracker().getJobIdsForGroup("asked")))
+    context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
+    assert asked == [1, 1, 2, 2, 2]

@@ -55,6 +55,23 @@ def test_a_change_that_changes_nothing_writes_nothing(faults: Faults, faulty: Ob
     assert [method for method, _ in faults.seen] == ["GET"]
 
 
+def test_a_change_is_asked_of_what_this_process_has_put_and_else_of_what_is_there(
+    faults: Faults, faulty: ObjectPath
+) -> None:
+    file, asked = faulty / "notes", list[str]()
+
+    def change(text: str) -> str:
+        asked.append(text)
+        return text + "a"
+
+    assert [durable.update(file, change) for _ in range(3)] == ["a", "aa", "aaa"]
+    assert [method for method, _ in faults.seen] == ["GET", "PUT", "PUT", "PUT"]
+    durable.write_atomically(file, "of another")
+    assert durable.update(file, change) == "of anothera" and asked[-2:] == ["aaa", "of another"]
+    durable.write_atomically(file, "")
+    assert durable.update(file, lambda text: text) == ""
+
+
 def test_a_file_that_is_not_finished_is_not_there(somewhere: Place) -> None:
     file = somewhere / "day/rows"
     with durable.written(file) as stream:

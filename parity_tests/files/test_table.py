@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, timedelta
 from threading import Barrier
 
@@ -16,6 +17,7 @@ from dualpath.files.objects import ObjectPath
 from dualpath.files.places import Place
 from dualpath.log import forms, progress
 from dualpath.log import table as table_module
+from dualpath.log.accounts import clock_day
 from dualpath.log.forms import Forms
 from dualpath.log.snapshot import DataFile
 from dualpath.log.storage import Storage
@@ -137,6 +139,36 @@ def committed(storage: Storage, number: int) -> None:
     found = file(storage.table, str(number), batch=number)
     entry = storage.note(entry, [found], rows_read=1, accepted=1, arrival_days=(DAY,))
     storage.finish(entry)
+
+
+def test_a_batch_asks_for_nothing_that_its_process_knows(faults: Faults, faulty: ObjectPath) -> None:
+    """Also not while others commit: only then it looks at what they have committed."""
+    storage = Storage(faulty, "orders")
+    made(faulty)
+    for number in range(2):
+        committed(storage, number)
+    faults.seen.clear()
+    committed(storage, 2)
+    assert [
+        (method, asked.removeprefix(key(faulty / "orders")).rpartition("/")[0]) for method, asked in faults.seen
+    ] == [
+        ("PUT", "/ledger"),
+        ("PUT", f"/log/outcome=accepted/arrival_day={DAY}"),
+        ("HEAD", f"/log/outcome=accepted/arrival_day={DAY}"),
+        ("PUT", f"/log/outcome=batch/arrival_day={clock_day(0)}"),
+        ("HEAD", "/log/_delta_log"),
+        ("PUT", "/log/_delta_log"),
+        ("HEAD", "/log/_delta_log"),
+        ("PUT", "/ledger"),
+    ]
+    another(storage.table).commit("WRITE", [file(storage.table, "of another")])
+    ledger = storage.folder("ledger")
+    progress.write(ledger, replace(progress.read(ledger), closed="2026-02-28"))
+    faults.seen.clear()
+    committed(storage, 3)
+    # Each of two puts was refused, compared with what is there, and made again of that.
+    assert Counter(method for method, _ in faults.seen) == {"PUT": 5 + 2, "HEAD": 3, "GET": 2 * 2}
+    assert storage.closed_through == "2026-02-28"
 
 
 def is_whole(storage: Storage, batches: int) -> bool:

@@ -18,7 +18,7 @@ from dualpath.runtime import jars
 from dualpath.sources.landing import land_payloads
 from parity_tests import faults
 from parity_tests.conftest import CHECKOUT, SOURCE, drain
-from parity_tests.erasure.person import DEAD, DELIVERED, LINES, ROWS
+from parity_tests.erasure.person import DEAD, DELIVERED, LINES, PERSON, ROWS
 from parity_tests.startup.object_store import reached
 from parity_tests.startup.s3 import Server
 
@@ -93,14 +93,14 @@ def test_spark_reads_the_rows_of_a_training_set_there(found: dict[str, Any]) -> 
 
 
 @pytest.mark.spark
-def test_an_erasure_is_refused_before_anything_is_removed_and_works_without_landed_files(found: dict[str, Any]) -> None:
-    said = found["erasure refused"]["error"]
-    assert "cannot be changed without another time" in said and "landing/00000000-" in said
-    assert found["changed by the refusal"] == []
+def test_an_erasure_leaves_nothing_also_in_landed_objects_which_are_not_read_again(found: dict[str, Any]) -> None:
     removed = {each["place"].removeprefix(f"{SOURCE}: "): each["rows"] for each in found["erased"]["removed"]}
     assert removed["event log"] == ROWS["accepted"] and removed["dead letters"] == ROWS["dead_letter"]
-    assert found["left"] == [] and not found["nothing"]["anything"]
-    assert found["status after the erasure"]["erased"] == sum(ROWS.values()) + removed["duplicates"] - ROWS["duplicate"]
+    assert removed["landed files"] == sum(PERSON.encode() in line for line in [*LINES, *LINES[:50], *DEAD]) + 1
+    assert found["left"] == [] and not found["nothing"]["anything"] and found["read again"] == 0
+    status = found["status after the erasure"]
+    assert status["adds_up"] and status["sources"][SOURCE]["changed_in_landing"] == []
+    assert status["erased"] == sum(ROWS.values()) + removed["duplicates"] - ROWS["duplicate"]
 
 
 @pytest.mark.spark
