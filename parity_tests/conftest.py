@@ -1,5 +1,6 @@
 """What the tests share."""
 
+import gc
 import importlib
 import os
 import shutil
@@ -56,6 +57,12 @@ def pytest_configure(config: pytest.Config) -> None:
     paths = [str(Path(startup.__file__).parent), os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     os.environ["SPARK_SUBMIT_OPTS"] = f"{BRIEFLY} {os.environ.get('SPARK_SUBMIT_OPTS', '')}".strip()
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector of garbage pass over what was imported: it is half a million objects, and stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

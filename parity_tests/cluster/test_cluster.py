@@ -154,6 +154,7 @@ def test_a_cluster_gives_the_bits_of_one_machine_though_a_worker_is_killed(
     assert trained.equals(pq.read_table(home / "trained.parquet"))
 
 
+@pytest.mark.spark  # so that it runs in the process of the test above, whose cluster it needs
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_folder_that_workers_do_not_see_is_refused(home: Path, cluster: Cluster) -> None:

@@ -23,7 +23,7 @@ from dualpath.jobs.sink import Sink
 from dualpath.log.accounts import Entry
 from dualpath.repo import Repo
 from parity_tests import faults
-from parity_tests.conftest import SOURCE
+from parity_tests.conftest import BRIEFLY, SOURCE
 
 LINES = faults.payloads(faults.events())[:20]
 IN_THE_WAY = "something else stands where dualpath keeps its files; move it away."
@@ -180,48 +180,50 @@ def test_an_error_that_only_a_defect_can_raise_has_no_remedy_but_a_place() -> No
 
 
 ON_A_CLUSTER = """
+import os
+import sys
+
 from dualpath.console.report import Report, finish
 from dualpath.sources.landing import next_number
 from dualpath.spark.session import session
 
 def work():
-    session("cluster").sparkContext.parallelize([1], 1).map(lambda each: next_number).collect()
+    started = session("cluster")
+    try:
+        started.sparkContext.parallelize([1], 1).map(lambda each: next_number).collect()
+    finally:
+        started.stop()
     return Report({})
 
-raise SystemExit(not finish(work, as_json=False))
+for os.environ["PYSPARK_PYTHON"] in sys.argv[1:]:
+    print(finish(work, as_json=False))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("python", "expected"),
-    [
-        (
-            "python",
-            "Spark's workers cannot import dualpath; install dualpath, with its dependencies, in the Python that",
-        ),
-        ("nowhere", "Spark's workers cannot start {}; let PYSPARK_PYTHON name a Python that has dualpath installed"),
-    ],
-)
-def test_workers_of_a_real_master_that_lack_what_they_need_are_named(
-    python: str, expected: str, tmp_path: Path
-) -> None:
-    """The workers' Python has PySpark and nothing else."""
+def test_workers_of_a_real_master_that_lack_what_they_need_are_named(tmp_path: Path) -> None:
+    """One Python of the workers has PySpark and nothing else; the other is not there."""
     for package in (pyspark, py4j):
         there = Path(str(package.__file__)).parent
         (tmp_path / there.name).symlink_to(there)
-    bare = tmp_path / "python"
+    bare, nowhere = tmp_path / "python", tmp_path / "nowhere"
     bare.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys._base_executable} -s "$@"\n')  # type: ignore[attr-defined]
     bare.chmod(0o755)
-    chosen = {"PYSPARK_PYTHON": str(tmp_path / python), "PYSPARK_DRIVER_PYTHON": sys.executable}
+    (tmp_path / "spark-defaults.conf").write_text(f"spark.executor.extraJavaOptions {BRIEFLY} -XX:+UseSerialGC\n")
     cluster = {"SPARK_MASTER": "local-cluster[1,1,1024]", "SPARK_LOCAL_IP": "127.0.0.1"}
     ran = subprocess.run(
-        [sys.executable, "-c", ON_A_CLUSTER],
-        env={**os.environ, **chosen, **cluster},
+        [sys.executable, "-c", ON_A_CLUSTER, str(bare), str(nowhere)],
+        env={**os.environ, **cluster, "PYSPARK_DRIVER_PYTHON": sys.executable, "SPARK_CONF_DIR": str(tmp_path)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
-    said = [line for line in ran.stderr.splitlines() if line.startswith("Error: ")][-1]
-    assert ran.returncode == 1 and said.startswith(f"Error: {expected.format(chosen['PYSPARK_PYTHON'])}"), ran.stderr
+    assert (ran.returncode, ran.stdout.split()) == (0, ["False", "False"]), ran.stderr
+    lacking, missing = [line for line in ran.stderr.splitlines() if line.startswith("Error: ")]
+    assert lacking.startswith(
+        "Error: Spark's workers cannot import dualpath; install dualpath, with its dependencies, in the Python that"
+    )
+    assert missing.startswith(
+        f"Error: Spark's workers cannot start {nowhere}; let PYSPARK_PYTHON name a Python that has dualpath installed"
+    )

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -80,8 +81,30 @@ def installed(wheel: Path, folder: Path, extra: str = "") -> Path:
     assert uv, "uv is in the environment that make prepares"
     ran(uv, "venv", "--python", sys.executable, folder, cwd=wheel.parent)
     options = ("--python", folder / "bin/python", "--constraint", CHECKOUT / "requirements.lock")
-    ran(uv, "pip", "install", *options, f"{wheel}{extra}", cwd=wheel.parent)
+    install = [uv, "pip", "install", *options, f"{wheel}{extra}"]
+    # From uv's cache if all is there: some registries have pyspark fetched and built anew each time, half a gigabyte.
+    if subprocess.run([*install, "--offline"], cwd=wheel.parent, capture_output=True).returncode:
+        ran(*install, cwd=wheel.parent)
+    give_compiled(folder)
     return folder / "bin"
+
+
+def give_compiled(environment: Path) -> None:
+    """Give an environment the code that is compiled already: Python's of the same files, and numba's of the library.
+
+    Python and numba know a file by its size and the time of its last change.
+    """
+    [there], here = environment.glob("lib/*/site-packages"), Path(sysconfig.get_path("purelib"))
+    for kept in here.rglob("__pycache__"):
+        folder = there / kept.relative_to(here)
+        if folder.parent.is_dir() and not folder.exists():
+            shutil.copytree(kept, folder, copy_function=os.link)
+    for kept in (CHECKOUT / "dualpath").rglob("*.nb[ic]"):
+        source = kept.parent.parent / f"{kept.name.partition('.')[0]}.py"
+        folder = there / kept.parent.relative_to(CHECKOUT)
+        folder.mkdir(exist_ok=True)
+        shutil.copy2(kept, folder)
+        shutil.copystat(source, there / source.relative_to(CHECKOUT))
 
 
 @pytest.fixture(scope="module")

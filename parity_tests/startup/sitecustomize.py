@@ -5,9 +5,12 @@ two thirds of `import feast`, and the tests start more than a hundred processes 
 each time, so it is kept beside Python's own. Python imports a module of this name by itself; `parity_tests.conftest`
 names its folder in PYTHONPATH.
 
+Nor does the collector of garbage look at all that is imported again and again: it starts less often.
+
 Processes that some commands are run in are forks of one that has imported all of it (`prepared`).
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -17,6 +20,8 @@ from marshal import dumps, loads
 from pathlib import Path
 from types import FunctionType
 
+YOUNG, MIDDLE, OLD = 50_000, 20, 100
+"""How many new objects, and how many collections of younger ones, start a collection. Python's own: 700, 10, 10."""
 COPIED = ("__module__", "__qualname__", "__doc__", "__kwdefaults__", "__annotations__", "__type_params__")
 
 
@@ -58,6 +63,8 @@ def keep(made: FunctionType, path: Path) -> None:
     part.write_bytes(dumps(made.__code__))
     part.replace(path)
 
+
+gc.set_threshold(YOUNG, MIDDLE, OLD)
 
 if find_spec("typeguard"):
     from typeguard import _decorators
