@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Event
 from unittest.mock import patch
 
 import pyarrow as pa
@@ -18,12 +19,13 @@ from dualpath.online.writer import FencedWrite
 
 FAILURE = "fail"
 WORKER = "kill the worker"
+STILL = "stand still"
 
 
 @dataclass(frozen=True)
 class Fault:
     """Hits the first `times` attempts of a job's first task, or of the driver, each of which leaves a file in
-    `marks`. `kind` is `FAILURE`, `WORKER`, or the id of the process to kill.
+    `marks`. `kind` is `FAILURE`, `WORKER`, or `STILL`: it stands still until its process is killed.
     """
 
     marks: Path
@@ -38,7 +40,9 @@ class Fault:
         (self.marks / str(made)).touch()
         if self.kind == FAILURE:
             raise RuntimeError("a failure that was injected")
-        os.kill(os.getpid() if self.kind == WORKER else int(self.kind), signal.SIGKILL)
+        if self.kind == STILL:
+            Event().wait()
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def within(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The rows one by one; half-way, the fault hits."""

@@ -56,10 +56,8 @@ def remote(new_repo: Callable[[], Repo], s3: Server) -> Repo:
 def found(remote: Repo, s3: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What it says, after a stream that was killed between a commit and its end."""
     with reached(s3.environ):
-        stream = ("stream", "--once", "--files-per-batch", "1", "--repo", remote.folder)
-        python(
-            "parity_tests.crash", "after the commit", tmp_path_factory.mktemp("crash"), *stream, code=-signal.SIGKILL
-        )
+        folder = tmp_path_factory.mktemp("crash")
+        python("parity_tests.crash", folder, "after the commit", remote.folder, code=-signal.SIGKILL)
         assert remote.storage(SOURCE).reached()[0].query == 0 and len(remote.storage(SOURCE).logged()) == 1
     answers: dict[str, Any] = json.loads(python("parity_tests.files.whole_run", remote.folder, s3.folder))
     return answers

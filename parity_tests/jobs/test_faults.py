@@ -9,8 +9,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -29,29 +28,11 @@ from dualpath.repo import Repo
 from dualpath.steps import Step
 from parity_tests import crash, faults, invariants, logged
 from parity_tests.conftest import CHECKOUT, SOURCE, drain
-from parity_tests.crash import PAUSE
+from parity_tests.console.commands import run_json
 from parity_tests.fault_injection import FAILURE, WORKER, Fault, targets, writers
 
 LINES = faults.payloads(faults.events())
 POISON = [b"hello", b'{"user_id": "ann"', b'{"action":"x"}']
-KILLS = [step for step in crash.STEPS if step != PAUSE]
-
-
-def command(program: str, *words: str | Path, **environ: str) -> subprocess.Popen[str]:
-    """`python -m` something, from the checkout."""
-    line = [sys.executable, "-m", program, *map(str, words)]
-    out = subprocess.PIPE
-    return subprocess.Popen(line, stdout=out, stderr=out, text=True, cwd=CHECKOUT, env=os.environ | environ)
-
-
-def stream(repo: Repo, step: str, folder: Path) -> subprocess.Popen[str]:
-    """`dualpath stream --once`, a file a batch, as a process of its own that crashes at a step.
-
-    Its tasks take turns: a second worker would import all that the first one has, for a batch of two tasks.
-    """
-    folder.mkdir()
-    words = ("stream", "--once", "--files-per-batch", "1", "--repo", repo.folder)
-    return command("parity_tests.crash", step, folder, *words, SPARK_MASTER="local[1,4]")
 
 
 @pytest.mark.slow
@@ -59,40 +40,48 @@ def stream(repo: Repo, step: str, folder: Path) -> subprocess.Popen[str]:
 def test_a_driver_that_is_killed_at_every_step_of_a_batch_leaves_no_trace(
     spark: SparkSession, new_repo: Callable[[], Repo], tmp_path: Path
 ) -> None:
-    """Each process goes on after the one that was killed before it, and gets a file more to read. Starting one takes
-    many seconds of one core, so two repos have half of the steps each, side by side."""
-    halves = KILLS[::2], KILLS[1::2]
-    repos = [new_repo() for _ in halves]
-
-    def killed(repo: Repo, steps: Sequence[str]) -> None:
-        for step, piece in zip(steps, np.array_split(np.array(LINES, dtype=object), len(steps)), strict=True):
+    """A process has a stream of each repo, and is killed when each stands still at a step of its own. The next one goes
+    on after it, and gets files more to read."""
+    steps = [*crash.STEPS]
+    kills = steps[:6], steps[6:]
+    repos, lines = [new_repo() for _ in kills[0]], np.array_split(np.array(LINES, dtype=object), len(kills))
+    for number, (kill, piece) in enumerate(zip(kills, lines, strict=True)):
+        words = []
+        for step, repo in zip(kill, repos, strict=True):
             faults.post(repo, [*piece, *POISON])
-            process = stream(repo, step, tmp_path / step)
-            assert process.wait(600) == -signal.SIGKILL, (step, process.stderr)
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(killed, repos, halves))
-    for repo, steps in zip(repos, halves, strict=True):
+            words += [step, str(repo.folder)]
+        (folder := tmp_path / str(number)).mkdir()
+        # Tasks take turns: a second worker would import all that the first one has, for batches of two tasks.
+        line = [sys.executable, "-m", "parity_tests.crash", str(folder), *words]
+        ended = subprocess.run(
+            line, capture_output=True, text=True, cwd=CHECKOUT, env=os.environ | {"SPARK_MASTER": "local[1,4]"}
+        )
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        assert len([*folder.glob("*/0")]) == len(kill)
+    for repo in repos:
         drain(spark, repo)
-        assert invariants.violations(spark, repo, LINES, POISON * len(steps)) == []
+        assert invariants.violations(spark, repo, LINES, POISON * len(kills)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_of_two_streams_that_are_started_by_mistake_the_second_refuses_and_the_first_goes_on(
-    spark: SparkSession, new_repo: Callable[[], Repo], tmp_path: Path
+    spark: SparkSession, new_repo: Callable[[], Repo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repo, folder = new_repo(), tmp_path / "first"
+    """The second is another process, and comes when the first is in its batch."""
+    repo, words, said = new_repo(), ["stream", "--once", "--files-per-batch", "1", "--json"], []
     faults.post(repo, LINES)
-    os.mkfifo(tmp_path / "pause")
-    first = stream(repo, PAUSE, folder)
-    (tmp_path / "pause").rename(folder / "pause")
-    with (folder / "pause").open("w"):  # opens when the first stream is in its batch
-        second = command("dualpath.cli", "stream", "--once", "--repo", repo.folder, "--json")
-        said, _ = second.communicate(timeout=300)
-    assert second.returncode == 1
-    assert "another stream is running on this checkpoint; stop it first" in json.loads(said)["error"]
-    assert first.wait(300) == 0
+
+    def second() -> None:
+        line = [sys.executable, "-m", "dualpath.cli", *words, "--repo", str(repo.folder)]
+        ended = subprocess.run(line, capture_output=True, text=True, cwd=CHECKOUT, timeout=300)
+        said.append((ended.returncode, json.loads(ended.stdout)["error"]))
+
+    with monkeypatch.context() as patch:
+        faults.crash_at(patch, Step.SERVE, fault=second)
+        first = run_json(*words[:-1], "--repo", repo.folder)
+    assert first["sources"][SOURCE]["rows_read"] == len(LINES)
+    assert said == [(1, f"source '{SOURCE}': another stream is running on this checkpoint; stop it first.")]
     assert invariants.violations(spark, repo, LINES) == []
 
 
