@@ -67,8 +67,6 @@ def check_newsroom(notebook: nbformat.NotebookNode) -> None:
     assert all(int(row[without]) > 0 for row in rows), "the outage was not met"
 
 
-SHORTER = {"newsroom": [('"--seconds", "60"', '"--seconds", "30"'), ('"--outage", "20"', '"--outage", "10"')]}
-"""What a cell says, and what it says when a test runs it: an open newsroom takes one and a half cores."""
 CHECKS = {"skew": check_skew, "known": check_known, "newsroom": check_newsroom}
 
 
@@ -106,8 +104,5 @@ def test_notebooks_run_and_show_what_they_say(file: Path) -> None:
     notebook = nbformat.read(file, as_version=4)
     for cell in code(notebook):
         cell.outputs, cell.execution_count = [], None
-    for said, runs in SHORTER.get(file.stem, []):
-        [cell] = [each for each in code(notebook) if said in each.source]
-        cell.source = cell.source.replace(said, runs)
     NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(FOLDER)}}).execute()
     CHECKS[file.stem](notebook)
