@@ -15,9 +15,9 @@ STEPS ?= 60
 unexport PYTHONDONTWRITEBYTECODE
 
 # Tests that need a Spark session are three parts, which take about as long: of jobs; of what feeds them, what erases and
-# what compares all paths; all others.
+# what compares all paths, with all that need a Kafka broker; all others.
 JOBS := parity_tests/jobs
-FEEDS := $(addprefix parity_tests/,chaos dedup erasure online parity sources)
+FEEDS := $(addprefix parity_tests/,chaos dedup erasure feast/test_topic_dimensions.py online parity sources)
 
 # Tests of notebooks and installed packages; they mostly wait, for one process after the other.
 OUTSIDE := parity_tests/repository

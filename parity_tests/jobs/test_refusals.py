@@ -27,6 +27,7 @@ from dualpath.words import code
 from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.jobs.stream import LINES, LINES_CONTENT, write
+from parity_tests.saved import Saved
 
 
 def test_a_write_with_an_older_or_equal_fence_is_skipped_and_a_newer_one_lands(calm: Repo) -> None:
@@ -137,12 +138,19 @@ def test_two_new_texts_with_one_code_are_found_within_one_write(calm: Repo) -> N
     connect(calm.redis_address).hdel(keys.dictionary(calm.project), str(code(one)))
 
 
-@pytest.fixture
-def redeclared(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path: Path) -> Repo:
-    """A repo with state, and then another meaning of a view's feature; the old registry is kept in `tmp_path`."""
+@pytest.fixture(scope="module")
+def streamed(spark: SparkSession, new_repo: Callable[[], Repo], tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """A repo whose stream has read half of the lines."""
     repo = new_repo()
     faults.post(repo, LINES[:300])
     drain(spark, repo)
+    return Saved(repo, tmp_path_factory.mktemp("streamed"))
+
+
+@pytest.fixture
+def redeclared(streamed: Saved, tmp_path: Path) -> Repo:
+    """It, and then another meaning of a view's feature; the old registry is kept in `tmp_path`."""
+    repo = streamed.again()
     shutil.copy(repo.folder / "data/registry.db", tmp_path)
     declared = repo.folder / "product_activity.py"
     declared.write_text(declared.read_text().replace("'view_item'", "'purchase'"))

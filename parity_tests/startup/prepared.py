@@ -33,6 +33,7 @@ ADDRESS = "DUALPATH_TESTS_PREPARED"
 PROGRAMS = {
     "feast.cli.cli": ("apply", "declarations"),
     "dualpath.feast.declared": ("", "declarations"),
+    "parity_tests.live_reader": ("", "declarations"),
     "parity_tests.crash": ("", "crashes"),
 }
 """Modules, each with a word that its commands must have, and the kind of process that runs them."""
