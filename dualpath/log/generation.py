@@ -78,7 +78,7 @@ def checkpoint(storage: Storage, number: int) -> Place:
 
 def location(folder: Place) -> str:
     """A checkpoint as Spark is told of it: a folder of this machine, whatever file system a cluster begins with."""
-    return f"file://{folder}" if isinstance(folder, Path) else str(folder)
+    return f"file://{folder.absolute()}" if isinstance(folder, Path) else str(folder)
 
 
 def is_lost(storage: Storage) -> bool:

@@ -126,6 +126,7 @@ def test_a_checkpoint_that_was_with_the_data_can_be_moved(here: Storage) -> None
 
 
 def test_spark_is_told_of_a_folder_of_this_machine(tmp_path: Path) -> None:
+    assert location(Path("data/checkpoint")) == f"file://{Path.cwd()}/data/checkpoint"
     assert location(tmp_path / "a b%") == f"file://{tmp_path}/a b%"
     assert location(place("s3://bucket/a")) == "s3://bucket/a"
 
