@@ -26,12 +26,14 @@ def faults(storage: Storage, accounts: Accounts, *, opened: bool) -> list[str]:
     if last > begun:
         found.append(f"the log has {span(last.query, last.batch, last.batch)}, and the ledger lacks it")
     total, folder = accounts.total(), storage.folder("log")
+    paths = [each.path for of in files.values() for each in of]
+    there = dict(zip(paths, sizes(folder, paths), strict=True))
     for outcome, of in files.items():
         rows, expected = sum(each.rows for each in of), getattr(total, outcome)
         if rows != expected:
             found.append(f"the log holds {rows:,} rows with the outcome {outcome}, and {expected:,} are counted")
-        for each, there in zip(of, sizes(folder, [each.path for each in of]), strict=True):
-            found += _faults(folder, each, there, opened)
+        for each in of:
+            found += _faults(folder, each, there[each.path], opened)
     return found
 
 
