@@ -3,8 +3,9 @@
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
@@ -188,20 +189,22 @@ def examine_disk(folder: Path, needed: int = DISK_NEEDED) -> Finding:
 
 def examine_store(data: ObjectPath) -> Finding:
     """Put objects there, and see that conditions are kept."""
-    try:
-        objects.check(data)
-    except UnavailableError as error:
-        return Finding("Object store", False, "it cannot be used", str(data), error.message)
-    return Finding("Object store", True, "conditional puts", str(data))
+    return _tried(partial(objects.check, data), "Object store", data, "conditional puts", "it cannot be used")
 
 
 def examine_checkpoints(place: Place) -> Finding:
     """Write there."""
+    try_it = partial(checkpoint_place.require, place)
+    return _tried(try_it, "Checkpoints", place, "can be written", "nothing can be written there")
+
+
+def _tried(require: Callable[[], None], name: str, place: Place, can: str, cannot: str) -> Finding:
+    """What is found of a place: `can`, or `cannot` if `require` raises an error, whose sentence is the remedy."""
     try:
-        checkpoint_place.require(place)
+        require()
     except DualpathError as error:
-        return Finding("Checkpoints", False, "nothing can be written there", str(place), error.message)
-    return Finding("Checkpoints", True, "can be written", str(place))
+        return Finding(name, False, cannot, str(place), error.message)
+    return Finding(name, True, can, str(place))
 
 
 def _installed() -> dict[str, str]:
