@@ -88,7 +88,7 @@ def is_lost(storage: Storage) -> bool:
     number = max(_kept(file).number, 1)
     if begun.query != number:
         return begun.query > number
-    return bool(begun.query) and not (file.exists() and _is_there(storage, number))
+    return not (file.exists() and _is_there(storage, number))
 
 
 def _kept(file: Place) -> Generation:
