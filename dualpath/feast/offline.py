@@ -21,7 +21,7 @@ from dualpath.feast import evolution, ordinary, training_known, windowed
 from dualpath.feast.derived import derived
 from dualpath.feast.errors import translated
 from dualpath.feast.offline_settings import OfflineSettings
-from dualpath.feast.training_rows import TrainingRows, dataset, read, rows_of_events
+from dualpath.feast.training_rows import TrainingRows, dataset, named, read, rows_of_events
 from dualpath.feast.training_set import TrainingSet
 from dualpath.repo import root
 
@@ -242,14 +242,15 @@ def _windowed_alone(views: Sequence[FeatureView]) -> None:
 
 def _of_path(config: RepoConfig, path: str, views: Sequence[FeatureView]) -> Any:
     """The rows of Parquet files: many are a Spark frame, if all views are windowed, others an Arrow table."""
-    files = dataset(path)
-    if files is None:
+    place = named(path)
+    files = dataset(place) if place else None
+    if place is None or files is None:
         return path
     if files.count_rows() > config.offline_store.spark_above_rows and all(map(is_windowed, views)):
         extras.require("spark")
         from dualpath.feast import spark_frames
 
-        return spark_frames.of_files(path, files.schema, root(config))
+        return spark_frames.of_files(place, files.schema, root(config))
     return files.to_table()
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -21,7 +20,6 @@ from dualpath.feast import training_rows
 from dualpath.feast.derived import DerivedView, plain
 from dualpath.feast.training_rows import TrainingRows
 from dualpath.feast.windowed import Wanted, columns, entity_column, known_column
-from dualpath.files import places
 from dualpath.files.places import Place
 from dualpath.known import place
 from dualpath.offline import distributed
@@ -152,17 +150,18 @@ def derived(rows: DataFrame, odfv: OnDemandFeatureView, fields: Mapping[str, Fie
     return _in_one_column(rows).mapInArrow(call, StructType(rows.schema.fields + added))
 
 
-def of_files(path: str, schema: pa.Schema, data: Place) -> DataFrame:
-    """The frame of Parquet files, in a session that reads `data` too; raises `InputError` for instants that Spark does
-    not read."""
+def of_files(place: Place, schema: pa.Schema, data: Place) -> DataFrame:
+    """The frame of the Parquet files at a place, in a session that reads `data` too.
+
+    Raises `InputError` for instants that Spark does not read.
+    """
     for field in schema:
         if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
             raise InputError(
-                f"entity_df is the path '{path}', whose column '{field.name}' has nanoseconds, which Spark does not "
+                f"entity_df is the path '{place}', whose column '{field.name}' has nanoseconds, which Spark does not "
                 "read; write it in microseconds."
             )
-    at = places.place(path, Path.cwd())
-    return session("dualpath-training", data=data, also=at).read.parquet(str(at))
+    return session("dualpath-training", data=data, also=place).read.parquet(str(place))
 
 
 @contextmanager

@@ -116,25 +116,21 @@ def read(entity_df: Any) -> TrainingRows:
     return TrainingRows(given, time, instants.parse(given[time], time))
 
 
-def dataset(path: str) -> ds.Dataset | None:
-    """The Parquet file or folder of a path, also in an object store; None if a text is none.
-
-    Raises `InputError` for anything else there.
-    """
-    place = _named(path)
-    try:
-        return hive(place) if place else None
-    except pa.ArrowException as error:
-        raise InputError(f"entity_df is the path '{path}', which has no Parquet: {error}.") from None
-
-
-def _named(path: str) -> Place | None:
-    """The place that a text names; None if it names none, or no file is there on this machine."""
-    if objects.scheme(path) in objects.SCHEMES:
-        return objects.opened(path)
+def named(text: str) -> Place | None:
+    """The place of files that a text names; None if it names none, or none is there on this machine."""
+    if objects.scheme(text) in objects.SCHEMES:
+        return objects.opened(text)
     with suppress(OSError, ValueError):  # of a text that is too long for a path
-        return Path(path) if Path(path).exists() else None
+        return Path(text).absolute() if Path(text).exists() else None
     return None
+
+
+def dataset(place: Place) -> ds.Dataset | None:
+    """The Parquet files at a place; None if there are none. Raises `InputError` for other files."""
+    try:
+        return hive(place)
+    except pa.ArrowException as error:
+        raise InputError(f"entity_df is the path '{place}', which has no Parquet: {error}.") from None
 
 
 def _array(column: Any, name: str) -> pa.Array | pa.ChunkedArray:

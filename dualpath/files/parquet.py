@@ -1,6 +1,6 @@
 """Parquet files, wherever they are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from dualpath.files import objects
 from dualpath.files.durable import written
-from dualpath.files.places import Place, below, is_remote, relative
+from dualpath.files.places import Place, below, is_remote, is_seen
 
 
 def write_rows(rows: pa.Table, file: Place) -> int:
@@ -44,23 +44,28 @@ def dataset(paths: Sequence[str], schema: pa.Schema) -> ds.Dataset:
 
 def hive(place: Place) -> ds.Dataset | None:
     """The Parquet file at a place, or those below it with the columns that folders `name=value` tell, as Spark reads
-    them; None if an object store has none.
+    them; None if there is none.
 
     Raises `pyarrow.ArrowException` for another file.
     """
     if isinstance(place, Path):
-        return ds.dataset(place, format="parquet", partitioning="hive" if place.is_dir() else None)
-    arrow = filesystem(str(place))
+        store, root = pyarrow.fs.LocalFileSystem(), str(place)
+    else:
+        store, root = filesystem(str(place)), place.path
     if place.is_file():
-        return ds.dataset(place.path, filesystem=arrow, format="parquet")
-    paths = [str(each).partition("://")[2] for each in below(place) if _is_data(relative(each, place))]
-    options = ds.FileSystemFactoryOptions(place.path, ds.HivePartitioning.discover())
-    return ds.FileSystemDatasetFactory(arrow, paths, ds.ParquetFileFormat(), options).finish() if paths else None
+        return ds.dataset(root, filesystem=store, format="parquet")
+    paths = sorted(path for path in _paths(place, store, root) if is_seen(path.removeprefix(f"{root}/")))
+    options = ds.FileSystemFactoryOptions(root, ds.HivePartitioning.discover())
+    return ds.FileSystemDatasetFactory(store, paths, ds.ParquetFileFormat(), options).finish() if paths else None
 
 
-def _is_data(path: str) -> bool:
-    """Whether Arrow and Spark read a file of a folder."""
-    return not any(part.startswith((".", "_")) for part in path.split("/"))
+def _paths(place: Place, store: pyarrow.fs.FileSystem, root: str) -> Iterator[str]:
+    """The paths of all files below a place, in folders that are links, too."""
+    if isinstance(place, Path):
+        found = store.get_file_info(pyarrow.fs.FileSelector(root, recursive=True))
+        yield from (each.path for each in found if each.is_file)
+    else:
+        yield from (str(each).partition("://")[2] for each in below(place))
 
 
 def filesystem(path: str) -> pyarrow.fs.FileSystem:

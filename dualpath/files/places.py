@@ -82,6 +82,15 @@ def below(folder: Place) -> Iterator[Place]:
         yield from folder.below()
 
 
+def is_seen(path: str) -> bool:
+    """Whether Spark reads a file of a folder, by its path from there: some names hide it, but those of partitions.
+
+    >>> [is_seen(path) for path in ("a.parquet", "_SUCCESS", "day=3/.a.parquet", "_day=3/a.parquet")]
+    [True, False, False, True]
+    """
+    return not any(name.startswith(".") or (name.startswith("_") and "=" not in name) for name in path.split("/"))
+
+
 def sizes(folder: Place, paths: Collection[str]) -> list[int]:
     """Bytes of files by their paths below a folder; -1 where there is none. A store tells a thousand at once."""
     if isinstance(folder, Path):

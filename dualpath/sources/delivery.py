@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from dualpath.files.places import Place, matching, read_text
+from dualpath.files.places import Place, is_seen, matching, read_text
 from dualpath.log import blanked
 from dualpath.log.generation import checkpoint
 from dualpath.log.storage import Storage
@@ -91,8 +91,7 @@ def _files(folder: Place) -> Iterator[tuple[str, int, int]]:
 
 def _is_read(name: str) -> bool:
     """Whether Spark's file source reads a file: it skips names that Hadoop hides, and names that are not UTF-8."""
-    hidden = any(part.startswith("_") and "=" not in part for part in PurePosixPath(name).parts)
-    return name.endswith(SUFFIX) and not hidden and name == name.encode(errors="replace").decode()
+    return name.endswith(SUFFIX) and is_seen(name) and name == name.encode(errors="replace").decode()
 
 
 def _taken(storage: Storage) -> set[str]:

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from dualpath.errors import InputError, NotFoundError
+from dualpath.files.places import is_seen
 from dualpath.schema import EventSource
 from dualpath.sources import containers, delta
 from dualpath.sources.columnar import parquet
@@ -145,7 +146,7 @@ def _meant(name: str) -> Iterator[Path]:
 
 def _matches(name: str) -> list[Path]:
     matches = map(Path, glob(name, recursive=True))  # noqa: PTH207 - of pathlib's, none takes an absolute pattern
-    return sorted(path for path in matches if _is_seen(path.name))
+    return sorted(path for path in matches if is_seen(path.name))
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -158,15 +159,11 @@ def _below(folder: Path) -> Iterator[Path]:
             files.append(Path(place))
             folders.clear()
             continue
-        folders[:] = filter(_is_seen, folders)
-        files += [Path(place, name) for name in names if _is_seen(name)]
+        folders[:] = filter(is_seen, folders)
+        files += [Path(place, name) for name in names if is_seen(name)]
     if not files:
         raise InputError(f"{folder} has no files; name a folder of {KINDS}.")
     yield from sorted(files)
-
-
-def _is_seen(name: str) -> bool:
-    return not name.startswith(".") and (not name.startswith("_") or "=" in name)
 
 
 def members(names: Sequence[str], source: EventSource, what: str) -> list[str]:

@@ -238,6 +238,16 @@ def test_the_path_of_parquet_files_is_an_entity_df(
         pq.write_table(table.slice(at, 150 if not at else None), folder / f"{at}.parquet")
     monkeypatch.chdir(tmp_path)
     expected = repo.store.get_historical_features(rows, WINDOWED).to_arrow()
+    linked = tmp_path / "linked"
+    (linked / "_again=1").mkdir(parents=True)
+    (linked / "_SUCCESS").touch()
+    (linked / "_temporary").mkdir()
+    (linked / "_temporary/part.parquet").write_text("not read, by Spark neither")
+    (linked / "_again=1/rows").symlink_to(folder)
+    for path in (linked, "linked"):
+        found = repo.store.get_historical_features(str(path), WINDOWED).to_arrow()
+        assert {*found["_again"].to_pylist()} == {1}
+        assert same(ordered(found.drop_columns("_again")), ordered(expected))
     for path in (str(file), str(folder), "rows"):
         job = repo.store.get_historical_features(path, WINDOWED)
         assert isinstance(job, SparkTrainingSet) == (above == 0)
