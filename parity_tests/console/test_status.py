@@ -50,18 +50,21 @@ def test_status_fails_where_outcomes_do_not_sum_up_or_files_hold_other_rows(repo
     written(repo, 0, 5, [], rows_read=6)
     written(repo, 1, 5, ["not a JSON object"], dead_letter=2, rows_read=7)
     written(repo, 2, 5, ["not a JSON object"])
-    [_, lost, _], [_, broken] = (storage.files(outcome) for outcome in (ACCEPTED, DEAD_LETTER))
+    [_, lost, longer], [_, broken] = (storage.files(outcome) for outcome in (ACCEPTED, DEAD_LETTER))
     (storage.folder("log") / lost.path).unlink()
     (storage.folder("log") / broken.path).write_bytes(b"broken")
+    with (storage.folder("log") / longer.path).open("ab") as file:
+        file.write(b"more")
     said = run_json("status", "--repo", repo.folder, code=1)
     assert said["adds_up"] is False
     assert said["sources"][SOURCE]["faults"] == [
         "query=1/batch=0: rows were read, but their outcomes sum up to another number",
         f"log/{lost.path} is missing",
+        f"log/{longer.path} has {longer.size + 4:,} bytes of {longer.size:,}",
         "the log holds 2 rows with the outcome dead_letter, and 3 are counted",
         f"log/{broken.path} has 6 bytes of {broken.size:,}",
     ]
-    assert said["error"].count("log/outcome=") == 2
+    assert said["error"].count("log/outcome=") == 3
 
 
 def test_files_are_opened_if_asked(repo: Repo) -> None:
