@@ -157,6 +157,7 @@ def test_a_redis_whose_certificate_is_not_trusted_is_one_sentence(
     applied: Path, tmp_path: Path, redis_address: str
 ) -> None:
     repo = repo_on(applied, tmp_path / "feature_repo", f"{redis_address},ssl=true,password={PASSWORD}")
+    repo.store.config.online_store.read_deadline_ms = 10_000  # a busy machine may not say hello in 250
     with pytest.raises(UnavailableError, match=rf"Redis at {redis_address} .*certificate") as raised:
         repo.store.get_online_features(*ASKED)
     assert PASSWORD not in raised.value.message
