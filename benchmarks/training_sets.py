@@ -1,4 +1,4 @@
-"""Training sets of a hundred rows and of a million over five million events: seconds, and memory at its highest.
+"""Training sets of a hundred rows and of a million over ten million events: seconds, and memory at its highest.
 
 Each is computed by a process of its own, in turns. In process the peer reads all records at once, from files without
 buckets. On Spark the peer lets the rows travel from the driver and back, as a pandas DataFrame of
@@ -34,7 +34,7 @@ from dualpath.view import View
 from dualpath.windows import DAY
 from dualpath.words import code
 
-USERS, PER_USER, DAYS = 200_000, (10, 40), 30
+USERS, PER_USER, DAYS = 400_000, (10, 40), 30
 ROWS = (100, 1_000_000)
 HEAP = "2g"
 TURNS = 2

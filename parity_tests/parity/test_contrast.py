@@ -21,7 +21,7 @@ from dualpath.repo import Repo
 from dualpath.view import Feature, View
 from dualpath.windows import minutes
 from parity_tests import generated
-from parity_tests.parity.test_explain import ANN, AT_NOON, DEEDS, NOON, event, land
+from parity_tests.parity.explained import ANN, AT_NOON, DEEDS, NOON, event, land
 from parity_tests.strategies import CHANGED, CLICKS
 
 VERSIONS = replace(CHANGED, name="versions", lookups=())

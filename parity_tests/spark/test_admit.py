@@ -1,7 +1,6 @@
 """Admission: every payload that must be refused, with its reason, and every odd one that must pass, exactly."""
 
 import json
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,66 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from dualpath.changes import Changes
 from dualpath.declare import event_source
-from dualpath.schema import EventSource, boolean, decimal, double, integer, text, timestamp
+from dualpath.schema import EventSource, text, timestamp
 from dualpath.spark.admit import admit
-
-FIELDS = (
-    text("user", required=True),
-    text("plan", choices=("free", "paid")),
-    integer("quantity"),
-    decimal("amount", scale=2),
-    double("score"),
-    boolean("flag"),
-    timestamp("seen"),
-)
-CLICKS = EventSource("clicks", FIELDS)
-DERIVED = EventSource("clicks", FIELDS, event_id=None)
-LINES = EventSource("clicks", FIELDS, event_id=None, occurrence="line")
-GOOD: dict[str, Any] = {
-    "event_id": "e1",
-    "user": "ann",
-    "event_time": "2026-03-01T10:00:00Z",
-    "arrival_time": "2026-03-01T10:00:05Z",
-}
-
-
-class Bare(float):
-    """A number as the payload spells it."""
-
-    def __new__(cls, spelled: str) -> "Bare":
-        made = super().__new__(cls, "nan")
-        made.spelled = spelled
-        return made
-
-
-def payload(**changes: Any) -> str:
-    """The good payload with members changed; `...` leaves one out, `Bare` is written as it is spelled."""
-    members = {name: value for name, value in (GOOD | changes).items() if value is not ...}
-    spelled = (v.spelled if isinstance(v, Bare) else json.dumps(v, ensure_ascii=False) for v in members.values())
-    return "{" + ",".join(f'"{name}":{value}' for name, value in zip(members, spelled, strict=True)) + "}"
-
-
-NOW = datetime(2026, 3, 10, tzinfo=UTC)
-ROW = "value string, event_id string, arrival_time timestamp, origin string, position bigint, refusal string"
-
-
-def frame(
-    spark: SparkSession, payloads: Iterable[str | None], event_id: str | None = None, arrival: datetime | None = None
-) -> DataFrame:
-    """Payloads as a source delivers them; the transport gives all of them the same id and arrival, or none."""
-    rows = [(p, event_id, arrival, "a file", i, None) for i, p in enumerate(payloads)]
-    return spark.createDataFrame(rows, ROW).coalesce(1).withColumn("admitted_at", F.lit(NOW))
-
-
-def judged(spark: SparkSession, payloads: Iterable[str], source: EventSource = CLICKS) -> list[dict[str, Any]]:
-    """What admission says about each payload, in their order, in one job."""
-    return admit(frame(spark, payloads), source).toArrow().to_pylist()
-
+from parity_tests.spark.admitted import CLICKS, FIELDS, NOW, ROW, Bare, at, frame, judged, payload
 
 ISO = " is not an ISO-8601 instant: "
 UNIT = " is a number; declare its unit, one of s, ms, us, ns: "
@@ -251,10 +198,6 @@ def test_bytes_that_are_not_utf_8_are_refused_and_their_neighbours_pass(spark: S
     assert [row["user"] for row in found][:2] == ["ann", "Zoë 😀"]
 
 
-def at(*when: int) -> datetime:
-    return datetime(*when, tzinfo=UTC)
-
-
 PASSED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"event_id": "e1", "user": "ann", "event_time": at(2026, 3, 1, 10), "arrival_time": at(2026, 3, 1, 10, 0, 5)}),
     ({"extra": {"nested": [1, {"deep": None}]}, "Amount": "x"}, {"amount": None}),
@@ -350,52 +293,6 @@ def test_times_are_read_as_the_source_declares_them(spark: SparkSession) -> None
     assert first["arrival_time"] == at(2026, 3, 1, 10, 0, 5)
     assert first["seen"] == at(2026, 10, 25, 0, 30)
     assert second["event_time"] == at(2026, 3, 1, 10, 0, 0, 1500)
-
-
-SAME: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("an exact repetition", {}, {}),
-    ("a later arrival", {}, {"arrival_time": "2026-03-03T00:00:00Z"}),
-    ("null and missing", {"amount": None}, {}),
-    ("one instant, two spellings", {}, {"event_time": "2026-03-01T11:00:00.000000+01:00"}),
-    ("one amount, two spellings", {"amount": Bare("12.5")}, {"amount": "1.25e1"}),
-    ("a member nobody declared", {}, {"extra": 1}),
-    ("another id in the payload", {}, {"event_id": "e2"}),
-]
-DIFFERENT: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("another user", {}, {"user": "bob"}),
-    ("a microsecond later", {}, {"event_time": "2026-03-01T10:00:00.000001Z"}),
-    ("a cent more", {"amount": "0.01"}, {"amount": "0.02"}),
-    ("null and the word null", {"plan": None}, {"user": "null"}),
-    ("a microsecond in a field", {"seen": "2026-03-01T10:00:00Z"}, {"seen": "2026-03-01T10:00:00.000001Z"}),
-    ("one value in two fields", {"quantity": 1}, {"score": 1}),
-    ("true and missing", {"flag": True}, {}),
-]
-
-
-def ids(spark: SparkSession, source: EventSource, *groups: list[dict[str, Any]]) -> list[list[str]]:
-    """The derived ids of groups of payloads, in one job."""
-    rows = judged(spark, [payload(**changes) for group in groups for changes in group], source)
-    assert [row["reason"] for row in rows] == [None] * len(rows)
-    found = iter(row["event_id"] for row in rows)
-    return [[next(found) for _ in group] for group in groups]
-
-
-def told(cases: list, found: list[list[str]], verdict: Callable[[str, str], bool]) -> list[str]:
-    return [name for (name, *_), (a, b) in zip(cases, found, strict=True) if verdict(a, b)]
-
-
-def test_a_derived_id_is_of_the_content_and_not_of_the_arrival(spark: SparkSession) -> None:
-    found = ids(spark, DERIVED, *([a, b] for _, a, b in SAME + DIFFERENT))
-    assert told(SAME, found[: len(SAME)], lambda a, b: a != b) == []
-    assert told(DIFFERENT, found[len(SAME) :], lambda a, b: a == b) == []
-    assert {len(i) for pair in found for i in pair} == {32}
-
-
-def test_an_occurrence_tells_identical_rows_apart_and_is_required(spark: SparkSession) -> None:
-    [[first, again, second, spelled]] = ids(spark, LINES, [{"line": 1}, {"line": 1}, {"line": 2}, {"line": "1"}])
-    assert first == again == spelled != second
-    [row] = judged(spark, [payload()], LINES)
-    assert row["reason"] == "line is missing"
 
 
 def test_without_an_arrival_time_an_event_arrives_when_it_happens(spark: SparkSession) -> None:

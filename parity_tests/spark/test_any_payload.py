@@ -22,7 +22,7 @@ from dualpath.view import Feature, View
 from dualpath.windows import lifetime
 from parity_tests.boundary import Row, rows
 from parity_tests.shapes import declared_source, message, tree, written
-from parity_tests.spark.test_admit import NOW, ROW
+from parity_tests.spark.admitted import NOW, ROW
 from parity_tests.spark.test_message import ROW as MESSAGES
 
 SEEDS = (2, 6, 8, 10, 13, 15, 16, 17)

@@ -12,7 +12,7 @@ from dualpath.declare import event_source
 from dualpath.schema import EventSource, boolean, integer, text
 from dualpath.spark import elements
 from dualpath.spark.admit import admit
-from parity_tests.spark.test_admit import frame
+from parity_tests.spark.admitted import frame
 
 TIME = "2026-03-01T10:00:00Z"
 FIELDS = (

@@ -20,8 +20,8 @@ from dualpath.sources.decoder import decoded
 from dualpath.spark.admit import admit
 from dualpath.view import Feature, View
 from dualpath.windows import lifetime
-from parity_tests.spark.test_admit import NOW
-from parity_tests.spark.test_admit import frame as files
+from parity_tests.spark.admitted import NOW
+from parity_tests.spark.admitted import frame as files
 
 ROW = (
     "value binary, event_id string, arrival_time timestamp, origin string, position bigint, message struct<key binary, "

@@ -25,7 +25,7 @@ from dualpath.spark.records import records, with_records
 from dualpath.view import Feature, View, digest
 from dualpath.windows import lifetime
 from parity_tests.shrink import frame
-from parity_tests.spark.test_admit import frame as delivered
+from parity_tests.spark.admitted import frame as delivered
 
 AT = "2026-03-01T00:00:00Z"
 
