@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from dualpath.log.tail import Tail
 from dualpath.repo import Repo
@@ -42,19 +40,18 @@ class Replayed:
 
 def decisions(repo: Repo, source: str) -> list[Decision]:
     """The decisions of the event log, in its order; events of their source that are none are left out."""
-    found, _ = parsed(_events(repo, source))
+    found, _ = parsed(_tail(repo, source).read(COLUMNS))
     return found
 
 
 def find(repo: Repo, source: str, name: str) -> Decision | None:
     """The decision of an id, if the event log has it."""
-    events = _events(repo, source)
-    found, _ = parsed(events.filter(pc.equal(events[KEY], name)))
+    found, _ = parsed(_tail(repo, source).read(COLUMNS, **{KEY: name}))
     return found[0] if found else None
 
 
-def _events(repo: Repo, source: str) -> pa.Table:
-    return Tail(repo.storage(source), repo.sources[source]).read(COLUMNS)
+def _tail(repo: Repo, source: str) -> Tail:
+    return Tail(repo.storage(source), repo.sources[source])
 
 
 def replay(repo: Repo, ranking: Ranking, made: Sequence[Decision]) -> Replayed:

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from dualpath.errors import UnavailableError
 from dualpath.files.places import Place
 from dualpath.runtime import cache, java
-from dualpath.spark import object_store, workers
+from dualpath.spark import gateway, object_store, workers
 
 log = logging.getLogger(__name__)
 TIME_ZONE = "spark.sql.session.timeZone"
@@ -83,6 +83,7 @@ def session(
     for key, value in settings.items():
         builder = builder.config(key, value)
     started = builder.getOrCreate()
+    gateway.remember(started)
     workers.require(started, data)
     return started
 
@@ -125,6 +126,7 @@ def _reuse(data: Place | None, also: Place | None) -> SparkSession:
             f"A Spark session is already active in the time zone {zone}, which would shift every instant. "
             f"Stop it, or set {TIME_ZONE} to UTC before calling dualpath."
         )
+    gateway.remember(active)
     object_store.require(active, data)
     object_store.require(active, also)
     workers.require(active, data)

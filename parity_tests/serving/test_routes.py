@@ -137,7 +137,8 @@ def test_a_decision_that_is_not_in_the_log_is_not_found(client: TestClient) -> N
 def test_a_decision_without_features_is_nothing_to_make_again(client: TestClient, repo: Repo) -> None:
     """It kept the order of its candidates, so there are no bits to compare; that is no difference."""
     logged = decided(1, decision_id="f" * 64, context="[]", degraded="features")
-    write(repo, "decisions", 0, [logged | {"event_id": "f" * 64}])
+    other = decided(2, decision_id="e" * 64)
+    write(repo, "decisions", 0, [other | {"event_id": "e" * 64}, logged | {"event_id": "f" * 64}])
     answer = client.post("/replay", json={"decision_id": "f" * 64}, headers=headers("auditor"))
     assert answer.status_code == 422 and "had no features" in answer.json()["error"]["message"]
 
