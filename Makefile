@@ -14,9 +14,9 @@ STEPS ?= 60
 # Where it is set, every process of the tests compiles all that it imports of this checkout: some seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Tests that need a Spark session are three parts, which take about as long: of jobs; of what feeds them, what erases and
-# what compares all paths, with all that need a Kafka broker; all others.
-JOBS := parity_tests/jobs
+# Tests that need a Spark session are three parts, which take about as long: of jobs and clusters; of what feeds them,
+# what erases and what compares all paths, with all that need a Kafka broker; all others.
+JOBS := $(addprefix parity_tests/,cluster jobs)
 FEEDS := $(addprefix parity_tests/,chaos dedup erasure feast/test_topic_dimensions.py online parity sources)
 
 # Tests of notebooks and installed packages; they mostly wait, for one process after the other.
