@@ -124,8 +124,9 @@ def as_declared(
 
 
 def database(made: list[dict[str, Any]]) -> duckdb.DuckDBPyConnection:
-    """DuckDB with the events; the caller closes it."""
-    connection = duckdb.connect()
+    """DuckDB with the events, and one thread: more wait for each other where a query takes milliseconds. The caller
+    closes it."""
+    connection = duckdb.connect(config={"threads": 1})
     connection.execute("SET TimeZone = 'UTC'")
     connection.register("user_events", pa.table({n: pa.array([e[n] for e in made], ARROW.get(n)) for n in made[0]}))
     return connection
