@@ -11,13 +11,13 @@ from parity_tests.parity.explained import RECENT, SHOPS, WHOLE
 
 
 @pytest.fixture(scope="session")
-def applied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def explained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An applied repo of the views, which are v0, v1 and v2 there."""
     return generated.declare(tmp_path_factory.mktemp("explain") / "repo", [RECENT, SHOPS, WHOLE]).folder
 
 
 @pytest.fixture
-def repo(applied: Path, tmp_path: Path) -> Repo:
+def repo(explained: Path, tmp_path: Path) -> Repo:
     """One whose log is empty."""
-    shutil.copytree(applied, tmp_path / "repo")
+    shutil.copytree(explained, tmp_path / "repo")
     return Repo(tmp_path / "repo")
