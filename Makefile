@@ -15,9 +15,11 @@ STEPS ?= 60
 unexport PYTHONDONTWRITEBYTECODE
 
 # Tests that need a Spark session are three parts, which take about as long: of jobs and clusters; of what feeds them,
-# what erases and what compares all paths, with all that need a Kafka broker; all others.
+# what erases and what compares all paths, of commands and of requests of any shape, with all that need a Kafka broker;
+# all others.
 JOBS := $(addprefix parity_tests/,cluster jobs)
-FEEDS := $(addprefix parity_tests/,chaos dedup erasure feast/test_topic_dimensions.py online parity sources)
+FEEDS := $(addprefix parity_tests/,chaos console dedup erasure feast/boundary feast/test_topic_dimensions.py online parity \
+	sources)
 
 # Tests of notebooks and installed packages; they mostly wait, for one process after the other.
 OUTSIDE := parity_tests/repository
