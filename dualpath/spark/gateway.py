@@ -1,7 +1,7 @@
 """Looks up Spark's functions in the JVM once.
 
-PySpark asks the JVM what `functions` is, and what `functions.col` is, with every call of `F.col`: half of all that a
-micro-batch says to the JVM. Names without a package are searched in all jars each time.
+PySpark asks the JVM what `functions` is, and what `functions.col` is, with every call of `F.col`: two fifths of what a
+stream says to the JVM when it starts and makes a batch. Names without a package are searched in all jars each time.
 """
 
 from typing import Any
