@@ -168,11 +168,14 @@ class Plan:
 
 
 def grouped(words: np.ndarray, owner: np.ndarray, entities: int) -> tuple[np.ndarray, np.ndarray]:
-    """Records grouped by owner and sorted by time, ties in any order, and where each owner's start."""
+    """Records grouped by owner and sorted by time, ties in any order, and where each owner's start.
+
+    Always a copy: for records that cannot be written to, as Arrow's, numba compiles code of its own for seconds.
+    """
     starts = np.zeros(entities + 1, dtype=np.int64)
     np.cumsum(np.bincount(owner, minlength=entities), out=starts[1:])
     if not len(words):
-        return words, starts
+        return words.copy(), starts
     time = words[:, 0]
     first, last = int(time.min()), int(time.max())
     # One sort of one key is six times faster than a sort by two, where the key fits into 63 bits.

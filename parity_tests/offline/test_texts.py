@@ -1,12 +1,14 @@
 """The texts behind codes: a training set looks up those that it holds, in its own source, and no others."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dualpath import kernel
 from dualpath.aggregates import Count, Distinct, Last
 from dualpath.errors import CollisionError, StaleRecordsError, StateError
 from dualpath.known import Known
@@ -82,6 +84,18 @@ def test_a_training_set_looks_up_each_text_that_it_holds_once() -> None:
 def test_a_feature_of_texts_keeps_its_type_where_no_row_has_a_text(name: str, type: pa.DataType) -> None:
     found = training.values(LATEST, [name], pa.array(["ann"]), np.array([5]), RECORDS.empty_table(), not_asked)
     assert found[name].type == type
+
+
+def test_a_training_set_without_records_compiles_no_kernel_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, real = [], kernel.fold
+
+    def fold(words: np.ndarray, *rest: Any) -> Any:
+        given.append(words)
+        return real(words, *rest)
+
+    monkeypatch.setattr(kernel, "fold", fold)
+    training.values(VIEW, ["clicks"], pa.array(["ann"]), np.array([5]), RECORDS.empty_table(), not_asked)
+    assert [words.flags.writeable for words in given] == [True]
 
 
 def test_records_of_an_earlier_version_do_not_say_what_was_known() -> None:
