@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from operator import and_, or_
+from operator import or_
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,11 +20,10 @@ class Tail:
         self.storage, self.source = storage, source
         self.position = dict(position or {})
 
-    def read(self, columns: Sequence[str], **only: object) -> pa.Table:
+    def read(self, columns: Sequence[str]) -> pa.Table:
         """Columns of the accepted events of all finished batches that were not read yet; moves the position.
 
-        Any of `event_id`, `event_time`, `arrival_time` (timestamp[us, UTC]) and the columns of the fields. Of the
-        events, those whose columns have the values of `only`: files and their parts that have none are not read.
+        Any of `event_id`, `event_time`, `arrival_time` (timestamp[us, UTC]) and the columns of the fields.
         """
         reached = {**self.position, **self.storage.through()}
         files = [each for each in self.storage.files() if self._has_new(each, reached)]
@@ -34,8 +33,7 @@ class Tail:
         self.position = reached
         if not paths:
             return pa.schema([self.source.stored.field(name) for name in columns]).empty_table()
-        wanted = reduce(and_, (reading.column(name) == value for name, value in only.items()), new)
-        return reading.dataset(paths).to_table(reading.columns(columns), filter=wanted)
+        return reading.dataset(paths).to_table(reading.columns(columns), filter=new)
 
     def _has_new(self, file: DataFile, reached: Mapping[int, int]) -> bool:
         return any(file.overlaps(query, self.position.get(query, -1) + 1, last) for query, last in reached.items())

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 
 from dualpath.log.tail import Tail
+from dualpath.parity.events import Log
 from dualpath.repo import Repo
 from dualpath.serving import policies
 from dualpath.serving.decision import COLUMNS, Decision, parsed
@@ -40,18 +42,17 @@ class Replayed:
 
 def decisions(repo: Repo, source: str) -> list[Decision]:
     """The decisions of the event log, in its order; events of their source that are none are left out."""
-    found, _ = parsed(_tail(repo, source).read(COLUMNS))
+    found, _ = parsed(Tail(repo.storage(source), repo.sources[source]).read(COLUMNS))
     return found
 
 
 def find(repo: Repo, source: str, name: str) -> Decision | None:
     """The decision of an id, if the event log has it."""
-    found, _ = parsed(_tail(repo, source).read(COLUMNS, **{KEY: name}))
-    return found[0] if found else None
-
-
-def _tail(repo: Repo, source: str) -> Tail:
-    return Tail(repo.storage(source), repo.sources[source])
+    log = Log(repo.storage(source), repo.sources[source])
+    for rows in log.batches(COLUMNS, log.reading.column(KEY) == name):
+        if found := parsed(pa.Table.from_batches([rows]))[0]:
+            return found[0]
+    return None
 
 
 def replay(repo: Repo, ranking: Ranking, made: Sequence[Decision]) -> Replayed:

@@ -78,8 +78,9 @@ def test_a_renamed_field_is_read_by_its_former_names_and_may_be_wider(tmp_path: 
     append(storage(tmp_path), third, [payload(3, item="c", cost="0.125")])
     assert column(tmp_path, third, "item") == ["a", "b", "c"]
     assert column(tmp_path, third, "cost") == [Decimal("3"), Decimal("4.5"), Decimal("0.125")]
-    some = Tail(storage(tmp_path), third).read(["cost"], item="b", user="ann")
-    assert some["cost"].to_pylist() == [Decimal("4.5")]
+    log = events.Log(storage(tmp_path), third)
+    some = log.batches(["cost"], (log.reading.column("item") == "b") & (log.reading.column("user") == "ann"))
+    assert pa.Table.from_batches(some)["cost"].to_pylist() == [Decimal("4.5")]
 
 
 def test_a_path_may_change_and_the_first_of_several_with_a_value_counts(tmp_path: Path) -> None:
