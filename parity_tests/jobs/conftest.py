@@ -1,7 +1,6 @@
 """Repos of a shop that the tests of jobs share."""
 
 from collections.abc import Callable
-from datetime import date
 
 import pytest
 from pyspark.sql import SparkSession
@@ -10,10 +9,8 @@ from dualpath.jobs.nightly import nightly
 from dualpath.repo import Repo
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
-from parity_tests.jobs.shop import PIECES
+from parity_tests.jobs.shop import DAY_1, PIECES
 from parity_tests.saved import Saved
-
-DAY_1 = date(2026, 3, 1)
 
 
 @pytest.fixture(scope="session")

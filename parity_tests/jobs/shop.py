@@ -1,5 +1,7 @@
 """Events of a shop in pieces, and what must hold of its repo after any fault."""
 
+from datetime import date
+
 from pyspark.sql import SparkSession
 
 from dualpath.console import status
@@ -9,8 +11,9 @@ from dualpath.parity.check import check
 from dualpath.repo import Repo
 from parity_tests import faults
 from parity_tests.conftest import SOURCE
+from parity_tests.jobs.stream import LINES
 
-LINES = faults.payloads(faults.events())
+DAY_1, DAY_2 = date(2026, 3, 1), date(2026, 3, 2)
 PIECES = [LINES[i : i + 200] for i in range(0, len(LINES), 200)]
 
 

@@ -15,9 +15,8 @@ from dualpath.sources.delivery import Delivery, delivery
 from parity_tests import faults, invariants
 from parity_tests.conftest import SOURCE, drain
 from parity_tests.console.commands import run_json
+from parity_tests.jobs.shop import PIECES
 from parity_tests.jobs.stream import LINES, POISON
-
-PIECES = [LINES[i : i + 200] for i in range(0, len(LINES), 200)]
 
 
 def at(repo: Repo, checkpoints: Path) -> Repo:

@@ -20,7 +20,8 @@ from dualpath.sources.directory import Directory
 from dualpath.steps import Step
 from parity_tests import faults, logged
 from parity_tests.conftest import SOURCE, drain
-from parity_tests.jobs.shop import LINES, PIECES, whole
+from parity_tests.jobs.shop import PIECES, whole
+from parity_tests.jobs.stream import LINES
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 

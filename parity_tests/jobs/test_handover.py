@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,9 @@ from dualpath.runtime import redis
 from dualpath.steps import Step
 from parity_tests import faults
 from parity_tests.conftest import SOURCE, drain
-from parity_tests.jobs.shop import PIECES, online, whole
+from parity_tests.jobs.shop import DAY_1, DAY_2, PIECES, online, whole
 from parity_tests.jobs.stream import leave_out_half
 from parity_tests.saved import Saved
-
-DAY_1, DAY_2 = date(2026, 3, 1), date(2026, 3, 2)
 
 
 def read(repo: Repo) -> Any:
